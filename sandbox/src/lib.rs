@@ -1,1 +1,329 @@
-//! To be written.
+//! A stand-in for Klarna's Order Management API, for tests: orders with a remaining amount, captures, idempotency
+//! as Klarna describes it, and faults on demand.
+//!
+//! ```
+//! use takings_sandbox::{Fault, NewOrder, Options, Sandbox};
+//!
+//! let sandbox = Sandbox::start(Options::default())?;
+//! let order_id = sandbox.create_order(NewOrder {
+//!     order_amount: 10_000,
+//!     ..NewOrder::default()
+//! });
+//! sandbox.fault(&order_id, Fault::LostAnswer);
+//! // Now let the program under test capture the order at `sandbox.url()`, then look into the ledger.
+//! assert!(sandbox.ledger_of(&order_id).is_empty());
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! The same can be done over HTTP by any program; the README of this crate tells how.
+//!
+//! It is not a Klarna product. It serves `POST` and `GET` of captures and `GET` of an order; it has no refunds,
+//! cancellation, address or shipping updates, knows one merchant, and guesses where Klarna's documentation is silent.
+#![forbid(unsafe_code)]
+
+mod control;
+mod fault;
+mod http;
+mod klarna;
+mod server;
+mod state;
+mod tls;
+
+pub use fault::{Created, Fault, PlannedFault, Raw, Status, Then, When};
+pub use klarna::{Entry, NewOrder, OrderStatus};
+
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
+use state::Shared;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// How a sandbox is started.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// A loopback address; 127.0.0.1 by default.
+    pub bind: IpAddr,
+    /// 0, the default, takes a free port.
+    pub port: u16,
+    /// The user name of the Basic credentials; `sandbox` by default.
+    pub username: String,
+    /// Their password; `sandbox` by default.
+    pub password: String,
+    /// An API key that is accepted too: alone behind `Basic`, or as the password, or as the user name without a
+    /// password.
+    pub api_key: Option<String>,
+    /// HTTPS with a certificate made at start; see [`Sandbox::ca_pem`].
+    pub tls: bool,
+    /// A path in front of the API's paths, such as `/gw`; empty by default.
+    pub prefix: String,
+    /// Answers wrong credentials with a gateway's HTML page instead of JSON.
+    pub html_unauthorized: bool,
+    /// Answers 429 beyond so many requests in one second of the sandbox's clock. Without it nothing is limited, and
+    /// the headers speak of 200.
+    pub rate_limit: Option<u32>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            bind: Ipv4Addr::LOCALHOST.into(),
+            port: 0,
+            username: "sandbox".into(),
+            password: "sandbox".into(),
+            api_key: None,
+            tls: false,
+            prefix: String::new(),
+            html_unauthorized: false,
+            rate_limit: None,
+        }
+    }
+}
+
+/// A request to the API as the sandbox received it, credentials included.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Counts the sandbox's requests from 1.
+    pub number: u64,
+    /// The decoded order id of the path.
+    pub order_id: Option<String>,
+    /// Counts the order's requests from 1.
+    pub order_request: Option<u64>,
+    /// The method.
+    pub method: String,
+    /// The request target, byte for byte.
+    pub target: String,
+    /// `HTTP/1.1` or `HTTP/1.0`.
+    pub version: String,
+    /// Names and values in order, each byte one character (Latin-1), white space around values removed.
+    pub headers: Vec<(String, String)>,
+    /// The body, any chunking undone. Empty if the request was refused for its framing or size.
+    pub body: Vec<u8>,
+    /// Counts the sandbox's TCP connections from 1.
+    pub connection: u64,
+    /// Whether this request made a capture. A repeated key makes none.
+    pub committed: bool,
+    /// The name of the fault that struck it.
+    pub fault: Option<String>,
+    /// The status of the answer, once its first byte is about to go out.
+    pub answered_status: Option<u16>,
+}
+
+impl Serialize for Received {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use base64::Engine as _;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("number", &self.number)?;
+        map.serialize_entry("order_id", &self.order_id)?;
+        map.serialize_entry("order_request", &self.order_request)?;
+        map.serialize_entry("method", &self.method)?;
+        map.serialize_entry("target", &self.target)?;
+        map.serialize_entry("version", &self.version)?;
+        map.serialize_entry("headers", &self.headers)?;
+        match std::str::from_utf8(&self.body) {
+            Ok(text) => map.serialize_entry("body", text)?,
+            Err(_) => {
+                let encoded = base64::engine::general_purpose::STANDARD.encode(&self.body);
+                map.serialize_entry("body_base64", &encoded)?;
+            }
+        }
+        map.serialize_entry("connection", &self.connection)?;
+        map.serialize_entry("committed", &self.committed)?;
+        map.serialize_entry("fault", &self.fault)?;
+        map.serialize_entry("answered_status", &self.answered_status)?;
+        map.end()
+    }
+}
+
+/// TCP connections, without those whose first request went to the control endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connections {
+    /// Since the start, or the last reset.
+    pub accepted: u64,
+    /// Now.
+    pub open: u64,
+}
+
+/// A running sandbox. Dropping it closes every connection and ends its threads.
+pub struct Sandbox {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    ca_pem: Option<String>,
+    acceptor: Option<JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for Sandbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sandbox").field("url", &self.url()).finish_non_exhaustive()
+    }
+}
+
+impl Sandbox {
+    /// Starts a sandbox on a thread of its own; it answers once this returns.
+    ///
+    /// # Errors
+    ///
+    /// The port is taken, the address is none of this machine's loopback, or the prefix does not look like `/gw`.
+    pub fn start(options: Options) -> io::Result<Self> {
+        let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidInput, why);
+        if !options.bind.is_loopback() {
+            return Err(invalid(format!(
+                "{} is not a loopback address; the sandbox has no protection worth the name",
+                options.bind
+            )));
+        }
+        let prefix = &options.prefix;
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-._~/".contains(c);
+        if !prefix.is_empty() && (!prefix.starts_with('/') || prefix.ends_with('/') || !prefix.chars().all(plain)) {
+            return Err(invalid(format!("prefix {prefix:?} does not begin with a slash and end without one")));
+        }
+        let listener = TcpListener::bind((options.bind, options.port))?;
+        let address = listener.local_addr()?;
+        let scheme = if options.tls { "https" } else { "http" };
+        let base = format!("{scheme}://{address}{prefix}");
+        let tls = options.tls;
+        let shared = Arc::new(Shared::new(options, base));
+        let (tls, ca_pem) = if tls {
+            let now = shared.state().now();
+            let (config, pem) = tls::set_up(now).map_err(io::Error::other)?;
+            (Some(config), Some(pem))
+        } else {
+            (None, None)
+        };
+        let acceptor = thread::Builder::new().name("sandbox".into()).spawn({
+            let shared = shared.clone();
+            move || server::accept(&listener, &shared, tls.as_ref())
+        })?;
+        Ok(Self { shared, address, ca_pem, acceptor: Some(acceptor) })
+    }
+
+    /// The base URL, prefix included, without a slash at its end.
+    pub fn url(&self) -> &str {
+        &self.shared.base
+    }
+
+    /// With TLS, the certificate that clients have to trust, as PEM. The server's own is for `localhost`, 127.0.0.1
+    /// and ::1.
+    pub fn ca_pem(&self) -> Option<&str> {
+        self.ca_pem.as_deref()
+    }
+
+    /// Creates an order and returns its id.
+    ///
+    /// # Panics
+    ///
+    /// The order exists already, or a field is out of its limits.
+    #[track_caller]
+    pub fn create_order(&self, order: NewOrder) -> String {
+        match self.try_create_order(order) {
+            Ok(order_id) => order_id,
+            Err(why) => panic!("{why}"),
+        }
+    }
+
+    /// [`Sandbox::create_order`] without the panic.
+    ///
+    /// # Errors
+    ///
+    /// Says which field is wrong and how, or that the order exists already.
+    pub fn try_create_order(&self, mut order: NewOrder) -> Result<String, String> {
+        let faults = std::mem::take(&mut order.faults);
+        for planned in &faults {
+            planned.fault.check()?;
+        }
+        let mut state = self.shared.state();
+        let now = state.now();
+        let order_id = state.klarna.create(order, now)?;
+        state.plan(&order_id, faults);
+        Ok(order_id)
+    }
+
+    /// Sets an order's status. `AUTHORIZED` gives it back to the captures and the clock.
+    ///
+    /// # Panics
+    ///
+    /// The order does not exist, or the status is one that only captures reach.
+    #[track_caller]
+    pub fn set_status(&self, order_id: &str, status: OrderStatus) {
+        let change = klarna::OrderChange { status: Some(status), fraud_status: None };
+        let changed = self.shared.state().klarna.change(order_id, change);
+        match changed {
+            Ok(true) => {}
+            Ok(false) => panic!("there is no order {order_id}"),
+            Err(why) => panic!("{why}"),
+        }
+    }
+
+    /// Plans a fault for the order's next request that has none, or with [`PlannedFault::request`] for its n-th. The
+    /// order need not exist.
+    ///
+    /// # Panics
+    ///
+    /// A field of the fault is out of its limits.
+    #[track_caller]
+    pub fn fault(&self, order_id: &str, fault: impl Into<PlannedFault>) {
+        let planned = fault.into();
+        if let Err(why) = planned.fault.check() {
+            panic!("{}: {why}", planned.fault.name());
+        }
+        self.shared.state().plan(order_id, [planned]);
+    }
+
+    /// Drops the faults that have not struck yet.
+    pub fn clear_faults(&self, order_id: &str) {
+        self.shared.state().clear_faults(order_id);
+    }
+
+    /// Every committed capture, in order.
+    pub fn ledger(&self) -> Vec<Entry> {
+        self.shared.state().klarna.ledger.clone()
+    }
+
+    /// The committed captures of one order.
+    pub fn ledger_of(&self, order_id: &str) -> Vec<Entry> {
+        let mut ledger = self.ledger();
+        ledger.retain(|entry| entry.order_id == order_id);
+        ledger
+    }
+
+    /// The last 10,000 requests to the API, oldest first.
+    pub fn requests(&self) -> Vec<Received> {
+        self.shared.state().requests().cloned().collect()
+    }
+
+    /// Those with this order in their path.
+    pub fn requests_of(&self, order_id: &str) -> Vec<Received> {
+        let state = self.shared.state();
+        let all = state.requests();
+        all.filter(|request| request.order_id.as_deref() == Some(order_id)).cloned().collect()
+    }
+
+    /// Moves the sandbox's clock on: keys are forgotten after 24 h, orders expire.
+    pub fn advance(&self, by: Duration) {
+        self.shared.state().advance(by);
+    }
+
+    /// How many connections there were and are.
+    pub fn connections(&self) -> Connections {
+        self.shared.state().connections
+    }
+
+    /// Forgets orders, captures, keys, faults and requests, and sets the clock right.
+    pub fn reset(&self) {
+        self.shared.state().reset();
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.shared.stop();
+        // The acceptor sits in accept(2); a connection wakes it.
+        let woken = (0..5).any(|_| TcpStream::connect_timeout(&self.address, Duration::from_secs(1)).is_ok());
+        if let (true, Some(acceptor)) = (woken, self.acceptor.take()) {
+            // A panic in it has been reported by its thread.
+            let _ = acceptor.join();
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The control endpoint: how a test in any language sets the sandbox up and looks into it.
+
+use crate::fault::PlannedFault;
+use crate::http::{Answer, Request, percent_decode};
+use crate::klarna::{NewOrder, OrderChange};
+use crate::state::Shared;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// The part of a path below `/sandbox`, if it leads there.
+pub(crate) fn path(path: &str) -> Option<&str> {
+    path.strip_prefix("/sandbox").filter(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Clock {
+    advance_seconds: f64,
+}
+
+/// What does not work out: a status and a sentence.
+type Problem = (u16, String);
+
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(body).map_err(|e| (400, format!("the body does not fit: {e}")))
+}
+
+/// One fault or a list of them.
+fn read_faults(body: &[u8]) -> Result<Vec<PlannedFault>, Problem> {
+    match read::<Value>(body)? {
+        list @ Value::Array(_) => serde_json::from_value(list),
+        one => serde_json::from_value(one).map(|fault| vec![fault]),
+    }
+    .map_err(|e| (400, format!("no such fault: {e}")))
+}
+
+pub(crate) fn answer(shared: &Shared, request: &Request, path: &str) -> Answer {
+    respond(shared, request, path)
+        .unwrap_or_else(|(status, error)| Answer::new(status).json(&json!({ "error": error })))
+}
+
+fn respond(shared: &Shared, request: &Request, path: &str) -> Result<Answer, Problem> {
+    let segments: Vec<String> = path.split('/').filter(|segment| !segment.is_empty()).map(percent_decode).collect();
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let body = request.body.as_slice();
+    let ok = |value: Value| Ok(Answer::new(200).json(&value));
+    let mut state = shared.state();
+    match (request.method.as_str(), segments.as_slice()) {
+        ("GET", []) => ok(json!({
+            "sandbox": "a stand-in for Klarna's Order Management API; not a Klarna product",
+            "version": env!("CARGO_PKG_VERSION"),
+            "base_url": shared.base,
+        })),
+        ("POST", ["orders"]) => {
+            let mut new: NewOrder = read(body)?;
+            let faults = std::mem::take(&mut new.faults);
+            let now = state.now();
+            let order_id =
+                state.klarna.create(new, now).map_err(|why| (if why.contains("exists") { 409 } else { 400 }, why))?;
+            state.plan(&order_id, faults);
+            let order = state.klarna.order(&order_id, now);
+            Ok(Answer::new(201).json(&order.unwrap_or_default()))
+        }
+        ("GET", ["orders", id]) => {
+            let order = state.klarna.order(id, state.now());
+            ok(order.map_err(|_| unknown_order(id))?)
+        }
+        ("PATCH", ["orders", id]) => {
+            let change: OrderChange = read(body)?;
+            match state.klarna.change(id, change) {
+                Ok(true) => ok(state.klarna.order(id, state.now()).unwrap_or_default()),
+                Ok(false) => Err(unknown_order(id)),
+                Err(why) => Err((400, why)),
+            }
+        }
+        ("POST", ["orders", id, "faults"]) => {
+            state.plan(id, read_faults(body)?);
+            Ok(Answer::new(201).json(&state.planned(id)))
+        }
+        ("GET", ["orders", id, "faults"]) => ok(json!(state.planned(id))),
+        ("DELETE", ["orders", id, "faults"]) => {
+            state.clear_faults(id);
+            Ok(Answer::new(204))
+        }
+        ("GET", ["ledger"]) => ok(json!(state.klarna.ledger)),
+        ("GET", ["orders", id, "ledger"]) => {
+            let ledger = state.klarna.ledger.iter();
+            let of = ledger.filter(|entry| entry.order_id == *id);
+            ok(json!(of.collect::<Vec<_>>()))
+        }
+        ("GET", ["requests"]) => ok(json!(state.requests().collect::<Vec<_>>())),
+        ("GET", ["orders", id, "requests"]) => {
+            let of = state.requests().filter(|request| request.order_id.as_deref() == Some(*id));
+            ok(json!(of.collect::<Vec<_>>()))
+        }
+        (method @ ("GET" | "POST"), ["clock"]) => {
+            if method == "POST" {
+                let Clock { advance_seconds } = read(body)?;
+                let by = Duration::try_from_secs_f64(advance_seconds)
+                    .map_err(|why| (400, format!("advance_seconds: {why}")))?;
+                state.advance(by);
+            }
+            let (now, ahead) = state.clock();
+            ok(json!({"now": now, "ahead_seconds": ahead.as_secs_f64()}))
+        }
+        ("POST", ["reset"]) => {
+            state.reset();
+            Ok(Answer::new(204))
+        }
+        ("GET", ["connections"]) => ok(json!(state.connections)),
+        (
+            _,
+            []
+            | ["orders" | "ledger" | "requests" | "clock" | "reset" | "connections"]
+            | ["orders", _]
+            | ["orders", _, "faults" | "ledger" | "requests"],
+        ) => Err((405, format!("{} is not possible here", request.method))),
+        _ => Err((404, format!("/sandbox{path} does not exist"))),
+    }
+}
+
+fn unknown_order(order_id: &str) -> Problem {
+    (404, format!("there is no order {order_id}"))
+}

@@ -1,1 +1,57 @@
-//! To be written.
+//! Captures Klarna orders from inside your own program. Call it as often as you like: the
+//! money moves once, and you always know whether it moved.
+//!
+//! ```no_run
+//! use takings::{CaptureRequest, Client, Config, Credentials, Region};
+//!
+//! let config = Config::playground(Region::Eu, Credentials::basic("PK0000_0a1b2c", "secret"));
+//! let client = Client::new(config)?;
+//!
+//! let mut request = CaptureRequest::new(6000); // 60.00 in the order's currency
+//! request.reference = Some("parcel-1".into());
+//! let key = takings::idempotency_key("f3392f8b-6116-4073-ab96-e330819e2c07", "parcel-1")?;
+//! let capture = client.capture("f3392f8b-6116-4073-ab96-e330819e2c07", &request, Some(&key))?;
+//! println!("{} captured", capture.capture_id());
+//! # Ok::<(), takings::Error>(())
+//! ```
+//!
+//! # Outcomes
+//!
+//! A call ends in a [`Capture`] or in an [`Error`] whose [`ErrorKind`] says what it means for
+//! the money: nothing was sent, Klarna said no, or it is not known. In the last case call
+//! again with the same idempotency key: Klarna answers a known key with the first result.
+//!
+//! # What it does not do
+//!
+//! It installs no panic hook, signal handler, logger or process-wide TLS provider, prints
+//! nothing, and reads no environment but the `HTTPS_PROXY` and `NO_PROXY` of
+//! [`Config::proxy`], what the platform's trust store reads (`SSL_CERT_FILE`,
+//! `SSL_CERT_DIR`), and, when asked, [`Config::from_env`].
+
+#![forbid(unsafe_code)]
+
+mod answer;
+mod capture;
+mod client;
+mod config;
+mod error;
+mod http;
+mod key;
+mod lines;
+mod machine;
+mod request;
+mod strict;
+mod wire;
+
+pub use capture::Capture;
+pub use client::{Call, Client};
+pub use config::{Config, Credentials, Environment, Region};
+pub use error::{Error, ErrorKind};
+pub use key::{idempotency_key, new_idempotency_key};
+pub use lines::CheckLines;
+pub use request::{
+    CaptureRequest, Interval, OrderLine, OrderLineType, ProductIdentifiers, ShippingInfo, ShippingMethod, Subscription,
+};
+
+/// The version of takings, as in `Cargo.toml`.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

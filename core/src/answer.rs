@@ -1,0 +1,217 @@
+//! What comes back, read with suspicion.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+/// An HTTP answer whose head was complete. The body may have been cut.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Answer {
+    pub status: u16,
+    pub headers: Vec<(String, Vec<u8>)>,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// Every value of a header, whatever the case of its name; `None` for one that is not
+    /// ASCII.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = Option<&'a str>> + 'a {
+        self.headers
+            .iter()
+            .filter(move |(header, _)| header.eq_ignore_ascii_case(name))
+            .map(|(_, value)| std::str::from_utf8(value).ok().filter(|text| text.is_ascii()).map(str::trim))
+    }
+
+    /// How long the server asks to be left alone. Of several values the longest counts; what
+    /// makes no sense is passed over.
+    pub fn retry_after(&self) -> Option<Duration> {
+        let date = self.all("date").flatten().find_map(|text| httpdate::parse_http_date(text).ok());
+        let asked = self
+            .all("retry-after")
+            .flatten()
+            .filter_map(|text| match text.parse::<u64>() {
+                Ok(seconds) => Some(Duration::from_secs(seconds)),
+                // a date says how long only beside the server's own clock
+                Err(_) => httpdate::parse_http_date(text).ok()?.duration_since(date?).ok(),
+            })
+            .max();
+        // Klarna's own header, seconds to the next window; on every answer, so it is a wish
+        // only where the limit was met
+        let reset = || self.all("x-ratelimit-reset").flatten().filter_map(|text| text.parse().ok()).max();
+        asked.or_else(|| if self.status == 429 { reset().map(Duration::from_secs) } else { None })
+    }
+
+    pub fn correlation_id(&self) -> Option<&str> {
+        self.all("klarna-correlation-id").flatten().find(|id| is_id(id))
+    }
+
+    pub fn error(&self) -> ErrorBody {
+        let text = String::from_utf8_lossy(&self.body);
+        serde_json::from_str(text.trim_start_matches('\u{feff}')).unwrap_or_default()
+    }
+}
+
+/// An id from outside is believed only in this shape.
+pub(crate) fn is_id(text: &str) -> bool {
+    (1..=255).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() && b != b'/')
+}
+
+/// Klarna's error body, as far as there is one: a gateway answers in HTML, and any member
+/// may be missing or of another type.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct ErrorBody {
+    pub error_code: Option<String>,
+    pub error_messages: Vec<String>,
+    pub correlation_id: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for ErrorBody {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<ErrorBody, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = ErrorBody;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an error body")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ErrorBody, A::Error> {
+                let mut body = ErrorBody::default();
+                while let Some(key) = map.next_key::<Cow<'_, str>>()? {
+                    match &*key {
+                        "error_code" => body.error_code = map.next_value::<Texts>()?.0.into_iter().next(),
+                        "error_messages" | "error_message" => body.error_messages.extend(map.next_value::<Texts>()?.0),
+                        "correlation_id" => body.correlation_id = map.next_value::<Texts>()?.0.into_iter().next(),
+                        _ => {
+                            map.next_value::<IgnoredAny>()?;
+                        }
+                    }
+                }
+                body.error_messages.truncate(MOST_MESSAGES);
+                body.error_code = body.error_code.filter(|code| !code.is_empty());
+                Ok(body)
+            }
+        }
+        source.deserialize_map(Members)
+    }
+}
+
+const MOST_MESSAGES: usize = 20;
+
+/// The strings of a value: one, or the first of a list; anything else is none.
+struct Texts(Vec<String>);
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Texts, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Texts;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("anything")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Texts, E> {
+                // the scrubber cuts it further; this bounds what is kept until then
+                Ok(Texts(vec![text.chars().take(4096).collect()]))
+            }
+            fn visit_bool<E>(self, _: bool) -> Result<Texts, E> {
+                Ok(Texts(Vec::new()))
+            }
+            fn visit_i64<E>(self, _: i64) -> Result<Texts, E> {
+                Ok(Texts(Vec::new()))
+            }
+            fn visit_u64<E>(self, _: u64) -> Result<Texts, E> {
+                Ok(Texts(Vec::new()))
+            }
+            fn visit_f64<E>(self, _: f64) -> Result<Texts, E> {
+                Ok(Texts(Vec::new()))
+            }
+            fn visit_unit<E>(self) -> Result<Texts, E> {
+                Ok(Texts(Vec::new()))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Texts, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Texts(Vec::new()))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Texts, A::Error> {
+                let mut texts = Vec::new();
+                while texts.len() < MOST_MESSAGES {
+                    match items.next_element::<Texts>()? {
+                        Some(Texts(mut inner)) => texts.append(&mut inner),
+                        None => return Ok(Texts(texts)),
+                    }
+                }
+                while items.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Texts(texts))
+            }
+        }
+        source.deserialize_any(Any)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> Answer {
+        Answer {
+            status,
+            headers: headers.iter().map(|(n, v)| (n.to_string(), v.as_bytes().to_vec())).collect(),
+            body: body.as_bytes().to_vec(),
+        }
+    }
+
+    fn seconds(status: u16, headers: &[(&str, &str)]) -> Option<u64> {
+        answer(status, headers, "").retry_after().map(|d| d.as_secs())
+    }
+
+    #[test]
+    fn waiting_as_told() {
+        assert_eq!(seconds(429, &[("Retry-After", "7")]), Some(7));
+        assert_eq!(seconds(503, &[("retry-after", " 7 "), ("RETRY-AFTER", "9")]), Some(9));
+        assert_eq!(seconds(429, &[("X-Ratelimit-Reset", "3")]), Some(3));
+        assert_eq!(seconds(500, &[("X-Ratelimit-Reset", "3")]), None, "no limit was met");
+        for nonsense in ["", "-1", "soon", "1.5", "99999999999999999999", "Sun, 06 Nov 1994 08:49:37 GMT"] {
+            assert_eq!(seconds(429, &[("Retry-After", nonsense)]), None, "{nonsense:?}");
+        }
+        let date = ("Date", "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(seconds(503, &[date, ("Retry-After", "Sun, 06 Nov 1994 08:50:07 GMT")]), Some(30));
+        assert_eq!(
+            seconds(503, &[date, ("Retry-After", "Sun, 06 Nov 1994 08:48:07 GMT")]),
+            None,
+            "it lies in the past"
+        );
+    }
+
+    fn error(body: &str) -> (Option<String>, Vec<String>) {
+        let error = answer(400, &[], body).error();
+        (error.error_code, error.error_messages)
+    }
+
+    #[test]
+    fn error_bodies_of_every_kind() {
+        let code = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            error(r#"{"error_code":"A","error_messages":["b","c"]}"#),
+            (code("A"), vec!["b".into(), "c".into()])
+        );
+        assert_eq!(error(r#"{"error_code":"A","error_message":"b"}"#), (code("A"), vec!["b".into()]));
+        assert_eq!(error("\u{feff}{\"error_code\":\"A\",\"x\":{\"y\":[1]}}"), (code("A"), vec![]));
+        assert_eq!(error(r#"{"error_code":5,"error_messages":[1,["b"],null,{"c":"d"}]}"#), (None, vec!["b".into()]));
+        for nothing in ["", "<html>", "[1]", "{\"error_code\":\"A\"", "\"A\"", "null", "{\"error_code\":\"\"}"] {
+            assert_eq!(error(nothing), (None, vec![]), "{nothing}");
+        }
+        let deep = format!("{{\"x\":{}", "[".repeat(100_000));
+        assert_eq!(error(&deep), (None, vec![]));
+        let deep = format!("{{\"error_messages\":{}", "[".repeat(100_000));
+        assert_eq!(error(&deep), (None, vec![]));
+        let many = format!("{{\"error_messages\":[{}\"a\"]}}", "\"a\",".repeat(10_000));
+        assert_eq!(error(&many).1.len(), MOST_MESSAGES);
+    }
+
+    #[test]
+    fn bytes_that_are_no_text() {
+        let mut latin1 = answer(400, &[], "");
+        latin1.body = b"{\"error_code\":\"A\",\"error_messages\":[\"f\xfcr\"]}".to_vec();
+        assert_eq!(latin1.error().error_code.as_deref(), Some("A"));
+    }
+}

@@ -1,0 +1,335 @@
+//! The client: checks a capture, then drives the machine with the blocking transport.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use once_cell::race::OnceBox;
+use serde::Deserializer;
+
+use crate::capture::{Capture, CaptureOperation};
+use crate::config::Config;
+use crate::error::{Error, ErrorKind};
+use crate::http::{Connections, Transport};
+use crate::key::{self, KeyMemory, fingerprint};
+use crate::lines;
+use crate::machine::{Budget, Event, Limits, Machine, Step};
+use crate::request::CaptureRequest;
+use crate::wire::{self, Endpoint};
+
+/// Klarna's limit for a request body is 1 MB.
+const MOST_BODY: usize = 1_000_000;
+
+/// Captures orders of one merchant account.
+///
+/// Make one and keep it: it reuses its connections. A clone is the same client. It may be
+/// used from many threads at once, and in a process forked from the one that made it; the
+/// first call in a process starts the thread that serves its connections.
+///
+/// Calls block, for at most [`Config::timeout`] in all. Inside an async runtime, call it from
+/// a thread made for blocking work.
+///
+/// ```no_run
+/// use takings::{CaptureRequest, Client, Config, ErrorKind};
+///
+/// let client = Client::new(Config::from_env()?)?;
+/// let key = takings::idempotency_key("f3392f8b-6116-4073-ab96-e330819e2c07", "parcel-1")?;
+/// match client.capture("f3392f8b-6116-4073-ab96-e330819e2c07", &CaptureRequest::new(6000), Some(&key)) {
+///     Ok(capture) => println!("captured as {}", capture.capture_id()),
+///     Err(error) if error.kind() == ErrorKind::OutcomeUnknown => println!("ask again with {key}: {error}"),
+///     Err(error) => println!("not captured: {error}"),
+/// }
+/// # Ok::<(), takings::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
+
+struct Inner {
+    config: Config,
+    endpoint: Arc<Endpoint>,
+    limits: Limits,
+    transport: Transport,
+    /// A clock for all calls, the same in forked processes.
+    start: Instant,
+    /// One slot for each process the client was used in, the current one last.
+    slots: OnceBox<Slot>,
+}
+
+/// What belongs to one process. A fork copies it without the thread that serves it, and its
+/// sockets belong to the parent: in another process it is left alone and never dropped.
+struct Slot {
+    process: u32,
+    mine: Option<Mine>,
+    next: OnceBox<Slot>,
+}
+
+struct Mine {
+    connections: Connections,
+    keys: Arc<Mutex<KeyMemory>>,
+    budget: Arc<Budget>,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if self.process != std::process::id() {
+            std::mem::forget(self.mine.take());
+        }
+    }
+}
+
+/// A capture that has been checked and has its key, ready to be sent.
+pub struct Call {
+    machine: Machine<CaptureOperation>,
+    key_use: KeyUse,
+}
+
+impl Call {
+    /// The order to be captured.
+    pub fn order_id(&self) -> &str {
+        &self.machine.operation().order_id
+    }
+
+    /// The key it will be sent with, given or made.
+    pub fn idempotency_key(&self) -> &str {
+        &self.machine.operation().idempotency_key
+    }
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("order_id", &self.order_id())
+            .field("idempotency_key", &self.idempotency_key())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Holds the key of a running call; says at its end whether anything was sent with it.
+struct KeyUse {
+    keys: Arc<Mutex<KeyMemory>>,
+    key: u128,
+    reached: bool,
+}
+
+impl Drop for KeyUse {
+    fn drop(&mut self) {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).end(self.key, self.reached);
+    }
+}
+
+impl Client {
+    /// Checks the settings and makes a client. Nothing is connected and no thread is started
+    /// before the first call.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_input`, naming the setting.
+    pub fn new(config: Config) -> Result<Client, Error> {
+        let limits = config.limits()?;
+        let endpoint = config.endpoint()?;
+        let transport = Transport::new(&config, &endpoint, &limits)?;
+        Ok(Client(Arc::new(Inner {
+            config,
+            endpoint: Arc::new(endpoint),
+            limits,
+            transport,
+            start: Instant::now(),
+            slots: OnceBox::new(),
+        })))
+    }
+
+    /// Captures `request` of the order, in full or in part, and waits for the outcome.
+    ///
+    /// Without a key a fresh one is made and kept over the retries of this call; it comes back
+    /// in the capture and in every error. With a key of your own
+    /// ([`idempotency_key`](crate::idempotency_key) derives one) the capture can be called
+    /// again after a crash.
+    ///
+    /// # Errors
+    ///
+    /// Each [`ErrorKind`] says what it means for the money. `invalid_input` is found before
+    /// anything is sent; a key that this client used for another capture within 24 hours is
+    /// refused, since Klarna would answer it with the other capture.
+    pub fn capture(
+        &self,
+        order_id: &str,
+        request: &CaptureRequest,
+        idempotency_key: Option<&str>,
+    ) -> Result<Capture, Error> {
+        self.begin(order_id, idempotency_key, || {
+            request.check()?;
+            self.checked(order_id, request, idempotency_key)
+        })
+        .and_then(|call| self.send(call))
+    }
+
+    /// The same with the request as JSON text, read as strictly as
+    /// [`CaptureRequest::from_json`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`capture`](Client::capture).
+    pub fn capture_json(&self, order_id: &str, request: &str, idempotency_key: Option<&str>) -> Result<Capture, Error> {
+        self.begin(order_id, idempotency_key, || {
+            let request = CaptureRequest::from_json_with(request, self.0.config.accept_unknown_values)?;
+            self.checked(order_id, &request, idempotency_key)
+        })
+        .and_then(|call| self.send(call))
+    }
+
+    /// The first half of a capture, with the request from any serde source: everything that
+    /// can be refused is refused here, and the key is known before anything is sent.
+    /// [`send`](Client::send) is the second half.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_input`.
+    pub fn prepare<'de, D: Deserializer<'de>>(
+        &self,
+        order_id: &str,
+        request: D,
+        idempotency_key: Option<&str>,
+    ) -> Result<Call, Error> {
+        self.begin(order_id, idempotency_key, || {
+            let request = CaptureRequest::from_deserializer(request, self.0.config.accept_unknown_values)?;
+            self.checked(order_id, &request, idempotency_key)
+        })
+    }
+
+    /// Sends a prepared capture and waits for the outcome.
+    ///
+    /// # Errors
+    ///
+    /// As [`capture`](Client::capture).
+    pub fn send(&self, call: Call) -> Result<Capture, Error> {
+        let Call { mut machine, mut key_use } = call;
+        let result = catch_unwind(AssertUnwindSafe(|| self.drive(&mut machine)))
+            .unwrap_or_else(|_| Err(machine.internal("a panic was caught")));
+        key_use.reached = match &result {
+            Ok(_) => true,
+            Err(error) => error.attempts() > 0 && error.kind() != ErrorKind::NotSent,
+        };
+        result
+    }
+
+    /// Where requests go, without credentials.
+    pub fn base_url(&self) -> &str {
+        self.0.endpoint.base_url().as_str()
+    }
+
+    /// Runs the first half of a call; its errors name the order and the key.
+    fn begin(
+        &self,
+        order_id: &str,
+        idempotency_key: Option<&str>,
+        half: impl FnOnce() -> Result<Call, Error>,
+    ) -> Result<Call, Error> {
+        catch_unwind(AssertUnwindSafe(half)).unwrap_or_else(|_| Err(Error::panicked())).map_err(|error| {
+            error.with(|fields| {
+                let shown = |text: &str| self.0.endpoint.scrub(text, 255);
+                fields.order_id.get_or_insert_with(|| shown(order_id));
+                fields.idempotency_key = fields.idempotency_key.take().or_else(|| idempotency_key.map(shown));
+            })
+        })
+    }
+
+    fn checked(&self, order_id: &str, request: &CaptureRequest, idempotency_key: Option<&str>) -> Result<Call, Error> {
+        let inner = &*self.0;
+        wire::check_order_id(order_id)?;
+        let idempotency_key = match idempotency_key {
+            Some(key) => {
+                key::check_key(key)?;
+                key.to_owned()
+            }
+            None => key::new_idempotency_key()?,
+        };
+        let warnings = lines::check(request, inner.config.check_lines)?;
+        let body = serde_json::to_vec(request).expect("a request has no keys or numbers that JSON lacks");
+        if body.len() > MOST_BODY {
+            return Err(Error::invalid(format!(
+                "the request is {} bytes of JSON; it must be at most {MOST_BODY}; shorten the texts of the order lines",
+                body.len()
+            )));
+        }
+        let mine = self.mine()?;
+        let key = fingerprint(&[idempotency_key.as_bytes()]);
+        let fits = mine.keys.lock().unwrap_or_else(PoisonError::into_inner).begin(
+            key,
+            fingerprint(&[order_id.as_bytes(), &body]),
+            self.now(),
+        );
+        if !fits {
+            return Err(Error::invalid(format!(
+                "idempotency_key {idempotency_key} was used for another capture within 24 hours; Klarna would answer \
+                 with that one and capture nothing; use another key (for a derived key, another name)"
+            )));
+        }
+        let key_use = KeyUse { keys: mine.keys.clone(), key, reached: false };
+        let path = format!("{}/captures", wire::order_path(order_id));
+        let request = inner.endpoint.post(&path, &idempotency_key, body);
+        let operation = CaptureOperation { order_id: order_id.to_owned(), idempotency_key, warnings };
+        let machine = Machine::new(
+            operation,
+            request,
+            inner.endpoint.clone(),
+            inner.limits,
+            mine.budget.clone(),
+            key::random_seed()?,
+        );
+        Ok(Call { machine, key_use })
+    }
+
+    fn drive(&self, machine: &mut Machine<CaptureOperation>) -> Result<Capture, Error> {
+        let connections = &self.mine()?.connections;
+        let mut event = Event::Start;
+        loop {
+            match machine.step(self.now(), event) {
+                Step::Send(timeout) => event = connections.exchange(machine.request(), timeout),
+                Step::Wait(pause) => {
+                    std::thread::sleep(pause);
+                    event = Event::Waited;
+                }
+                Step::Done(result) => return result,
+            }
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.0.start.elapsed()
+    }
+
+    /// What belongs to this process, made at its first call. No lock is taken: one that was
+    /// held during a fork would stay locked in the child.
+    fn mine(&self) -> Result<&Mine, Error> {
+        let process = std::process::id();
+        let mut inherited = None;
+        let mut place = &self.0.slots;
+        // Only the last slot can be this process's: process ids come around again.
+        while let Some(slot) = place.get() {
+            if let (true, None, Some(mine)) = (slot.process == process, slot.next.get(), &slot.mine) {
+                return Ok(mine);
+            }
+            inherited = slot.mine.as_ref();
+            place = &slot.next;
+        }
+        // The parent's keys still count, unless another of its threads held them at the fork.
+        let keys = inherited.and_then(|mine| mine.keys.try_lock().ok().map(|keys| keys.clone())).unwrap_or_default();
+        let mine = Mine {
+            connections: self.0.transport.open()?,
+            keys: Arc::new(Mutex::new(keys)),
+            budget: Arc::new(Budget::new()),
+        };
+        let slot = Slot { process, mine: Some(mine), next: OnceBox::new() };
+        // Another thread may have been quicker; then its slot is the one.
+        let _ = place.set(Box::new(slot));
+        let slot = place.get().expect("it has just been filled");
+        Ok(slot.mine.as_ref().expect("a slot is emptied only when dropped"))
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("base_url", &self.base_url()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,186 @@
+//! One error type for everything that can go wrong, on every surface.
+
+use std::fmt;
+
+/// What an [`Error`] means for the money, and so for what the shop does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// Our own check refused the input. Nothing was sent. Mend the code or the data.
+    InvalidInput,
+    /// Nothing can have reached Klarna (name look-up, refused connection, TLS, proxy).
+    /// Call again at any time.
+    NotSent,
+    /// Klarna said no; nothing was captured. Mend the cause; the corrected capture takes
+    /// a new idempotency key.
+    Rejected,
+    /// It may have been captured: an answer was lost, or made no sense. Call again with the
+    /// same idempotency key within 24 hours; never book it as failed.
+    OutcomeUnknown,
+    /// A bug in takings. Report it; if `attempts` is above 0, treat it as
+    /// [`OutcomeUnknown`](ErrorKind::OutcomeUnknown).
+    Internal,
+}
+
+impl ErrorKind {
+    /// The name used on every surface: `invalid_input`, `not_sent`, `rejected`,
+    /// `outcome_unknown` or `internal`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ErrorKind::InvalidInput => "invalid_input",
+            ErrorKind::NotSent => "not_sent",
+            ErrorKind::Rejected => "rejected",
+            ErrorKind::OutcomeUnknown => "outcome_unknown",
+            ErrorKind::Internal => "internal",
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a call did not end in a capture: what it means for the money ([`kind`](Error::kind)),
+/// one line for a log ([`message`](Error::message)) and the facts as fields.
+///
+/// It never holds a credential or customer data, and text that came from a server has
+/// been scrubbed of control characters.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Error(Box<Fields>);
+
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Fields {
+    pub kind: ErrorKind,
+    pub message: String,
+    pub http_status: Option<u16>,
+    pub error_code: Option<String>,
+    pub error_messages: Vec<String>,
+    pub correlation_id: Option<String>,
+    pub order_id: Option<String>,
+    pub idempotency_key: Option<String>,
+    pub attempts: u32,
+    pub retryable: bool,
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
+        Error(Box::new(Fields {
+            kind,
+            message: message.into(),
+            http_status: None,
+            error_code: None,
+            error_messages: Vec::new(),
+            correlation_id: None,
+            order_id: None,
+            idempotency_key: None,
+            attempts: 0,
+            retryable: matches!(kind, ErrorKind::NotSent | ErrorKind::OutcomeUnknown),
+        }))
+    }
+
+    pub(crate) fn invalid(message: impl Into<String>) -> Error {
+        Error::new(ErrorKind::InvalidInput, message)
+    }
+
+    pub(crate) fn with(mut self, change: impl FnOnce(&mut Fields)) -> Error {
+        change(&mut self.0);
+        self
+    }
+
+    /// For bindings: the error for an argument that never reached the core's own checks, in
+    /// the core's words. `field` is the argument, `got` what arrived, `allowed` what may.
+    #[doc(hidden)]
+    pub fn invalid_argument(field: &str, got: &str, allowed: &str) -> Error {
+        Error::invalid(format!("{field} is {got}; it must be {allowed}"))
+    }
+
+    /// For bindings: the error for a panic caught at their boundary, outside a call.
+    #[doc(hidden)]
+    pub fn panicked() -> Error {
+        Error::new(
+            ErrorKind::Internal,
+            "takings failed inside (a panic was caught); nothing was sent by this call; please report it",
+        )
+    }
+
+    /// What the error means for the money.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// One line: what happened, where, and what to do.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// The HTTP status of the last answer, when there was one.
+    pub fn http_status(&self) -> Option<u16> {
+        self.0.http_status
+    }
+
+    /// Klarna's `error_code` from the last answer, such as `CAPTURE_NOT_ALLOWED`. Made for
+    /// programs; new ones may appear.
+    pub fn error_code(&self) -> Option<&str> {
+        self.0.error_code.as_deref()
+    }
+
+    /// Klarna's `error_messages` from the last answer: English text for the developer, whose
+    /// wording changes. At most 20, each at most 500 characters.
+    pub fn error_messages(&self) -> &[String] {
+        &self.0.error_messages
+    }
+
+    /// Klarna's name for the failed request: quote it to Klarna's support.
+    pub fn correlation_id(&self) -> Option<&str> {
+        self.0.correlation_id.as_deref()
+    }
+
+    /// The order the call was for, when it got as far as having one.
+    pub fn order_id(&self) -> Option<&str> {
+        self.0.order_id.as_deref()
+    }
+
+    /// The key the call used. Keep it: after `outcome_unknown`, calling again with it is what
+    /// makes the second call safe.
+    pub fn idempotency_key(&self) -> Option<&str> {
+        self.0.idempotency_key.as_deref()
+    }
+
+    /// How many requests were begun, 0 when nothing was sent.
+    pub fn attempts(&self) -> u32 {
+        self.0.attempts
+    }
+
+    /// Whether the same call, with the same key, can end differently later. True for
+    /// `not_sent`, `outcome_unknown`, a rate limit, and an `internal` error after a request
+    /// was begun.
+    pub fn retryable(&self) -> bool {
+        self.0.retryable
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.0.kind)
+            .field("message", &self.0.message)
+            .field("http_status", &self.0.http_status)
+            .field("error_code", &self.0.error_code)
+            .field("correlation_id", &self.0.correlation_id)
+            .field("order_id", &self.0.order_id)
+            .field("idempotency_key", &self.0.idempotency_key)
+            .field("attempts", &self.0.attempts)
+            .field("retryable", &self.0.retryable)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::error::Error for Error {}

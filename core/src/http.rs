@@ -1,0 +1,204 @@
+//! The one file that does I/O: a request goes out over `reqwest::blocking`, an [`Event`]
+//! comes back.
+
+use std::error::Error as _;
+use std::io::Read as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::blocking;
+use reqwest::header::CONTENT_LENGTH;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
+
+use crate::answer::Answer;
+use crate::config::{Config, is_loopback};
+use crate::error::{Error, ErrorKind};
+use crate::machine::{Event, Limits};
+use crate::wire::{Endpoint, Request};
+
+/// What is read of an answer's body; more tells nobody anything.
+const MOST_BODY: usize = 1024 * 1024;
+
+/// What a connection needs, found and checked when the client is made and used again in every
+/// process it is used in.
+pub(crate) struct Transport {
+    roots: Option<Arc<RootCertStore>>,
+    proxy: Option<reqwest::Proxy>,
+    tls: bool,
+    connect: Duration,
+}
+
+impl Transport {
+    pub fn new(config: &Config, endpoint: &Endpoint, limits: &Limits) -> Result<Transport, Error> {
+        let roots = match &config.ca_file {
+            None => None,
+            Some(path) => {
+                let refuse = |why: String| {
+                    Error::invalid(format!(
+                        "ca_file {path:?} {why}; it must be a PEM file of certificate authorities to trust"
+                    ))
+                };
+                let mut store = RootCertStore::empty();
+                let certificates =
+                    CertificateDer::pem_file_iter(path).map_err(|error| refuse(format!("cannot be read ({error})")))?;
+                for certificate in certificates {
+                    certificate
+                        .map_err(|error| error.to_string())
+                        .and_then(|certificate| store.add(certificate).map_err(|error| error.to_string()))
+                        .map_err(|error| refuse(format!("holds a certificate that cannot be read ({error})")))?;
+                }
+                if store.is_empty() {
+                    return Err(refuse("holds no certificate".into()));
+                }
+                Some(Arc::new(store))
+            }
+        };
+        Ok(Transport {
+            roots,
+            proxy: proxy(config, endpoint)?,
+            tls: endpoint.base_url().scheme() == "https",
+            connect: limits.connect,
+        })
+    }
+
+    /// A connection pool and the thread that serves it, for this process alone.
+    pub fn open(&self) -> Result<Connections, Error> {
+        let unusable = |what: &str, error: &dyn std::fmt::Display| {
+            Error::new(
+                ErrorKind::NotSent,
+                format!("nothing was sent: {what} ({error}); mend that, then call again at any time"),
+            )
+        };
+        // ring handed over: no process-wide provider is installed in somebody else's process
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| unusable("TLS could not be set up", &error))?;
+        let tls = match &self.roots {
+            Some(roots) => tls.with_root_certificates(roots.clone()).with_no_client_auth(),
+            None if !self.tls => tls.with_root_certificates(RootCertStore::empty()).with_no_client_auth(),
+            None => {
+                let verifier = rustls_platform_verifier::Verifier::new(provider).map_err(|error| {
+                    unusable("the system's certificate authorities cannot be read, give ca_file", &error)
+                })?;
+                // rustls calls a verifier of one's own dangerous; this one is the platform's
+                tls.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth()
+            }
+        };
+        let mut builder = blocking::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .connect_timeout(self.connect)
+            .timeout(None)
+            // no proxy from reqwest's own reading of the environment
+            .no_proxy();
+        if let Some(proxy) = &self.proxy {
+            builder = builder.proxy(proxy.clone());
+        }
+        let client = builder.build().map_err(|error| unusable("the HTTP client could not be made", &root(&error)))?;
+        Ok(Connections(client))
+    }
+}
+
+/// The proxy from the settings, else the one curl would use for HTTPS.
+fn proxy(config: &Config, endpoint: &Endpoint) -> Result<Option<reqwest::Proxy>, Error> {
+    if is_loopback(endpoint.base_url()) {
+        return Ok(None);
+    }
+    let variable = |names: [&str; 2]| {
+        names
+            .iter()
+            .find_map(|name| Some((name.to_string(), std::env::var(name).ok().filter(|value| !value.is_empty())?)))
+    };
+    let (name, url, exceptions) = match &config.proxy {
+        Some(url) => ("proxy".to_owned(), url.clone(), None),
+        None => match variable(["https_proxy", "HTTPS_PROXY"]) {
+            Some((name, url)) => (name, url, variable(["no_proxy", "NO_PROXY"])),
+            None => return Ok(None),
+        },
+    };
+    let with_scheme = if url.contains("://") { url } else { format!("http://{url}") };
+    let known = ["http://", "https://"].iter().any(|scheme| with_scheme.starts_with(scheme));
+    let proxy = match reqwest::Proxy::https(&with_scheme) {
+        Ok(proxy) if known => proxy,
+        // neither value nor error text is repeated: a proxy URL may hold a password
+        _ => {
+            return Err(Error::invalid_argument(
+                &name,
+                "not the URL of a proxy that can be used",
+                "like http://proxy.example:3128, with http or https",
+            ));
+        }
+    };
+    Ok(Some(proxy.no_proxy(exceptions.and_then(|(_, list)| reqwest::NoProxy::from_string(&list)))))
+}
+
+/// Open connections of one process.
+pub(crate) struct Connections(blocking::Client);
+
+impl Connections {
+    /// Sends a request and waits for its answer, at most `timeout`.
+    pub fn exchange(&self, request: &Request, timeout: Duration) -> Event {
+        let mut sent = blocking::Request::new(request.method.clone(), request.url.clone());
+        *sent.headers_mut() = request.headers.clone();
+        *sent.body_mut() = Some(request.body.clone().into());
+        *sent.timeout_mut() = Some(timeout);
+        match self.0.execute(sent) {
+            Ok(answer) => Event::Answered(read(answer)),
+            // Only a failure to connect proves that nothing left; reqwest is believed on
+            // nothing else.
+            Err(error) if error.is_connect() => Event::NotSent(no_connection(&error, request)),
+            Err(error) if error.is_builder() => Event::NotSent(root(&error)),
+            Err(error) if error.is_timeout() => Event::MaybeSent(format!("no answer within {timeout:.1?}")),
+            Err(error) => Event::MaybeSent(format!("the answer was lost ({})", root(&error))),
+        }
+    }
+}
+
+fn read(mut answer: blocking::Response) -> Answer {
+    let status = answer.status().as_u16();
+    let headers: Vec<(String, Vec<u8>)> =
+        answer.headers().iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect();
+    let empty = answer.headers().get(CONTENT_LENGTH).is_some_and(|length| length == "0");
+    let mut body = Vec::new();
+    if !empty {
+        let mut chunk = [0; 8192];
+        // A body that breaks off leaves what was read: the status alone decides.
+        while body.len() < MOST_BODY {
+            match answer.read(&mut chunk) {
+                Ok(0) | Err(_) => break,
+                Ok(read) => body.extend_from_slice(&chunk[..read]),
+            }
+        }
+    }
+    Answer { status, headers, body }
+}
+
+/// The innermost reason: the outer ones only say that something failed.
+fn root(error: &reqwest::Error) -> String {
+    let mut reason: &dyn std::error::Error = error;
+    while let Some(source) = reason.source() {
+        reason = source;
+    }
+    // reqwest's own text would repeat the URL
+    match error.source() {
+        Some(_) => reason.to_string(),
+        None => "the HTTP client failed".into(),
+    }
+}
+
+fn no_connection(error: &reqwest::Error, request: &Request) -> String {
+    let host = request.url.host_str().unwrap_or_default();
+    let port = request.url.port_or_known_default().unwrap_or_default();
+    let why = if error.is_timeout() { "the connection took too long".to_owned() } else { root(error) };
+    let hint = if why.contains("UnknownIssuer") || why.contains("unknown issuer") {
+        " (ca_file names the certificate authorities to trust)"
+    } else {
+        ""
+    };
+    format!("no connection to {host}:{port}: {why}{hint}")
+}

@@ -1,0 +1,245 @@
+//! Idempotency keys: how they are made, and the memory that refuses one for two captures.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hasher};
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::error::Error;
+
+/// The longest idempotency key we send. Klarna documents no limit and recommends a UUID.
+const MAX_KEY: usize = 255;
+
+/// How long Klarna keeps a key (its retry policy promises 24 hours from the first attempt).
+const KEY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How many used keys one client remembers; the oldest are forgotten first.
+const REMEMBERED: usize = 10_000;
+
+/// The namespace of derived keys. Any language can derive the same key:
+/// UUID v5 of this namespace and the text `captures/{order_id}/{name}`.
+const NAMESPACE: Uuid = Uuid::from_u128(0x8f0b_7c0e_51d4_4f0a_9c53_2b6f_d0a1_74e6);
+
+/// Derives the idempotency key of the capture called `name` of an order: the same two texts
+/// give the same key after a crash, on any host, in every language (a UUID v5).
+///
+/// `name` says which capture of the order it is, such as `"parcel-1"`: 1 to 255 characters
+/// without control characters. Two parcels need two names. Klarna answers a known key with
+/// the first result whatever the body says, so one key for two parcels would lose the second.
+///
+/// The key is UUID v5 of the namespace `8f0b7c0e-51d4-4f0a-9c53-2b6fd0a174e6` and the UTF-8
+/// text `captures/{order_id}/{name}`.
+///
+/// # Errors
+///
+/// `invalid_input` when the order id or the name cannot be one.
+///
+/// ```
+/// let key = takings::idempotency_key("f3392f8b-6116-4073-ab96-e330819e2c07", "parcel-1")?;
+/// assert_eq!(key, "e642b253-7331-5441-bb3d-c291abd550aa");
+/// # Ok::<(), takings::Error>(())
+/// ```
+pub fn idempotency_key(order_id: &str, name: &str) -> Result<String, Error> {
+    crate::wire::check_order_id(order_id)?;
+    let length = name.chars().count();
+    if length == 0 || length > 255 || name.chars().any(char::is_control) {
+        return Err(Error::invalid(format!(
+            "name is {}; it must be 1 to 255 characters without control characters, such as \"parcel-1\"",
+            match length {
+                0 => "empty".to_owned(),
+                1..=255 => "a text with control characters".to_owned(),
+                _ => format!("{length} characters long"),
+            }
+        )));
+    }
+    Ok(Uuid::new_v5(&NAMESPACE, format!("captures/{order_id}/{name}").as_bytes()).to_string())
+}
+
+/// A fresh random key (UUID v4), for a caller that wants to store it before the call.
+///
+/// # Errors
+///
+/// `internal` when the operating system gives no random bytes.
+pub fn new_idempotency_key() -> Result<String, Error> {
+    let mut bytes = [0; 16];
+    fill_random(&mut bytes)?;
+    Ok(uuid::Builder::from_random_bytes(bytes).into_uuid().to_string())
+}
+
+/// A seed for the jitter of one call.
+pub(crate) fn random_seed() -> Result<u64, Error> {
+    let mut bytes = [0; 8];
+    fill_random(&mut bytes)?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+// Straight from the system each time: a generator kept in memory is copied by fork, and
+// parent and child would use one key for two captures.
+fn fill_random(bytes: &mut [u8]) -> Result<(), Error> {
+    getrandom::fill(bytes).map_err(|error| {
+        Error::new(
+            crate::ErrorKind::Internal,
+            format!("the operating system gives no random bytes ({error}); nothing was sent"),
+        )
+    })
+}
+
+pub(crate) fn check_key(key: &str) -> Result<(), Error> {
+    let got = if key.is_empty() {
+        "empty".to_owned()
+    } else if key.len() > MAX_KEY {
+        format!("{} bytes long", key.len())
+    } else if let Some(bad) = key.chars().find(|c| !c.is_ascii_graphic()) {
+        format!("a text with {:?}", bad)
+    } else {
+        return Ok(());
+    };
+    Err(Error::invalid(format!(
+        "idempotency_key is {got}; it must be 1 to {MAX_KEY} printable ASCII characters without spaces, best a UUID \
+         (idempotency_key(order_id, name) derives one)"
+    )))
+}
+
+/// The keys a client used in the last 24 hours, each with a fingerprint of what it was used
+/// for. Klarna looks at the key alone, so a key reused for another capture would silently
+/// lose that capture; this memory notices.
+#[derive(Clone, Default)]
+pub(crate) struct KeyMemory {
+    uses: HashMap<u128, Use>,
+    order: VecDeque<(u128, Duration)>,
+}
+
+#[derive(Clone)]
+struct Use {
+    fingerprint: u128,
+    since: Duration,
+    running: u32,
+    reached: bool,
+}
+
+/// A 128-bit hash for telling accidents apart; nobody gains by forging one.
+pub(crate) fn fingerprint(parts: &[&[u8]]) -> u128 {
+    let half = |salt: u8| {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u8(salt);
+        for part in parts {
+            hasher.write_usize(part.len());
+            hasher.write(part);
+        }
+        u128::from(hasher.finish())
+    };
+    half(0) << 64 | half(1)
+}
+
+impl KeyMemory {
+    /// Notes that a call with `key` begins. `false`: the key stands for something else.
+    pub fn begin(&mut self, key: u128, fingerprint: u128, now: Duration) -> bool {
+        self.forget(now);
+        if let Some(known) = self.uses.get_mut(&key) {
+            if known.fingerprint != fingerprint {
+                return false;
+            }
+            known.running += 1;
+            return true;
+        }
+        self.uses.insert(key, Use { fingerprint, since: now, running: 1, reached: false });
+        self.order.push_back((key, now));
+        true
+    }
+
+    /// Notes that a call ended. A key with which nothing ever reached Klarna is free again.
+    pub fn end(&mut self, key: u128, reached: bool) {
+        let Some(known) = self.uses.get_mut(&key) else { return };
+        known.running = known.running.saturating_sub(1);
+        known.reached |= reached;
+        if known.running == 0 && !known.reached {
+            self.uses.remove(&key);
+        }
+    }
+
+    fn forget(&mut self, now: Duration) {
+        while let Some(&(key, since)) = self.order.front() {
+            if self.order.len() < REMEMBERED && now.saturating_sub(since) < KEY_LIFE {
+                break;
+            }
+            self.order.pop_front();
+            // a key freed by `end` and used again has a younger entry further back
+            if self.uses.get(&key).is_some_and(|known| known.since == since) {
+                self.uses.remove(&key);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn a_key_stands_for_one_capture() {
+        let mut memory = KeyMemory::default();
+        assert!(memory.begin(1, 10, HOUR));
+        assert!(memory.begin(1, 10, HOUR), "the same capture again is the point of a key");
+        assert!(!memory.begin(1, 11, HOUR), "another capture is not");
+    }
+
+    #[test]
+    fn it_is_kept_for_24_hours() {
+        let mut memory = KeyMemory::default();
+        assert!(memory.begin(1, 10, HOUR));
+        memory.end(1, true);
+        assert!(!memory.begin(1, 11, HOUR * 24));
+        assert!(memory.begin(1, 11, HOUR * 25));
+    }
+
+    #[test]
+    fn a_key_that_reached_nobody_is_free_again() {
+        let mut memory = KeyMemory::default();
+        assert!(memory.begin(1, 10, HOUR));
+        assert!(memory.begin(1, 10, HOUR));
+        memory.end(1, false);
+        assert!(!memory.begin(1, 11, HOUR), "one call is still running");
+        memory.end(1, false);
+        assert!(memory.begin(1, 11, HOUR));
+        memory.end(1, true);
+        assert!(!memory.begin(1, 10, HOUR));
+    }
+
+    #[test]
+    fn it_does_not_grow() {
+        let mut memory = KeyMemory::default();
+        for key in 0..3 * REMEMBERED as u128 {
+            assert!(memory.begin(key, 1, HOUR));
+            memory.end(key, key % 2 == 0);
+        }
+        assert!(memory.uses.len() <= REMEMBERED);
+        assert!(memory.order.len() <= REMEMBERED);
+        assert!(!memory.begin(3 * REMEMBERED as u128 - 2, 2, HOUR), "the newest are kept");
+    }
+
+    #[test]
+    fn fresh_keys_are_uuids_and_differ() {
+        let (a, b) = (new_idempotency_key().unwrap(), new_idempotency_key().unwrap());
+        assert_ne!(a, b);
+        assert_eq!(Uuid::parse_str(&a).unwrap().get_version_num(), 4);
+    }
+
+    #[test]
+    fn a_key_is_safe_as_a_header() {
+        for bad in ["", " ", "a b", "a\r\nX: y", "ключ", "a\0", "\u{7f}", &"k".repeat(256)] {
+            assert!(check_key(bad).is_err(), "{bad:?}");
+        }
+        assert!(check_key(&"k".repeat(255)).is_ok());
+    }
+
+    #[test]
+    fn names_are_checked() {
+        for bad in ["", "a\nb", &"n".repeat(256)] {
+            assert!(idempotency_key("order", bad).is_err(), "{bad:?}");
+        }
+        assert_ne!(idempotency_key("o", "parcel-1").unwrap(), idempotency_key("o", "parcel-2").unwrap());
+    }
+}

@@ -1,0 +1,143 @@
+//! The arithmetic of order lines, as a choice: Klarna documents no check of it on a capture,
+//! but lines that do not add up are usually a bug in the shop.
+
+use crate::error::Error;
+use crate::request::CaptureRequest;
+use crate::strict::words;
+
+words! {
+    /// What to do about order lines that do not add up.
+    pub enum CheckLines: closed {
+        /// Do not look.
+        Off = "off",
+        /// Capture, and say so in [`Capture::warnings`](crate::Capture::warnings).
+        Warn = "warn",
+        /// Refuse as `invalid_input` before anything is sent.
+        Refuse = "refuse",
+    }
+}
+
+/// What does not add up, as texts; an error instead where that was asked for.
+pub(crate) fn check(request: &CaptureRequest, choice: CheckLines) -> Result<Vec<String>, Error> {
+    let findings = match choice {
+        CheckLines::Off => return Ok(Vec::new()),
+        CheckLines::Warn | CheckLines::Refuse => findings(request),
+    };
+    match (choice, findings.first()) {
+        (CheckLines::Refuse, Some(first)) => {
+            let more = match findings.len() - 1 {
+                0 => String::new(),
+                more => format!(" (and {more} more like it)"),
+            };
+            Err(Error::invalid(format!("{first}{more}; mend the lines, or set check_lines to warn or off")))
+        }
+        _ => Ok(findings),
+    }
+}
+
+fn findings(request: &CaptureRequest) -> Vec<String> {
+    let mut findings = Vec::new();
+    let lines = request.order_lines.as_deref().unwrap_or_default();
+    // 128 bits: quantity alone may fill 64
+    let mut sum = 0_i128;
+    for (index, line) in lines.iter().enumerate() {
+        let total = i128::from(line.total_amount);
+        let (quantity, price) = (i128::from(line.quantity), i128::from(line.unit_price));
+        let discount = i128::from(line.total_discount_amount.unwrap_or(0));
+        sum += total;
+        let expected = quantity * price - discount;
+        if total != expected {
+            findings.push(format!(
+                "order_lines[{index}].total_amount is {total}; {quantity} x {price} - {discount} is {expected} \
+                 (difference {})",
+                total - expected
+            ));
+        }
+        if let (Some(rate), Some(tax)) = (line.tax_rate, line.total_tax_amount) {
+            let (rate, tax) = (i128::from(rate), i128::from(tax));
+            // total - total * 10000 / (10000 + rate), compared without rounding
+            let base = 10_000 + rate;
+            if base > 0 && (tax * base - total * rate).abs() > base {
+                let expected = (2 * total * rate + base * total.signum()) / (2 * base);
+                findings.push(format!(
+                    "order_lines[{index}].total_tax_amount is {tax}; {total} at a tax_rate of {rate} contains {expected} \
+                     (difference {}, 1 is allowed)",
+                    tax - expected
+                ));
+            }
+        }
+    }
+    let captured = i128::from(request.captured_amount);
+    if !lines.is_empty() && sum != captured {
+        findings.push(format!(
+            "captured_amount is {captured}; the total_amount of {} lines sums to {sum} (difference {})",
+            lines.len(),
+            captured - sum
+        ));
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::OrderLine;
+
+    fn with(lines: Vec<OrderLine>, captured_amount: i64) -> Vec<String> {
+        let mut request = CaptureRequest::new(captured_amount);
+        request.order_lines = Some(lines);
+        findings(&request)
+    }
+
+    fn line(quantity: i64, price: i64, discount: i64, rate: i64, total: i64, tax: i64) -> OrderLine {
+        let mut line = OrderLine::new("x", quantity, price, total);
+        line.total_discount_amount = Some(discount);
+        line.tax_rate = Some(rate);
+        line.total_tax_amount = Some(tax);
+        line
+    }
+
+    #[test]
+    fn lines_that_add_up_pass() {
+        assert_eq!(with(vec![line(3, 1990, 470, 2500, 5500, 1100)], 5500), [""; 0]);
+        assert_eq!(with(vec![line(10, 600, 0, 2500, 6000, 1200), line(1, -600, 0, 2500, -600, -120)], 5400), [""; 0]);
+        assert_eq!(with(vec![], 1), [""; 0]);
+    }
+
+    #[test]
+    fn tax_may_be_off_by_one() {
+        for tax in [1099, 1100, 1101] {
+            assert_eq!(with(vec![line(1, 5500, 0, 2500, 5500, tax)], 5500), [""; 0]);
+        }
+        for tax in [1098, 1102] {
+            assert_eq!(with(vec![line(1, 5500, 0, 2500, 5500, tax)], 5500).len(), 1);
+        }
+    }
+
+    #[test]
+    fn a_finding_names_the_line_both_figures_and_the_difference() {
+        assert_eq!(
+            with(vec![line(10, 600, 0, 2500, 5900, 1180)], 6000),
+            [
+                "order_lines[0].total_amount is 5900; 10 x 600 - 0 is 6000 (difference -100)",
+                "captured_amount is 6000; the total_amount of 1 lines sums to 5900 (difference 100)",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_largest_numbers_do_not_overflow() {
+        let findings = with(vec![line(i64::MAX, i64::MIN, i64::MAX, i64::from(i32::MAX), i64::MIN, i64::MAX); 1000], 1);
+        assert_eq!(findings.len(), 2001);
+    }
+
+    #[test]
+    fn refusing_is_a_choice() {
+        let mut request = CaptureRequest::new(1);
+        request.order_lines = Some(vec![OrderLine::new("x", 1, 2, 3)]);
+        assert_eq!(check(&request, CheckLines::Off).unwrap().len(), 0);
+        assert_eq!(check(&request, CheckLines::Warn).unwrap().len(), 2);
+        let error = check(&request, CheckLines::Refuse).unwrap_err();
+        assert!(error.message().contains("and 1 more"), "{error}");
+    }
+}

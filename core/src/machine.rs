@@ -1,0 +1,384 @@
+//! The capture machine: what to send, what an answer means, when to retry, how long to wait,
+//! when to stop. No socket, clock, random source, environment or log: they come in.
+//!
+//! The host drives: it calls [`Machine::step`] with an [`Event`] and does what the [`Step`]
+//! says, until `Done`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::answer::{Answer, ErrorBody};
+use crate::error::{Error, ErrorKind};
+use crate::wire::{Endpoint, Request};
+
+/// One operation of the API: what it is called, what counts as success and what is read from
+/// the answer. Everything else is the machine's.
+pub(crate) trait Operation {
+    /// What a success gives.
+    type Output;
+    /// "capture"
+    const NOUN: &'static str;
+    /// "captured"
+    const DONE: &'static str;
+
+    fn order_id(&self) -> &str;
+    fn idempotency_key(&self) -> &str;
+
+    /// Reads a 2xx answer, or says why it is none of this operation's.
+    fn read(&self, answer: &Answer, attempts: u32) -> Result<Self::Output, String>;
+
+    /// Whether a refusal proves, after an attempt whose answer was lost, that the lost attempt
+    /// did nothing either.
+    fn settles(&self, status: u16, error_code: Option<&str>) -> bool;
+}
+
+/// What the host tells the machine.
+#[derive(Clone, Debug)]
+pub(crate) enum Event {
+    /// The first step.
+    Start,
+    /// An answer whose head was complete.
+    Answered(Answer),
+    /// The request cannot have reached the server; why.
+    NotSent(String),
+    /// The request may have reached the server, but no answer came; why.
+    MaybeSent(String),
+    /// The pause is over.
+    Waited,
+}
+
+/// What the machine tells the host.
+#[derive(Debug)]
+pub(crate) enum Step<T> {
+    /// Send [`Machine::request`], connecting within `Limits::connect`, and be done within this.
+    Send(Duration),
+    /// Pause, then tell [`Event::Waited`].
+    Wait(Duration),
+    Done(Result<T, Error>),
+}
+
+/// What bounds a call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub total: Duration,
+    pub attempt: Duration,
+    pub connect: Duration,
+    pub attempts: u32,
+    pub backoff: Duration,
+    pub max_backoff: Duration,
+}
+
+/// What retries of all calls of a client draw on, so that an outage is not answered by a
+/// storm. A bucket of tokens as in the AWS SDKs' standard mode: 500, a retry takes 5, a
+/// success gives 1 back; beside that it refills by 10 in a second, two retries.
+pub(crate) struct Budget(AtomicU64);
+
+impl Budget {
+    const FULL: u64 = 500;
+    const RETRY: u64 = 5;
+    const PER_SECOND: u64 = 10;
+
+    pub fn new() -> Budget {
+        Budget(AtomicU64::new(Budget::FULL))
+    }
+
+    // One word, time in milliseconds above 16 bits of tokens: no lock that a fork could leave
+    // locked.
+    fn change(&self, now: Duration, change: impl Fn(u64) -> Option<u64>) -> bool {
+        let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX) & (u64::MAX >> 16);
+        self.0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
+                let (since, tokens) = (word >> 16, word & 0xffff);
+                let earned = now.saturating_sub(since).saturating_mul(Budget::PER_SECOND) / 1000;
+                // time that earned no whole token stays to be counted
+                let since = if earned == 0 { since } else { now };
+                let tokens = change(tokens.saturating_add(earned).min(Budget::FULL))?;
+                Some(since << 16 | tokens.min(Budget::FULL))
+            })
+            .is_ok()
+    }
+
+    fn take_retry(&self, now: Duration) -> bool {
+        self.change(now, |tokens| tokens.checked_sub(Budget::RETRY))
+    }
+
+    fn success(&self, now: Duration) {
+        self.change(now, |tokens| Some(tokens + 1));
+    }
+}
+
+pub(crate) struct Machine<O> {
+    operation: O,
+    request: Request,
+    endpoint: Arc<Endpoint>,
+    limits: Limits,
+    budget: Arc<Budget>,
+    random: u64,
+    state: State,
+    deadline: Duration,
+    attempts: u32,
+    /// An attempt may have reached Klarna and has not been answered.
+    unclear: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum State {
+    New,
+    Sending,
+    Waiting,
+    Done,
+}
+
+/// How the last attempt ended, for the error.
+struct Ending {
+    kind: ErrorKind,
+    why: String,
+    answer: Option<(u16, ErrorBody, Option<String>)>,
+}
+
+/// How long to pause before the next attempt, at least.
+#[derive(Clone, Copy)]
+enum Pause {
+    Jitter,
+    /// Half of the range is certain: something else needs the time.
+    Firm,
+    Told(Duration),
+}
+
+impl<O: Operation> Machine<O> {
+    /// `seed` feeds the jitter; it need not be secret.
+    pub fn new(
+        operation: O,
+        request: Request,
+        endpoint: Arc<Endpoint>,
+        limits: Limits,
+        budget: Arc<Budget>,
+        seed: u64,
+    ) -> Machine<O> {
+        Machine {
+            operation,
+            request,
+            endpoint,
+            limits,
+            budget,
+            random: seed,
+            state: State::New,
+            deadline: Duration::ZERO,
+            attempts: 0,
+            unclear: false,
+        }
+    }
+
+    pub fn operation(&self) -> &O {
+        &self.operation
+    }
+
+    pub fn request(&self) -> &Request {
+        &self.request
+    }
+
+    /// `now`: any clock that only goes forward, the same for all calls of a client.
+    pub fn step(&mut self, now: Duration, event: Event) -> Step<O::Output> {
+        match (self.state, event) {
+            (State::New, Event::Start) => {
+                self.deadline = now.saturating_add(self.limits.total);
+                self.send(now)
+            }
+            (State::Waiting, Event::Waited) => self.send(now),
+            (State::Sending, Event::Answered(answer)) => self.answered(now, answer),
+            (State::Sending, Event::NotSent(why)) => {
+                self.retry(now, Ending { kind: ErrorKind::NotSent, why, answer: None }, Pause::Jitter)
+            }
+            (State::Sending, Event::MaybeSent(why)) => {
+                self.unclear = true;
+                self.retry(now, Ending { kind: ErrorKind::OutcomeUnknown, why, answer: None }, Pause::Jitter)
+            }
+            (state, _) => {
+                if state == State::Sending {
+                    self.unclear = true;
+                }
+                self.state = State::Done;
+                Step::Done(Err(self.internal("the driver told the machine something out of turn")))
+            }
+        }
+    }
+
+    fn send(&mut self, now: Duration) -> Step<O::Output> {
+        self.state = State::Sending;
+        self.attempts += 1;
+        let left = self.deadline.saturating_sub(now).max(Duration::from_millis(1));
+        Step::Send(self.limits.attempt.min(left))
+    }
+
+    fn answered(&mut self, now: Duration, answer: Answer) -> Step<O::Output> {
+        let status = answer.status;
+        let ending = |kind, why: String, answer: &Answer| Ending {
+            kind,
+            why,
+            answer: Some((status, answer.error(), answer.correlation_id().map(str::to_owned))),
+        };
+        let why = match status {
+            200..=299 => match self.operation.read(&answer, self.attempts) {
+                Ok(output) => {
+                    self.budget.success(now);
+                    self.state = State::Done;
+                    return Step::Done(Ok(output));
+                }
+                Err(why) => format!("Klarna answered {status} {why}"),
+            },
+            // not executed, so it leaves the outcome as clear or unclear as it was
+            429 => {
+                let pause = answer.retry_after().map_or(Pause::Jitter, Pause::Told);
+                return self.retry(now, ending(ErrorKind::Rejected, String::new(), &answer), pause);
+            }
+            408 | 409 | 425 | 500..=599 => format!("Klarna answered {status}, which leaves open what was done"),
+            400..=499 => {
+                let ending = ending(ErrorKind::Rejected, String::new(), &answer);
+                let code = ending.answer.as_ref().and_then(|(_, body, _)| body.error_code.as_deref());
+                if self.operation.settles(status, code) {
+                    self.unclear = false;
+                }
+                return self.fail(ending, None);
+            }
+            300..=399 => format!("Klarna's address answered with a redirect ({status}), which is never followed"),
+            _ => format!("Klarna's address answered with status {status}, which means nothing here"),
+        };
+        self.unclear = true;
+        let pause = match (answer.retry_after(), status) {
+            (Some(told), _) => Pause::Told(told),
+            // the same key may be in flight elsewhere
+            (None, 409) => Pause::Firm,
+            (None, _) => Pause::Jitter,
+        };
+        self.retry(now, ending(ErrorKind::OutcomeUnknown, why, &answer), pause)
+    }
+
+    /// Begins a pause before another attempt, or ends the call.
+    fn retry(&mut self, now: Duration, ending: Ending, pause: Pause) -> Step<O::Output> {
+        if self.attempts >= self.limits.attempts {
+            return self.fail(ending, None);
+        }
+        let wait = self.wait(pause);
+        // As long as nothing can have been sent, an attempt that might be cut off while it
+        // connects would only make a clear outcome unclear.
+        let needed = if self.unclear { Duration::ZERO } else { self.limits.connect + self.limits.connect / 10 };
+        if now.saturating_add(wait).saturating_add(needed) >= self.deadline {
+            return self.fail(ending, Some("no time was left for another attempt"));
+        }
+        if !self.budget.take_retry(now) {
+            return self.fail(ending, Some("the client's budget for retries is used up for the moment"));
+        }
+        self.state = State::Waiting;
+        Step::Wait(wait)
+    }
+
+    fn wait(&mut self, pause: Pause) -> Duration {
+        let doubled = 1_u32.checked_shl(self.attempts - 1).unwrap_or(u32::MAX);
+        let range = self.limits.backoff.saturating_mul(doubled).min(self.limits.max_backoff);
+        let jitter = range.mul_f64(self.fraction());
+        match pause {
+            Pause::Jitter => jitter,
+            Pause::Firm => range / 2 + jitter / 2,
+            Pause::Told(told) => told.saturating_add(jitter),
+        }
+    }
+
+    /// A number from 0 up to 1 (SplitMix64).
+    fn fraction(&mut self) -> f64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    fn fail(&mut self, ending: Ending, stopped: Option<&str>) -> Step<O::Output> {
+        self.state = State::Done;
+        // A definite "no" after an unclear attempt is not a definite "no".
+        let kind = if self.unclear { ErrorKind::OutcomeUnknown } else { ending.kind };
+        let order = self.endpoint.scrub(self.operation.order_id(), 255);
+        let (noun, done) = (O::NOUN, O::DONE);
+        let status = ending.answer.as_ref().map(|(status, ..)| *status);
+        let mut body = ErrorBody::default();
+        let mut correlation_id = None;
+        if let Some((_, error, header)) = ending.answer {
+            correlation_id = header.or(error.correlation_id.clone().filter(|id| crate::answer::is_id(id)));
+            body = error;
+        }
+        let scrub = |text: &String, max| self.endpoint.scrub(text, max);
+        let error_code = body.error_code.as_ref().map(|code| scrub(code, 100));
+        let error_messages: Vec<String> = body.error_messages.iter().map(|text| scrub(text, 500)).collect();
+        let correlation_id = correlation_id.as_ref().map(|id| scrub(id, 255));
+
+        let mut why = self.endpoint.scrub(&ending.why, 500);
+        if ending.kind == ErrorKind::Rejected {
+            why = format!("Klarna refused it with {}", status.unwrap_or_default());
+            match &error_code {
+                Some(code) => why.push_str(&format!(" {code}")),
+                None => why.push_str(" and no error code"),
+            }
+        }
+        if let (Some(code), true) = (&error_code, ending.kind != ErrorKind::Rejected) {
+            why.push_str(&format!(" ({code})"));
+        }
+        if let Some(text) = error_messages.first() {
+            why.push_str(&format!(": {}", self.endpoint.scrub(text, 200)));
+        }
+        if let Some(stopped) = stopped {
+            why.push_str(&format!("; {stopped}"));
+        }
+        let retryable = match kind {
+            ErrorKind::Rejected => status == Some(429),
+            _ => true,
+        };
+        let key = self.operation.idempotency_key();
+        let message = match kind {
+            ErrorKind::NotSent => {
+                format!(
+                    "the {noun} of order {order} was not sent: {why}; nothing reached Klarna, call again at any time"
+                )
+            }
+            ErrorKind::Rejected => format!(
+                "the {noun} of order {order} was rejected: {why}; nothing was {done}; {}",
+                match status {
+                    Some(401) =>
+                        "check the credentials, and that region and environment are the ones they were made for",
+                    Some(429) => "this is the rate limit: call again later",
+                    _ => "mend the cause, then call with a new idempotency key",
+                }
+            ),
+            _ => format!(
+                "order {order} may have been {done}: {why}; call again with the same idempotency key {key} within 24 hours, \
+                 and do not book it as failed"
+            ),
+        };
+        Step::Done(Err(Error::new(kind, message).with(|fields| {
+            fields.http_status = status;
+            fields.error_code = error_code;
+            fields.error_messages = error_messages;
+            fields.correlation_id = correlation_id;
+            fields.retryable = retryable;
+            self.identify(fields);
+        })))
+    }
+
+    /// The error for a bug of ours: what it means depends on whether anything was sent.
+    pub fn internal(&self, what: &str) -> Error {
+        let consequence = match self.attempts {
+            0 => "nothing was sent",
+            _ => "a request was begun, so treat the outcome as unknown and call again with the same idempotency key",
+        };
+        let message = format!("takings failed inside ({what}); {consequence}; please report it");
+        Error::new(ErrorKind::Internal, message).with(|fields| {
+            fields.retryable = self.attempts > 0;
+            self.identify(fields);
+        })
+    }
+
+    fn identify(&self, fields: &mut crate::error::Fields) {
+        fields.order_id = Some(self.operation.order_id().to_owned());
+        fields.idempotency_key = Some(self.operation.idempotency_key().to_owned());
+        fields.attempts = self.attempts;
+    }
+}

@@ -1,0 +1,287 @@
+//! The capture request: Klarna's fields under Klarna's names, their limits, and the parser.
+//!
+//! Names, types and limits follow the OpenAPI description of the Order Management API that
+//! Klarna published in 2024 (`POST /ordermanagement/v1/orders/{order_id}/captures`).
+
+use serde::Deserializer;
+
+use crate::error::Error;
+use crate::strict::{Field, Item, Reader, Rule, object, words};
+
+const TEXT: Rule = Rule::Text { min: 0, max: 255 };
+const URI: Rule = Rule::Text { min: 0, max: 1024 };
+const MINOR_UNITS: &str = "minor units: 60.00 is 6000";
+const MAX_AMOUNT: i64 = 200_000_000;
+/// 0 is within Klarna's schema, but the captures it returns start at 1: capturing nothing is
+/// taken for a mistake.
+const CAPTURED_AMOUNT: Rule = Rule::Integer { min: 1, max: MAX_AMOUNT, unit: MINOR_UNITS };
+const AMOUNT: Rule = Rule::Integer { min: 0, max: MAX_AMOUNT, unit: MINOR_UNITS };
+const SIGNED_AMOUNT: Rule = Rule::Integer { min: i64::MIN, max: MAX_AMOUNT, unit: MINOR_UNITS };
+
+object! {
+    /// What is captured: the body of Klarna's capture call.
+    ///
+    /// A full and a partial capture are the same call; they differ in `captured_amount`. The
+    /// order's currency applies.
+    ///
+    /// ```
+    /// use takings::{CaptureRequest, OrderLine};
+    ///
+    /// let mut request = CaptureRequest::new(6000);
+    /// request.reference = Some("parcel-1".into());
+    /// request.order_lines = Some(vec![OrderLine::new("Tomatoes", 10, 600, 6000)]);
+    /// ```
+    pub struct CaptureRequest: "a capture request" {
+        /// How much is captured, in minor units (60.00 is 6000), tax included: 1 to
+        /// 200,000,000. Klarna refuses more than the order's remaining authorized amount.
+        required captured_amount "captured_amount": i64, CAPTURED_AMOUNT;
+        /// Your own name for this capture, at most 255 characters. It ends up in Klarna's
+        /// settlement files, and a unique one lets a capture be found again.
+        optional reference "reference": String, TEXT;
+        /// Shown to the customer, at most 255 characters.
+        optional description "description": String, TEXT;
+        /// What the captured amount is for, at most 1000 lines.
+        optional order_lines "order_lines": Vec<OrderLine>, Rule::List { max: 1000, of: "order lines" };
+        /// How the goods travel, at most 500 entries. Klarna expects it for physical goods.
+        optional shipping_info "shipping_info": Vec<ShippingInfo>, Rule::List { max: 500, of: "shipping infos" };
+        /// Days until the goods are shipped, 0 or more. Above 0 only for accounts with that
+        /// feature.
+        optional shipping_delay "shipping_delay": i64, Rule::Integer { min: 0, max: i64::MAX, unit: "days" };
+    }
+}
+
+object! {
+    /// One line of the order, as the customer sees it.
+    ///
+    /// `total_amount` is `quantity * unit_price - total_discount_amount`; what is done about a
+    /// line that does not add up is [`Config::check_lines`](crate::Config::check_lines).
+    pub struct OrderLine: "an order line" {
+        /// What kind of line it is.
+        optional line_type "type": OrderLineType, OrderLineType::RULE;
+        /// Article number, at most 255 characters. Must be the same in captures and refunds
+        /// for Klarna to assign a refund to the right capture.
+        optional reference "reference": String, TEXT;
+        /// What the line is for, at most 255 characters.
+        required name "name": String, TEXT;
+        /// How many, 0 or more. Whole units only: sell 1.5 kg as 1500 g, or as quantity 1.
+        required quantity "quantity": i64, Rule::Integer { min: 0, max: i64::MAX, unit: "whole units" };
+        /// The unit of `quantity`, such as `kg` or `pcs`, at most 10 characters.
+        optional quantity_unit "quantity_unit": String, Rule::Text { min: 0, max: 10 };
+        /// Price of one unit in minor units, tax included, before discount: at most
+        /// 200,000,000; negative on discounts.
+        required unit_price "unit_price": i64, SIGNED_AMOUNT;
+        /// Tax rate in hundredths of a percent: 25 % is 2500.
+        optional tax_rate "tax_rate": i64, Rule::Integer { min: 0, max: i32::MAX as i64, unit: "hundredths of a percent: 25 % is 2500" };
+        /// The line's total in minor units, tax and discount included: at most 200,000,000;
+        /// negative on discounts.
+        required total_amount "total_amount": i64, SIGNED_AMOUNT;
+        /// Discount of the whole line in minor units, tax included: 0 to 200,000,000.
+        optional total_discount_amount "total_discount_amount": i64, AMOUNT;
+        /// Tax contained in `total_amount`, in minor units: at most 200,000,000; negative on
+        /// discounts.
+        optional total_tax_amount "total_tax_amount": i64, SIGNED_AMOUNT;
+        /// Your own data, at most 1024 characters.
+        optional merchant_data "merchant_data": String, URI;
+        /// The product's page, at most 1024 characters.
+        optional product_url "product_url": String, URI;
+        /// A picture of the product, at most 1024 characters.
+        optional image_url "image_url": String, URI;
+        /// What identifies the product elsewhere.
+        optional product_identifiers "product_identifiers": ProductIdentifiers, Rule::Object("product identifiers");
+        /// The subscription the line belongs to.
+        optional subscription "subscription": Subscription, Rule::Object("a subscription");
+    }
+}
+
+words! {
+    /// The kind of an order line. Klarna adds to these; [`Other`](OrderLineType::Other) sends
+    /// a value that is not known here.
+    pub enum OrderLineType: open {
+        Physical = "physical",
+        Discount = "discount",
+        ShippingFee = "shipping_fee",
+        SalesTax = "sales_tax",
+        StoreCredit = "store_credit",
+        GiftCard = "gift_card",
+        Digital = "digital",
+        Surcharge = "surcharge",
+        ReturnFee = "return_fee",
+    }
+}
+
+object! {
+    /// What identifies a product outside the shop. Every field may be absent.
+    #[derive(Default)]
+    pub struct ProductIdentifiers: "product identifiers" {
+        /// At most 70 characters.
+        optional brand "brand": String, Rule::Text { min: 0, max: 70 };
+        /// The categories from general to special, joined by ` > `, at most 750 characters.
+        optional category_path "category_path": String, Rule::Text { min: 0, max: 750 };
+        /// EAN, GTIN, ISBN or UPC, at most 50 characters.
+        optional global_trade_item_number "global_trade_item_number": String, Rule::Text { min: 0, max: 50 };
+        /// At most 70 characters.
+        optional manufacturer_part_number "manufacturer_part_number": String, Rule::Text { min: 0, max: 70 };
+        /// At most 64 characters.
+        optional color "color": String, Rule::Text { min: 0, max: 64 };
+        /// At most 64 characters.
+        optional size "size": String, Rule::Text { min: 0, max: 64 };
+    }
+}
+
+object! {
+    /// The subscription an order line belongs to.
+    pub struct Subscription: "a subscription" {
+        /// At most 255 characters.
+        required name "name": String, TEXT;
+        /// The unit of `interval_count`.
+        required interval "interval": Interval, Interval::RULE;
+        /// How many intervals lie between two payments, 1 or more.
+        required interval_count "interval_count": i64, Rule::Integer { min: 1, max: i64::MAX, unit: "intervals" };
+    }
+}
+
+words! {
+    /// The unit of a subscription's interval.
+    pub enum Interval: closed {
+        Day = "DAY",
+        Week = "WEEK",
+        Month = "MONTH",
+        Year = "YEAR",
+    }
+}
+
+object! {
+    /// How one consignment travels. Every field may be absent; Klarna follows the parcel only
+    /// when company and tracking number are there.
+    #[derive(Default)]
+    pub struct ShippingInfo: "a shipping info" {
+        /// The carrier, best as its name on Klarna's list of carriers, at most 100 characters.
+        optional shipping_company "shipping_company": String, Rule::Text { min: 0, max: 100 };
+        /// How it is delivered.
+        optional shipping_method "shipping_method": ShippingMethod, ShippingMethod::RULE;
+        /// At most 100 characters. Klarna checks it later; a wrong one does not fail the call.
+        optional tracking_number "tracking_number": String, Rule::Text { min: 0, max: 100 };
+        /// Where the customer follows the parcel, at most 1024 characters.
+        optional tracking_uri "tracking_uri": String, URI;
+        /// The carrier of a return, at most 100 characters.
+        optional return_shipping_company "return_shipping_company": String, Rule::Text { min: 0, max: 100 };
+        /// The tracking number of a return, at most 100 characters.
+        optional return_tracking_number "return_tracking_number": String, Rule::Text { min: 0, max: 100 };
+        /// Where the customer follows the return, at most 1024 characters.
+        optional return_tracking_uri "return_tracking_uri": String, URI;
+    }
+}
+
+words! {
+    /// How a consignment is delivered. Klarna adds to these; [`Other`](ShippingMethod::Other)
+    /// sends a value that is not known here. Upper and lower case matter.
+    pub enum ShippingMethod: open {
+        PickUpStore = "PickUpStore",
+        Home = "Home",
+        BoxReg = "BoxReg",
+        BoxUnreg = "BoxUnreg",
+        PickUpPoint = "PickUpPoint",
+        Own = "Own",
+        Postal = "Postal",
+        DhlPackstation = "DHLPackstation",
+        Digital = "Digital",
+        Undefined = "Undefined",
+        PickUpWarehouse = "PickUpWarehouse",
+        ClickCollect = "ClickCollect",
+        PalletDelivery = "PalletDelivery",
+    }
+}
+
+impl CaptureRequest {
+    /// A capture of `captured_amount` minor units with nothing else said.
+    pub fn new(captured_amount: i64) -> CaptureRequest {
+        CaptureRequest {
+            captured_amount,
+            reference: None,
+            description: None,
+            order_lines: None,
+            shipping_info: None,
+            shipping_delay: None,
+        }
+    }
+
+    /// Reads a request from JSON text, strictly: an unknown or doubled field, a number with a
+    /// fraction, a string or boolean for a number, a value out of its limits or of the wrong
+    /// shape is refused, never converted.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_input`, naming the path (`order_lines[3].quantity`), what it got and what is
+    /// allowed.
+    ///
+    /// ```
+    /// let error = takings::CaptureRequest::from_json(r#"{"captured_amount": 60.0}"#).unwrap_err();
+    /// assert!(error.message().starts_with("captured_amount is the number 60.0"));
+    /// ```
+    pub fn from_json(text: &str) -> Result<CaptureRequest, Error> {
+        CaptureRequest::from_json_with(text, false)
+    }
+
+    pub(crate) fn from_json_with(text: &str, accept_unknown_values: bool) -> Result<CaptureRequest, Error> {
+        let request: CaptureRequest = Reader::new(WHOLE, accept_unknown_values).json(text, &CaptureRequest::RULE)?;
+        request.check()?;
+        Ok(request)
+    }
+
+    /// The same from any serde source, such as a scripting language's own values.
+    /// `accept_unknown_values` lets words pass that Klarna may have added to
+    /// [`OrderLineType`] and [`ShippingMethod`].
+    ///
+    /// # Errors
+    ///
+    /// As [`from_json`](CaptureRequest::from_json).
+    pub fn from_deserializer<'de, D: Deserializer<'de>>(
+        source: D,
+        accept_unknown_values: bool,
+    ) -> Result<CaptureRequest, Error> {
+        let request: CaptureRequest = Reader::new(WHOLE, accept_unknown_values).read(source, &CaptureRequest::RULE)?;
+        request.check()?;
+        Ok(request)
+    }
+
+    /// Checks every limit, for a request built field by field.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_input`, naming the path.
+    pub fn check(&self) -> Result<(), Error> {
+        Field::check(self, &Reader::new(WHOLE, false).root(), &CaptureRequest::RULE)
+    }
+}
+
+const WHOLE: &str = "the request";
+
+impl OrderLine {
+    /// A line with the fields that Klarna requires: name, quantity, price of one unit, total.
+    pub fn new(name: impl Into<String>, quantity: i64, unit_price: i64, total_amount: i64) -> OrderLine {
+        OrderLine {
+            line_type: None,
+            reference: None,
+            name: name.into(),
+            quantity,
+            quantity_unit: None,
+            unit_price,
+            tax_rate: None,
+            total_amount,
+            total_discount_amount: None,
+            total_tax_amount: None,
+            merchant_data: None,
+            product_url: None,
+            image_url: None,
+            product_identifiers: None,
+            subscription: None,
+        }
+    }
+}
+
+impl Subscription {
+    /// A subscription called `name`, paid every `interval_count` `interval`s.
+    pub fn new(name: impl Into<String>, interval: Interval, interval_count: i64) -> Subscription {
+        Subscription { name: name.into(), interval, interval_count }
+    }
+}

@@ -1,0 +1,176 @@
+//! What goes out: where requests are sent, what they carry, how an order id becomes a path.
+
+use bytes::Bytes;
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use reqwest::{Method, Url};
+use zeroize::Zeroizing;
+
+use crate::error::Error;
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("klarna-idempotency-key");
+
+/// One request, the same bytes on every attempt.
+pub(crate) struct Request {
+    pub method: Method,
+    pub url: Url,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+/// Where requests go, and the headers that are the same on each.
+pub(crate) struct Endpoint {
+    base_url: Url,
+    headers: HeaderMap,
+    secrets: Vec<Zeroizing<String>>,
+}
+
+/// Bytes that are wiped when the last header made from them is dropped.
+struct Wiped(Zeroizing<String>);
+
+impl AsRef<[u8]> for Wiped {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl Endpoint {
+    pub fn new(
+        base_url: Url,
+        authorization: Zeroizing<String>,
+        user_agent: String,
+        secrets: Vec<Zeroizing<String>>,
+    ) -> Endpoint {
+        let mut authorization = HeaderValue::from_maybe_shared(Bytes::from_owner(Wiped(authorization)))
+            .expect("credentials were checked to be printable");
+        authorization.set_sensitive(true);
+        let user_agent = HeaderValue::try_from(user_agent).expect("the user agent was checked to be printable");
+        let mut headers = HeaderMap::with_capacity(8);
+        headers.insert(AUTHORIZATION, authorization);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        headers.insert(USER_AGENT, user_agent);
+        Endpoint { base_url, headers, secrets }
+    }
+
+    pub fn base_url(&self) -> &Url {
+        &self.base_url
+    }
+
+    /// A request that changes something, and so carries an idempotency key that
+    /// [`check_key`](crate::key::check_key) has passed.
+    pub fn post(&self, path: &str, idempotency_key: &str, body: Vec<u8>) -> Request {
+        let mut url = self.base_url.clone();
+        url.set_path(&format!("{}{path}", self.base_url.path().trim_end_matches('/')));
+        let mut headers = self.headers.clone();
+        let key = HeaderValue::from_str(idempotency_key).expect("the key was checked to be printable");
+        headers.insert(IDEMPOTENCY_KEY, key);
+        Request { method: Method::POST, url, headers, body: body.into() }
+    }
+
+    /// Text from a server, made safe for a log line: no control or direction characters, none
+    /// of our credentials, at most `max` characters.
+    pub fn scrub(&self, text: &str, max: usize) -> String {
+        let mut clean: String = text
+            .chars()
+            .filter(|c| !is_invisible(*c))
+            .map(|c| if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') { ' ' } else { c })
+            .collect();
+        for secret in &self.secrets {
+            let secret = secret.trim_end_matches('=');
+            if !secret.is_empty() && clean.contains(secret) {
+                clean = clean.replace(secret, "[hidden]");
+            }
+        }
+        match clean.char_indices().nth(max) {
+            Some((end, _)) => format!("{}…", &clean[..end]),
+            None => clean,
+        }
+    }
+}
+
+/// Characters that change how the text around them is shown: directions, joiners, tags.
+fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// The path of an order, for an id that [`check_order_id`] has passed.
+pub(crate) fn order_path(order_id: &str) -> String {
+    let mut path = String::from("/ordermanagement/v1/orders/");
+    for byte in order_id.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => path.push(char::from(byte)),
+            // URL parsers fold `\`, tabs and more: only what needs no escape is left as it is
+            _ => path.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    path
+}
+
+/// An order id must stay one segment of a path whoever parses the URL.
+pub(crate) fn check_order_id(order_id: &str) -> Result<(), Error> {
+    let got = if order_id.is_empty() {
+        "empty".to_owned()
+    } else if order_id == "." || order_id == ".." {
+        format!("{order_id:?}")
+    } else if order_id.chars().count() > 255 {
+        "longer than 255 characters".to_owned()
+    } else if let Some(bad) = order_id.chars().find(|c| c.is_control() || matches!(c, '/' | '\\')) {
+        format!("a text with {bad:?}")
+    } else {
+        return Ok(());
+    };
+    Err(Error::invalid(format!(
+        "order_id is {got}; it must be the id Klarna gave the order, 1 to 255 characters without slashes or control \
+         characters"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(base: &str) -> Endpoint {
+        let secret = |text: &str| Zeroizing::new(text.to_owned());
+        Endpoint::new(
+            base.parse().unwrap(),
+            secret("Basic dTpzM2NyZXQ="),
+            "takings/0 (test)".into(),
+            vec![secret("s3cret"), secret("dTpzM2NyZXQ=")],
+        )
+    }
+
+    #[test]
+    fn an_order_id_stays_one_segment() {
+        for bad in ["", ".", "..", "a/b", "/", "a\\b", "a\r\nb", "a\0b", "\u{85}", &"x".repeat(256)] {
+            assert!(check_order_id(bad).is_err(), "{bad:?}");
+        }
+        for (id, segment) in [
+            ("f3392f8b-6116", "f3392f8b-6116"),
+            ("%2e%2e", "%252e%252e"),
+            ("a b?c#d;e", "a%20b%3Fc%23d%3Be"),
+            ("ö", "%C3%B6"),
+            ("...", "..."),
+        ] {
+            check_order_id(id).unwrap();
+            let request = endpoint("https://x.example/gw/").post(&order_path(id), "k", vec![]);
+            assert_eq!(request.url.as_str(), format!("https://x.example/gw/ordermanagement/v1/orders/{segment}"));
+        }
+    }
+
+    #[test]
+    fn debug_hides_the_credentials() {
+        let request = endpoint("https://x.example").post("/p", "k", vec![]);
+        assert!(!format!("{:?}", request.headers).contains("dTpz"));
+    }
+
+    #[test]
+    fn scrubbed_text_is_safe_to_log() {
+        let endpoint = endpoint("https://x.example");
+        assert_eq!(endpoint.scrub("a\r\nb\u{1b}[31mc\u{202e}d", 99), "a  b [31mcd");
+        assert_eq!(endpoint.scrub("you sent s3cret and Basic dTpzM2NyZXQ", 99), "you sent [hidden] and Basic [hidden]");
+        assert_eq!(endpoint.scrub("s3\u{200b}cret", 99), "[hidden]");
+        assert_eq!(endpoint.scrub("öööö", 3), "ööö…");
+    }
+}

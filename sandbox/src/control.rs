@@ -4,8 +4,8 @@ use crate::fault::PlannedFault;
 use crate::http::{Answer, Request, percent_decode};
 use crate::klarna::{NewOrder, OrderChange};
 use crate::state::Shared;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -45,10 +45,9 @@ fn respond(shared: &Shared, request: &Request, path: &str) -> Result<Answer, Pro
     let segments: Vec<String> = path.split('/').filter(|segment| !segment.is_empty()).map(percent_decode).collect();
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     let body = request.body.as_slice();
-    let ok = |value: Value| Ok(Answer::new(200).json(&value));
     let mut state = shared.state();
     match (request.method.as_str(), segments.as_slice()) {
-        ("GET", []) => ok(json!({
+        ("GET", []) => ok(&json!({
             "sandbox": "a stand-in for Klarna's Order Management API; not a Klarna product",
             "version": env!("CARGO_PKG_VERSION"),
             "base_url": shared.base,
@@ -65,12 +64,12 @@ fn respond(shared: &Shared, request: &Request, path: &str) -> Result<Answer, Pro
         }
         ("GET", ["orders", id]) => {
             let order = state.klarna.order(id, state.now());
-            ok(order.map_err(|_| unknown_order(id))?)
+            ok(&order.map_err(|_| unknown_order(id))?)
         }
         ("PATCH", ["orders", id]) => {
             let change: OrderChange = read(body)?;
             match state.klarna.change(id, change) {
-                Ok(true) => ok(state.klarna.order(id, state.now()).unwrap_or_default()),
+                Ok(true) => ok(&state.klarna.order(id, state.now()).unwrap_or_default()),
                 Ok(false) => Err(unknown_order(id)),
                 Err(why) => Err((400, why)),
             }
@@ -79,21 +78,21 @@ fn respond(shared: &Shared, request: &Request, path: &str) -> Result<Answer, Pro
             state.plan(id, read_faults(body)?);
             Ok(Answer::new(201).json(&state.planned(id)))
         }
-        ("GET", ["orders", id, "faults"]) => ok(json!(state.planned(id))),
+        ("GET", ["orders", id, "faults"]) => ok(&state.planned(id)),
         ("DELETE", ["orders", id, "faults"]) => {
             state.clear_faults(id);
             Ok(Answer::new(204))
         }
-        ("GET", ["ledger"]) => ok(json!(state.klarna.ledger)),
+        ("GET", ["ledger"]) => ok(&state.klarna.ledger),
         ("GET", ["orders", id, "ledger"]) => {
             let ledger = state.klarna.ledger.iter();
             let of = ledger.filter(|entry| entry.order_id == *id);
-            ok(json!(of.collect::<Vec<_>>()))
+            ok(&of.collect::<Vec<_>>())
         }
-        ("GET", ["requests"]) => ok(json!(state.requests().collect::<Vec<_>>())),
+        ("GET", ["requests"]) => ok(&state.requests().collect::<Vec<_>>()),
         ("GET", ["orders", id, "requests"]) => {
             let of = state.requests().filter(|request| request.order_id.as_deref() == Some(*id));
-            ok(json!(of.collect::<Vec<_>>()))
+            ok(&of.collect::<Vec<_>>())
         }
         (method @ ("GET" | "POST"), ["clock"]) => {
             if method == "POST" {
@@ -103,13 +102,13 @@ fn respond(shared: &Shared, request: &Request, path: &str) -> Result<Answer, Pro
                 state.advance(by);
             }
             let (now, ahead) = state.clock();
-            ok(json!({"now": now, "ahead_seconds": ahead.as_secs_f64()}))
+            ok(&json!({"now": now, "ahead_seconds": ahead.as_secs_f64()}))
         }
         ("POST", ["reset"]) => {
             state.reset();
             Ok(Answer::new(204))
         }
-        ("GET", ["connections"]) => ok(json!(state.connections)),
+        ("GET", ["connections"]) => ok(&state.connections),
         (
             _,
             []
@@ -119,6 +118,10 @@ fn respond(shared: &Shared, request: &Request, path: &str) -> Result<Answer, Pro
         ) => Err((405, format!("{} is not possible here", request.method))),
         _ => Err((404, format!("/sandbox{path} does not exist"))),
     }
+}
+
+fn ok(value: &impl Serialize) -> Result<Answer, Problem> {
+    Ok(Answer::new(200).json(value))
 }
 
 fn unknown_order(order_id: &str) -> Problem {

@@ -86,7 +86,7 @@ pub enum Fault {
         /// The longest silence, in seconds; without end when absent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         seconds: Option<f64>,
-        /// On which side of the commit. Before it, nothing is ever committed.
+        /// On which side of the commit. Before it, nothing is ever committed and the key stays free.
         #[serde(default)]
         when: When,
     },
@@ -118,7 +118,7 @@ pub enum Fault {
 
 /// The canned answer of [`Fault::Status`].
 ///
-/// `{base}`, `{order_id}` (the path segment as it was sent) and `{capture_id}` (made up if there is none) are
+/// `{base}`, `{order_id}` (percent-encoded) and `{capture_id}` (made up if there is none) are
 /// substituted in `body` and in header values.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

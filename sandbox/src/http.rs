@@ -466,7 +466,8 @@ mod tests {
 
     #[test]
     fn tells_a_hesitant_client_to_go_on() {
-        let mut reader = reader("POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nx", 62);
+        let head = "POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n";
+        let mut reader = reader(&format!("{head}x"), head.len());
         assert_eq!(reader.request().unwrap().body, b"x");
         assert_eq!(reader.stream.output, b"HTTP/1.1 100 Continue\r\n\r\n");
     }

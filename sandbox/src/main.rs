@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::error::Error;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
@@ -133,7 +133,7 @@ fn run(run: Run) -> Result<(), Failure> {
          --help lists what it can do"
     );
     if run.parent_watch {
-        io::copy(&mut io::stdin().lock().by_ref(), &mut io::sink())?;
+        io::copy(&mut io::stdin(), &mut io::sink())?;
         return Ok(());
     }
     loop {

@@ -2,7 +2,7 @@
 
 use crate::control;
 use crate::fault::{Created, Fault, Raw, Status, Then, When, seconds};
-use crate::http::{Answer, Reader, Request, Unread};
+use crate::http::{Answer, Reader, Request, Unread, percent_encode};
 use crate::klarna::{Place, error_answer, place, usual_error_code};
 use crate::state::{Admission, Outcome, Shared};
 use base64::Engine as _;
@@ -202,7 +202,11 @@ impl Connection {
             return self.write(&answer.bytes(&request.method, request.last()), request);
         }
         let place = below.and_then(place);
-        let (number, fault) = self.shared.state().receive(request, place.as_ref(), self.number);
+        let (number, fault) = {
+            let mut state = self.shared.state();
+            let number = state.receive(request, place.as_ref(), self.number);
+            (number, state.strike(number))
+        };
         Exchange { connection: self, request, place, number, correlation_id: Uuid::new_v4().to_string() }.answer(fault)
     }
 
@@ -231,7 +235,7 @@ impl Connection {
         if let Some(head) = head {
             let place = self.shared.below_prefix(head.path()).and_then(place);
             let mut state = self.shared.state();
-            let (number, _) = state.receive(&head, place.as_ref(), self.number);
+            let number = state.receive(&head, place.as_ref(), self.number);
             state.answered(number, Some(status));
         }
         let correlation_id = Uuid::new_v4().to_string();
@@ -462,18 +466,11 @@ impl Exchange<'_> {
         self.send(&outcome.answer)
     }
 
+    /// Before the commit not even the key is taken: a client that gives up and repeats the request at once must not
+    /// race with our noticing that it left.
     fn stall(&mut self, limit: Option<Duration>, when: When) {
-        match when {
-            When::BeforeCommit => {
-                let admission = self.admit();
-                self.connection.stall(limit);
-                self.connection.shared.abandon(admission);
-            }
-            When::AfterCommit => {
-                self.commit();
-                self.connection.stall(limit);
-            }
-        }
+        self.commit_if(when);
+        self.connection.stall(limit);
     }
 
     fn error(&self, status: u16, error_code: Option<&str>, messages: Vec<String>) -> Answer {
@@ -571,8 +568,9 @@ impl Exchange<'_> {
 
     /// Substitutes what a fault's text leaves open. Without a capture its id is made up.
     fn fill_in(&self, text: &str, capture_id: Option<&str>) -> String {
-        let segment = self.place.as_ref().map_or("", |place| &place.segment);
-        let text = text.replace("{base}", &self.connection.shared.base).replace("{order_id}", segment);
+        let place = self.place.as_ref();
+        let segment = place.map_or(String::new(), |place| percent_encode(&place.order_id));
+        let text = text.replace("{base}", &self.connection.shared.base).replace("{order_id}", &segment);
         match capture_id {
             Some(id) => text.replace("{capture_id}", id),
             None => text.replace("{capture_id}", &Uuid::new_v4().to_string()),

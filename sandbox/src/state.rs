@@ -1,6 +1,6 @@
 //! Everything the server's threads share: Klarna's state, the planned faults, the record of requests, the clock.
 
-use crate::fault::PlannedFault;
+use crate::fault::{Fault, PlannedFault};
 use crate::http::{Answer, Request, values};
 use crate::klarna::{Circumstances, Key, KeyState, Klarna, Millis, Place, Refusal, Resource, error_answer, timestamp};
 use crate::{Connections, Options, Received};
@@ -259,26 +259,14 @@ impl State {
         self.faults.remove(order_id);
     }
 
-    /// Records a request and takes the fault that is meant for it.
-    pub fn receive(
-        &mut self,
-        request: &Request,
-        place: Option<&Place>,
-        connection: u64,
-    ) -> (u64, Option<crate::Fault>) {
+    /// Records a request and returns its number.
+    pub fn receive(&mut self, request: &Request, place: Option<&Place>, connection: u64) -> u64 {
         self.received += 1;
-        let mut order_request = None;
-        let mut fault = None;
-        if let Some(place) = place {
+        let order_request = place.map(|place| {
             let count = self.order_requests.entry(place.order_id.clone()).or_default();
             *count += 1;
-            order_request = Some(*count);
-            if let Some(planned) = self.faults.get_mut(&place.order_id) {
-                let named = planned.iter().position(|f| f.request == order_request);
-                let next = || planned.iter().position(|f| f.request.is_none());
-                fault = named.or_else(next).map(|at| planned.remove(at).fault);
-            }
-        }
+            *count
+        });
         if self.log.len() == REMEMBERED {
             self.log.pop_front();
         }
@@ -293,10 +281,22 @@ impl State {
             body: request.body.clone(),
             connection,
             committed: false,
-            fault: fault.as_ref().map(|fault| fault.name().into()),
+            fault: None,
             answered_status: None,
         });
-        (self.received, fault)
+        self.received
+    }
+
+    /// Takes the fault that is meant for a request: the one that names it, else the first that names none.
+    pub fn strike(&mut self, number: u64) -> Option<Fault> {
+        let record = self.record(number)?;
+        let (order_id, order_request) = (record.order_id.clone()?, record.order_request);
+        let planned = self.faults.get_mut(&order_id)?;
+        let named = planned.iter().position(|f| f.request == order_request);
+        let at = named.or_else(|| planned.iter().position(|f| f.request.is_none()))?;
+        let fault = planned.remove(at).fault;
+        self.record(number)?.fault = Some(fault.name().into());
+        Some(fault)
     }
 
     pub fn requests(&self) -> impl Iterator<Item = &Received> {

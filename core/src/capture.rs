@@ -116,10 +116,11 @@ fn capture_id(answer: &Answer, order_id: &str) -> Result<String, String> {
                 return Err("with a Location of another order".into());
             }
         }
-        if let [.., "captures", id] = segments[..] {
-            if is_id(id) && !agree(id) {
-                return Err("with a Location at odds with another id".into());
-            }
+        if let [.., "captures", id] = segments[..]
+            && is_id(id)
+            && !agree(id)
+        {
+            return Err("with a Location at odds with another id".into());
         }
     }
     found.map(str::to_owned).ok_or_else(|| "without a capture id".into())

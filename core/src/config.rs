@@ -136,7 +136,7 @@ impl fmt::Debug for Credentials {
 /// let mut config = Config::playground(Region::Eu, Credentials::basic("PK0000_0a1b2c", "secret"));
 /// config.timeout = Duration::from_secs(15);
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Config {
     /// Where the account lives; `eu` when only the environment is given. Not together with
@@ -184,6 +184,7 @@ const TEXT: Rule = Rule::Text { min: 1, max: 1024 };
 
 object! {
     /// The settings as scripts and C give them.
+    #[derive(Default)]
     pub(crate) struct Settings: "a setting" {
         optional region "region": Region, Region::RULE;
         optional environment "environment": Environment, Environment::RULE;
@@ -410,13 +411,13 @@ impl Config {
         } else {
             None
         };
-        if let (Some(called), Some(named)) = (called, self.credentials.environment()) {
-            if called != named {
-                return Err(Error::invalid(format!(
-                    "the credentials are made for {named}, the configured host is {called}; use the pair that belongs \
+        if let (Some(called), Some(named)) = (called, self.credentials.environment())
+            && called != named
+        {
+            return Err(Error::invalid(format!(
+                "the credentials are made for {named}, the configured host is {called}; use the pair that belongs \
                      together"
-                )));
-            }
+            )));
         }
         let mut user_agent = format!("takings/{} ({})", crate::VERSION, self.surface);
         if let Some(suffix) = &self.user_agent_suffix {
@@ -439,28 +440,26 @@ impl Config {
     }
 }
 
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings {
-            region: None,
-            environment: None,
-            base_url: None,
-            username: None,
-            password: None,
-            api_key: None,
-            auth: None,
-            connect_timeout_ms: None,
-            attempt_timeout_ms: None,
-            timeout_ms: None,
-            max_attempts: None,
-            backoff_ms: None,
-            max_backoff_ms: None,
-            proxy: None,
-            ca_file: None,
-            user_agent_suffix: None,
-            check_lines: None,
-            accept_unknown_values: None,
-        }
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("region", &self.region)
+            .field("environment", &self.environment)
+            .field("base_url", &self.base_url.as_deref().map(|url| if url.contains('@') { "hidden" } else { url }))
+            .field("credentials", &self.credentials)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("attempt_timeout", &self.attempt_timeout)
+            .field("timeout", &self.timeout)
+            .field("max_attempts", &self.max_attempts)
+            .field("backoff", &self.backoff)
+            .field("max_backoff", &self.max_backoff)
+            // its URL may hold a password
+            .field("proxy", &self.proxy.as_ref().map(|_| "hidden"))
+            .field("ca_file", &self.ca_file)
+            .field("user_agent_suffix", &self.user_agent_suffix)
+            .field("check_lines", &self.check_lines)
+            .field("accept_unknown_values", &self.accept_unknown_values)
+            .finish_non_exhaustive()
     }
 }
 
@@ -511,5 +510,151 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
             .parse::<std::net::IpAddr>()
             .is_ok_and(|address| address.is_loopback()),
         None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(config: Config) -> String {
+        config.endpoint().err().map(|error| error.message().to_owned()).expect("it should be refused")
+    }
+
+    fn pair() -> Credentials {
+        Credentials::basic("user", "password")
+    }
+
+    #[test]
+    fn klarnas_hosts() {
+        for (region, environment, host) in [
+            (Region::Eu, Environment::Live, "https://api.klarna.com/"),
+            (Region::Oc, Environment::Playground, "https://api-oc.playground.klarna.com/"),
+            (Region::Kustom, Environment::Live, "https://api.kustom.co/"),
+        ] {
+            let mut config = Config::live(region, pair());
+            config.environment = Some(environment);
+            assert_eq!(config.endpoint().unwrap().base_url().as_str(), host);
+        }
+        let mut config = Config::live(Region::Eu, pair());
+        config.environment = None;
+        assert!(refusal(config).contains("live"), "the environment has no default");
+    }
+
+    #[test]
+    fn base_urls() {
+        for good in [
+            "https://gw.example/klarna",
+            "http://127.0.0.1:8080",
+            "http://127.9.9.9",
+            "http://[::1]:1/p/",
+            "http://localhost:1",
+            "HTTPS://API.klarna.com",
+        ] {
+            assert!(Config::at(good, pair()).endpoint().is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "api.klarna.com",
+            "ftp://127.0.0.1",
+            "http://api.klarna.com",
+            "http://127.0.0.1.evil.example",
+            "http://localhost.evil.example",
+            "https://u:p@api.klarna.com",
+            "https://u@api.klarna.com",
+            "https://@api.klarna.com",
+            "https://api.klarna.com?x=1",
+            "https://api.klarna.com#x",
+            "https://api.kl arna.com",
+            "https://api.klarna.com\\x",
+            "https://api.klarna.com\n",
+            "https://",
+            "file:///etc/passwd",
+        ] {
+            assert!(Config::at(bad, pair()).endpoint().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_key_belongs_to_its_environment() {
+        for key in ["klarna_live_api_x", "kco_live_api_x"] {
+            assert!(refusal(Config::playground(Region::Eu, Credentials::basic("u", key))).contains("live"));
+            assert!(Config::live(Region::Eu, Credentials::basic("u", key)).endpoint().is_ok());
+            assert!(Config::at("http://127.0.0.1:1", Credentials::raw_api_key(key)).endpoint().is_ok());
+        }
+        let test = Credentials::raw_api_key("klarna_test_api_x");
+        assert!(refusal(Config::live(Region::Na, test.clone())).contains("playground"));
+        assert!(refusal(Config::at("https://api.klarna.com", test)).contains("playground"));
+    }
+
+    #[test]
+    fn authorization_headers() {
+        let header = |credentials: Credentials| credentials.header().map(|header| header.to_string());
+        assert_eq!(header(pair()).unwrap(), "Basic dXNlcjpwYXNzd29yZA==");
+        assert_eq!(header(Credentials::raw_api_key("klarna_test_api_x")).unwrap(), "Basic klarna_test_api_x");
+        for bad in [
+            Credentials::basic("u", ""),
+            Credentials::basic("u:v", "p"),
+            Credentials::basic("u", "p\r\nX: y"),
+            Credentials::raw_api_key("a b"),
+            Credentials::raw_api_key("a\nb"),
+        ] {
+            assert!(bad.header().is_err());
+        }
+    }
+
+    #[test]
+    fn nothing_shows_the_secret() {
+        let mut config = Config::live(Region::Eu, Credentials::basic("user", "s3cret"));
+        config.proxy = Some("http://u:hunter2@proxy.example".into());
+        let debug = format!("{config:?}");
+        assert!(!debug.contains("s3cret") && !debug.contains("hunter2"), "{debug}");
+        for text in
+            [r#"{"password": 123456}"#, r#"{"password": ["s3cret"]}"#, r#"{"proxy": 123456, "password": "s3cret"}"#]
+        {
+            let message = Config::from_json(text).unwrap_err().to_string();
+            assert!(!message.contains("123456") && !message.contains("s3cret"), "{message}");
+        }
+    }
+
+    #[test]
+    fn settings_are_read_strictly() {
+        let message = |text: &str| Config::from_json(text).unwrap_err().to_string();
+        let with = |rest: &str| message(&format!(r#"{{"username": "u", "password": "p", {rest}}}"#));
+        assert_eq!(message("{}").split(';').next(), Some("credentials are missing"));
+        assert!(message(r#"{"password": "p"}"#).starts_with("username is missing"));
+        assert!(with(r#""api_key": "k""#).starts_with("password and api_key are both given"));
+        assert_eq!(with(r#""time_out_ms": 1"#), "time_out_ms is not a field of a setting; did you mean timeout_ms?");
+        assert!(with(r#""timeout_ms": 1.5"#).starts_with("timeout_ms is the number 1.5"));
+        assert!(with(r#""timeout_ms": 0"#).starts_with("timeout_ms is 0"));
+        assert!(with(r#""max_attempts": 21"#).starts_with("max_attempts is 21"));
+        assert!(with(r#""region": "EU""#).contains("did you mean \"eu\"?"));
+        assert!(message("[]").starts_with("the configuration is a list"));
+        assert!(message("{").starts_with("the configuration is not valid JSON"));
+    }
+
+    #[test]
+    fn the_environment_is_read_when_asked() {
+        let from = |pairs: &[(&str, &str)]| {
+            let pairs: std::collections::HashMap<_, _> = pairs.iter().copied().collect();
+            Config::from_variables(|name| pairs.get(name).map(|value| (*value).into()))
+        };
+        let config = from(&[("KLARNA_API_KEY", "k"), ("KLARNA_REGION", "na"), ("KLARNA_ENVIRONMENT", "live")]).unwrap();
+        assert_eq!(config.region, Some(Region::Na));
+        let config = from(&[("KLARNA_USERNAME", "u"), ("KLARNA_PASSWORD", "p"), ("KLARNA_REGION", "")]).unwrap();
+        assert_eq!(config.region, None);
+        assert!(from(&[]).unwrap_err().message().contains("KLARNA_API_KEY"));
+        let error = from(&[("KLARNA_API_KEY", "k"), ("KLARNA_REGION", "us")]).unwrap_err();
+        assert_eq!(error.message(), "KLARNA_REGION is \"us\"; it must be one of eu, na, oc, kustom");
+    }
+
+    #[test]
+    fn connecting_takes_at_most_half_of_an_attempt() {
+        let mut config = Config::at("http://127.0.0.1:1", pair());
+        config.timeout = Duration::from_secs(2);
+        let limits = config.limits().unwrap();
+        assert_eq!((limits.attempt, limits.connect), (Duration::from_secs(2), Duration::from_secs(1)));
+        config.timeout = Duration::ZERO;
+        assert!(config.limits().is_err());
     }
 }

@@ -382,3 +382,6 @@ impl<O: Operation> Machine<O> {
         fields.attempts = self.attempts;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -285,3 +285,152 @@ impl Subscription {
         Subscription { name: name.into(), interval, interval_count }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(text: &str) -> String {
+        CaptureRequest::from_json(text).expect_err(text).message().to_owned()
+    }
+
+    /// A refusal of one field of the only order line.
+    fn line(field: &str, value: &str) -> String {
+        let mut line = serde_json::json!({"name": "n", "quantity": 1, "unit_price": 1, "total_amount": 1});
+        line.as_object_mut().unwrap().remove(field);
+        let rest = line.to_string();
+        refusal(&format!(
+            r#"{{"captured_amount":1,"order_lines":[{},"{field}":{value}}}]}}"#,
+            rest.trim_end_matches('}')
+        ))
+    }
+
+    #[test]
+    fn klarnas_sample_goes_out_compact_and_in_order() {
+        let sample = include_str!("../../examples/capture.json");
+        let request = CaptureRequest::from_json(sample).unwrap();
+        let written = serde_json::to_string(&request).unwrap();
+        // the sample's own order is the fixed one, and no text in it holds a blank beside a quote
+        let mut compact = String::new();
+        let mut quoted = false;
+        for c in sample.chars() {
+            quoted ^= c == '"';
+            if quoted || !c.is_whitespace() {
+                compact.push(c);
+            }
+        }
+        assert_eq!(written, compact);
+        assert_eq!(CaptureRequest::from_json(&written).unwrap(), request);
+    }
+
+    #[test]
+    fn numbers_are_never_converted() {
+        for bad in
+            ["60.0", "6e3", "1.15", "\"6000\"", "true", "null", "[6000]", "{}", "-0", "9223372036854775808", "1e999"]
+        {
+            let message = refusal(&format!(r#"{{"captured_amount":{bad}}}"#));
+            assert!(message.starts_with("captured_amount "), "{message}");
+        }
+        for bad in ["NaN", "Infinity", "0x10", "6_000", "+6"] {
+            let message = refusal(&format!(r#"{{"captured_amount":{bad}}}"#));
+            assert!(message.contains(" at line 1 column "), "{message}");
+        }
+        assert_eq!(
+            refusal(r#"{"captured_amount":"6000"}"#),
+            "captured_amount is the string \"6000\"; it must be a whole number from 1 to 200000000 (minor units: 60.00 is 6000)"
+        );
+    }
+
+    #[test]
+    fn limits_of_numbers() {
+        for good in ["1", "200000000"] {
+            assert!(CaptureRequest::from_json(&format!(r#"{{"captured_amount":{good}}}"#)).is_ok());
+        }
+        for bad in ["0", "-1", "200000001", "9223372036854775807"] {
+            assert!(
+                refusal(&format!(r#"{{"captured_amount":{bad}}}"#)).starts_with(&format!("captured_amount is {bad};"))
+            );
+        }
+        assert!(line("quantity", "-1").starts_with("order_lines[0].quantity is -1;"));
+        assert!(line("unit_price", "200000001").contains("at most 200000000"));
+        assert!(line("tax_rate", "2147483648").starts_with("order_lines[0].tax_rate"));
+        assert!(line("total_discount_amount", "-1").starts_with("order_lines[0].total_discount_amount"));
+    }
+
+    #[test]
+    fn limits_of_texts_count_characters() {
+        let with = |text: &str| format!(r#"{{"captured_amount":1,"reference":"{text}"}}"#);
+        assert!(CaptureRequest::from_json(&with(&"ö".repeat(255))).is_ok());
+        assert!(refusal(&with(&"ö".repeat(256))).starts_with("reference is a string of 256 characters;"));
+        for control in ["\\u0000", "\\n", "\\u007f", "\\u0085"] {
+            assert!(refusal(&with(control)).contains("the control character U+00"), "{control}");
+        }
+        assert!(line("quantity_unit", "\"12345678901\"").starts_with("order_lines[0].quantity_unit"));
+    }
+
+    #[test]
+    fn limits_of_lists() {
+        let line = r#"{"name":"n","quantity":1,"unit_price":1,"total_amount":1}"#;
+        let with = |n| format!(r#"{{"captured_amount":1,"order_lines":[{}]}}"#, vec![line; n].join(","));
+        assert!(CaptureRequest::from_json(&with(1000)).is_ok());
+        assert!(refusal(&with(1001)).starts_with("order_lines is a list of more than 1000;"));
+        let mut request = CaptureRequest::new(1);
+        request.shipping_info = Some(vec![ShippingInfo::default(); 501]);
+        assert!(request.check().unwrap_err().message().starts_with("shipping_info is a list of 501;"));
+    }
+
+    #[test]
+    fn shapes() {
+        assert!(refusal("[]").starts_with("the request is a list;"));
+        assert!(refusal("6000").starts_with("the request is a number;"));
+        assert!(refusal("").starts_with("the request is not valid JSON"));
+        assert!(refusal("{\"captured_amount\":1}x").starts_with("the request is not valid JSON"));
+        assert!(refusal(r#"{"captured_amount":1,"order_lines":{}}"#).starts_with("order_lines is an object;"));
+        assert!(refusal(r#"{"captured_amount":1,"order_lines":[[]]}"#).starts_with("order_lines[0] is a list;"));
+        assert!(line("product_identifiers", "[]").starts_with("order_lines[0].product_identifiers is a list;"));
+        assert!(refusal(r#"{"captured_amount":1,"reference":5}"#).starts_with("reference is a number;"));
+    }
+
+    #[test]
+    fn field_names() {
+        assert!(refusal("{}").starts_with("captured_amount is missing;"));
+        assert_eq!(
+            refusal(r#"{"capture_amount":1}"#),
+            "capture_amount is not a field of a capture request; did you mean captured_amount?"
+        );
+        assert_eq!(
+            line("totalAmount", "1"),
+            "order_lines[0].totalAmount is not a field of an order line; did you mean total_amount?"
+        );
+        assert!(refusal(r#"{"zzz":1}"#).contains("its fields are captured_amount, reference,"));
+        assert!(refusal(r#"{"captured_amount":1,"captured_amount":1}"#).starts_with("captured_amount is given twice"));
+        assert!(!refusal(r#"{"a\u001b[31m\n":1}"#).contains(['\u{1b}', '\n']));
+        assert!(
+            line("subscription", r#"{"name":"n","interval":"DAY"}"#).contains("subscription.interval_count is missing")
+        );
+    }
+
+    #[test]
+    fn words_that_klarna_adds_need_an_opt_in() {
+        let text = r#"{"captured_amount":1,"shipping_info":[{"shipping_method":"home"}]}"#;
+        assert_eq!(
+            refusal(text),
+            "shipping_info[0].shipping_method is \"home\", which is not known; did you mean \"Home\"? \
+             (accept_unknown_values lets a value pass that Klarna added later)"
+        );
+        let request = CaptureRequest::from_json_with(text, true).unwrap();
+        assert_eq!(
+            request.shipping_info.as_ref().unwrap()[0].shipping_method,
+            Some(ShippingMethod::Other("home".into()))
+        );
+        assert!(serde_json::to_string(&request).unwrap().contains(r#""shipping_method":"home""#));
+        let interval = r#"{"name":"n","interval":"day","interval_count":1}"#;
+        assert!(line("subscription", interval).contains("did you mean \"DAY\"?"), "intervals are fixed");
+    }
+
+    #[test]
+    fn what_goes_in_goes_out() {
+        let text = r#"{"captured_amount":1,"order_lines":[],"shipping_info":[{}],"shipping_delay":0}"#;
+        assert_eq!(serde_json::to_string(&CaptureRequest::from_json(text).unwrap()).unwrap(), text);
+    }
+}

@@ -293,8 +293,9 @@ impl Connection {
             Next::Close => {
                 if let Stream::Tls(tls) = stream {
                     tls.conn.send_close_notify();
-                    // The client may be gone, which is an end as well.
-                    let _ = tls.flush();
+                    // Not `flush`, which first waits for a handshake that may have failed. The client may be gone,
+                    // which is an end as well.
+                    while tls.conn.wants_write() && tls.conn.write_tls(&mut tls.sock).is_ok() {}
                 }
             }
             Next::Reset => {

@@ -1,0 +1,71 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`. The rest are their parts.
+
+# The interpreter the virtual environment is made from: make PYTHON=python3.12 test
+PYTHON ?= python3
+export PYTHON
+# Set-up, builds and tests all look for the artefacts here.
+export CARGO_TARGET_DIR := $(CURDIR)/target
+CC ?= cc
+CXX ?= c++
+
+venv := target/venv/bin
+warnings := -Wall -Wextra -Wpedantic -Werror
+link := -Ltarget/debug -ltakings -Wl,-rpath,$(CURDIR)/target/debug
+
+.PHONY: help setup build rust wheel lua examples test demo fmt bless clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'takings captures Klarna orders from Rust, C, C++, Python and Lua.'
+	@echo
+	@echo '  make demo    set up, build, then capture from every language against the sandbox'
+	@echo '               (against the Klarna that KLARNA_* names: make demo ORDER_ID=... FILE=...)'
+	@echo '  make test    set up, build, then every check there is'
+	@echo
+	@echo '  make setup   what both need: interpreters, Python packages'
+	@echo '  make build   libraries, sandbox, wheel, Lua modules, examples; into target/'
+	@echo '  make fmt     formats the sources'
+	@echo '  make bless   writes the generated files again'
+	@echo '  make clean   removes all that was built'
+
+setup:
+	@scripts/setup.sh
+
+build: rust wheel lua examples
+
+# The default members, always all of them: another choice of packages would choose other features of the crates
+# they share, and build those again.
+rust: setup
+	cargo build --locked --lib --bins --examples
+
+wheel: rust
+	scripts/wheel.sh
+
+lua: rust
+	lua/build.sh
+
+examples: target/examples/capture-c target/examples/capture-cpp
+
+target/examples/capture-c: examples/capture.c include/takings.h rust
+	@mkdir -p $(@D)
+	$(CC) -std=c99 $(warnings) -Iinclude $< -o $@ $(link)
+
+target/examples/capture-cpp: examples/capture.cpp include/takings.h include/takings.hpp rust
+	@mkdir -p $(@D)
+	$(CXX) -std=c++17 $(warnings) -Iinclude $< -o $@ $(link)
+
+test:
+	@scripts/test.sh
+
+demo: build
+	@$(venv)/python scripts/demo.py
+
+fmt: setup
+	cargo fmt --all
+	$(venv)/ruff format python scripts examples tests
+
+bless: build
+	TAKINGS_BLESS=1 cargo test --locked
+
+clean:
+	rm -rf target dist

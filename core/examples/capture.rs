@@ -1,0 +1,39 @@
+//! Captures an order: `capture ORDER_ID FILE [KEY]`.
+//!
+//! `FILE` holds the request as JSON, in Klarna's field names (`examples/capture.json`). Whom to call and as whom comes
+//! from the environment: see [`Config::from_env`]. On failure the message says what happened to the money.
+#![forbid(unsafe_code)]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its terminal")]
+
+use std::env;
+use std::error::Error;
+use std::fs;
+use std::process::ExitCode;
+
+use takings::{Client, Config};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match arguments[..] {
+        [order_id, file] => capture(order_id, file, None),
+        [order_id, file, key] => capture(order_id, file, Some(key)),
+        _ => Err("usage: capture ORDER_ID FILE [KEY]".into()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn capture(order_id: &str, file: &str, key: Option<&str>) -> Result<(), Box<dyn Error>> {
+    let request = fs::read_to_string(file).map_err(|why| format!("{file}: {why}"))?;
+    let client = Client::new(Config::from_env()?)?;
+    let capture = client.capture_json(order_id, &request, key)?;
+    println!("capture {}", capture.capture_id());
+    println!("key {}", capture.idempotency_key());
+    Ok(())
+}

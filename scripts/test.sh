@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# Every check there is; called by `make test`. A failed check does not hide the next one: the summary at the end
+# names them all.
+set -u
+cd "$(dirname "$0")/.."
+target=${CARGO_TARGET_DIR:-$PWD/target}
+venv=$target/venv/bin
+began=$SECONDS
+passed=0
+failed=0
+summary=()
+
+step() {
+    local name=$1 start=$SECONDS verdict=ok
+    shift
+    printf '\n=== %s\n' "$name"
+    if "$@" </dev/null; then
+        passed=$((passed + 1))
+    else
+        verdict=FAILED
+        failed=$((failed + 1))
+        printf '=== %s FAILED: %s\n' "$name" "$*"
+    fi
+    summary+=("$(printf '%-8s%5d s  %s' "$verdict" $((SECONDS - start)) "$name")")
+    [ "$verdict" = ok ]
+}
+
+finish() {
+    printf '\n'
+    printf '%s\n' "${summary[@]}"
+    printf '%-8s%5d s\n' '' $((SECONDS - began))
+    printf 'checks: %d passed, %d failed\n' "$passed" "$failed"
+    [ "$failed" = 0 ]
+    exit
+}
+
+# Nothing else can be judged without these two.
+step "set-up" make setup || finish
+step "build" make build || finish
+
+# --- the sources ----------------------------------------------------------------------------------------------
+
+step "rustfmt" cargo fmt --all --check
+step "clippy" cargo clippy --locked --all-targets -- --deny warnings
+step "clippy: Python" cargo clippy --locked --package takings-python --all-targets -- --deny warnings
+clippy_lua() {
+    local lua
+    for lua in lua51 lua52 lua53 lua54 luajit; do
+        cargo clippy --locked --package takings-lua --no-default-features --features "$lua" -- --deny warnings || return
+    done
+}
+step "clippy: each Lua" clippy_lua
+step "rustdoc" env RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps
+step "cargo deny" scripts/cargo-deny.sh
+step "ruff" "$venv/ruff" check python scripts examples tests
+step "ruff format" "$venv/ruff" format --check python scripts examples tests
+step "mypy" "$venv/mypy" --config-file python/pyproject.toml
+step "pyright" "$venv/pyright" --project python
+step "stubtest" "$venv/stubtest" takings
+step "luacheck" luacheck --quiet lua examples tests
+
+# --- the tests ------------------------------------------------------------------------------------------------
+
+# Whatever a test starts inherits this, and so shows whether it outlives the tests.
+export TAKINGS_TEST_RUN=$$-$RANDOM
+
+step "cargo test" cargo test --locked --no-fail-fast
+step "pytest" "$venv/python" -m pytest python
+step "Lua tests" lua/test.sh
+step "demo" make demo
+step "demo: its own tests" "$venv/python" scripts/demo_test.py
+
+left_behind() {
+    local environment process found=0
+    for environment in /proc/[0-9]*/environ; do
+        process=${environment%/environ}
+        if grep -qs "TAKINGS_TEST_RUN=$TAKINGS_TEST_RUN" "$environment"; then
+            found=1
+            printf 'left behind: %s: %s\n' "${process#/proc/}" "$(tr '\0' ' ' <"$process/cmdline")"
+        fi
+    done
+    return "$found"
+}
+step "no process left behind" left_behind
+
+finish

@@ -94,6 +94,13 @@ impl Call {
     pub fn idempotency_key(&self) -> &str {
         &self.machine.operation().idempotency_key
     }
+
+    /// For bindings: the error for a caller that stops waiting (Ctrl-C) while the call is sent
+    /// by another thread.
+    #[doc(hidden)]
+    pub fn abandoned(&self) -> Error {
+        self.machine.abandoned()
+    }
 }
 
 impl fmt::Debug for Call {

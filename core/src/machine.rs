@@ -376,6 +376,22 @@ impl<O: Operation> Machine<O> {
         })
     }
 
+    /// The error for a caller that stops waiting while the call goes on without it.
+    pub fn abandoned(&self) -> Error {
+        let order = self.endpoint.scrub(self.operation.order_id(), 255);
+        let key = self.operation.idempotency_key();
+        let message = format!(
+            "order {order} may have been {}: interrupted while waiting for the answer; call again with the same \
+             idempotency key {key} within 24 hours, and do not book it as failed",
+            O::DONE
+        );
+        Error::new(ErrorKind::OutcomeUnknown, message).with(|fields| {
+            self.identify(fields);
+            // how many there will be is not known any more
+            fields.attempts = fields.attempts.max(1);
+        })
+    }
+
     fn identify(&self, fields: &mut crate::error::Fields) {
         fields.order_id = Some(self.operation.order_id().to_owned());
         fields.idempotency_key = Some(self.operation.idempotency_key().to_owned());

@@ -76,9 +76,11 @@ impl Endpoint {
             .map(|c| if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') { ' ' } else { c })
             .collect();
         for secret in &self.secrets {
-            let secret = secret.trim_end_matches('=');
-            if !secret.is_empty() && clean.contains(secret) {
-                clean = clean.replace(secret, "[hidden]");
+            // base64 is also echoed without its padding
+            for shape in [secret.as_str(), secret.trim_end_matches('=')] {
+                if !shape.is_empty() && clean.contains(shape) {
+                    clean = clean.replace(shape, "[hidden]");
+                }
             }
         }
         match clean.char_indices().nth(max) {

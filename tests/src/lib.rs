@@ -1,1 +1,1 @@
-//! To be written.
+//! Nothing to use: the tests of the whole are in `conformance.rs` beside this folder.

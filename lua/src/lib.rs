@@ -1,1 +1,13 @@
-//! To be written.
+//! The Lua module `takings`: captures Klarna orders from Lua 5.1, 5.2, 5.3, 5.4 or LuaJIT,
+//! whichever the one chosen feature names. `README.md` is its manual for Lua programmers.
+
+#![forbid(unsafe_code)]
+
+mod module;
+mod source;
+
+/// What `require "takings"` calls.
+#[mlua::lua_module]
+fn takings(lua: &mlua::Lua) -> mlua::Result<mlua::Table> {
+    module::open(lua)
+}

@@ -456,6 +456,7 @@ mod tests {
         let chunked = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
         assert_eq!(status(&format!("{chunked}{:x}\r\n", BODY_LIMIT + 1)), 413);
         assert_eq!(status(&format!("{chunked}fffffffffffffffff\r\n")), 413);
+        assert_eq!(status(&format!("{chunked}1\r\nx\r\n{BODY_LIMIT:x}\r\n")), 413, "in two chunks");
         let long = "a".repeat(HEADER_LIMIT);
         assert_eq!(status(&format!("GET / HTTP/1.1\r\nA: {long}\r\n\r\n")), 431);
         let many = format!("B: {}\r\n", "b".repeat(5000)).repeat(5);

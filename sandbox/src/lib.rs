@@ -327,3 +327,8 @@ impl Drop for Sandbox {
         }
     }
 }
+
+// Runs the README's Rust; tests/suite/readme.rs runs its curl.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,7 +1,7 @@
 //! What the stand-in has in common with Klarna.
 
 use super::client::{CREDENTIALS, Client, End};
-use super::{CAPTURES, capture, sandbox, sandbox_with};
+use super::{CAPTURES, capture, eventually, sandbox, sandbox_with};
 use std::time::Duration;
 use takings_sandbox::{Fault, NewOrder, Options, OrderStatus, Sandbox, When};
 
@@ -120,13 +120,12 @@ fn a_key_lives_for_24_hours() {
 #[test]
 fn a_key_in_flight_is_a_conflict() {
     let sandbox = sandbox();
-    sandbox.fault("o", Fault::Delay { seconds: 0.7, when: When::BeforeCommit });
+    sandbox.fault("o", Fault::Delay { seconds: 1.5, when: When::BeforeCommit });
     let mut slow = Client::connect(sandbox.url());
     slow.send_capture("k", r#"{"captured_amount":100}"#);
-    while sandbox.requests().is_empty() {
-        std::thread::yield_now();
-    }
-    std::thread::sleep(Duration::from_millis(100));
+    eventually(|| !sandbox.requests().is_empty());
+    // Between its record and its key there are microseconds, or a time slice of a busy machine.
+    std::thread::sleep(Duration::from_millis(200));
     assert_eq!(capture(&sandbox, "k").error(), (409, "CONFLICT".into()));
     let id = slow.reply().id().to_owned();
     assert_eq!(capture(&sandbox, "k").id(), id);
@@ -357,9 +356,7 @@ fn dropping_it_ends_everything_at_once() {
     let mut clients: Vec<Client> = (0..3).map(|_| Client::connect(&url)).collect();
     clients[0].send_capture("a", r#"{"captured_amount":1}"#);
     clients[1].send_capture("b", r#"{"captured_amount":1}"#);
-    while sandbox.requests().len() < 2 {
-        std::thread::yield_now();
-    }
+    eventually(|| sandbox.requests().len() == 2);
     let before = std::time::Instant::now();
     drop(sandbox);
     assert!(before.elapsed() < Duration::from_secs(5));

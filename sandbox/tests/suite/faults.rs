@@ -1,7 +1,7 @@
 //! Every fault, as the client sees it and as the ledger has it.
 
 use super::client::{CREDENTIALS, Client, End, tcp};
-use super::{CAPTURES, capture, sandbox};
+use super::{CAPTURES, capture, eventually, sandbox};
 use std::time::{Duration, Instant};
 use takings_sandbox::{Created, Fault, PlannedFault, Raw, Sandbox, Status, Then, When};
 
@@ -91,11 +91,18 @@ fn a_body_cut_short() {
 fn a_late_answer() {
     for when in [When::BeforeCommit, When::AfterCommit] {
         let before = Instant::now();
-        let (mut client, sandbox) = struck(Fault::Delay { seconds: 0.3, when });
-        std::thread::sleep(Duration::from_millis(100));
-        assert_eq!(sandbox.ledger().len(), usize::from(when == When::AfterCommit));
+        let (mut client, sandbox) = struck(Fault::Delay { seconds: 0.5, when });
+        eventually(|| !sandbox.requests().is_empty());
+        match when {
+            When::AfterCommit => eventually(|| sandbox.ledger().len() == 1),
+            When::BeforeCommit => {
+                let empty = sandbox.ledger().is_empty();
+                // A busy machine may come too late to see it.
+                assert!(empty || before.elapsed() > Duration::from_millis(500));
+            }
+        }
         assert_eq!(client.reply().status, 201);
-        assert!(before.elapsed() >= Duration::from_millis(300));
+        assert!(before.elapsed() >= Duration::from_millis(500));
         assert_eq!(client.get(CAPTURES).status, 200, "the connection is fine");
         settled(&sandbox, true, Some(201));
     }
@@ -105,11 +112,7 @@ fn a_late_answer() {
 fn a_client_that_leaves_does_not_stop_a_delayed_commit() {
     let (client, sandbox) = struck(Fault::Delay { seconds: 0.2, when: When::BeforeCommit });
     drop(client);
-    let end = Instant::now() + Duration::from_secs(10);
-    while sandbox.ledger().is_empty() && Instant::now() < end {
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    assert_eq!(sandbox.ledger().len(), 1);
+    eventually(|| sandbox.ledger().len() == 1);
 }
 
 #[test]
@@ -121,14 +124,11 @@ fn no_answer_at_all() {
         wire.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
         let mut client = Client::over(wire);
         client.send_capture("k", BODY);
+        eventually(|| !sandbox.requests().is_empty());
         assert!(client.is_silent());
         assert_eq!(sandbox.connections().open, 1);
         drop(client);
-        let end = Instant::now() + Duration::from_secs(10);
-        while sandbox.connections().open > 0 {
-            assert!(Instant::now() < end, "it did not see the client leave");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        eventually(|| sandbox.connections().open == 0);
         settled(&sandbox, when == When::AfterCommit, None);
     }
     let (mut client, sandbox) = struck(Fault::Stall { seconds: Some(0.2), when: When::BeforeCommit });
@@ -139,9 +139,7 @@ fn no_answer_at_all() {
 #[test]
 fn a_client_may_repeat_a_stalled_request_at_once() {
     let (_client, sandbox) = struck(Fault::Stall { seconds: None, when: When::BeforeCommit });
-    while sandbox.requests().is_empty() {
-        std::thread::yield_now();
-    }
+    eventually(|| !sandbox.requests().is_empty());
     assert_eq!(capture(&sandbox, "k").status, 201);
 }
 

@@ -5,9 +5,11 @@ mod client;
 mod control;
 mod faults;
 mod program;
+mod readme;
 mod tls;
 
 use client::{Client, Reply};
+use std::time::{Duration, Instant};
 use takings_sandbox::{NewOrder, Options, Sandbox};
 
 /// A sandbox with an order `o` over 10,000.
@@ -28,4 +30,14 @@ const CAPTURES: &str = "/ordermanagement/v1/orders/o/captures";
 fn capture(sandbox: &Sandbox, key: &str) -> Reply {
     let mut client = Client::connect(sandbox.url());
     client.capture(key, r#"{"captured_amount":100}"#)
+}
+
+/// Waits for something that another thread is about to do.
+#[track_caller]
+fn eventually(done: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !done() {
+        assert!(Instant::now() < end, "it did not happen");
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }

@@ -1,0 +1,127 @@
+//! Python values as a serde source: the core reads them as strictly as it reads JSON.
+
+use std::cell::RefCell;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyMapping, PyString, PyTuple};
+use serde::de::value::{Error, MapDeserializer, SeqDeserializer};
+use serde::de::{Deserializer, Error as _, IntoDeserializer, Unexpected, Visitor};
+use serde::forward_to_deserialize_any;
+
+use crate::outcome::exception_of;
+
+/// What a mapping's own code raised while it was read.
+pub type Raised = RefCell<Option<PyErr>>;
+
+/// Reads with the core. An exception that a caller's mapping raised goes on as it is: it may
+/// be a KeyboardInterrupt.
+pub fn read<T>(py: Python<'_>, reading: impl FnOnce(&Raised) -> Result<T, takings::Error>) -> PyResult<T> {
+    let raised = Raised::default();
+    reading(&raised).map_err(|error| raised.take().unwrap_or_else(|| exception_of(py, &error)))
+}
+
+/// The text of an argument.
+pub fn text<'a>(name: &str, value: &'a Bound<'_, PyAny>) -> PyResult<&'a str> {
+    let got = match value.cast::<PyString>().map(|text| text.to_str()) {
+        Ok(Ok(text)) => return Ok(text),
+        Ok(Err(_)) => LONE_SURROGATE.to_owned(),
+        Err(_) if value.is_none() => "None".to_owned(),
+        Err(_) => kind(value),
+    };
+    Err(exception_of(value.py(), &takings::Error::invalid_argument(name, &got, "a string")))
+}
+
+const LONE_SURROGATE: &str = "a str with half of a surrogate pair";
+
+/// `a Decimal`, for messages.
+pub fn kind(value: &Bound<'_, PyAny>) -> String {
+    let name = value.get_type().name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let article = if name.starts_with(['a', 'e', 'i', 'o', 'u', 'A', 'E', 'I', 'O', 'U']) { "an" } else { "a" };
+    format!("{article} {}", name.chars().take(64).flat_map(char::escape_debug).collect::<String>())
+}
+
+/// One Python value to be read.
+pub struct Value<'r, 'py> {
+    value: Bound<'py, PyAny>,
+    raised: &'r Raised,
+}
+
+impl<'r, 'py> Value<'r, 'py> {
+    pub fn new(value: Bound<'py, PyAny>, raised: &'r Raised) -> Value<'r, 'py> {
+        Value { value, raised }
+    }
+
+    /// The pairs of a mapping, all at once: its own code may change it meanwhile.
+    fn pairs(&self, mapping: &Bound<'py, PyMapping>) -> PyResult<Vec<(Value<'r, 'py>, Value<'r, 'py>)>> {
+        let items = match mapping.cast::<PyDict>() {
+            Ok(dict) => dict.items(),
+            Err(_) => mapping.items()?,
+        };
+        let pair = |item: Bound<'py, PyAny>| {
+            let (key, value) = item.extract()?;
+            Ok((Value::new(key, self.raised), Value::new(value, self.raised)))
+        };
+        items.iter().map(pair).collect()
+    }
+}
+
+impl<'de> IntoDeserializer<'de, Error> for Value<'_, '_> {
+    type Deserializer = Self;
+    fn into_deserializer(self) -> Self {
+        self
+    }
+}
+
+impl<'de> Deserializer<'de> for Value<'_, '_> {
+    type Error = Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        let value = &self.value;
+        if value.is_none() {
+            visitor.visit_unit()
+        } else if let Ok(text) = value.cast::<PyString>() {
+            match text.to_str() {
+                Ok(text) => visitor.visit_str(text),
+                Err(_) => Err(Error::invalid_type(Unexpected::Other(LONE_SURROGATE), &visitor)),
+            }
+        } else if let Ok(flag) = value.cast::<PyBool>() {
+            // before the integers: Python's bool is one
+            visitor.visit_bool(flag.is_true())
+        } else if value.is_instance_of::<PyInt>() {
+            if let Ok(number) = value.extract() {
+                visitor.visit_i64(number)
+            } else if let Ok(number) = value.extract() {
+                visitor.visit_i128(number)
+            } else {
+                let endless = if value.lt(0).unwrap_or(false) { f64::NEG_INFINITY } else { f64::INFINITY };
+                visitor.visit_f64(value.extract().unwrap_or(endless))
+            }
+        } else if let Ok(number) = value.cast::<PyFloat>() {
+            visitor.visit_f64(number.value())
+        } else if let Ok(list) = value.cast::<PyList>() {
+            visitor.visit_seq(SeqDeserializer::new(list.iter().map(|item| Value::new(item, self.raised))))
+        } else if let Ok(tuple) = value.cast::<PyTuple>() {
+            visitor.visit_seq(SeqDeserializer::new(tuple.iter().map(|item| Value::new(item, self.raised))))
+        } else if let Ok(mapping) = value.cast::<PyMapping>() {
+            match self.pairs(mapping) {
+                Ok(pairs) => visitor.visit_map(MapDeserializer::new(pairs.into_iter())),
+                Err(error) => {
+                    self.raised.borrow_mut().get_or_insert(error);
+                    Err(Error::custom("it could not be read"))
+                }
+            }
+        } else {
+            Err(Error::invalid_type(Unexpected::Other(&kind(value)), &visitor))
+        }
+    }
+
+    /// Not looked at: a list may contain itself.
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        visitor.visit_unit()
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map struct enum identifier
+    }
+}

@@ -1,0 +1,50 @@
+"""Captures Klarna orders from inside your own program.
+
+Call it as often as you like: the money moves once, and you always know whether it moved.
+
+    import takings
+
+    with takings.Client("PK0000_0a1b2c", "secret", region="eu", environment="playground") as client:
+        key = takings.idempotency_key(order_id, "parcel-1")
+        try:
+            capture = client.capture(order_id, captured_amount=6000, idempotency_key=key)
+        except takings.OutcomeUnknown:
+            ...  # it may have been captured: call again with the same key
+        except takings.TakingsError as error:
+            ...  # it was not; the class says why, and whether to try again
+        else:
+            ship(capture.capture_id)
+
+Amounts are `int`s in minor units: 60.00 is 6000.
+"""
+
+from ._takings import Client, __version__, idempotency_key, new_idempotency_key
+from .outcomes import (
+    Capture,
+    InternalError,
+    InvalidInput,
+    NotSent,
+    OutcomeUnknown,
+    Rejected,
+    TakingsError,
+)
+from .request import CaptureRequest, OrderLine, ProductIdentifiers, ShippingInfo, Subscription
+
+__all__ = [
+    "Capture",
+    "CaptureRequest",
+    "Client",
+    "InternalError",
+    "InvalidInput",
+    "NotSent",
+    "OrderLine",
+    "OutcomeUnknown",
+    "ProductIdentifiers",
+    "Rejected",
+    "ShippingInfo",
+    "Subscription",
+    "TakingsError",
+    "__version__",
+    "idempotency_key",
+    "new_idempotency_key",
+]

@@ -1,0 +1,148 @@
+"""The compiled half of `takings`, and its manual."""
+
+from os import PathLike
+from types import TracebackType
+from typing import Literal, NoReturn, overload
+
+from typing_extensions import Self, Unpack, disjoint_base
+
+from .outcomes import Capture
+from .request import CaptureRequest
+
+__all__ = ["Client", "__version__", "idempotency_key", "new_idempotency_key"]
+
+__version__: str
+
+@disjoint_base
+class Client:
+    """Captures orders of one merchant account.
+
+    Make one and keep it: it reuses its connections. Threads may share it, and so may a process
+    forked from the one that made it. It cannot be pickled: it holds credentials.
+
+    A call holds up its thread, for at most `timeout` in all, with the interpreter free for other
+    threads. In a coroutine, call it through `asyncio.to_thread`.
+    """
+
+    def __init__(
+        self,
+        username: str | None = None,
+        password: str | None = None,
+        *,
+        api_key: str | None = None,
+        auth: Literal["basic", "raw"] | None = None,
+        region: Literal["eu", "na", "oc", "kustom"] | None = None,
+        environment: Literal["live", "playground"] | None = None,
+        base_url: str | None = None,
+        timeout: float | None = 25.0,
+        connect_timeout: float | None = 5.0,
+        attempt_timeout: float | None = 10.0,
+        max_attempts: int | None = 3,
+        backoff: float | None = 0.5,
+        max_backoff: float | None = 8.0,
+        proxy: str | None = None,
+        ca_file: str | PathLike[str] | None = None,
+        user_agent_suffix: str | None = None,
+        check_lines: Literal["off", "warn", "refuse"] | None = "warn",
+        accept_unknown_values: bool | None = False,
+    ) -> None:
+        """Check the settings and make a client. Nothing is connected before the first call.
+
+        `None` is the same as leaving a setting out. Times are seconds, up to a day.
+
+        Raises `InvalidInput`, naming the setting.
+
+        - `username` and `password`, or `api_key`: who captures. An API key goes out with its
+          `username`, if any (`auth="basic"`), or alone, as Klarna's pages write it (`auth="raw"`).
+        - `environment`: `live` (captures move money) or `playground`. There is no default.
+        - `region`: where the account lives, `eu` by default.
+        - `base_url`: another host in place of region and environment, with an optional path
+          prefix. Plain `http` only for a loopback address.
+        - `timeout`: the whole call with all attempts and pauses.
+        - `connect_timeout`: name look-up, every address, TLS; at most half of `attempt_timeout`.
+        - `attempt_timeout`: one attempt, from the first name look-up to the last byte.
+        - `max_attempts`: requests one call may make, 1 to 20.
+        - `backoff`, `max_backoff`: the first pause is drawn from 0 to `backoff`, each later one
+          from twice as much, none from more than `max_backoff`.
+        - `proxy`: for HTTPS, such as `http://user:password@proxy.example:3128`. Without it,
+          `HTTPS_PROXY` and `NO_PROXY` are read as curl reads them.
+        - `ca_file`: a PEM file of certificate authorities to trust in place of the system's.
+        - `user_agent_suffix`: what your program calls itself, such as `acme-shop/2.1`.
+        - `check_lines`: what to do about order lines that do not add up: `warn` captures and
+          says so in `Capture.warnings`, `refuse` raises `InvalidInput`, `off` does not look.
+        - `accept_unknown_values`: let values of a line's `type` and of `shipping_method` pass
+          that takings does not know.
+        """
+
+    @classmethod
+    def from_env(cls) -> Self:
+        """Make a client from the environment.
+
+        Reads `KLARNA_USERNAME` and `KLARNA_PASSWORD` or `KLARNA_API_KEY`, and `KLARNA_REGION` with
+        `KLARNA_ENVIRONMENT` or `KLARNA_BASE_URL`. An empty variable counts as absent. A
+        subclass's `__init__` is not called.
+
+        Raises `InvalidInput`, naming the variable.
+        """
+
+    @property
+    def base_url(self) -> str:
+        """Where requests go, without credentials."""
+
+    @overload
+    def capture(
+        self, order_id: str, request: CaptureRequest, /, *, idempotency_key: str | None = None
+    ) -> Capture: ...
+    @overload
+    def capture(
+        self,
+        order_id: str,
+        request: None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        **fields: Unpack[CaptureRequest],
+    ) -> Capture:
+        """Capture the order, in full or in part, and wait for the outcome.
+
+        The request is Klarna's, as keywords or as one mapping; see `CaptureRequest`.
+
+        Without a key a fresh one is made and kept over the retries of this call; it comes back in
+        the `Capture` and in every error. With a key of your own (`takings.idempotency_key`
+        derives one) the call can be made again after a crash.
+
+        Raises a `TakingsError`: its class says what that means for the money. On Ctrl-C, in the
+        main thread, it raises KeyboardInterrupt with an `OutcomeUnknown` as its `__cause__`, which
+        carries the key; the capture goes on in the background while the process lives.
+        """
+
+    def close(self) -> None:
+        """Close the connections. Calls that are under way end first in their own threads; later
+        ones raise `InvalidInput`. Leaving a `with` block does the same."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...
+    def __reduce__(self) -> NoReturn:
+        """Raise TypeError: a client holds credentials and connections."""
+
+def idempotency_key(order_id: str, name: str) -> str:
+    """Derive the idempotency key of the capture called `name` of an order.
+
+    The same two texts give the same key after a crash, on any host, in every language: a UUID v5
+    of the namespace `8f0b7c0e-51d4-4f0a-9c53-2b6fd0a174e6` and `captures/{order_id}/{name}`.
+
+    `name` says which capture of the order it is, such as `"parcel-1"`: 1 to 255 characters. Two
+    parcels need two names: Klarna answers a known key with the first result, whatever the body
+    says, so one key for two parcels would lose the second.
+
+    Raises `InvalidInput` when the order id or the name cannot be one.
+    """
+
+def new_idempotency_key() -> str:
+    """Make a fresh random key (UUID v4), to be stored before the call."""

@@ -81,7 +81,12 @@ impl<S: Read + Write> Reader<S> {
     /// Reads once. `Ok(false)` is the end of the stream.
     pub fn fill(&mut self) -> io::Result<bool> {
         let mut chunk = [0; 16 * 1024];
-        let count = self.stream.read(&mut chunk)?;
+        let count = loop {
+            match self.stream.read(&mut chunk) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read?,
+            }
+        };
         self.ahead.extend_from_slice(&chunk[..count]);
         Ok(count > 0)
     }

@@ -300,7 +300,7 @@ impl Connection {
             }
             Next::Reset => {
                 self.shared.wait(BEFORE_RESET);
-                // Without it the close below is an orderly one, and the tests of this fault fail.
+                // A socket that refuses this is broken, and its end no orderly one either.
                 let _ = SockRef::from(stream.tcp()).set_linger(Some(Duration::ZERO));
             }
         }
@@ -308,7 +308,7 @@ impl Connection {
 }
 
 fn is_silence(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
 /// One request and its answer.

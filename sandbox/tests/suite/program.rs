@@ -35,7 +35,8 @@ impl Drop for Program {
 }
 
 fn fails(flags: &[&str]) -> Output {
-    let output = command(flags).output().unwrap();
+    // Should it start after all, it ends with its standard input.
+    let output = command(flags).arg("--parent-watch").output().unwrap();
     assert!(!output.status.success(), "{flags:?}");
     assert!(output.stdout.is_empty());
     output

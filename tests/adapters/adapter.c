@@ -1,0 +1,195 @@
+/*
+ * Lets the suite call takings from C. Each line of the standard input is one call: fields
+ * separated by tabs, each percent-encoded,
+ *
+ *     capture  config JSON or empty (then the last client)  order id  request JSON  0|1  key
+ *     derive   order id  name
+ *     quit
+ *
+ * and each line of the standard output is its outcome, as JSON.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "takings.h"
+
+enum { MOST_FIELDS = 6 };
+
+/* The field cannot be written: a fault of this program. */
+static void must(bool done, takings_error_t *error) {
+    if (!done) {
+        fprintf(stderr, "adapter.c: %s\n", takings_error_message(error));
+        exit(2);
+    }
+}
+
+static void put_string(takings_json_t *json, const char *pointer, const char *value) {
+    takings_error_t *error = NULL;
+    must(value ? takings_json_set_string(json, pointer, value, &error) : takings_json_set_null(json, pointer, &error),
+         error);
+}
+
+static void put_integer(takings_json_t *json, const char *pointer, int64_t value) {
+    takings_error_t *error = NULL;
+    must(takings_json_set_integer(json, pointer, value, &error), error);
+}
+
+static void put_bool(takings_json_t *json, const char *pointer, bool value) {
+    takings_error_t *error = NULL;
+    must(takings_json_set_bool(json, pointer, value, &error), error);
+}
+
+static void put_empty_list(takings_json_t *json, const char *pointer) {
+    takings_error_t *error = NULL;
+    must(takings_json_set_empty_list(json, pointer, &error), error);
+}
+
+static void put_error(takings_json_t *json, const takings_error_t *error) {
+    size_t i;
+    put_string(json, "/error/kind", takings_error_kind_name(error));
+    put_string(json, "/error/message", takings_error_message(error));
+    if (takings_error_http_status(error) != 0) {
+        put_integer(json, "/error/http_status", takings_error_http_status(error));
+    } else {
+        put_string(json, "/error/http_status", NULL);
+    }
+    put_string(json, "/error/error_code", takings_error_error_code(error));
+    put_empty_list(json, "/error/error_messages");
+    for (i = 0; i < takings_error_error_message_count(error); i++) {
+        put_string(json, "/error/error_messages/-", takings_error_error_message(error, i));
+    }
+    put_string(json, "/error/correlation_id", takings_error_correlation_id(error));
+    put_string(json, "/error/order_id", takings_error_order_id(error));
+    put_string(json, "/error/idempotency_key", takings_error_idempotency_key(error));
+    put_integer(json, "/error/attempts", takings_error_attempts(error));
+    put_bool(json, "/error/retryable", takings_error_retryable(error));
+}
+
+static void put_capture(takings_json_t *json, const takings_capture_t *capture) {
+    size_t i;
+    put_string(json, "/capture/capture_id", takings_capture_capture_id(capture));
+    put_string(json, "/capture/order_id", takings_capture_order_id(capture));
+    put_string(json, "/capture/idempotency_key", takings_capture_idempotency_key(capture));
+    put_string(json, "/capture/correlation_id", takings_capture_correlation_id(capture));
+    put_integer(json, "/capture/attempts", takings_capture_attempts(capture));
+    put_empty_list(json, "/capture/warnings");
+    for (i = 0; i < takings_capture_warning_count(capture); i++) {
+        put_string(json, "/capture/warnings/-", takings_capture_warning(capture, i));
+    }
+}
+
+static int hex(char c) {
+    const char *digits = "0123456789abcdef";
+    const char *found = strchr(digits, c >= 'A' && c <= 'F' ? c - 'A' + 'a' : c);
+    return c != '\0' && found ? (int)(found - digits) : -1;
+}
+
+/* Undoes the percent-encoding in place. */
+static void decode(char *field) {
+    char *out = field;
+    for (; *field; field++) {
+        if (field[0] == '%' && hex(field[1]) >= 0 && hex(field[2]) >= 0) {
+            *out++ = (char)(hex(field[1]) * 16 + hex(field[2]));
+            field += 2;
+        } else {
+            *out++ = *field;
+        }
+    }
+    *out = '\0';
+}
+
+/* Cuts a line into decoded fields and returns how many there are. */
+static int cut(char *line, char *fields[MOST_FIELDS]) {
+    int count = 0;
+    char *next = line;
+    line[strcspn(line, "\r\n")] = '\0';
+    while (next && count < MOST_FIELDS) {
+        char *end = strchr(next, '\t');
+        if (end) {
+            *end++ = '\0';
+        }
+        decode(next);
+        fields[count++] = next;
+        next = end;
+    }
+    return next ? -1 : count;
+}
+
+/* One line of any length, or NULL at the end. */
+static char *read_line(void) {
+    size_t size = 4096, length = 0;
+    char *line = malloc(size);
+    while (line && fgets(line + length, (int)(size - length), stdin)) {
+        length += strlen(line + length);
+        if (line[length - 1] == '\n') {
+            return line;
+        }
+        if (length + 1 == size) {
+            char *longer = realloc(line, size *= 2);
+            if (!longer) {
+                free(line);
+            }
+            line = longer;
+        }
+    }
+    if (line && length > 0) {
+        return line;
+    }
+    free(line);
+    return NULL;
+}
+
+int main(void) {
+    takings_client_t *client = NULL;
+    char *line;
+    int status = 0;
+    while (status == 0 && (line = read_line())) {
+        char *field[MOST_FIELDS];
+        int count = cut(line, field);
+        takings_json_t *outcome = takings_json_new();
+        takings_error_t *error = NULL;
+
+        if (count == 6 && strcmp(field[0], "capture") == 0) {
+            takings_capture_t *capture = NULL;
+            if (field[1][0] != '\0') {
+                takings_client_free(client);
+                client = takings_client_new(field[1], &error);
+            }
+            if (!error) {
+                const char *key = strcmp(field[4], "1") == 0 ? field[5] : NULL;
+                capture = takings_client_capture(client, field[2], field[3], key, &error);
+            }
+            if (capture) {
+                put_capture(outcome, capture);
+            }
+            takings_capture_free(capture);
+        } else if (count == 3 && strcmp(field[0], "derive") == 0) {
+            char *key = takings_idempotency_key(field[1], field[2], &error);
+            if (key) {
+                put_string(outcome, "/key", key);
+            }
+            takings_string_free(key);
+        } else if (count == 1 && strcmp(field[0], "quit") == 0) {
+            takings_json_free(outcome);
+            free(line);
+            break;
+        } else {
+            fprintf(stderr, "adapter.c: a line of %d fields that begins with \"%s\" is no call\n", count, field[0]);
+            status = 2;
+        }
+
+        if (error) {
+            put_error(outcome, error);
+        }
+        if (status == 0) {
+            puts(takings_json_text(outcome));
+            fflush(stdout);
+        }
+        takings_error_free(error);
+        takings_json_free(outcome);
+        free(line);
+    }
+    takings_client_free(client);
+    return status;
+}

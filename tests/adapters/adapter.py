@@ -16,7 +16,11 @@ def client_of(config: dict[str, Any]) -> takings.Client:
     """The suite's settings are in milliseconds; Python's are seconds, without the suffix."""
     settings: dict[str, Any] = {}
     for name, value in config.items():
-        is_time = name.endswith("_ms") and isinstance(value, int) and not isinstance(value, bool)
+        is_time = (
+            name.endswith("_ms")
+            and isinstance(value, int)
+            and not isinstance(value, bool)
+        )
         settings[name.removesuffix("_ms")] = value / 1000 if is_time else value
     return takings.Client(**settings)
 
@@ -46,7 +50,9 @@ def main() -> None:
             break
         try:
             if "derive" in task:
-                answer: dict[str, Any] = {"key": takings.idempotency_key(*task["derive"])}
+                answer: dict[str, Any] = {
+                    "key": takings.idempotency_key(*task["derive"])
+                }
             else:
                 if "config_text" in task:
                     task["config"] = json.loads(task["config_text"])

@@ -437,7 +437,9 @@ std::string outcome(const takings::error &error) {
 std::vector<std::string> cut(const std::string &line) {
     std::vector<std::string> fields(1);
     for (std::size_t i = 0; i < line.size(); ++i) {
-        const auto is_hex = [&](std::size_t at) { return at < line.size() && std::isxdigit(static_cast<unsigned char>(line[at])); };
+        const auto is_hex = [&](std::size_t at) {
+            return at < line.size() && std::isxdigit(static_cast<unsigned char>(line[at]));
+        };
         if (line[i] == '\t') {
             fields.emplace_back();
         } else if (line[i] == '%' && is_hex(i + 1) && is_hex(i + 2)) {
@@ -471,7 +473,8 @@ int main() {
                     field[4] == "1" ? std::optional<std::string>(field[5]) : std::nullopt;
                 std::cout << outcome(capture(*client, field[2], field[3], key)) << std::endl;
             } else if (field[0] == "derive" && field.size() == 3) {
-                std::cout << "{\"key\":" << quoted(takings::idempotency_key(field[1], field[2])) << "}" << std::endl;
+                const std::string key = takings::idempotency_key(field[1], field[2]);
+                std::cout << "{\"key\":" << quoted(key) << "}" << std::endl;
             } else if (field[0] == "quit" && field.size() == 1) {
                 break;
             } else {

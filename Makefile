@@ -37,6 +37,8 @@ build: rust wheel lua examples
 # they share, and build those again.
 rust: setup
 	cargo build --locked --lib --bins --examples
+	@# Cargo leaves the ABI's number out of the file's name; programs look for it there.
+	@ln -sf libtakings.so target/debug/libtakings.so.0
 
 wheel: rust
 	scripts/wheel.sh
@@ -46,11 +48,11 @@ lua: rust
 
 examples: target/examples/capture-c target/examples/capture-cpp
 
-target/examples/capture-c: examples/capture.c include/takings.h rust
+target/examples/capture-c: examples/capture.c include/takings.h | rust
 	@mkdir -p $(@D)
 	$(CC) -std=c99 $(warnings) -Iinclude $< -o $@ $(link)
 
-target/examples/capture-cpp: examples/capture.cpp include/takings.h include/takings.hpp rust
+target/examples/capture-cpp: examples/capture.cpp include/takings.h include/takings.hpp | rust
 	@mkdir -p $(@D)
 	$(CXX) -std=c++17 $(warnings) -Iinclude $< -o $@ $(link)
 

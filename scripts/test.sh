@@ -72,6 +72,8 @@ step "demo: its own tests" "$venv/python" scripts/demo_test.py
 
 left_behind() {
     local environment process found=0
+    # time to leave for what saw its parent go
+    sleep 1
     for environment in /proc/[0-9]*/environ; do
         process=${environment%/environ}
         if grep -qs "TAKINGS_TEST_RUN=$TAKINGS_TEST_RUN" "$environment"; then

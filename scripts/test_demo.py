@@ -1,0 +1,121 @@
+"""What running the demo does not show: its other mode, its refusals, and that it notices faults.
+
+The sandbox plays the real Klarna.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import demo
+import pytest
+
+SAMPLE = str(demo.SAMPLE)
+SETTINGS = (*demo.VARIABLES, "ORDER_ID", "FILE")
+
+
+@pytest.fixture
+def klarna() -> Iterator[demo.Sandbox]:
+    with demo.sandbox() as sandbox:
+        yield sandbox
+
+
+def run(**settings: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name not in SETTINGS}
+    return subprocess.run(
+        [sys.executable, Path(demo.__file__)],
+        env=environment | settings,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_five_languages_take_the_money_once(klarna: demo.Sandbox) -> None:
+    order_id = klarna.order(5 * 6000)
+    done = run(**klarna.klarna, ORDER_ID=order_id, FILE=SAMPLE)
+    assert done.returncode == 0, done.stderr
+    [entry] = klarna.ledger(order_id)
+    assert len(klarna.requests(order_id)) == 5
+    assert done.stdout.count(str(entry["capture_id"])) == 5
+    assert str(entry["idempotency_key"]) in done.stdout
+    # The host is said before anything is sent there.
+    assert done.stdout.index(klarna.url) < done.stdout.index(str(entry["capture_id"]))
+
+
+def test_a_second_run_takes_nothing_more(klarna: demo.Sandbox) -> None:
+    order_id = klarna.order(5 * 6000)
+    for _ in range(2):
+        done = run(**klarna.klarna, ORDER_ID=order_id, FILE=SAMPLE)
+        assert done.returncode == 0, done.stderr
+    assert len(klarna.ledger(order_id)) == 1
+
+
+def test_klarnas_no_is_shown(klarna: demo.Sandbox) -> None:
+    done = run(**klarna.klarna, ORDER_ID=klarna.order(100), FILE=SAMPLE)
+    assert done.returncode == 1
+    assert "CAPTURE_NOT_ALLOWED" in done.stderr
+
+
+@pytest.mark.parametrize("chosen", [{}, {"ORDER_ID": "an-order"}, {"FILE": SAMPLE}])
+def test_nothing_is_sent_before_both_are_named(
+    klarna: demo.Sandbox, chosen: dict[str, str]
+) -> None:
+    done = run(**klarna.klarna, **chosen)
+    assert done.returncode == 1
+    assert "ORDER_ID=" in done.stderr
+    assert klarna.all_requests() == []
+
+
+def test_an_order_without_klarna_is_refused() -> None:
+    done = run(ORDER_ID="an-order", FILE=SAMPLE)
+    assert done.returncode == 1
+    assert "KLARNA_" in done.stderr
+
+
+# Each of these programs breaks what the demo shows.
+
+MADE_UP = "print('capture made-up\\nkey made-up')"
+FAILING = "raise SystemExit('no module')"
+ANOTHER_KEY_EACH_TIME = """
+import base64, http.client, os, sys, uuid
+order_id, file = sys.argv[1], open(sys.argv[2], "rb").read()
+host = os.environ["KLARNA_BASE_URL"].removeprefix("http://")
+while True:
+    key = str(uuid.uuid4())
+    connection = http.client.HTTPConnection(host, timeout=10)
+    headers = {
+        "Authorization": "Basic " + base64.b64encode(b"sandbox:sandbox").decode(),
+        "Content-Type": "application/json",
+        "Klarna-Idempotency-Key": key,
+    }
+    try:
+        connection.request("POST", f"/ordermanagement/v1/orders/{order_id}/captures", file, headers)
+        answer = connection.getresponse()
+    except http.client.RemoteDisconnected:
+        continue
+    print("capture", answer.headers["Capture-Id"])
+    print("key", key)
+    break
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "noticed"),
+    [
+        (MADE_UP, "Lua: the ledger should hold"),
+        (FAILING, "Lua: exit 1: no module"),
+        (ANOTHER_KEY_EACH_TIME, "Lua: every request should carry the key"),
+    ],
+)
+def test_it_notices(program: str, noticed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in SETTINGS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setitem(demo.PROGRAMS, "Lua", [sys.executable, "-c", program])
+    with pytest.raises(demo.Broken, match=noticed):
+        demo.main()

@@ -160,13 +160,13 @@ function json.decode(text, null)
   if null == nil then
     null = json.null
   end
-  local ok, value, stop = pcall(function()
-    local value, stop = read(text, skip(text, 1), null, 0)
-    stop = skip(text, stop)
-    if stop <= #text then
-      fail("more text", stop)
+  local ok, value = pcall(function()
+    local whole, position = read(text, skip(text, 1), null, 0)
+    position = skip(text, position)
+    if position <= #text then
+      fail("more text", position)
     end
-    return value, stop
+    return whole
   end)
   if ok then
     return value

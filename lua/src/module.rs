@@ -11,11 +11,13 @@ use crate::source::{NOT_UTF8, Source};
 const RAISING: &str = "takings.raising";
 const ERROR: &str = "takings.error";
 
-/// An error raised from Rust reaches Lua as a userdata without a position. Functions here
-/// return what to raise as their first value instead, and Lua raises it.
-const RAISE: &str = r#"
-local error = error
-return function(call)
+/// What is better said in Lua: a function from another that gives what to raise, a value and
+/// an error, since an error raised from Rust reaches Lua as a userdata without a position; and
+/// the metatable of errors. That `"not captured: " .. err` is a text too is on purpose: a
+/// mistake in a shop's error path would hide what happened to the money.
+const PRELUDE: &str = r#"
+local error, rawget, tostring = error, rawget, tostring
+local function raising(call)
   return function(...)
     local misuse, value, err = call(...)
     if misuse then error(misuse, 2) end
@@ -23,6 +25,11 @@ return function(call)
     return value
   end
 end
+return raising, {
+  __name = "takings.error",
+  __tostring = function(err) return tostring(rawget(err, "message")) end,
+  __concat = function(left, right) return tostring(left) .. tostring(right) end,
+}
 "#;
 
 /// Why a function gives no value.
@@ -47,8 +54,9 @@ impl From<mlua::Error> for Failure {
 }
 
 pub(crate) fn open(lua: &Lua) -> mlua::Result<Table> {
-    lua.set_named_registry_value(RAISING, lua.load(RAISE).set_name("=takings").eval::<Function>()?)?;
-    lua.set_named_registry_value(ERROR, error_metatable(lua)?)?;
+    let (raising, error): (Function, Table) = lua.load(PRELUDE).set_name("=takings").eval()?;
+    lua.set_named_registry_value(RAISING, raising)?;
+    lua.set_named_registry_value(ERROR, error)?;
     let module = lua.create_table()?;
     module.raw_set("client", function(lua, "takings.client", &["config"], 1, client)?)?;
     module.raw_set("client_from_env", function(lua, "takings.client_from_env", &[], 0, client_from_env)?)?;
@@ -264,19 +272,4 @@ fn error_table(lua: &Lua, error: &Error) -> mlua::Result<Value> {
     table.raw_set("retryable", error.retryable())?;
     table.set_metatable(Some(lua.named_registry_value(ERROR)?))?;
     Ok(Value::Table(table))
-}
-
-/// `tostring(err)` is its message, and so is `"not captured: " .. err`: a mistake in a
-/// shop's error path would hide what happened to the money.
-fn error_metatable(lua: &Lua) -> mlua::Result<Table> {
-    let metatable = lua.create_table()?;
-    metatable.raw_set("__name", ERROR)?;
-    metatable.raw_set("__tostring", lua.create_function(|_, error: Table| error.raw_get::<Value>("message"))?)?;
-    metatable.raw_set(
-        "__concat",
-        lua.create_function(|lua, (left, right): (Value, Value)| {
-            lua.create_string(left.to_string()? + &right.to_string()?)
-        })?,
-    )?;
-    Ok(metatable)
 }

@@ -1,0 +1,6 @@
+-- What 5.1, 5.2, 5.3, 5.4 and LuaJIT have in common
+std = "min"
+max_line_length = 120
+max_comment_line_length = false
+-- Declarations for editors: parameters and a class that no code uses
+files["**/*.d.lua"] = {ignore = {"212", "241"}}

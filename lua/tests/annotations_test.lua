@@ -1,0 +1,171 @@
+-- lua/takings.d.lua names exactly what the module knows, and says rightly what may be left out.
+--
+-- order: annotations 6000
+
+local h = ...
+local takings = require "takings"
+local test, equal = h.test, h.equal
+
+-- class -> list of {name, optional}; alias -> list of words; functions
+local classes, aliases, functions = {}, {}, {}
+local class, alias
+for line in io.lines("lua/takings.d.lua") do
+  local name, words = line:match("^%-%-%-@alias takings%.([%w_]+)(.*)")
+  if name then
+    alias = {}
+    aliases[name] = alias
+    line = words
+  end
+  if name or line:find('^%-%-%-| "') then
+    for word in line:gmatch('"(%w[%w_]*)"') do
+      alias[#alias + 1] = word
+    end
+  end
+  name = line:match("^%-%-%-@class takings%.([%w_]+)$") or line:match("^%-%-%-@class (takings)$")
+  if name then
+    class = {}
+    classes[name] = class
+  end
+  local field, optional = line:match("^%-%-%-@field ([%w_]+)(%??) ")
+  if field then
+    class[#class + 1] = {name = field, optional = optional == "?"}
+  end
+  name = line:match("^function ([%w_.:]+)%(")
+  if name then
+    functions[name] = true
+  end
+end
+
+local function sorted(list)
+  table.sort(list)
+  return table.concat(list, " ")
+end
+
+local function names(fields)
+  local list = {}
+  for index, field in ipairs(fields) do
+    list[index] = field.name
+  end
+  return sorted(list)
+end
+
+local function keys(values)
+  local list = {}
+  for name in pairs(values) do
+    list[#list + 1] = name
+  end
+  return sorted(list)
+end
+
+-- The words behind "its fields are" or "it must be one of" in a message.
+local function listed(err, before)
+  local text = assert(tostring(err):match(before .. " ([%w_, ]+)"), tostring(err))
+  local list = {}
+  for word in text:gmatch("[%w_]+") do
+    list[#list + 1] = word
+  end
+  return sorted(list)
+end
+
+local client = h.client()
+
+local function capture(request)
+  local captured, err = client:capture("annotations", request)
+  return err or assert(captured)
+end
+
+local LINE = {name = "n", quantity = 1, unit_price = 1, total_amount = 1}
+
+local function line_with(field, value)
+  local line = {[field] = value}
+  for name, content in pairs(LINE) do
+    line[name] = content
+  end
+  return capture({captured_amount = 1, order_lines = {line}})
+end
+
+-- How to ask about each class: `ask` hands over one object of it, `least` is one with the required fields.
+local objects = {
+  config = {ask = function(object) return select(2, takings.client(object)) end},
+  capture_request = {ask = capture, least = {captured_amount = 10}},
+  order_line = {ask = function(object) return capture({captured_amount = 1, order_lines = {object}}) end, least = LINE},
+  product_identifiers = {ask = function(object) return line_with("product_identifiers", object) end, least = {}},
+  subscription = {
+    ask = function(object) return line_with("subscription", object) end,
+    least = {name = "n", interval = "DAY", interval_count = 1},
+  },
+  shipping_info = {
+    ask = function(object) return capture({captured_amount = 1, shipping_info = {object}}) end,
+    least = {},
+  },
+}
+
+for name, object in pairs(objects) do
+  test("the fields of " .. name, function()
+    equal(names(classes[name]), listed(object.ask({qqqqqqqqqqqqqqq = 1}), "its fields are"))
+  end)
+  test("what may be left out of " .. name, function()
+    for _, field in ipairs(classes[name]) do
+      if object.least then
+        equal(field.optional, object.least[field.name] == nil, field.name .. " is optional")
+      else
+        equal(field.optional, true, field.name .. " is optional")
+      end
+    end
+    if object.least then
+      assert(object.ask(object.least).capture_id, "the required fields are not enough")
+    end
+    for left_out in pairs(object.least or {}) do
+      local rest = {}
+      for field, value in pairs(object.least) do
+        rest[field] = field ~= left_out and value or nil
+      end
+      h.holds(object.ask(rest).message, left_out .. " is missing")
+    end
+  end)
+end
+
+test("the words", function()
+  local function of(word, err)
+    equal(sorted(aliases[word]), listed(err, "one of"))
+  end
+  of("order_line_type", line_with("type", "qqqqqqqqqqqq"))
+  of("shipping_method", capture({captured_amount = 1, shipping_info = {{shipping_method = "qqqqqqqqqqqq"}}}))
+  of("interval", line_with("subscription", {name = "n", interval = "qqqqqqqqqqqq", interval_count = 1}))
+  for _, word in ipairs({"region", "environment", "auth", "check_lines"}) do
+    of(word, select(2, takings.client({[word] = "qqqqqqqqqqqq"})))
+  end
+end)
+
+test("a capture and an error", function()
+  equal(names(classes.capture), keys(capture({captured_amount = 10})))
+  local err = capture({captured_amount = 100000})
+  equal(err.kind, "rejected")
+  equal(names(classes.error), keys(err))
+  for _, field in ipairs(classes.error) do
+    if not field.optional then
+      assert(capture({})[field.name] ~= nil, field.name .. " is absent")
+    end
+  end
+end)
+
+test("the functions", function()
+  local there = {["client:capture"] = client.capture, ["client:close"] = client.close}
+  for name, value in pairs(takings) do
+    if type(value) == "function" then
+      there["takings." .. name] = value
+    end
+  end
+  equal(keys(functions), keys(there))
+  equal(names(classes.takings), "_VERSION null")
+  equal(type(takings._VERSION), "string")
+end)
+
+test("every class and word was asked about", function()
+  local asked = {takings = true, capture = true, error = true, client = true}
+  for name in pairs(objects) do
+    asked[name] = true
+  end
+  equal(keys(classes), keys(asked))
+  equal(keys(aliases), "auth check_lines environment error_kind interval order_line_type region shipping_method")
+end)

@@ -1,0 +1,101 @@
+-- Captures at the sandbox.
+--
+-- order: full 6000
+-- sent: full {"captured_amount":6000,"reference":"r","order_lines":[{"type":"physical","name":"Tomatoes","quantity":10,"unit_price":600,"total_amount":5900}]}
+-- ledger: full 6000
+-- order: parts 6000
+-- ledger: parts 1000 5000
+-- order: lost 6000 [{"fault": "lost_answer"}]
+-- ledger: lost 6000
+-- order: again 6000 [{"fault": "lost_answer"}, {"fault": "lost_answer"}]
+-- ledger: again 6000
+-- order: slow 6000 [{"fault": "stall", "when": "before_commit", "seconds": 5}]
+-- ledger: slow
+-- order: coroutine 6000
+-- ledger: coroutine 6000
+-- order: key 6000
+-- ledger: key 1000
+
+local h = ...
+local test, equal, holds = h.test, h.equal, h.holds
+
+test("a full capture", function()
+  local capture, err = h.client():capture("full", {
+    captured_amount = 6000,
+    reference = "r",
+    order_lines = {{type = "physical", name = "Tomatoes", quantity = 10, unit_price = 600, total_amount = 5900}},
+  }, "full-key")
+  equal(err, nil)
+  assert(#capture.capture_id > 0)
+  equal(capture.order_id, "full")
+  equal(capture.idempotency_key, "full-key")
+  equal(type(capture.correlation_id), "string")
+  equal(capture.attempts, 1)
+  equal(#capture.warnings, 2)
+  holds(capture.warnings[1], "order_lines[0].total_amount is 5900")
+  equal(getmetatable(capture), nil)
+end)
+
+test("captures in parts on one client, each with a fresh key", function()
+  local client = h.client()
+  local one = assert(client:capture("parts", {captured_amount = 1000}))
+  local two = assert(client:capture("parts", {captured_amount = 5000}, nil))
+  assert(one.idempotency_key ~= two.idempotency_key)
+  assert(one.capture_id ~= two.capture_id)
+  equal(#one.warnings, 0)
+  local three, err = client:capture("parts", {captured_amount = 1})
+  equal(three, nil)
+  equal(err.kind, "rejected")
+end)
+
+test("a lost answer is asked for again with the same key", function()
+  local capture = assert(h.client():capture("lost", {captured_amount = 6000}))
+  equal(capture.attempts, 2)
+end)
+
+test("an unknown outcome, and the call that settles it", function()
+  local client = h.client({max_attempts = 2})
+  local capture, err = client:capture("again", {captured_amount = 6000})
+  equal(capture, nil)
+  equal(err.kind, "outcome_unknown")
+  equal(err.retryable, true)
+  equal(err.attempts, 2)
+  capture = assert(client:capture("again", {captured_amount = 6000}, err.idempotency_key))
+  equal(capture.attempts, 1)
+  equal(capture.idempotency_key, err.idempotency_key)
+end)
+
+test("the time-out is in milliseconds", function()
+  local began = os.time()
+  local capture, err = h.client({timeout_ms = 300}):capture("slow", {captured_amount = 6000})
+  equal(capture, nil)
+  equal(err.kind, "outcome_unknown")
+  assert(os.time() - began < 4)
+end)
+
+test("nothing listens", function()
+  local capture, err = h.client({base_url = "http://127.0.0.1:1", max_attempts = 1}):capture("o", {captured_amount = 1})
+  equal(capture, nil)
+  equal(err.kind, "not_sent")
+  equal(err.retryable, true)
+end)
+
+test("from a coroutine", function()
+  local client = h.client()
+  local capture = coroutine.wrap(function()
+    coroutine.yield()
+    return client:capture("coroutine", {captured_amount = 6000})
+  end)
+  capture()
+  equal(assert(capture()).order_id, "coroutine")
+end)
+
+test("one key does not serve two captures", function()
+  local client = h.client()
+  assert(client:capture("key", {captured_amount = 1000}, "k"))
+  local capture, err = client:capture("key", {captured_amount = 2000}, "k")
+  equal(capture, nil)
+  equal(err.kind, "invalid_input")
+  holds(err, "idempotency_key k was used for another capture")
+end)
+

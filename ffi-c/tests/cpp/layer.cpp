@@ -1,0 +1,193 @@
+/*
+ * takings.hpp: structs, exceptions, ownership.
+ *
+ *     layer BASE_URL ORDER LOST_ORDER
+ *
+ * The answer to the first capture of LOST_ORDER gets lost. KLARNA_BASE_URL, KLARNA_USERNAME and
+ * KLARNA_PASSWORD name the same sandbox.
+ */
+#include <cstdlib>
+#include <cstring>
+#include <iostream>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+#include "takings.hpp"
+
+#define CHECK(condition)                                                                          \
+    do {                                                                                          \
+        if (!(condition)) {                                                                       \
+            std::cerr << __FILE__ << ":" << __LINE__ << ": not so: " << #condition << std::endl; \
+            std::abort();                                                                         \
+        }                                                                                         \
+    } while (0)
+
+// Whole numbers come from integers and from nothing else.
+template <typename T>
+constexpr bool makes_a_whole = std::is_constructible_v<takings::whole, T>;
+static_assert(makes_a_whole<int> && makes_a_whole<short> && makes_a_whole<long> && makes_a_whole<long long>);
+static_assert(makes_a_whole<unsigned> && makes_a_whole<std::int8_t> && makes_a_whole<std::uint8_t>);
+static_assert(!makes_a_whole<double> && !makes_a_whole<float> && !makes_a_whole<long double>);
+static_assert(!makes_a_whole<bool> && !makes_a_whole<char> && !makes_a_whole<wchar_t> && !makes_a_whole<char16_t>);
+static_assert(!makes_a_whole<std::uint64_t> && !makes_a_whole<const char *> && !makes_a_whole<std::string>);
+static_assert(!makes_a_whole<std::nullptr_t> && !makes_a_whole<std::chrono::seconds>);
+
+// A client is owned once; a copy of an exception cannot fail.
+static_assert(!std::is_copy_constructible_v<takings::client> && std::is_nothrow_move_constructible_v<takings::client>);
+static_assert(std::is_nothrow_copy_constructible_v<takings::rejected>);
+static_assert(std::is_base_of_v<std::runtime_error, takings::error>);
+
+template <typename Error, typename Call>
+Error thrown(Call call) {
+    try {
+        call();
+    } catch (const Error &error) {
+        return error;
+    } catch (const takings::error &error) {
+        std::cerr << "another kind: " << error.kind_name() << ": " << error.what() << std::endl;
+        std::abort();
+    }
+    std::cerr << "nothing was thrown" << std::endl;
+    std::abort();
+}
+
+static takings::config sandbox(const char *base_url) {
+    takings::config config;
+    config.base_url = base_url;
+    config.username = "sandbox";
+    config.password = "sandbox";
+    config.connect_timeout = std::chrono::seconds(2);
+    config.attempt_timeout = std::chrono::seconds(10);
+    config.timeout = std::chrono::seconds(20);
+    config.max_attempts = 1;
+    config.backoff = std::chrono::milliseconds(1);
+    config.max_backoff = std::chrono::milliseconds(2);
+    config.user_agent_suffix = "layer/1";
+    config.check_lines = "warn";
+    config.accept_unknown_values = true;
+    return config;
+}
+
+static takings::capture_request everything() {
+    takings::order_line line("Tomatoes \"red\" \\ \xc3\xb6", 10, 600, 6000);
+    line.type = "physical";
+    line.reference = "123050";
+    line.quantity_unit = "kg";
+    line.tax_rate = 2500;
+    line.total_discount_amount = 0;
+    line.total_tax_amount = 1200;
+    line.merchant_data = "data";
+    line.product_url = "https://shop.example/tomatoes";
+    line.image_url = "https://shop.example/tomatoes.png";
+    takings::product_identifiers identifiers;
+    identifiers.brand = "brand";
+    identifiers.category_path = "food > fruit";
+    identifiers.global_trade_item_number = "735858293167";
+    identifiers.manufacturer_part_number = "BOE-123";
+    identifiers.color = "red";
+    identifiers.size = "small";
+    line.product_identifiers = identifiers;
+    line.subscription = takings::subscription("monthly", "MONTH", 1);
+
+    takings::shipping_info parcel;
+    parcel.shipping_company = "DHL US";
+    parcel.shipping_method = "Home";
+    parcel.tracking_number = "63456415674545679874";
+    parcel.tracking_uri = "https://shipping.example/1";
+    parcel.return_shipping_company = "DHL US";
+    parcel.return_tracking_number = "93456415674545679888";
+    parcel.return_tracking_uri = "https://shipping.example/2";
+
+    takings::capture_request request(6000);
+    request.reference = "parcel-1";
+    request.description = "Shipped";
+    request.order_lines = {line};
+    request.shipping_info = {parcel, takings::shipping_info()};
+    request.shipping_delay = 0;
+    return request;
+}
+
+int main(int count, char **arguments) {
+    CHECK(count == 4);
+    const std::string order_id = arguments[2], lost_order_id = arguments[3];
+    takings::client client(sandbox(arguments[1]));
+    CHECK(client.base_url().find(arguments[1]) == 0);
+    CHECK(takings::version() == TAKINGS_VERSION);
+
+    // typed and as text; the same key, the same capture
+    const std::string key = takings::idempotency_key(order_id, "parcel-1");
+    const takings::capture capture = client.capture(order_id, everything(), key);
+    CHECK(!capture.capture_id.empty() && capture.order_id == order_id && capture.idempotency_key == key);
+    CHECK(capture.correlation_id && capture.attempts == 1 && capture.warnings.empty());
+    CHECK(client.capture(order_id, everything(), key).capture_id == capture.capture_id);
+    const takings::capture text = client.capture(order_id, "{\"captured_amount\": 2}");
+    CHECK(text.capture_id != capture.capture_id && text.idempotency_key.size() == 36);
+    takings::capture_request small(1);
+    small.order_lines = {takings::order_line("a", 1, 1, 2)};
+    CHECK(client.capture(order_id, small).warnings.size() == 2);
+    small.order_lines.emplace(); // an empty list is sent as one
+    client.capture(order_id, small);
+
+    // each kind has its class, and the fields outlive the client
+    const auto rejected = thrown<takings::rejected>([&] {
+        const takings::client short_lived = takings::client::from_env();
+        short_lived.capture("no-such-order", takings::capture_request(1), "key-1");
+    });
+    CHECK(rejected.kind() == TAKINGS_ERROR_REJECTED && rejected.kind_name() == "rejected");
+    CHECK(rejected.http_status() == 404 && rejected.error_code() == "NO_SUCH_ORDER");
+    CHECK(rejected.error_messages().size() == 1 && rejected.correlation_id() && rejected.order_id() == "no-such-order");
+    CHECK(rejected.idempotency_key() == "key-1" && rejected.attempts() == 1 && !rejected.retryable());
+    CHECK(rejected.what() == rejected.message() && !rejected.message().empty());
+
+    const auto unknown = thrown<takings::outcome_unknown>([&] {
+        client.capture(lost_order_id, takings::capture_request(7));
+    });
+    CHECK(unknown.retryable() && unknown.idempotency_key());
+    client.capture(lost_order_id, takings::capture_request(7), unknown.idempotency_key());
+
+    const auto not_sent = thrown<takings::not_sent>([&] {
+        takings::client(sandbox("http://127.0.0.1:1")).capture("order", takings::capture_request(1));
+    });
+    CHECK(not_sent.retryable() && !not_sent.http_status() && !not_sent.error_code());
+
+    // refused, with the path
+    takings::capture_request wrong = everything();
+    wrong.order_lines->front().quantity = -1;
+    const auto path = thrown<takings::invalid_input>([&] { client.capture(order_id, wrong); });
+    CHECK(path.message().find("order_lines[0].quantity is -1") == 0);
+    CHECK(path.order_id() == order_id);
+    wrong = everything();
+    wrong.description = std::string("a\0b", 3);
+    const auto control = thrown<takings::invalid_input>([&] { client.capture(order_id, wrong); });
+    CHECK(control.message().find("description is ") == 0);
+    wrong = everything();
+    wrong.description = "\xc3\x28";
+    thrown<takings::invalid_input>([&] { client.capture(order_id, wrong); });
+    takings::config no_password = sandbox(arguments[1]);
+    no_password.password.reset();
+    thrown<takings::invalid_input>([&] { takings::client refused(no_password); });
+    thrown<takings::invalid_input>([&] { takings::client refused("{\"regoin\": \"eu\"}"); });
+    thrown<takings::invalid_input>([&] { takings::idempotency_key(order_id, ""); });
+    CHECK(takings::new_idempotency_key() != takings::new_idempotency_key());
+
+    // a NUL does not cut a text short
+    const std::string cut = order_id + std::string("\0more", 5);
+    const auto nul = thrown<takings::invalid_input>([&] { client.capture(cut, takings::capture_request(1)); });
+    CHECK(nul.message().find("order_id is a text with a NUL") == 0 && nul.kind() == TAKINGS_ERROR_INVALID_INPUT);
+    const std::string cut_request("{\"captured_amount\": 1}\0more", 27);
+    thrown<takings::invalid_input>([&] { client.capture(order_id, cut_request); });
+    thrown<takings::invalid_input>([&] { client.capture(order_id, takings::capture_request(1), cut); });
+    thrown<takings::invalid_input>([&] { takings::idempotency_key(cut, "parcel-1"); });
+    thrown<takings::invalid_input>([&] { takings::idempotency_key(order_id, cut); });
+
+    // a moved-from client is refused, not followed
+    takings::client moved = std::move(client);
+    moved.capture(order_id, takings::capture_request(1));
+    thrown<takings::invalid_input>([&] { client.capture(order_id, takings::capture_request(1)); });
+    client = std::move(moved);
+    client.capture(order_id, takings::capture_request(1));
+
+    std::cout << "done" << std::endl;
+    return 0;
+}

@@ -1,7 +1,12 @@
 //! The capture as an operation of the machine, and its result.
 
+use std::time::Duration;
+
 use crate::answer::{Answer, is_id};
-use crate::machine::Operation;
+use crate::error::{Error, ErrorKind};
+use crate::machine::{Drive, Event, Machine, Operation, Step};
+use crate::reconcile::{Found, ListOperation, Reconciliation};
+use crate::wire::Request;
 
 /// Klarna captured it: ship.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,15 +61,14 @@ pub(crate) struct CaptureOperation {
 
 impl Operation for CaptureOperation {
     type Output = Capture;
-    const NOUN: &'static str = "capture";
-    const DONE: &'static str = "captured";
+    const WRITES: bool = true;
 
     fn order_id(&self) -> &str {
         &self.order_id
     }
 
-    fn idempotency_key(&self) -> &str {
-        &self.idempotency_key
+    fn idempotency_key(&self) -> Option<&str> {
+        Some(&self.idempotency_key)
     }
 
     fn read(&self, answer: &Answer, attempts: u32) -> Result<Capture, String> {
@@ -83,6 +87,111 @@ impl Operation for CaptureOperation {
         // a 403 speaks of the state of the order, which the lost attempt may have changed:
         // CAPTURE_NOT_ALLOWED is what a second capture of the same money gets.
         error_code.is_some() && !matches!(status, 401 | 403 | 407)
+    }
+
+    fn message(&self, kind: ErrorKind, order: &str, why: &str, status: Option<u16>) -> String {
+        match kind {
+            ErrorKind::NotSent => {
+                format!(
+                    "the capture of order {order} was not sent: {why}; nothing reached Klarna, call again at any time"
+                )
+            }
+            ErrorKind::Rejected => format!(
+                "the capture of order {order} was rejected: {why}; nothing was captured; {}",
+                match status {
+                    Some(401) =>
+                        "check the credentials, and that region and environment are the ones they were made for",
+                    Some(429) => "this is the rate limit: call again later",
+                    _ => "mend the cause, then call with a new idempotency key",
+                }
+            ),
+            _ => format!(
+                "order {order} may have been captured: {why}; call again with the same idempotency key {} within 24 hours, \
+                 and do not book it as failed",
+                self.idempotency_key
+            ),
+        }
+    }
+}
+
+/// A capture, and where it is asked for the look into the order's captures that settles an
+/// unclear one.
+pub(crate) struct CaptureMachine {
+    capture: Machine<CaptureOperation>,
+    /// What to look for, with the request that looks; none where it was not asked for or
+    /// could not be told apart.
+    settle: Option<(ListOperation, Request)>,
+    looking: Option<(Machine<ListOperation>, Error)>,
+}
+
+impl CaptureMachine {
+    pub fn new(capture: Machine<CaptureOperation>, settle: Option<(ListOperation, Request)>) -> CaptureMachine {
+        CaptureMachine { capture, settle, looking: None }
+    }
+
+    pub fn operation(&self) -> &CaptureOperation {
+        self.capture.operation()
+    }
+
+    pub fn abandoned(&self) -> Error {
+        self.capture.abandoned()
+    }
+
+    fn look(&mut self, now: Duration, unclear: Error) -> Step<Capture> {
+        match self.settle.take() {
+            Some((operation, request)) if now < self.capture.deadline() => {
+                let mut list = self.capture.continued(operation, request);
+                let first = list.step(now, Event::Start);
+                self.looking = Some((list, unclear));
+                match first {
+                    Step::Send(timeout) => Step::Send(timeout),
+                    _ => unreachable!("a machine begins by sending"),
+                }
+            }
+            _ => Step::Done(Err(unclear)),
+        }
+    }
+}
+
+impl Drive for CaptureMachine {
+    type Output = Capture;
+
+    fn step(&mut self, now: Duration, event: Event) -> Step<Capture> {
+        let Some((list, unclear)) = &mut self.looking else {
+            return match self.capture.step(now, event) {
+                Step::Done(Err(error)) if error.kind() == ErrorKind::OutcomeUnknown => self.look(now, error),
+                step => step,
+            };
+        };
+        let found = match list.step(now, event) {
+            Step::Send(timeout) => return Step::Send(timeout),
+            Step::Wait(pause) => return Step::Wait(pause),
+            Step::Done(found) => found,
+        };
+        let operation = self.capture.operation();
+        Step::Done(match found {
+            // Only a find is certain: what is not there yet may still be on its way.
+            Ok(Reconciliation { found: Found::Once, mut capture_ids, correlation_id, .. }) => Ok(Capture {
+                capture_id: capture_ids.swap_remove(0),
+                order_id: operation.order_id.clone(),
+                idempotency_key: operation.idempotency_key.clone(),
+                correlation_id,
+                attempts: unclear.attempts(),
+                warnings: operation.warnings.clone(),
+            }),
+            _ => Err(unclear.clone()),
+        })
+    }
+
+    fn request(&self) -> &Request {
+        match &self.looking {
+            None => self.capture.request(),
+            Some((list, _)) => list.request(),
+        }
+    }
+
+    fn internal(&self, what: &str) -> Error {
+        self.capture.internal(what)
     }
 }
 

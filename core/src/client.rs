@@ -8,15 +8,16 @@ use std::time::{Duration, Instant};
 use once_cell::race::OnceBox;
 use serde::Deserializer;
 
-use crate::capture::{Capture, CaptureOperation};
+use crate::capture::{Capture, CaptureMachine, CaptureOperation};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
 use crate::http::{Connections, Transport};
 use crate::key::{self, KeyMemory, fingerprint};
 use crate::lines;
-use crate::machine::{Budget, Event, Limits, Machine, Step};
+use crate::machine::{Budget, Drive, Event, Limits, Machine, Step};
+use crate::reconcile::{ListOperation, Reconciliation, Wanted};
 use crate::request::CaptureRequest;
-use crate::wire::{self, Endpoint};
+use crate::wire::{self, Endpoint, Request};
 
 /// Klarna's limit for a request body is 1 MB.
 const MOST_BODY: usize = 1_000_000;
@@ -80,7 +81,7 @@ impl Drop for Slot {
 
 /// A capture that has been checked and has its key, ready to be sent.
 pub struct Call {
-    machine: Machine<CaptureOperation>,
+    machine: CaptureMachine,
     key_use: KeyUse,
 }
 
@@ -109,6 +110,15 @@ impl fmt::Debug for Call {
             .field("order_id", &self.order_id())
             .field("idempotency_key", &self.idempotency_key())
             .finish_non_exhaustive()
+    }
+}
+
+/// A look into an order's captures, ready to be done.
+pub struct Look(Machine<ListOperation>);
+
+impl fmt::Debug for Look {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Look").field("order_id", &self.0.operation().order_id).finish_non_exhaustive()
     }
 }
 
@@ -220,18 +230,63 @@ impl Client {
         result
     }
 
+    /// Looks into the captures of an order for the one with this reference and amount, for a
+    /// shop that must know what became of a capture without capturing again.
+    ///
+    /// It is only sound when each capture of an order has a `reference` of its own. Finding
+    /// none says that there was none when Klarna was asked: a capture whose answer was lost a
+    /// moment ago may still be on its way.
+    ///
+    /// # Errors
+    ///
+    /// The captures could not be read; what became of the capture stays unknown.
+    pub fn reconcile(&self, order_id: &str, reference: &str, captured_amount: i64) -> Result<Reconciliation, Error> {
+        self.seek(order_id, || Wanted::new(reference, captured_amount)).and_then(|look| self.look(look))
+    }
+
+    /// The same with `reference` and `captured_amount` from any serde source, read as strictly
+    /// as a request.
+    ///
+    /// # Errors
+    ///
+    /// As [`reconcile`](Client::reconcile).
+    pub fn prepare_reconcile<'de, D: Deserializer<'de>>(&self, order_id: &str, wanted: D) -> Result<Look, Error> {
+        self.seek(order_id, || Wanted::from_deserializer(wanted))
+    }
+
     /// Where requests go, without credentials.
     pub fn base_url(&self) -> &str {
         self.0.endpoint.base_url().as_str()
     }
 
+    /// Does a prepared look and waits for its result.
+    ///
+    /// # Errors
+    ///
+    /// As [`reconcile`](Client::reconcile).
+    pub fn look(&self, look: Look) -> Result<Reconciliation, Error> {
+        let Look(mut machine) = look;
+        catch_unwind(AssertUnwindSafe(|| self.drive(&mut machine)))
+            .unwrap_or_else(|_| Err(machine.internal("a panic was caught")))
+    }
+
+    fn seek(&self, order_id: &str, wanted: impl FnOnce() -> Result<Wanted, Error>) -> Result<Look, Error> {
+        self.begin(order_id, None, || {
+            wire::check_order_id(order_id)?;
+            let (operation, request) = self.list(order_id, wanted()?);
+            let (endpoint, limits) = (self.0.endpoint.clone(), self.0.limits);
+            let budget = self.mine()?.budget.clone();
+            Ok(Look(Machine::new(operation, request, endpoint, limits, budget, key::random_seed()?)))
+        })
+    }
+
     /// Runs the first half of a call; its errors name the order and the key.
-    fn begin(
+    fn begin<T>(
         &self,
         order_id: &str,
         idempotency_key: Option<&str>,
-        half: impl FnOnce() -> Result<Call, Error>,
-    ) -> Result<Call, Error> {
+        half: impl FnOnce() -> Result<T, Error>,
+    ) -> Result<T, Error> {
         catch_unwind(AssertUnwindSafe(half)).unwrap_or_else(|_| Err(Error::panicked())).map_err(|error| {
             error.with(|fields| {
                 let shown = |text: &str| self.0.endpoint.scrub(text, 255);
@@ -273,8 +328,13 @@ impl Client {
             )));
         }
         let key_use = KeyUse { keys: mine.keys.clone(), key, reached: false };
-        let path = format!("{}/captures", wire::order_path(order_id));
-        let request = inner.endpoint.post(&path, &idempotency_key, body);
+        let sought =
+            request.reference.as_deref().and_then(|reference| Wanted::new(reference, request.captured_amount).ok());
+        let request = inner.endpoint.post(&wire::captures_path(order_id), &idempotency_key, body);
+        let settle = match &sought {
+            Some(wanted) if inner.config.reconcile => Some(self.list(order_id, wanted.clone())),
+            _ => None,
+        };
         let operation = CaptureOperation { order_id: order_id.to_owned(), idempotency_key, warnings };
         let machine = Machine::new(
             operation,
@@ -284,10 +344,16 @@ impl Client {
             mine.budget.clone(),
             key::random_seed()?,
         );
-        Ok(Call { machine, key_use })
+        Ok(Call { machine: CaptureMachine::new(machine, settle), key_use })
     }
 
-    fn drive(&self, machine: &mut Machine<CaptureOperation>) -> Result<Capture, Error> {
+    fn list(&self, order_id: &str, wanted: Wanted) -> (ListOperation, Request) {
+        let request = self.0.endpoint.get(&wire::captures_path(order_id));
+        (ListOperation { order_id: order_id.to_owned(), wanted }, request)
+    }
+
+    /// Does what a machine says until it is done.
+    fn drive<M: Drive>(&self, machine: &mut M) -> Result<M::Output, Error> {
         let connections = &self.mine()?.connections;
         let mut event = Event::Start;
         loop {

@@ -175,6 +175,10 @@ pub struct Config {
     /// Let values pass that takings does not know, for the line `type` and `shipping_method`
     /// of requests read from JSON or a script's values.
     pub accept_unknown_values: bool,
+    /// When a capture with a `reference` ends unclear, look into the order's captures for the
+    /// one with this reference and amount, and take it for the answer. Only sound when each
+    /// capture of an order has a reference of its own.
+    pub reconcile: bool,
     pub(crate) surface: &'static str,
 }
 
@@ -204,6 +208,7 @@ object! {
         optional user_agent_suffix "user_agent_suffix": String, TEXT;
         optional check_lines "check_lines": CheckLines, CheckLines::RULE;
         optional accept_unknown_values "accept_unknown_values": bool, Rule::Bool;
+        optional reconcile "reconcile": bool, Rule::Bool;
     }
 }
 
@@ -244,6 +249,7 @@ impl Config {
             user_agent_suffix: None,
             check_lines: CheckLines::Warn,
             accept_unknown_values: false,
+            reconcile: false,
             surface: "rust",
         }
     }
@@ -349,6 +355,7 @@ impl Config {
             user_agent_suffix: settings.user_agent_suffix,
             check_lines: settings.check_lines.unwrap_or(defaults.check_lines),
             accept_unknown_values: settings.accept_unknown_values.unwrap_or(false),
+            reconcile: settings.reconcile.unwrap_or(false),
             ..defaults
         })
     }
@@ -459,6 +466,7 @@ impl fmt::Debug for Config {
             .field("user_agent_suffix", &self.user_agent_suffix)
             .field("check_lines", &self.check_lines)
             .field("accept_unknown_values", &self.accept_unknown_values)
+            .field("reconcile", &self.reconcile)
             .finish_non_exhaustive()
     }
 }

@@ -18,9 +18,6 @@ use crate::error::{Error, ErrorKind};
 use crate::machine::{Event, Limits};
 use crate::wire::{Endpoint, Request};
 
-/// What is read of an answer's body; more tells nobody anything.
-const MOST_BODY: usize = 1024 * 1024;
-
 /// What a connection needs, found and checked when the client is made and used again in every
 /// process it is used in.
 pub(crate) struct Transport {
@@ -145,10 +142,12 @@ impl Connections {
     pub fn exchange(&self, request: &Request, timeout: Duration) -> Event {
         let mut sent = blocking::Request::new(request.method.clone(), request.url.clone());
         *sent.headers_mut() = request.headers.clone();
-        *sent.body_mut() = Some(request.body.clone().into());
+        if !request.body.is_empty() {
+            *sent.body_mut() = Some(request.body.clone().into());
+        }
         *sent.timeout_mut() = Some(timeout);
         match self.0.execute(sent) {
-            Ok(answer) => Event::Answered(read(answer)),
+            Ok(answer) => Event::Answered(read(answer, request.most_answer)),
             // Only a failure to connect proves that nothing left; reqwest is believed on
             // nothing else.
             Err(error) if error.is_connect() => Event::NotSent(no_connection(&error, request)),
@@ -159,7 +158,7 @@ impl Connections {
     }
 }
 
-fn read(mut answer: blocking::Response) -> Answer {
+fn read(mut answer: blocking::Response, most: usize) -> Answer {
     let status = answer.status().as_u16();
     let headers: Vec<(String, Vec<u8>)> =
         answer.headers().iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect();
@@ -168,7 +167,7 @@ fn read(mut answer: blocking::Response) -> Answer {
     if !empty {
         let mut chunk = [0; 8192];
         // A body that breaks off leaves what was read: the status alone decides.
-        while body.len() < MOST_BODY {
+        while body.len() < most {
             match answer.read(&mut chunk) {
                 Ok(0) | Err(_) => break,
                 Ok(read) => body.extend_from_slice(&chunk[..read]),

@@ -39,16 +39,18 @@ mod http;
 mod key;
 mod lines;
 mod machine;
+mod reconcile;
 mod request;
 mod strict;
 mod wire;
 
 pub use capture::Capture;
-pub use client::{Call, Client};
+pub use client::{Call, Client, Look};
 pub use config::{Config, Credentials, Environment, Region};
 pub use error::{Error, ErrorKind};
 pub use key::{idempotency_key, new_idempotency_key};
 pub use lines::CheckLines;
+pub use reconcile::{Found, Reconciliation};
 pub use request::{
     CaptureRequest, Interval, OrderLine, OrderLineType, ProductIdentifiers, ShippingInfo, ShippingMethod, Subscription,
 };

@@ -12,18 +12,16 @@ use crate::answer::{Answer, ErrorBody};
 use crate::error::{Error, ErrorKind};
 use crate::wire::{Endpoint, Request};
 
-/// One operation of the API: what it is called, what counts as success and what is read from
-/// the answer. Everything else is the machine's.
+/// One operation of the API: what counts as success, what is read from the answer and what
+/// an end means for its caller. Everything else is the machine's.
 pub(crate) trait Operation {
     /// What a success gives.
     type Output;
-    /// "capture"
-    const NOUN: &'static str;
-    /// "captured"
-    const DONE: &'static str;
+    /// Whether a lost attempt may have changed something.
+    const WRITES: bool;
 
     fn order_id(&self) -> &str;
-    fn idempotency_key(&self) -> &str;
+    fn idempotency_key(&self) -> Option<&str>;
 
     /// Reads a 2xx answer, or says why it is none of this operation's.
     fn read(&self, answer: &Answer, attempts: u32) -> Result<Self::Output, String>;
@@ -31,6 +29,10 @@ pub(crate) trait Operation {
     /// Whether a refusal proves, after an attempt whose answer was lost, that the lost attempt
     /// did nothing either.
     fn settles(&self, status: u16, error_code: Option<&str>) -> bool;
+
+    /// The line that tells a person what an end of `kind` means and what to do. `order` can be
+    /// shown as it is; `status` is that of the last answer.
+    fn message(&self, kind: ErrorKind, order: &str, why: &str, status: Option<u16>) -> String;
 }
 
 /// What the host tells the machine.
@@ -108,6 +110,20 @@ impl Budget {
     }
 }
 
+/// What a driver sees: a machine, or several one after the other.
+pub(crate) trait Drive {
+    type Output;
+
+    /// `now`: any clock that only goes forward, the same for all calls of a client.
+    fn step(&mut self, now: Duration, event: Event) -> Step<Self::Output>;
+
+    /// What `Send` sends.
+    fn request(&self) -> &Request;
+
+    /// The error for a bug of ours: what it means depends on whether anything was sent.
+    fn internal(&self, what: &str) -> Error;
+}
+
 pub(crate) struct Machine<O> {
     operation: O,
     request: Request,
@@ -170,38 +186,30 @@ impl<O: Operation> Machine<O> {
         }
     }
 
+    /// A machine for what follows within the same call: it begins now and ends with this one's
+    /// deadline.
+    pub fn continued<N: Operation>(&self, operation: N, request: Request) -> Machine<N> {
+        Machine {
+            operation,
+            request,
+            endpoint: self.endpoint.clone(),
+            limits: self.limits,
+            budget: self.budget.clone(),
+            random: self.random,
+            state: State::New,
+            deadline: self.deadline,
+            attempts: 0,
+            unclear: false,
+        }
+    }
+
+    /// When the call has to be over, once it has begun.
+    pub fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
     pub fn operation(&self) -> &O {
         &self.operation
-    }
-
-    pub fn request(&self) -> &Request {
-        &self.request
-    }
-
-    /// `now`: any clock that only goes forward, the same for all calls of a client.
-    pub fn step(&mut self, now: Duration, event: Event) -> Step<O::Output> {
-        match (self.state, event) {
-            (State::New, Event::Start) => {
-                self.deadline = now.saturating_add(self.limits.total);
-                self.send(now)
-            }
-            (State::Waiting, Event::Waited) => self.send(now),
-            (State::Sending, Event::Answered(answer)) => self.answered(now, answer),
-            (State::Sending, Event::NotSent(why)) => {
-                self.retry(now, Ending { kind: ErrorKind::NotSent, why, answer: None }, Pause::Jitter)
-            }
-            (State::Sending, Event::MaybeSent(why)) => {
-                self.unclear = true;
-                self.retry(now, Ending { kind: ErrorKind::OutcomeUnknown, why, answer: None }, Pause::Jitter)
-            }
-            (state, _) => {
-                if state == State::Sending {
-                    self.unclear = true;
-                }
-                self.state = State::Done;
-                Step::Done(Err(self.internal("the driver told the machine something out of turn")))
-            }
-        }
     }
 
     fn send(&mut self, now: Duration) -> Step<O::Output> {
@@ -244,7 +252,7 @@ impl<O: Operation> Machine<O> {
             300..=399 => format!("Klarna's address answered with a redirect ({status}), which is never followed"),
             _ => format!("Klarna's address answered with status {status}, which means nothing here"),
         };
-        self.unclear = true;
+        self.unclear = O::WRITES;
         let pause = match (answer.retry_after(), status) {
             (Some(told), _) => Pause::Told(told),
             // the same key may be in flight elsewhere
@@ -298,7 +306,6 @@ impl<O: Operation> Machine<O> {
         // A definite "no" after an unclear attempt is not a definite "no".
         let kind = if self.unclear { ErrorKind::OutcomeUnknown } else { ending.kind };
         let order = self.endpoint.scrub(self.operation.order_id(), 255);
-        let (noun, done) = (O::NOUN, O::DONE);
         let status = ending.answer.as_ref().map(|(status, ..)| *status);
         let mut body = ErrorBody::default();
         let mut correlation_id = None;
@@ -332,27 +339,7 @@ impl<O: Operation> Machine<O> {
             ErrorKind::Rejected => status == Some(429),
             _ => true,
         };
-        let key = self.operation.idempotency_key();
-        let message = match kind {
-            ErrorKind::NotSent => {
-                format!(
-                    "the {noun} of order {order} was not sent: {why}; nothing reached Klarna, call again at any time"
-                )
-            }
-            ErrorKind::Rejected => format!(
-                "the {noun} of order {order} was rejected: {why}; nothing was {done}; {}",
-                match status {
-                    Some(401) =>
-                        "check the credentials, and that region and environment are the ones they were made for",
-                    Some(429) => "this is the rate limit: call again later",
-                    _ => "mend the cause, then call with a new idempotency key",
-                }
-            ),
-            _ => format!(
-                "order {order} may have been {done}: {why}; call again with the same idempotency key {key} within 24 hours, \
-                 and do not book it as failed"
-            ),
-        };
+        let message = self.operation.message(kind, &order, &why, status);
         Step::Done(Err(Error::new(kind, message).with(|fields| {
             fields.http_status = status;
             fields.error_code = error_code;
@@ -363,28 +350,11 @@ impl<O: Operation> Machine<O> {
         })))
     }
 
-    /// The error for a bug of ours: what it means depends on whether anything was sent.
-    pub fn internal(&self, what: &str) -> Error {
-        let consequence = match self.attempts {
-            0 => "nothing was sent",
-            _ => "a request was begun, so treat the outcome as unknown and call again with the same idempotency key",
-        };
-        let message = format!("takings failed inside ({what}); {consequence}; please report it");
-        Error::new(ErrorKind::Internal, message).with(|fields| {
-            fields.retryable = self.attempts > 0;
-            self.identify(fields);
-        })
-    }
-
     /// The error for a caller that stops waiting while the call goes on without it.
     pub fn abandoned(&self) -> Error {
         let order = self.endpoint.scrub(self.operation.order_id(), 255);
-        let key = self.operation.idempotency_key();
-        let message = format!(
-            "order {order} may have been {}: interrupted while waiting for the answer; call again with the same \
-             idempotency key {key} within 24 hours, and do not book it as failed",
-            O::DONE
-        );
+        let why = "the wait for the answer was interrupted";
+        let message = self.operation.message(ErrorKind::OutcomeUnknown, &order, why, None);
         Error::new(ErrorKind::OutcomeUnknown, message).with(|fields| {
             self.identify(fields);
             // how many there will be is not known any more
@@ -394,8 +364,56 @@ impl<O: Operation> Machine<O> {
 
     fn identify(&self, fields: &mut crate::error::Fields) {
         fields.order_id = Some(self.operation.order_id().to_owned());
-        fields.idempotency_key = Some(self.operation.idempotency_key().to_owned());
+        fields.idempotency_key = self.operation.idempotency_key().map(str::to_owned);
         fields.attempts = self.attempts;
+    }
+}
+
+impl<O: Operation> Drive for Machine<O> {
+    type Output = O::Output;
+
+    fn step(&mut self, now: Duration, event: Event) -> Step<O::Output> {
+        match (self.state, event) {
+            (State::New, Event::Start) => {
+                // one that continues a call has its deadline already
+                if self.deadline.is_zero() {
+                    self.deadline = now.saturating_add(self.limits.total);
+                }
+                self.send(now)
+            }
+            (State::Waiting, Event::Waited) => self.send(now),
+            (State::Sending, Event::Answered(answer)) => self.answered(now, answer),
+            (State::Sending, Event::NotSent(why)) => {
+                self.retry(now, Ending { kind: ErrorKind::NotSent, why, answer: None }, Pause::Jitter)
+            }
+            (State::Sending, Event::MaybeSent(why)) => {
+                self.unclear = O::WRITES;
+                self.retry(now, Ending { kind: ErrorKind::OutcomeUnknown, why, answer: None }, Pause::Jitter)
+            }
+            _ => {
+                self.state = State::Done;
+                Step::Done(Err(self.internal("the driver told the machine something out of turn")))
+            }
+        }
+    }
+
+    fn request(&self) -> &Request {
+        &self.request
+    }
+
+    fn internal(&self, what: &str) -> Error {
+        let consequence = match self.attempts {
+            0 => "nothing was sent",
+            _ if O::WRITES => {
+                "a request was begun, so treat the outcome as unknown and call again with the same idempotency key"
+            }
+            _ => "nothing was changed",
+        };
+        let message = format!("takings failed inside ({what}); {consequence}; please report it");
+        Error::new(ErrorKind::Internal, message).with(|fields| {
+            fields.retryable = self.attempts > 0;
+            self.identify(fields);
+        })
     }
 }
 

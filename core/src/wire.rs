@@ -15,7 +15,14 @@ pub(crate) struct Request {
     pub url: Url,
     pub headers: HeaderMap,
     pub body: Bytes,
+    /// How much of the answer's body is worth reading.
+    pub most_answer: usize,
 }
+
+/// Errors are read up to here; more tells nobody anything.
+const MOST_ERROR: usize = 1024 * 1024;
+/// 10,000 captures with everything Klarna says of each.
+const MOST_LIST: usize = 64 * 1024 * 1024;
 
 /// Where requests go, and the headers that are the same on each.
 pub(crate) struct Endpoint {
@@ -46,7 +53,6 @@ impl Endpoint {
         let user_agent = HeaderValue::try_from(user_agent).expect("the user agent was checked to be printable");
         let mut headers = HeaderMap::with_capacity(8);
         headers.insert(AUTHORIZATION, authorization);
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(USER_AGENT, user_agent);
         Endpoint { base_url, headers, secrets }
@@ -59,12 +65,23 @@ impl Endpoint {
     /// A request that changes something, and so carries an idempotency key that
     /// [`check_key`](crate::key::check_key) has passed.
     pub fn post(&self, path: &str, idempotency_key: &str, body: Vec<u8>) -> Request {
-        let mut url = self.base_url.clone();
-        url.set_path(&format!("{}{path}", self.base_url.path().trim_end_matches('/')));
         let mut headers = self.headers.clone();
         let key = HeaderValue::from_str(idempotency_key).expect("the key was checked to be printable");
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(IDEMPOTENCY_KEY, key);
-        Request { method: Method::POST, url, headers, body: body.into() }
+        Request { method: Method::POST, url: self.url(path), headers, body: body.into(), most_answer: MOST_ERROR }
+    }
+
+    /// A request that reads a list.
+    pub fn get(&self, path: &str) -> Request {
+        let headers = self.headers.clone();
+        Request { method: Method::GET, url: self.url(path), headers, body: Bytes::new(), most_answer: MOST_LIST }
+    }
+
+    fn url(&self, path: &str) -> Url {
+        let mut url = self.base_url.clone();
+        url.set_path(&format!("{}{path}", self.base_url.path().trim_end_matches('/')));
+        url
     }
 
     /// Text from a server, made safe for a log line: no control or direction characters, none
@@ -95,6 +112,11 @@ fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// The path of an order's captures, for an id that [`check_order_id`] has passed.
+pub(crate) fn captures_path(order_id: &str) -> String {
+    format!("{}/captures", order_path(order_id))
 }
 
 /// The path of an order, for an id that [`check_order_id`] has passed.

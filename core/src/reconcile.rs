@@ -1,0 +1,375 @@
+//! Looking into an order's captures for one that was made, by its reference and amount.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserializer;
+use serde::de::{self, Deserialize, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use crate::answer::{Answer, is_id};
+use crate::error::{Error, ErrorKind};
+use crate::machine::Operation;
+use crate::request::CAPTURED_AMOUNT;
+use crate::strict::{Field, Item, Reader, Rule, object};
+
+/// How often a capture was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// `once`: this is the capture.
+    Once,
+    /// `never`, when Klarna was asked. A capture whose answer was lost a moment ago may still be
+    /// on its way: capture again with the same key, not with a new one.
+    Never,
+    /// `several`: the reference does not tell them apart.
+    Several,
+}
+
+impl Found {
+    /// The name used on every surface: `once`, `never` or `several`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Found::Once => "once",
+            Found::Never => "never",
+            Found::Several => "several",
+        }
+    }
+}
+
+/// What a look into an order's captures found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Reconciliation {
+    pub(crate) found: Found,
+    pub(crate) capture_ids: Vec<String>,
+    pub(crate) order_id: String,
+    pub(crate) correlation_id: Option<String>,
+    pub(crate) attempts: u32,
+}
+
+impl Reconciliation {
+    /// How often.
+    pub fn found(&self) -> Found {
+        self.found
+    }
+
+    /// The capture, if it was found once.
+    pub fn capture_id(&self) -> Option<&str> {
+        match &self.capture_ids[..] {
+            [id] => Some(id),
+            _ => None,
+        }
+    }
+
+    /// Every capture with this reference and amount, as Klarna lists them.
+    pub fn capture_ids(&self) -> &[String] {
+        &self.capture_ids
+    }
+
+    /// The order that was looked into.
+    pub fn order_id(&self) -> &str {
+        &self.order_id
+    }
+
+    /// Klarna's name for the answered request, where it gave one.
+    pub fn correlation_id(&self) -> Option<&str> {
+        self.correlation_id.as_deref()
+    }
+
+    /// How many requests it took, 1 or more.
+    pub fn attempts(&self) -> u32 {
+        self.attempts
+    }
+}
+
+object! {
+    /// What to look for.
+    pub(crate) struct Wanted: "a look for a capture" {
+        required reference "reference": String, Rule::Text { min: 1, max: 255 };
+        required captured_amount "captured_amount": i64, CAPTURED_AMOUNT;
+    }
+}
+
+impl Wanted {
+    pub fn new(reference: &str, captured_amount: i64) -> Result<Wanted, Error> {
+        let wanted = Wanted { reference: reference.to_owned(), captured_amount };
+        wanted.check(&Reader::new(WHOLE, false).root(), &Wanted::RULE)?;
+        Ok(wanted)
+    }
+
+    pub fn from_deserializer<'de, D: Deserializer<'de>>(source: D) -> Result<Wanted, Error> {
+        let reader = Reader::new(WHOLE, false);
+        let wanted: Wanted = reader.read(source, &Wanted::RULE)?;
+        wanted.check(&reader.root(), &Wanted::RULE)?;
+        Ok(wanted)
+    }
+}
+
+const WHOLE: &str = "the look for a capture";
+
+/// `GET …/captures`, and what of it is the capture that is looked for.
+pub(crate) struct ListOperation {
+    pub order_id: String,
+    pub wanted: Wanted,
+}
+
+impl Operation for ListOperation {
+    type Output = Reconciliation;
+    const WRITES: bool = false;
+
+    fn order_id(&self) -> &str {
+        &self.order_id
+    }
+
+    fn idempotency_key(&self) -> Option<&str> {
+        None
+    }
+
+    fn read(&self, answer: &Answer, attempts: u32) -> Result<Reconciliation, String> {
+        let mut source = serde_json::Deserializer::from_slice(&answer.body);
+        let matches = source
+            .deserialize_seq(Matches(&self.wanted))
+            .and_then(|matches| source.end().map(|()| matches))
+            .map_err(|_| "with something else than the order's captures".to_owned())?;
+        if matches.iter().any(|id| !is_id(id)) {
+            return Err("with a capture that has no id".into());
+        }
+        let found = match matches.len() {
+            0 => Found::Never,
+            1 => Found::Once,
+            _ => Found::Several,
+        };
+        Ok(Reconciliation {
+            found,
+            capture_ids: matches,
+            order_id: self.order_id.clone(),
+            correlation_id: answer.correlation_id().map(str::to_owned),
+            attempts,
+        })
+    }
+
+    fn settles(&self, _: u16, _: Option<&str>) -> bool {
+        // nothing to settle: reading changes nothing
+        false
+    }
+
+    fn message(&self, kind: ErrorKind, order: &str, why: &str, status: Option<u16>) -> String {
+        let advice = match (kind, status) {
+            (ErrorKind::Rejected, Some(401)) => {
+                "check the credentials, and that region and environment are the ones they were made for"
+            }
+            (ErrorKind::Rejected, Some(429)) => "this is the rate limit: call again later",
+            (ErrorKind::Rejected, _) => "mend the cause, then call again",
+            _ => "call again at any time: reading changes nothing",
+        };
+        format!(
+            "the captures of order {order} could not be read: {why}; whether it was captured stays unknown; {advice}"
+        )
+    }
+}
+
+/// The ids of the captures that match, each once; empty for one without an id. Of a list of
+/// any length only these are kept.
+struct Matches<'a>(&'a Wanted);
+
+impl<'de> Visitor<'de> for Matches<'_> {
+    type Value = Vec<String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of captures")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<String>, A::Error> {
+        let mut ids: Vec<String> = Vec::new();
+        while let Some(capture) = items.next_element::<Listed>()? {
+            let id = capture.capture_id.unwrap_or_default();
+            if capture.reference.as_deref() == Some(&self.0.reference)
+                && capture.captured_amount == Some(self.0.captured_amount)
+                && !ids.contains(&id)
+            {
+                ids.push(id);
+            }
+        }
+        Ok(ids)
+    }
+}
+
+/// The members of a listed capture that count; any may be missing.
+struct Listed {
+    capture_id: Option<String>,
+    reference: Option<String>,
+    captured_amount: Option<i64>,
+}
+
+impl<'de> Deserialize<'de> for Listed {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Listed, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Listed;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a capture")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Listed, A::Error> {
+                let mut listed = Listed { capture_id: None, reference: None, captured_amount: None };
+                while let Some(key) = map.next_key::<Cow<'_, str>>()? {
+                    match &*key {
+                        "capture_id" => listed.capture_id = map.next_value()?,
+                        "reference" => listed.reference = map.next_value()?,
+                        "captured_amount" => listed.captured_amount = map.next_value()?,
+                        _ => {
+                            map.next_value::<IgnoredAny>()?;
+                        }
+                    }
+                }
+                Ok(listed)
+            }
+            fn visit_unit<E: de::Error>(self) -> Result<Listed, E> {
+                Err(E::custom("null among the captures"))
+            }
+        }
+        source.deserialize_map(Members)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::capture::{Capture, CaptureMachine, CaptureOperation};
+    use crate::machine::{Budget, Drive, Event, Machine, Step};
+    use crate::{Config, Credentials};
+
+    /// A capture with the look that settles it, fed with what the server does.
+    fn settle(events: Vec<Event>) -> Result<Capture, Error> {
+        let config = Config::at("http://127.0.0.1:1", Credentials::basic("u", "p"));
+        let (endpoint, limits) = (Arc::new(config.endpoint().unwrap()), config.limits().unwrap());
+        let operation = CaptureOperation { order_id: "o".into(), idempotency_key: "k".into(), warnings: Vec::new() };
+        let list = ListOperation { order_id: "o".into(), wanted: Wanted::new("parcel-1", 6000).unwrap() };
+        let (post, get) = (endpoint.post("/p", "k", b"{}".to_vec()), endpoint.get("/p"));
+        let capture = Machine::new(operation, post, endpoint, limits, Arc::new(Budget::new()), 7);
+        let mut machine = CaptureMachine::new(capture, Some((list, get)));
+        let (mut now, mut event, mut events) = (Duration::from_secs(1), Event::Start, events.into_iter());
+        loop {
+            match machine.step(now, event) {
+                Step::Send(timeout) => {
+                    assert!(now + timeout <= Duration::from_secs(26));
+                    event = events.next().expect("another request than expected");
+                    let is_list = matches!(&event, Event::Answered(answer) if answer.body.starts_with(b"["));
+                    assert!(!is_list || machine.request().method == "GET");
+                }
+                Step::Wait(pause) => {
+                    now += pause;
+                    event = Event::Waited;
+                }
+                Step::Done(result) => {
+                    assert!(events.next().is_none(), "it ended early: {result:?}");
+                    return result;
+                }
+            }
+        }
+    }
+
+    fn lost() -> Event {
+        Event::MaybeSent("lost".into())
+    }
+
+    fn listed(list: &[String]) -> Event {
+        let body = format!("[{}]", list.join(",")).into_bytes();
+        Event::Answered(Answer { status: 200, headers: Vec::new(), body })
+    }
+
+    #[test]
+    fn an_unclear_capture_is_looked_for() {
+        let found = settle(vec![lost(), lost(), lost(), listed(&[capture("a", "parcel-1", 6000)])]).unwrap();
+        assert_eq!((found.capture_id(), found.attempts(), found.idempotency_key()), ("a", 3, "k"));
+        let refused = Event::Answered(Answer { status: 403, headers: Vec::new(), body: Vec::new() });
+        let found = settle(vec![lost(), refused, lost(), listed(&[capture("a", "parcel-1", 6000)])]).unwrap();
+        assert_eq!((found.capture_id(), found.attempts()), ("a", 2), "the look has attempts of its own");
+    }
+
+    #[test]
+    fn only_a_find_settles_it() {
+        let two = [capture("a", "parcel-1", 6000), capture("b", "parcel-1", 6000)];
+        for end in [vec![listed(&[])], vec![listed(&two)], vec![lost(), lost(), lost()]] {
+            let events = [vec![lost(), lost(), lost()], end].concat();
+            let error = settle(events).unwrap_err();
+            assert_eq!((error.kind(), error.attempts()), (ErrorKind::OutcomeUnknown, 3));
+            assert_eq!(error.idempotency_key(), Some("k"));
+        }
+    }
+
+    #[test]
+    fn a_clear_outcome_is_not_looked_into() {
+        assert_eq!(settle(vec![Event::NotSent("x".into()); 3]).unwrap_err().kind(), ErrorKind::NotSent);
+        let refused = Event::Answered(Answer { status: 403, headers: Vec::new(), body: Vec::new() });
+        assert_eq!(settle(vec![refused]).unwrap_err().kind(), ErrorKind::Rejected);
+    }
+
+    fn look(body: &str) -> Result<Reconciliation, String> {
+        let operation = ListOperation { order_id: "o".into(), wanted: Wanted::new("parcel-1", 6000).unwrap() };
+        operation.read(&Answer { status: 200, headers: Vec::new(), body: body.as_bytes().to_vec() }, 1)
+    }
+
+    fn capture(id: &str, reference: &str, amount: i64) -> String {
+        format!(r#"{{"capture_id":"{id}","reference":"{reference}","captured_amount":{amount},"order_lines":[{{}}]}}"#)
+    }
+
+    #[test]
+    fn found_once() {
+        let list = [capture("a", "parcel-0", 6000), capture("b", "parcel-1", 6000), capture("c", "parcel-1", 5999)];
+        let found = look(&format!("[{}]", list.join(","))).unwrap();
+        assert_eq!((found.found(), found.capture_id()), (Found::Once, Some("b")));
+        let twice_listed = format!("[{0},{0}]", list[1]);
+        assert_eq!(look(&twice_listed).unwrap().found(), Found::Once);
+    }
+
+    #[test]
+    fn absent_and_several() {
+        for none in [
+            "[]",
+            "[{}]",
+            r#"[{"captured_amount":6000}]"#,
+            r#"[{"reference":"parcel-1"}]"#,
+            r#"[{"reference":null,"captured_amount":null}]"#,
+        ] {
+            assert_eq!(look(none).unwrap().found(), Found::Never, "{none}");
+        }
+        let two = format!("[{},{}]", capture("a", "parcel-1", 6000), capture("b", "parcel-1", 6000));
+        let found = look(&two).unwrap();
+        assert_eq!((found.found(), found.capture_id()), (Found::Several, None));
+        assert_eq!(found.capture_ids(), ["a", "b"]);
+    }
+
+    #[test]
+    fn what_is_no_list_of_captures() {
+        for nonsense in [
+            "",
+            "{}",
+            "[",
+            "[null]",
+            "[1]",
+            "<html>",
+            "[]x",
+            r#"{"captures":[]}"#,
+            r#"[{"captured_amount":6000.0}]"#,
+            r#"[{"reference":"parcel-1","captured_amount":6000}]"#,
+            r#"[{"capture_id":"a/b","reference":"parcel-1","captured_amount":6000}]"#,
+        ] {
+            assert!(look(nonsense).is_err(), "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn ten_thousand_captures() {
+        let list: Vec<String> = (0..10_000).map(|n| capture(&format!("c{n}"), &format!("parcel-{n}"), 6000)).collect();
+        assert_eq!(look(&format!("[{}]", list.join(","))).unwrap().capture_id(), Some("c1"));
+    }
+
+    #[test]
+    fn what_to_look_for_is_checked() {
+        for (reference, amount) in [("", 1), ("r", 0), ("r", -1), ("a\nb", 1)] {
+            assert!(Wanted::new(reference, amount).is_err());
+        }
+    }
+}

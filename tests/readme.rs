@@ -78,6 +78,8 @@ fn c_compiler(variable: &str, usual: &str, standard: &str) -> Command {
     let mut compiler = Command::new(std::env::var(variable).unwrap_or_else(|_| usual.into()));
     compiler
         .args([standard, "-Wall", "-Wextra", "-Wpedantic", "-Werror"])
+        // before the source, so the linker must not drop it yet
+        .arg("-Wl,--no-as-needed")
         .arg("-I")
         .arg(root().join("include"))
         .arg(built().join("libtakings.so"))

@@ -26,10 +26,13 @@ fi
 for compiler in "${CC:-cc}" "${CXX:-c++}"; do
     have "$compiler" || wanting+=("a C and C++ compiler ($compiler): on Debian, type: apt-get install g++")
 done
+python_found=
 if ! have "$PYTHON"; then
     wanting+=("Python 3.10 or newer: $PYTHON is not there; name another with PYTHON=...")
 elif ! "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 10))'; then
     wanting+=("Python 3.10 or newer: $PYTHON is $("$PYTHON" --version); name another with PYTHON=...")
+else
+    python_found=yes
 fi
 
 # --- Debian packages ------------------------------------------------------------------------------------------
@@ -45,13 +48,15 @@ luacheck lua-check
 valgrind valgrind
 '
 lacking() {
+    local program package names=
     while read -r program package; do
-        [ -z "$program" ] || have "$program" || printf '%s ' "$package"
+        [ -z "$program" ] || have "$program" || names+=" $package"
     done <<<"$programs"
     # Debian's own python3 comes without it.
-    if have "$PYTHON" && ! "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null; then
-        printf 'python3-venv '
+    if [ -n "$python_found" ] && ! "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null; then
+        names+=" python3-venv"
     fi
+    printf '%s' "${names# }"
 }
 
 packages=$(lacking)

@@ -57,7 +57,7 @@ impl Client {
         text_signature = "(username=None, password=None, *, api_key=None, auth=None, region=None, environment=None, \
                           base_url=None, timeout=25.0, connect_timeout=5.0, attempt_timeout=10.0, max_attempts=3, \
                           backoff=0.5, max_backoff=8.0, proxy=None, ca_file=None, user_agent_suffix=None, \
-                          check_lines='warn', accept_unknown_values=False)"
+                          check_lines='warn', accept_unknown_values=False, reconcile=False)"
     )]
     fn new(_arguments: &Bound<'_, PyTuple>, _settings: Option<&Bound<'_, PyDict>>) -> Client {
         Client { open: Mutex::new(None) }

@@ -45,6 +45,7 @@ class Client:
         user_agent_suffix: str | None = None,
         check_lines: Literal["off", "warn", "refuse"] | None = "warn",
         accept_unknown_values: bool | None = False,
+        reconcile: bool | None = False,
     ) -> None:
         """Check the settings and make a client. Nothing is connected before the first call.
 
@@ -72,6 +73,8 @@ class Client:
           says so in `Capture.warnings`, `refuse` raises `InvalidInput`, `off` does not look.
         - `accept_unknown_values`: let values of a line's `type` and of `shipping_method` pass
           that takings does not know.
+        - `reconcile`: when attempts had no clear answer, look at the order's captures before giving
+          up. Sound only when every capture has a `reference` of its own.
         """
 
     @classmethod

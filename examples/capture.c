@@ -69,8 +69,8 @@ int main(int count, char **arguments) {
 
     if (capture) {
         status = EXIT_SUCCESS;
-        printf("capture_id %s\n", takings_capture_capture_id(capture));
-        printf("idempotency_key %s\n", takings_capture_idempotency_key(capture));
+        printf("capture %s\n", takings_capture_capture_id(capture));
+        printf("key %s\n", takings_capture_idempotency_key(capture));
         for (i = 0; i < takings_capture_warning_count(capture); i++) {
             fprintf(stderr, "warning: %s\n", takings_capture_warning(capture, i));
         }

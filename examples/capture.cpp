@@ -58,7 +58,7 @@ int main(int count, char **arguments) {
         const std::string key = count > 3 ? arguments[3] : takings::idempotency_key(order_id, "parcel-1");
         const takings::capture capture =
             count > 2 ? client.capture(order_id, json, key) : client.capture(order_id, sample(), key);
-        std::cout << "capture_id " << capture.capture_id << "\nidempotency_key " << capture.idempotency_key << '\n';
+        std::cout << "capture " << capture.capture_id << "\nkey " << capture.idempotency_key << '\n';
         for (const std::string &warning : capture.warnings) {
             std::cerr << "warning: " << warning << '\n';
         }

@@ -298,7 +298,7 @@ fn the_examples_capture_an_order() {
             [_, key] => (*key).to_owned(),
             _ => takings::idempotency_key(&order_id, "parcel-1").expect("a key"),
         };
-        assert_eq!(printed, format!("capture_id {}\nidempotency_key {key}\n", made.capture_id));
+        assert_eq!(printed, format!("capture {}\nkey {key}\n", made.capture_id));
         assert_eq!(run().ok(), printed, "a second run finds the same capture");
         assert_eq!(sandbox.ledger_of(&order_id).len(), 1);
 

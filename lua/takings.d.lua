@@ -28,6 +28,7 @@ local takings = {}
 ---@field user_agent_suffix? string
 ---@field check_lines? takings.check_lines what to do about order lines that do not add up; default warn
 ---@field accept_unknown_values? boolean lets words pass that Klarna has added since; default false
+---@field reconcile? boolean looks for an unclear capture by its reference, see client:reconcile; default false
 
 ---@alias takings.region "eu"|"na"|"oc"|"kustom"
 ---@alias takings.environment "live"|"playground"
@@ -120,6 +121,18 @@ local takings = {}
 ---@field attempts integer how many requests it took
 ---@field warnings string[] what did not add up in the order lines
 
+---What a look into an order's captures found. `never` says so only of the moment: a capture whose answer was lost may
+---still be on its way.
+---@class takings.reconciliation
+---@field found takings.found
+---@field capture_id? string the capture, if it was found once
+---@field capture_ids string[] every capture with the reference and the amount
+---@field order_id string
+---@field correlation_id? string Klarna's name for the answered request
+---@field attempts integer how many requests it took
+
+---@alias takings.found "once"|"never"|"several"
+
 ---Why there is no capture. `tostring(err)` is the message.
 ---@class takings.error
 ---@field kind takings.error_kind what it means for the money
@@ -147,6 +160,15 @@ local client = {}
 ---@return takings.capture? capture nil if it was not captured, or nobody knows
 ---@return takings.error? err
 function client:capture(order_id, request, idempotency_key) end
+
+---Looks into the order's captures for the one with this reference and amount. Sound only when each capture of an order
+---has a reference of its own.
+---@param order_id string
+---@param reference string
+---@param captured_amount integer minor units
+---@return takings.reconciliation? reconciliation nil if the captures could not be read
+---@return takings.error? err
+function client:reconcile(order_id, reference, captured_amount) end
 
 ---Ends its connections. Closing again does nothing; so does the collector for a client that is not closed.
 ---@return true

@@ -3,7 +3,7 @@
 use mlua::{
     AnyUserData, Function, Lua, MetaMethod, MultiValue, Table, UserData, UserDataFields, UserDataMethods, Value,
 };
-use takings::{Capture, Client, Config, Error};
+use takings::{Capture, Client, Config, Error, Reconciliation};
 
 use crate::source::{NOT_UTF8, Source};
 
@@ -206,6 +206,10 @@ impl UserData for Handle {
                 "capture",
                 function(lua, "client:capture", &["order_id", "request", "idempotency_key"], 2, capture)?,
             )?;
+            methods.raw_set(
+                "reconcile",
+                function(lua, "client:reconcile", &["order_id", "reference", "captured_amount"], 3, reconcile)?,
+            )?;
             methods.raw_set("close", function(lua, "client:close", &[], 0, close)?)?;
             Ok(methods)
         });
@@ -224,14 +228,30 @@ impl UserData for Handle {
     }
 }
 
+/// The client behind a method's first argument.
+fn open_client(arguments: &Arguments) -> Result<Client, Failure> {
+    match arguments.client()?.borrow::<Handle>()?.0.clone() {
+        Some(client) => Ok(client),
+        None => arguments.misuse("the client is closed"),
+    }
+}
+
 fn capture(lua: &Lua, arguments: &Arguments) -> Result<Value, Failure> {
-    let Some(client) = arguments.client()?.borrow::<Handle>()?.0.clone() else {
-        return arguments.misuse("the client is closed");
-    };
+    let client = open_client(arguments)?;
     let order_id = arguments.text(0)?;
     let key = arguments.optional_text(2)?;
     let call = client.prepare(&order_id, Source(arguments.value(1)), key.as_deref())?;
     capture_table(lua, &client.send(call)?).map_err(Failure::Lua)
+}
+
+fn reconcile(lua: &Lua, arguments: &Arguments) -> Result<Value, Failure> {
+    let client = open_client(arguments)?;
+    let wanted = lua.create_table()?;
+    for index in [1, 2] {
+        wanted.raw_set(arguments.names[index], arguments.value(index))?;
+    }
+    let look = client.prepare_reconcile(&arguments.text(0)?, Source(Value::Table(wanted)))?;
+    reconciliation_table(lua, &client.look(look)?).map_err(Failure::Lua)
 }
 
 fn close(_: &Lua, arguments: &Arguments) -> Result<Value, Failure> {
@@ -255,6 +275,17 @@ fn capture_table(lua: &Lua, capture: &Capture) -> mlua::Result<Value> {
     table.raw_set("correlation_id", capture.correlation_id())?;
     table.raw_set("attempts", capture.attempts())?;
     table.raw_set("warnings", capture.warnings())?;
+    Ok(Value::Table(table))
+}
+
+fn reconciliation_table(lua: &Lua, reconciliation: &Reconciliation) -> mlua::Result<Value> {
+    let table = lua.create_table()?;
+    table.raw_set("found", reconciliation.found().as_str())?;
+    table.raw_set("capture_id", reconciliation.capture_id())?;
+    table.raw_set("capture_ids", reconciliation.capture_ids())?;
+    table.raw_set("order_id", reconciliation.order_id())?;
+    table.raw_set("correlation_id", reconciliation.correlation_id())?;
+    table.raw_set("attempts", reconciliation.attempts())?;
     Ok(Value::Table(table))
 }
 

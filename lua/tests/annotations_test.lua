@@ -139,6 +139,8 @@ end)
 
 test("a capture and an error", function()
   equal(names(classes.capture), keys(capture({captured_amount = 10})))
+  assert(client:capture("annotations", {captured_amount = 10, reference = "annotated"}))
+  equal(names(classes.reconciliation), keys(client:reconcile("annotations", "annotated", 10)))
   local err = capture({captured_amount = 100000})
   equal(err.kind, "rejected")
   equal(names(classes.error), keys(err))
@@ -150,7 +152,8 @@ test("a capture and an error", function()
 end)
 
 test("the functions", function()
-  local there = {["client:capture"] = client.capture, ["client:close"] = client.close}
+  local there = {["client:capture"] = client.capture}
+  there["client:reconcile"], there["client:close"] = client.reconcile, client.close
   for name, value in pairs(takings) do
     if type(value) == "function" then
       there["takings." .. name] = value
@@ -162,10 +165,10 @@ test("the functions", function()
 end)
 
 test("every class and word was asked about", function()
-  local asked = {takings = true, capture = true, error = true, client = true}
+  local asked = {takings = true, capture = true, reconciliation = true, error = true, client = true}
   for name in pairs(objects) do
     asked[name] = true
   end
   equal(keys(classes), keys(asked))
-  equal(keys(aliases), "auth check_lines environment error_kind interval order_line_type region shipping_method")
+  equal(keys(aliases), "auth check_lines environment error_kind found interval order_line_type region shipping_method")
 end)

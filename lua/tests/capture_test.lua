@@ -13,6 +13,10 @@
 -- ledger: slow
 -- order: coroutine 6000
 -- ledger: coroutine 6000
+-- order: find 6000
+-- ledger: find 1000 1000
+-- order: settled 6000 [{"fault": "lost_answer"}, {"fault": "status", "status": 401}]
+-- ledger: settled 1000
 -- order: key 6000
 -- ledger: key 1000
 
@@ -50,6 +54,31 @@ end)
 
 test("a lost answer is asked for again with the same key", function()
   local capture = assert(h.client():capture("lost", {captured_amount = 6000}))
+  equal(capture.attempts, 2)
+end)
+
+test("a capture is looked for by reference and amount", function()
+  local client = h.client()
+  equal(client:reconcile("find", "r", 1000).found, "never")
+  local one = assert(client:capture("find", {captured_amount = 1000, reference = "r"}))
+  local found = client:reconcile("find", "r", 1000)
+  equal(found.found, "once")
+  equal(found.capture_id, one.capture_id)
+  assert(client:capture("find", {captured_amount = 1000, reference = "r"}))
+  found = client:reconcile("find", "r", 1000.0)
+  equal(found.found, "several")
+  equal(found.capture_id, nil)
+  equal(#found.capture_ids, 2)
+  local nothing, err = client:reconcile("find", "r", 10.5)
+  equal(nothing, nil)
+  holds(err, "captured_amount is the number 10.5")
+  nothing, err = client:reconcile("nowhere", "r", 1)
+  equal(nothing, nil)
+  equal(err.error_code, "NO_SUCH_ORDER")
+end)
+
+test("a look settles an unclear capture where that is asked for", function()
+  local capture = assert(h.client({reconcile = true}):capture("settled", {captured_amount = 1000, reference = "r"}))
   equal(capture.attempts, 2)
 end)
 

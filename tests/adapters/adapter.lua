@@ -24,6 +24,11 @@ local CAPTURE = {
   {"attempts", NUMBER}, {"warnings", LIST},
 }
 
+local RECONCILIATION = {
+  {"found", STRING}, {"capture_id", STRING}, {"capture_ids", LIST}, {"order_id", STRING}, {"correlation_id", STRING},
+  {"attempts", NUMBER},
+}
+
 local function quote(text)
   assert(type(text) == "string")
   return '"' .. text:gsub('[%c"\\]', function(char) return ("\\u%04x"):format(char:byte()) end) .. '"'
@@ -96,6 +101,14 @@ local function answer(line)
     if not client then
       return '{"error":' .. object(ERROR, err) .. "}"
     end
+  end
+  local wanted = line.reconcile
+  if wanted then
+    local found, err = client:reconcile(line.order_id, wanted.reference, wanted.captured_amount)
+    if not found then
+      return '{"error":' .. object(ERROR, err) .. "}"
+    end
+    return '{"reconciliation":' .. object(RECONCILIATION, found) .. "}"
   end
   local request = field(line, "request")
   local capture, err = client:capture(line.order_id, request, given(line.idempotency_key))

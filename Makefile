@@ -5,8 +5,10 @@ PYTHON ?= python3
 export PYTHON
 # Set-up, builds and tests all look for the artefacts here.
 export CARGO_TARGET_DIR := $(CURDIR)/target
-CC ?= cc
-CXX ?= c++
+# make's own g++ is not everywhere
+ifeq ($(origin CXX),default)
+CXX := c++
+endif
 
 venv := target/venv/bin
 warnings := -Wall -Wextra -Wpedantic -Werror

@@ -121,8 +121,10 @@ class Sandbox:
         with self._opener.open(f"{self.url}/sandbox/{path}", data, timeout=10) as answer:
             return json.load(answer)
 
-    def order(self, order_amount: int, *faults: str) -> str:
-        order = {"order_amount": order_amount, "faults": [{"fault": name} for name in faults]}
+    def order(self, order_amount: int, *faults: str, name: str | None = None) -> str:
+        order = {"order_amount": order_amount, "faults": [{"fault": fault} for fault in faults]}
+        if name:
+            order["order_id"] = name
         return str(self._ask("orders", order)["order_id"])
 
     def ledger(self, order_id: str) -> list[dict[str, Any]]:
@@ -189,16 +191,16 @@ def show_promise(klarna: Sandbox, file: Path, total: int) -> None:
     say("Now the promise. The sandbox captures, then loses the answer: it hangs up without sending")
     say("a byte. The call cannot know whether the money moved, so it asks again with the same key:")
     say()
-    say(f"  {'':8}{'requests':>8}{'keys':>6}{'captures':>10}  {'capture id':38}{'time':>7}")
+    say(f"  {'':8}{'attempts':>8}{'captures':>10}  {'idempotency key':38}{'time':>7}")
     ledger: list[dict[str, Any]] = []
     for surface in PROGRAMS:
         # Twice the amount: nothing but the key stands between the order and a second capture.
-        order_id = klarna.order(2 * total, "lost_answer")
+        order_id = klarna.order(2 * total, "lost_answer", name=f"order-{surface.lower()}")
         run = capture(surface, klarna.klarna, order_id, file)
         requests, entries = klarna.requests(order_id), klarna.ledger(order_id)
         keys = {key_of(request) for request in requests}
         say(
-            f"  {surface:8}{len(requests):8}{len(keys):6}{len(entries):10}  {run.capture_id:38}"
+            f"  {surface:8}{len(requests):8}{len(entries):10}  {run.key:38}"
             f"{run.milliseconds:4.0f} ms"
         )
         met = [(request["fault"], request["answered_status"]) for request in requests]
@@ -220,12 +222,14 @@ def show_promise(klarna: Sandbox, file: Path, total: int) -> None:
         )
         ledger += entries
     say()
-    say("The sandbox's ledger of these orders, one capture each:")
+    say("The sandbox's ledger of these orders holds one capture each:")
     say()
-    say(f"  {'order':38}{'capture id':38}{'amount':>7}")
+    say(f"  {'order':14}{'amount':>8}  {'idempotency key':38}capture id")
     for entry in ledger:
-        captured = amount(entry["captured_amount"])
-        say(f"  {entry['order_id']:38}{entry['capture_id']:38}{captured:>7}")
+        say(
+            f"  {entry['order_id']:14}{amount(entry['captured_amount']):>8}"
+            f"  {entry['idempotency_key']:38}{entry['capture_id']}"
+        )
     say()
     say(f"{len(PROGRAMS)} answers were lost; each of these {len(ledger)} orders was captured once.")
 

@@ -126,7 +126,8 @@ extern "C" {
  * base_url; username and password, or api_key (and auth: basic or raw); connect_timeout_ms,
  * attempt_timeout_ms, timeout_ms (the whole call), max_attempts, backoff_ms, max_backoff_ms;
  * proxy, ca_file, user_agent_suffix, check_lines (off, warn or refuse),
- * accept_unknown_values. Nothing is connected and no thread is started before the first call.
+ * accept_unknown_values, reconcile. Nothing is connected and no thread is started before the
+ * first call.
  *
  * Returns a client for takings_client_free, or NULL and an error (invalid_input).
  */

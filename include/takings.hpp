@@ -157,6 +157,7 @@ struct config {
     std::optional<std::string> user_agent_suffix;
     std::optional<std::string> check_lines; /* off, warn or refuse */
     std::optional<bool> accept_unknown_values;
+    std::optional<bool> reconcile; /* settle an unclear capture by its reference, if that is unique */
 };
 
 /* Klarna captured it: ship. */
@@ -363,6 +364,7 @@ private:
         member("user_agent_suffix", value.user_agent_suffix);
         member("check_lines", value.check_lines);
         member("accept_unknown_values", value.accept_unknown_values);
+        member("reconcile", value.reconcile);
         text_ += '}';
     }
 

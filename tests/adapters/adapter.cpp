@@ -355,6 +355,7 @@ takings::config typed_config(const std::string &json) {
     in.optional("user_agent_suffix", result.user_agent_suffix);
     in.optional("check_lines", result.check_lines);
     in.optional("accept_unknown_values", result.accept_unknown_values);
+    in.optional("reconcile", result.reconcile);
     in.end();
     return result;
 }

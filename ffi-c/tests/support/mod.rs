@@ -18,7 +18,9 @@ pub fn root() -> &'static Path {
 }
 
 /// The folder with libtakings.so and libtakings.a, built from the code as it is. Cargo does
-/// not build them for tests: a test can be linked with neither.
+/// not build them for tests: a test can be linked with neither. The arguments are those of
+/// `make build`: another choice would choose other features of shared crates, and so build
+/// those again.
 pub fn built() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
@@ -31,7 +33,7 @@ pub fn built() -> &'static Path {
             Some(name) => name,
         };
         Run::new(env!("CARGO"))
-            .args(["build", "--quiet", "--package", "takings-c", "--profile", name, "--target-dir"])
+            .args(["build", "--quiet", "--lib", "--bins", "--examples", "--profile", name, "--target-dir"])
             .arg(target)
             .within(Duration::from_secs(900))
             .ok();

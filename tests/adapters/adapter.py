@@ -16,11 +16,7 @@ def client_of(config: dict[str, Any]) -> takings.Client:
     """The suite's settings are in milliseconds; Python's are seconds, without the suffix."""
     settings: dict[str, Any] = {}
     for name, value in config.items():
-        is_time = (
-            name.endswith("_ms")
-            and isinstance(value, int)
-            and not isinstance(value, bool)
-        )
+        is_time = name.endswith("_ms") and isinstance(value, int) and not isinstance(value, bool)
         settings[name.removesuffix("_ms")] = value / 1000 if is_time else value
     return takings.Client(**settings)
 
@@ -50,15 +46,18 @@ def main() -> None:
             break
         try:
             if "derive" in task:
-                answer: dict[str, Any] = {
-                    "key": takings.idempotency_key(*task["derive"])
-                }
+                answer: dict[str, Any] = {"key": takings.idempotency_key(*task["derive"])}
             else:
                 if "config_text" in task:
                     task["config"] = json.loads(task["config_text"])
                 if "config" in task:
                     client = client_of(task["config"])
                 assert client is not None, "the first task names the config"
+                if "reconcile" in task:
+                    found = client.reconcile(task["order_id"], **task["reconcile"])
+                    told = {**asdict(found), "capture_id": found.capture_id}
+                    print(json.dumps({"reconciliation": told}), flush=True)
+                    continue
                 text = task.get("request_text")
                 request = task["request"] if text is None else json.loads(text)
                 key = task.get("idempotency_key")

@@ -18,7 +18,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
 use takings::{Config, Error};
 
-use crate::outcome::{capture_of, exception_of};
+use crate::outcome::{capture_of, exception_of, reconciliation_of};
 use crate::value::{Value, text};
 
 /// Captures orders of one merchant account; see the stub, `_takings.pyi`, for its manual.
@@ -107,8 +107,24 @@ impl Client {
             (None, fields) => fields.unwrap_or_else(|| PyDict::new(py)).into_any(),
         };
         let call = value::read(py, |raised| client.prepare(order_id, Value::new(request, raised), idempotency_key))?;
-        let capture = wait::send(py, client, call)?;
+        let abandoned = call.abandoned();
+        let capture = wait::until(py, move || client.send(call), Some(abandoned))?;
         capture_of(py, &capture)
+    }
+
+    #[pyo3(signature = (order_id, /, **wanted))]
+    fn reconcile<'py>(
+        &self,
+        py: Python<'py>,
+        order_id: &Bound<'py, PyAny>,
+        wanted: Option<Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let client = self.opened(py)?;
+        let order_id = text("order_id", order_id)?;
+        let wanted = wanted.unwrap_or_else(|| PyDict::new(py)).into_any();
+        let look = value::read(py, |raised| client.prepare_reconcile(order_id, Value::new(wanted, raised)))?;
+        let reconciliation = wait::until(py, move || client.look(look), None)?;
+        reconciliation_of(py, &reconciliation)
     }
 
     #[getter]

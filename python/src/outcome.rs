@@ -6,7 +6,7 @@
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyModule, PyTuple};
-use takings::{Capture, Error, ErrorKind};
+use takings::{Capture, Error, ErrorKind, Reconciliation};
 
 fn outcomes(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
     static OUTCOMES: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
@@ -22,6 +22,16 @@ pub fn capture_of<'py>(py: Python<'py>, capture: &Capture) -> PyResult<Bound<'py
     fields.set_item("attempts", capture.attempts())?;
     fields.set_item("warnings", PyTuple::new(py, capture.warnings())?)?;
     outcomes(py)?.getattr("Capture")?.call((), Some(&fields))
+}
+
+pub fn reconciliation_of<'py>(py: Python<'py>, reconciliation: &Reconciliation) -> PyResult<Bound<'py, PyAny>> {
+    let fields = PyDict::new(py);
+    fields.set_item("found", reconciliation.found().as_str())?;
+    fields.set_item("capture_ids", PyTuple::new(py, reconciliation.capture_ids())?)?;
+    fields.set_item("order_id", reconciliation.order_id())?;
+    fields.set_item("correlation_id", reconciliation.correlation_id())?;
+    fields.set_item("attempts", reconciliation.attempts())?;
+    outcomes(py)?.getattr("Reconciliation")?.call((), Some(&fields))
 }
 
 pub fn exception_of(py: Python<'_>, error: &Error) -> PyErr {

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use takings::{Call, Capture, Client, Error};
+use takings::Error;
 
 use crate::outcome::exception_of;
 
@@ -14,32 +14,36 @@ use crate::outcome::exception_of;
 const FIRST_LOOK: Duration = Duration::from_millis(30);
 const NEXT_LOOK: Duration = Duration::from_millis(50);
 
-/// Sends a call and waits for its outcome.
+/// Does a call's work and waits for its outcome; `abandoned` is what is known when the wait is
+/// interrupted.
 ///
 /// Python handles signals in its main thread, and only while that thread runs Python. So there
-/// the call is sent from a thread of its own, and the main thread looks for signals. When a
-/// handler raises (KeyboardInterrupt), its exception goes on, caused by an `OutcomeUnknown`,
-/// and the call runs to its end behind it.
-pub fn send(py: Python<'_>, client: Client, call: Call) -> PyResult<Capture> {
+/// the work is done in a thread of its own, and the main thread looks for signals. When a
+/// handler raises (KeyboardInterrupt), its exception goes on, caused by `abandoned`, and the
+/// work runs to its end behind it.
+pub fn until<T, W>(py: Python<'_>, work: W, abandoned: Option<Error>) -> PyResult<T>
+where
+    T: Send + 'static,
+    W: FnOnce() -> Result<T, Error> + Send + 'static,
+{
     if !in_main_thread(py)? {
-        return py.detach(|| client.send(call)).map_err(|error| exception_of(py, &error));
+        return py.detach(work).map_err(|error| exception_of(py, &error));
     }
-    let abandoned = call.abandoned();
-    let call = Arc::new(Mutex::new(Some(call)));
+    let work = Arc::new(Mutex::new(Some(work)));
     let (sender, mut outcome) = mpsc::channel();
     let worker = {
-        let (client, call) = (client.clone(), call.clone());
+        let work = work.clone();
         move || {
-            if let Some(call) = take(&call) {
+            if let Some(work) = take(&work) {
                 // nobody listens any more after Ctrl-C
-                let _ = sender.send(client.send(call));
+                let _ = sender.send(work());
             }
         }
     };
     if thread::Builder::new().name("takings capture".into()).spawn(worker).is_err() {
         // No thread to be had: then Ctrl-C has to wait.
-        let result = py.detach(|| take(&call).map(|call| client.send(call)));
-        return result.unwrap_or(Err(abandoned)).map_err(|error| exception_of(py, &error));
+        let result = py.detach(|| take(&work).map(|work| work()));
+        return result.unwrap_or_else(|| Err(Error::panicked())).map_err(|error| exception_of(py, &error));
     }
     let mut patience = FIRST_LOOK;
     loop {
@@ -47,16 +51,20 @@ pub fn send(py: Python<'_>, client: Client, call: Call) -> PyResult<Capture> {
         (received, outcome) = py.detach(move || (outcome.recv_timeout(patience), outcome));
         match received {
             Ok(result) => return result.map_err(|error| exception_of(py, &error)),
-            Err(RecvTimeoutError::Disconnected) => return Err(exception_of(py, &abandoned)),
-            Err(RecvTimeoutError::Timeout) => py.check_signals().map_err(|raised| because(py, raised, &abandoned))?,
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(exception_of(py, &abandoned.unwrap_or_else(Error::panicked)));
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                py.check_signals().map_err(|raised| because(py, raised, abandoned.as_ref()))?;
+            }
         }
         patience = NEXT_LOOK;
     }
 }
 
-/// The call, for whoever comes first.
-fn take(call: &Mutex<Option<Call>>) -> Option<Call> {
-    call.lock().unwrap_or_else(PoisonError::into_inner).take()
+/// The work, for whoever comes first.
+fn take<W>(work: &Mutex<Option<W>>) -> Option<W> {
+    work.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 fn in_main_thread(py: Python<'_>) -> PyResult<bool> {
@@ -65,8 +73,8 @@ fn in_main_thread(py: Python<'_>) -> PyResult<bool> {
 }
 
 /// What a signal handler raised, with the state of the money as its cause.
-fn because(py: Python<'_>, raised: PyErr, abandoned: &Error) -> PyErr {
-    if raised.cause(py).is_none() {
+fn because(py: Python<'_>, raised: PyErr, abandoned: Option<&Error>) -> PyErr {
+    if let (None, Some(abandoned)) = (raised.cause(py), abandoned) {
         raised.set_cause(py, Some(exception_of(py, abandoned)));
     }
     raised

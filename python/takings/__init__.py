@@ -25,6 +25,7 @@ from .outcomes import (
     InvalidInput,
     NotSent,
     OutcomeUnknown,
+    Reconciliation,
     Rejected,
     TakingsError,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "OrderLine",
     "OutcomeUnknown",
     "ProductIdentifiers",
+    "Reconciliation",
     "Rejected",
     "ShippingInfo",
     "Subscription",

@@ -6,7 +6,7 @@ from typing import Literal, NoReturn, overload
 
 from typing_extensions import Self, Unpack, disjoint_base
 
-from .outcomes import Capture
+from .outcomes import Capture, Reconciliation
 from .request import CaptureRequest
 
 __all__ = ["Client", "__version__", "idempotency_key", "new_idempotency_key"]
@@ -117,6 +117,17 @@ class Client:
         Raises a `TakingsError`: its class says what that means for the money. On Ctrl-C, in the
         main thread, it raises KeyboardInterrupt with an `OutcomeUnknown` as its `__cause__`, which
         carries the key; the capture goes on in the background while the process lives.
+        """
+
+    def reconcile(
+        self, order_id: str, /, *, reference: str, captured_amount: int
+    ) -> Reconciliation:
+        """Look into the order's captures for the one with this reference and amount.
+
+        Sound only when each capture of an order has a `reference` of its own.
+
+        Raises a `TakingsError` when the captures could not be read; what became of the capture
+        stays unknown.
         """
 
     def close(self) -> None:

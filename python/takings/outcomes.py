@@ -7,7 +7,7 @@ make one by hand.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 __all__ = [
     "Capture",
@@ -15,6 +15,7 @@ __all__ = [
     "InvalidInput",
     "NotSent",
     "OutcomeUnknown",
+    "Reconciliation",
     "Rejected",
     "TakingsError",
 ]
@@ -36,6 +37,28 @@ class Capture:
     """How many requests it took, 1 or more."""
     warnings: tuple[str, ...] = ()
     """What did not add up in the order lines (see `check_lines`). It was captured all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """What a look into an order's captures found."""
+
+    found: Literal["once", "never", "several"]
+    """How often. `never` says so only of the moment: a capture whose answer was lost may still be
+    on its way, so capture again with the same key, not with a new one."""
+    capture_ids: tuple[str, ...]
+    """Every capture with the reference and the amount, as Klarna lists them."""
+    order_id: str
+    """The order that was looked into."""
+    correlation_id: str | None = None
+    """Klarna's name for the answered request, where it gave one."""
+    attempts: int = 1
+    """How many requests it took, 1 or more."""
+
+    @property
+    def capture_id(self) -> str | None:
+        """The capture, if it was found once."""
+        return self.capture_ids[0] if len(self.capture_ids) == 1 else None
 
 
 class TakingsError(Exception):

@@ -1,13 +1,16 @@
 //! One set of cases (`cases/*.json`), every surface: each case is run through Rust, C, C++,
 //! Python and each Lua, against the built artefacts, over real HTTP, with the sandbox as
-//! Klarna. The format of a case is described in `README.md`.
+//! Klarna, or the hostile server before it. The format of a case is described in `README.md`.
 //!
 //! A surface that has not been built fails. `CASE=name` runs the cases whose file name
 //! contains it.
 
 #![allow(clippy::print_stderr, reason = "a test runner")]
 
+mod hostile;
+
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
@@ -17,10 +20,12 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use takings::{CaptureRequest, Client, Config};
 use takings_sandbox::{NewOrder, Options, Received, Sandbox};
 
-#[derive(Deserialize)]
+use hostile::script::Script;
+use hostile::{Hostile, certificates};
+
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Case {
     /// What the case shows, for people.
@@ -38,11 +43,38 @@ struct Case {
     /// What the sandbox's ledger must hold at the end, in order: any fields of its entries.
     #[serde(default)]
     ledger: Vec<Map<String, Value>>,
+    /// How many connections the hostile server has had at the end.
+    connections: Option<usize>,
+    /// How many requests have reached its proxy.
+    #[serde(default)]
+    proxied: usize,
+    /// A process of its own with these variables; null takes one away.
+    #[serde(default)]
+    env: BTreeMap<String, Option<String>>,
+    /// Files in a folder of their own, `{folder}` in `env`. Nothing may be added to it.
+    #[serde(default)]
+    files: BTreeMap<String, String>,
+    /// What a process of its own may have.
+    #[serde(default)]
+    limits: Limits,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Limits {
+    /// File descriptors in all, from the start.
+    descriptors: Option<usize>,
+    /// File descriptors beside those that are open before the first call.
+    descriptors_left: Option<usize>,
+}
+
+#[derive(Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Server {
+    /// A server that follows a script stands before the sandbox.
+    hostile: Option<Script>,
+    /// The client is given the certificate of another authority.
+    other_ca: bool,
     /// Nobody listens.
     closed: bool,
     tls: bool,
@@ -54,7 +86,7 @@ struct Server {
     password: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Call {
     /// Derive a key instead of capturing: the order id and the name.
@@ -73,22 +105,47 @@ struct Call {
     outcome: Option<Outcome>,
     /// How many requests of this call reach the server.
     #[serde(default)]
-    sent: usize,
+    sent: Sent,
     wire: Option<Wire>,
     /// The call must take no longer, and no less.
     within_ms: Option<u64>,
     at_least_ms: Option<u64>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Copy, Deserialize)]
+#[serde(untagged)]
+enum Sent {
+    Exactly(usize),
+    /// No fewer than the first, no more than the second.
+    Between(usize, usize),
+}
+
+impl Default for Sent {
+    fn default() -> Sent {
+        Sent::Exactly(0)
+    }
+}
+
+impl Sent {
+    fn allows(self, count: usize) -> bool {
+        match self {
+            Sent::Exactly(exactly) => count == exactly,
+            Sent::Between(least, most) => (least..=most).contains(&count),
+        }
+    }
+}
+
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 enum Outcome {
     Capture(Map<String, Value>),
     Error(Map<String, Value>),
+    /// Whichever it is.
+    OneOf(Vec<Outcome>),
 }
 
 /// The exact bytes: `{key}` is the call's idempotency key, `{user_agent}` the surface's own.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wire {
     line: String,
@@ -96,21 +153,20 @@ struct Wire {
     body: String,
 }
 
-/// One way of calling takings.
-enum Surface {
-    Rust(Option<Client>),
-    /// A program that reads calls and writes outcomes, a line each.
-    Program {
-        child: Child,
-        input: ChildStdin,
-        output: BufReader<ChildStdout>,
-        /// Tab-separated fields instead of JSON, for programs without a JSON library.
-        fields: bool,
-    },
+/// One way of calling takings: a program that reads calls and writes outcomes, a line each.
+struct Surface {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+    /// Tab-separated fields instead of JSON, for programs without a JSON library.
+    fields: bool,
 }
 
 struct Run {
     name: &'static str,
+    /// The adapter: the program with its arguments, and its variables.
+    command: Vec<OsString>,
+    env: Vec<(&'static str, OsString)>,
     surface: Surface,
     /// What the adapter was built into; removed with it.
     _folder: tempfile::TempDir,
@@ -147,27 +203,28 @@ fn user_agent(surface: &str) -> String {
 impl Run {
     fn new(name: &'static str) -> Run {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let surface = match name {
-            "rust" => Surface::Rust(None),
-            "c" | "cpp" => Surface::program(&mut compiled(name, folder.path()), true),
+        let adapter = |file: &str| root().join("tests/adapters").join(file).into_os_string();
+        let (command, env) = match name {
+            "rust" => (vec![env!("CARGO_BIN_EXE_adapter-rust").into()], vec![]),
+            "c" | "cpp" => (vec![compiled(name, folder.path()).into_os_string()], vec![]),
             "python" => {
                 let python = exists(target().join("venv/bin/python"), "make build");
-                Surface::program(Command::new(python).arg(root().join("tests/adapters/adapter.py")), false)
+                (vec![python.into_os_string(), adapter("adapter.py")], vec![])
             }
             lua => {
                 let version = lua.trim_start_matches("lua");
                 let modules = target().join("lua").join(version);
                 exists(modules.join("takings.so"), "lua/build.sh");
                 let interpreter = if version == "jit" { "luajit".to_owned() } else { format!("lua{version}") };
-                let mut command = Command::new(interpreter);
-                command
-                    .arg(root().join("tests/adapters/adapter.lua"))
-                    .env("LUA_CPATH", modules.join("?.so"))
-                    .env("LUA_PATH", format!("{}/?.lua", root().join("examples").display()));
-                Surface::program(&mut command, false)
+                let paths = vec![
+                    ("LUA_CPATH", modules.join("?.so").into_os_string()),
+                    ("LUA_PATH", root().join("examples/?.lua").into_os_string()),
+                ];
+                (vec![interpreter.into(), adapter("adapter.lua")], paths)
             }
         };
-        Run { name, surface, _folder: folder }
+        let surface = Surface::start(name, &command, &env, &BTreeMap::new(), Limits::default());
+        Run { name, command, env, surface, _folder: folder }
     }
 
     fn cases(&mut self) {
@@ -207,10 +264,13 @@ impl Run {
             ..Options::default()
         })
         .map_err(|error| format!("the sandbox does not start: {error}"))?;
+        let hostile = server.hostile.clone().map(|script| Hostile::start(script, sandbox.url()));
+        let hostile = hostile.transpose().map_err(|error| format!("the hostile server does not start: {error}"))?;
         let order_id = case.order.clone().map(|order| sandbox.create_order(order)).unwrap_or_else(|| "unknown".into());
 
+        let folder = tempfile::tempdir().expect("a temporary folder");
         let mut config = json!({
-            "base_url": sandbox.url(), "username": "sandbox", "password": password,
+            "base_url": hostile.as_ref().map_or(sandbox.url(), Hostile::url), "username": "sandbox", "password": password,
             "backoff_ms": 2, "max_backoff_ms": 4, "attempt_timeout_ms": 3000,
         });
         if server.closed {
@@ -218,39 +278,107 @@ impl Run {
                 TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port();
             config["base_url"] = format!("http://127.0.0.1:{port}").into();
         }
-        let mut ca = tempfile::NamedTempFile::new().expect("a temporary file");
-        if let (Some(pem), false) = (sandbox.ca_pem(), server.untrusted) {
-            ca.write_all(pem.as_bytes()).and_then(|()| ca.flush()).expect("the CA file");
-            config["ca_file"] = ca.path().to_str().expect("a UTF-8 path").into();
+        let ca = match &server.hostile {
+            _ if server.untrusted => None,
+            _ if server.other_ca => Some(certificates::other_ca_pem()),
+            Some(script) if script.https => Some(certificates::ca_pem()),
+            Some(_) => None,
+            None => sandbox.ca_pem(),
+        };
+        let authorities = tempfile::tempdir().expect("a temporary folder");
+        let authority = |name: &str, pem: &str| {
+            let path = authorities.path().join(name);
+            std::fs::write(&path, pem).expect("a CA file");
+            path.to_str().expect("a UTF-8 path").to_owned()
+        };
+        if let Some(pem) = ca {
+            config["ca_file"] = authority("ca.pem", pem).into();
         }
+        let (good, other) =
+            (authority("good.pem", certificates::ca_pem()), authority("other.pem", certificates::other_ca_pem()));
+        // what a case can only know once everything is running
+        let fill = |text: &str| {
+            let mut text = text
+                .replace("{folder}", &folder.path().to_string_lossy())
+                .replace("{good_ca}", &good)
+                .replace("{other_ca}", &other);
+            if let Some(hostile) = &hostile {
+                text = text.replace("{port}", &hostile.port().to_string());
+                text = text.replace("{proxy}", &hostile.proxy().map(|proxy| proxy.to_string()).unwrap_or_default());
+            }
+            text
+        };
         let config = config.as_object_mut().expect("an object");
         for (name, value) in &case.config {
             match value {
                 Value::Null => config.remove(name),
+                Value::String(text) => config.insert(name.clone(), fill(text).into()),
                 value => config.insert(name.clone(), value.clone()),
             };
         }
+        let longest = config.get("timeout_ms").and_then(Value::as_u64).unwrap_or(25_000);
+
+        for (name, text) in &case.files {
+            std::fs::write(folder.path().join(name), text).expect("a file of the case");
+        }
+        let limits = case.limits;
+        let is_own = !case.env.is_empty() || limits.descriptors.or(limits.descriptors_left).is_some();
+        let mut own = is_own.then(|| {
+            let env = case.env.iter().map(|(name, value)| (name.clone(), value.as_deref().map(fill))).collect();
+            Surface::start(self.name, &self.command, &self.env, &env, limits)
+        });
+        if let (Some(left), Some(own)) = (limits.descriptors_left, &mut own) {
+            own.leave_descriptors(left)?;
+        }
 
         let mut problems = String::new();
+        let mut captured = Vec::new();
         let mut seen = 0;
         for (index, call) in case.calls.iter().enumerate() {
             let client = (index == 0 || call.new_client).then_some(&*config);
             let began = Instant::now();
-            let answer = self.surface.call(client, call.order_id.as_deref().unwrap_or(&order_id), call)?;
+            let surface = own.as_mut().unwrap_or(&mut self.surface);
+            let answer = surface.call(client, call.order_id.as_deref().unwrap_or(&order_id), call)?;
             let took = began.elapsed();
-            let requests = &sandbox.requests()[seen..];
-            seen += requests.len();
-            for problem in self.judge(call, &answer, requests, took) {
+            let requests = match &hostile {
+                Some(hostile) => hostile.seen().requests.clone(),
+                None => sandbox.requests(),
+            };
+            for problem in self.judge(call, &answer, &requests[seen..], took) {
                 writeln!(problems, "  call {index}: {problem}").expect("a string");
+            }
+            if let Some(capture) = answer.get("capture") {
+                captured.push((capture["idempotency_key"].clone(), capture["capture_id"].clone()));
+            }
+            seen = requests.len();
+            if took > Duration::from_millis(longest) + SLACK {
+                writeln!(problems, "  call {index}: took {took:?} of {longest} ms").expect("a string");
             }
         }
 
         let ledger: Vec<Value> =
             sandbox.ledger().iter().map(|entry| serde_json::to_value(entry).expect("an entry is JSON")).collect();
+        for (told, id) in &captured {
+            let entry = ledger.iter().find(|entry| entry["idempotency_key"] == *told);
+            if entry.is_some_and(|entry| entry["capture_id"] != *id) {
+                writeln!(problems, "  told {id} for {}", json!(entry)).expect("a string");
+            }
+        }
         if ledger.len() != case.ledger.len()
             || !ledger.iter().zip(&case.ledger).all(|(entry, expected)| contains(entry, expected))
         {
             writeln!(problems, "  the ledger is {}, expected {}", json!(ledger), json!(case.ledger)).expect("a string");
+        }
+        if let Some(hostile) = &hostile {
+            for problem in case.judge_network(&hostile.seen()) {
+                writeln!(problems, "  {problem}").expect("a string");
+            }
+        }
+        let files = std::fs::read_dir(folder.path()).expect("the folder of the case");
+        let files: Vec<String> =
+            files.map(|file| file.expect("a file").file_name().to_string_lossy().into_owned()).collect();
+        if files.iter().any(|file| !case.files.contains_key(file)) {
+            writeln!(problems, "  left behind: {files:?}").expect("a string");
         }
         if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
@@ -262,34 +390,19 @@ impl Run {
         {
             problems.push(format!("derived {answer}, expected {key}"));
         }
-        let outcome = match &call.outcome {
-            None => None,
-            Some(Outcome::Capture(fields)) => Some(("capture", fields)),
-            Some(Outcome::Error(fields)) => Some(("error", fields)),
-        };
-        if let Some((kind, fields)) = outcome {
-            let mut fields = fields.clone();
-            // texts that the message must hold
-            let texts = fields.remove("message");
-            let got = &answer[kind];
-            if got.is_null() || !contains(got, &fields) {
-                problems.push(format!("ended in {answer}, expected {kind} {}", json!(fields)));
-            }
-            for text in texts.iter().flat_map(|texts| texts.as_array()).flatten().filter_map(Value::as_str) {
-                if !got["message"].as_str().unwrap_or_default().contains(text) {
-                    problems.push(format!("the message {} lacks {text:?}", got["message"]));
-                }
-            }
-            if kind == "error" {
-                problems.extend(shape(got));
-            }
+        if let Some(outcome) = &call.outcome {
+            problems.extend(outcome.judge(answer));
         }
         let shown = answer.to_string();
         if shown.contains("c2FuZGJveDpz") || shown.contains("s3cret") {
             problems.push(format!("a credential shows in {shown}"));
         }
-        if requests.len() != call.sent {
-            problems.push(format!("{} requests reached the server, expected {}", requests.len(), call.sent));
+        if !call.sent.allows(requests.len()) {
+            problems.push(format!("{} requests reached the server", requests.len()));
+        }
+        let attempts = answer.pointer("/capture/attempts").or(answer.pointer("/error/attempts"));
+        if attempts.and_then(Value::as_u64).is_some_and(|attempts| attempts < requests.len() as u64) {
+            problems.push(format!("{} requests reached the server in {attempts:?} attempts", requests.len()));
         }
         let key = |request: &Received| header(request, "klarna-idempotency-key").map(str::to_owned);
         for request in requests {
@@ -342,6 +455,60 @@ impl Run {
     }
 }
 
+/// What a call may last beyond its time-out on a busy machine.
+const SLACK: Duration = Duration::from_millis(1500);
+
+impl Case {
+    fn judge_network(&self, seen: &hostile::Seen) -> Vec<String> {
+        let mut problems = Vec::new();
+        if seen.elsewhere > 0 {
+            problems.push(format!("{} connections to where only a redirect leads", seen.elsewhere));
+        }
+        if seen.proxied.len() != self.proxied {
+            problems.push(format!("{} requests reached the proxy, expected {}", seen.proxied.len(), self.proxied));
+        }
+        for head in &seen.proxied {
+            if head.contains("c2FuZGJveDp") || head.to_ascii_lowercase().contains("idempotency") {
+                problems.push(format!("the proxy was told {head:?}"));
+            }
+        }
+        if self.connections.is_some_and(|connections| connections != seen.connections) {
+            problems.push(format!("{} connections reached the server", seen.connections));
+        }
+        problems
+    }
+}
+
+impl Outcome {
+    fn judge(&self, answer: &Value) -> Vec<String> {
+        let (kind, fields) = match self {
+            Outcome::Capture(fields) => ("capture", fields),
+            Outcome::Error(fields) => ("error", fields),
+            Outcome::OneOf(outcomes) => {
+                let problems: Vec<Vec<String>> = outcomes.iter().map(|outcome| outcome.judge(answer)).collect();
+                return if problems.iter().any(Vec::is_empty) { Vec::new() } else { problems.concat() };
+            }
+        };
+        let mut problems = Vec::new();
+        let mut fields = fields.clone();
+        // texts that the message must hold
+        let texts = fields.remove("message");
+        let got = &answer[kind];
+        if got.is_null() || !contains(got, &fields) {
+            problems.push(format!("ended in {answer}, expected {kind} {}", json!(fields)));
+        }
+        for text in texts.iter().flat_map(|texts| texts.as_array()).flatten().filter_map(Value::as_str) {
+            if !got["message"].as_str().unwrap_or_default().contains(text) {
+                problems.push(format!("the message {} lacks {text:?}", got["message"]));
+            }
+        }
+        if kind == "error" {
+            problems.extend(shape(got));
+        }
+        problems
+    }
+}
+
 fn headers<'a>(request: &'a Received, name: &'a str) -> impl Iterator<Item = &'a str> {
     request.headers.iter().filter(move |(header, _)| header.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
 }
@@ -387,42 +554,70 @@ fn shape(error: &Value) -> Vec<String> {
 }
 
 impl Surface {
-    fn program(command: &mut Command, fields: bool) -> Surface {
+    fn start(
+        name: &str,
+        command: &[OsString],
+        usual: &[(&str, OsString)],
+        env: &BTreeMap<String, Option<String>>,
+        limits: Limits,
+    ) -> Surface {
+        let mut words = command.iter();
+        let mut started = match limits.descriptors {
+            None => Command::new(words.next().expect("a program")),
+            Some(descriptors) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"")]);
+                shell
+            }
+        };
+        started.args(words).envs(usual.iter().map(|(name, value)| (name, value)));
+        for (name, value) in env {
+            match value {
+                Some(value) => started.env(name, value),
+                None => started.env_remove(name),
+            };
+        }
         let mut child =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap_or_else(|error| {
-                panic!("{command:?} does not start: {error}; `make setup` installs what it needs")
+            started.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap_or_else(|error| {
+                panic!("{started:?} does not start: {error}; `make setup` installs what it needs")
             });
         let input = child.stdin.take().expect("a pipe");
         let output = BufReader::new(child.stdout.take().expect("a pipe"));
-        Surface::Program { child, input, output, fields }
+        Surface { child, input, output, fields: matches!(name, "c" | "cpp") }
+    }
+
+    /// Takes all but a few of the process's free file descriptors away, once it is ready.
+    fn leave_descriptors(&mut self, left: usize) -> Result<(), String> {
+        let derive = Call { derive: Some(("an order".into(), "a name".into())), ..Call::default() };
+        self.call(None, "", &derive)?;
+        let process = self.child.id();
+        let open = std::fs::read_dir(format!("/proc/{process}/fd")).map_err(|error| error.to_string())?.count();
+        let limited = Command::new("prlimit")
+            .args([format!("--pid={process}"), format!("--nofile={}", open + left)])
+            .status()
+            .is_ok_and(|status| status.success());
+        if limited { Ok(()) } else { Err("prlimit does not work".into()) }
     }
 
     fn call(&mut self, config: Option<&Map<String, Value>>, order_id: &str, call: &Call) -> Result<Value, String> {
-        match self {
-            Surface::Rust(client) => Ok(in_process(client, config, order_id, call)),
-            Surface::Program { input, output, fields, child } => {
-                let mut line =
-                    if *fields { fields_line(config, order_id, call) } else { json_line(config, order_id, call) };
-                line.push('\n');
-                input
-                    .write_all(line.as_bytes())
-                    .and_then(|()| input.flush())
-                    .map_err(|error| format!("the adapter is gone: {error}"))?;
-                let mut answer = String::new();
-                output.read_line(&mut answer).map_err(|error| format!("the adapter says nothing: {error}"))?;
-                serde_json::from_str(&answer)
-                    .map_err(|error| format!("the adapter says {answer:?} ({error}), {:?}", child.try_wait()))
-            }
-        }
+        let mut line =
+            if self.fields { fields_line(config, order_id, call) } else { json_line(config, order_id, call) };
+        line.push('\n');
+        self.input
+            .write_all(line.as_bytes())
+            .and_then(|()| self.input.flush())
+            .map_err(|error| format!("the adapter is gone: {error}"))?;
+        let mut answer = String::new();
+        self.output.read_line(&mut answer).map_err(|error| format!("the adapter says nothing: {error}"))?;
+        serde_json::from_str(&answer)
+            .map_err(|error| format!("the adapter says {answer:?} ({error}), {:?}", self.child.wait()))
     }
 }
 
 impl Drop for Surface {
     fn drop(&mut self) {
-        if let Surface::Program { child, .. } = self {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -449,7 +644,7 @@ fn json_line(config: Option<&Map<String, Value>>, order_id: &str, call: &Call) -
 fn fields_line(config: Option<&Map<String, Value>>, order_id: &str, call: &Call) -> String {
     let config = config.map(|config| Value::from(config.clone()).to_string()).unwrap_or_default();
     let fields = match &call.derive {
-        Some((order_id, name)) => vec!["derive".to_owned(), config, order_id.clone(), name.clone()],
+        Some((order_id, name)) => vec!["derive".to_owned(), order_id.clone(), name.clone()],
         None => vec![
             "capture".to_owned(),
             config,
@@ -481,57 +676,8 @@ impl Call {
     }
 }
 
-fn in_process(client: &mut Option<Client>, config: Option<&Map<String, Value>>, order_id: &str, call: &Call) -> Value {
-    if let Some((order_id, name)) = &call.derive {
-        return match takings::idempotency_key(order_id, name) {
-            Ok(key) => json!({"key": key}),
-            Err(error) => describe(&error),
-        };
-    }
-    if let Some(config) = config {
-        let made = Config::from_json(&Value::from(config.clone()).to_string()).and_then(Client::new);
-        match made {
-            Ok(made) => *client = Some(made),
-            Err(error) => return describe(&error),
-        }
-    }
-    let client = client.as_ref().expect("the first call of a case makes the client");
-    let (text, key) = (call.text(), call.idempotency_key.as_deref());
-    // the typed way wherever it can be taken
-    let result = match CaptureRequest::from_json(&text) {
-        Ok(request) => client.capture(order_id, &request, key),
-        Err(_) => client.capture_json(order_id, &text, key),
-    };
-    match result {
-        Ok(capture) => json!({"capture": {
-            "capture_id": capture.capture_id(),
-            "order_id": capture.order_id(),
-            "idempotency_key": capture.idempotency_key(),
-            "correlation_id": capture.correlation_id(),
-            "attempts": capture.attempts(),
-            "warnings": capture.warnings(),
-        }}),
-        Err(error) => describe(&error),
-    }
-}
-
-fn describe(error: &takings::Error) -> Value {
-    json!({"error": {
-        "kind": error.kind().as_str(),
-        "message": error.message(),
-        "http_status": error.http_status(),
-        "error_code": error.error_code(),
-        "error_messages": error.error_messages(),
-        "correlation_id": error.correlation_id(),
-        "order_id": error.order_id(),
-        "idempotency_key": error.idempotency_key(),
-        "attempts": error.attempts(),
-        "retryable": error.retryable(),
-    }})
-}
-
 /// Compiles the adapter of C or C++ against the built library and the header.
-fn compiled(language: &str, folder: &Path) -> Command {
+fn compiled(language: &str, folder: &Path) -> PathBuf {
     exists(built().join("libtakings.so"), "cargo build -p takings-c");
     let (variable, usual, standard, source) = match language {
         "c" => ("CC", "cc", "-std=c99", "adapter.c"),
@@ -553,7 +699,7 @@ fn compiled(language: &str, folder: &Path) -> Command {
         status.as_ref().is_ok_and(|status| status.success()),
         "the {language} adapter does not compile: {status:?}"
     );
-    Command::new(program)
+    program
 }
 
 fn cases() -> Vec<(String, Case)> {
@@ -562,12 +708,63 @@ fn cases() -> Vec<(String, Case)> {
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(folder).expect("tests/cases").map(|entry| entry.expect("a file").path()).collect();
     files.sort();
-    let named = files.into_iter().map(|path| {
+    let mut cases = Vec::new();
+    for path in files {
         let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
         let text = std::fs::read_to_string(&path).expect("a readable case");
-        (name.clone(), serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}")))
-    });
-    named.filter(|(name, _)| name.contains(&wanted)).collect()
+        let value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        for (name, value) in expanded(name, value) {
+            if name.contains(&wanted) {
+                let case = serde_json::from_value(value).unwrap_or_else(|error| panic!("{name}: {error}"));
+                cases.push((name, case));
+            }
+        }
+    }
+    cases
+}
+
+/// A case with `each` is one for every combination of its variants: `"$group"` and
+/// `"$group.member"` become the variant's value, inside of a text as well.
+fn expanded(name: String, mut case: Value) -> Vec<(String, Value)> {
+    let each = case.as_object_mut().and_then(|case| case.remove("each"));
+    let Some(Value::Object(each)) = each else { return vec![(name, case)] };
+    let mut done = vec![(name, case)];
+    for (group, variants) in &each {
+        let variants = variants.as_object().unwrap_or_else(|| panic!("each.{group} is no object"));
+        let mut next = Vec::new();
+        for (name, case) in &done {
+            for (variant, value) in variants {
+                let mut case = case.clone();
+                fill_variant(&mut case, &format!("${group}"), value);
+                next.push((format!("{name}: {variant}"), case));
+            }
+        }
+        done = next;
+    }
+    done
+}
+
+fn fill_variant(place: &mut Value, group: &str, variant: &Value) {
+    match place {
+        Value::Array(items) => items.iter_mut().for_each(|item| fill_variant(item, group, variant)),
+        Value::Object(members) => {
+            members.values_mut().for_each(|member| fill_variant(member, group, variant));
+            // what a variant does not say is not there
+            members.retain(|_, member| *member != Value::String(format!("{group} is absent")));
+        }
+        Value::String(text) if text.starts_with(group) && *text == group => *place = variant.clone(),
+        Value::String(text) => {
+            if let Some(member) = text.strip_prefix(&format!("{group}."))
+                && member.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+            {
+                let absent = Value::String(format!("{group} is absent"));
+                *place = variant.get(member).cloned().unwrap_or(absent);
+            } else if let Some(variant) = variant.as_str() {
+                *text = text.replace(&format!("{{{group}}}"), variant);
+            }
+        }
+        _ => {}
+    }
 }
 
 macro_rules! surfaces {

@@ -1,0 +1,67 @@
+//! The conformance adapter of Rust: one JSON object a line in, one out; see `../README.md`.
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, reason = "that is how it answers")]
+
+use std::io::Write as _;
+
+use serde_json::{Value, json};
+use takings::{Capture, CaptureRequest, Client, Config, Error};
+
+fn main() -> std::io::Result<()> {
+    let mut client = None;
+    for line in std::io::stdin().lines() {
+        let task: Value = serde_json::from_str(&line?)?;
+        let answer = answer(&mut client, &task).unwrap_or_else(|error| describe(&error));
+        println!("{answer}");
+        std::io::stdout().flush()?;
+    }
+    Ok(())
+}
+
+fn answer(client: &mut Option<Client>, task: &Value) -> Result<Value, Error> {
+    let text = |name: &str| task[name].as_str();
+    if let Some([order_id, name]) = task["derive"].as_array().map(Vec::as_slice) {
+        let argument = |value: &Value| value.as_str().expect("a text").to_owned();
+        return Ok(json!({"key": takings::idempotency_key(&argument(order_id), &argument(name))?}));
+    }
+    if task["config"].is_object() {
+        *client = None;
+        *client = Some(Client::new(Config::from_json(&task["config"].to_string())?)?);
+    }
+    let client = client.as_ref().expect("the first call of a case makes the client");
+    let order_id = text("order_id").expect("an order id");
+    let key = text("idempotency_key");
+    let request = text("request_text").map_or_else(|| task["request"].to_string(), str::to_owned);
+    // the typed way wherever it can be taken
+    let capture = match CaptureRequest::from_json(&request) {
+        Ok(request) => client.capture(order_id, &request, key),
+        Err(_) => client.capture_json(order_id, &request, key),
+    };
+    capture.map(|capture| told(&capture))
+}
+
+fn told(capture: &Capture) -> Value {
+    json!({"capture": {
+        "capture_id": capture.capture_id(),
+        "order_id": capture.order_id(),
+        "idempotency_key": capture.idempotency_key(),
+        "correlation_id": capture.correlation_id(),
+        "attempts": capture.attempts(),
+        "warnings": capture.warnings(),
+    }})
+}
+
+fn describe(error: &Error) -> Value {
+    json!({"error": {
+        "kind": error.kind().as_str(),
+        "message": error.message(),
+        "http_status": error.http_status(),
+        "error_code": error.error_code(),
+        "error_messages": error.error_messages(),
+        "correlation_id": error.correlation_id(),
+        "order_id": error.order_id(),
+        "idempotency_key": error.idempotency_key(),
+        "attempts": error.attempts(),
+        "retryable": error.retryable(),
+    }})
+}

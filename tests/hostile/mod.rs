@@ -1,0 +1,198 @@
+//! A server whose every connection follows a script, for what the sandbox is too orderly to
+//! do: see "A hostile server" in `../README.md`.
+
+#![allow(unreachable_pub, reason = "a module of a test")]
+
+pub mod certificates;
+mod connection;
+pub mod script;
+
+use std::io::{self, Read as _};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use takings_sandbox::Received;
+
+use connection::Connection;
+use script::{Script, Step};
+
+/// What was seen, over all connections.
+#[derive(Default)]
+pub struct Seen {
+    /// Connections to the server.
+    pub connections: usize,
+    /// Requests that were read to their end.
+    pub requests: Vec<Received>,
+    /// Heads that reached the proxy.
+    pub proxied: Vec<String>,
+    /// Connections to the address that only redirects name.
+    pub elsewhere: usize,
+}
+
+/// A running server. Dropping it ends all its connections.
+pub struct Hostile {
+    shared: Arc<Shared>,
+    url: String,
+    proxy: Option<SocketAddr>,
+    /// Addresses to knock at, so that the listeners notice the end.
+    listeners: Vec<(SocketAddr, Option<JoinHandle<()>>)>,
+}
+
+pub(crate) struct Shared {
+    script: Script,
+    server: SocketAddr,
+    sandbox: SocketAddr,
+    elsewhere: SocketAddr,
+    stopping: AtomicBool,
+    seen: Mutex<Seen>,
+    open: Mutex<Vec<TcpStream>>,
+}
+
+impl Shared {
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open(&self) -> MutexGuard<'_, Vec<TcpStream>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Role {
+    Server,
+    Proxy,
+    Elsewhere,
+}
+
+impl Hostile {
+    /// `sandbox` is what requests are handed on to.
+    pub fn start(script: Script, sandbox: &str) -> io::Result<Hostile> {
+        let address = sandbox.trim_start_matches("http://").split('/').next().unwrap_or_default();
+        let sandbox = address.parse().map_err(|_| io::Error::other("the sandbox has no plain address"))?;
+        let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+        let (server, proxy, elsewhere) = (bind()?, bind()?, bind()?);
+        let url = format!("{}://{}", if script.https { "https" } else { "http" }, server.local_addr()?);
+        let shared = Arc::new(Shared {
+            server: server.local_addr()?,
+            sandbox,
+            elsewhere: elsewhere.local_addr()?,
+            stopping: AtomicBool::new(false),
+            seen: Mutex::default(),
+            open: Mutex::default(),
+            script,
+        });
+        let proxy_address = proxy.local_addr()?;
+        let listeners = [(server, Role::Server), (proxy, Role::Proxy), (elsewhere, Role::Elsewhere)]
+            .into_iter()
+            .map(|(listener, role)| {
+                let shared = shared.clone();
+                let address = listener.local_addr()?;
+                Ok((address, Some(thread::spawn(move || accept(&listener, &shared, role)))))
+            })
+            .collect::<io::Result<_>>()?;
+        let proxy = shared.script.proxy.is_some().then_some(proxy_address);
+        Ok(Hostile { shared, url, proxy, listeners })
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// `host:port` of the proxy, when the script has one.
+    pub fn proxy(&self) -> Option<SocketAddr> {
+        self.proxy
+    }
+
+    pub fn port(&self) -> u16 {
+        self.shared.server.port()
+    }
+
+    pub fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.shared.seen()
+    }
+}
+
+impl Drop for Hostile {
+    fn drop(&mut self) {
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        for (address, _) in &self.listeners {
+            // It sits in accept(2).
+            let _ = TcpStream::connect_timeout(address, Duration::from_secs(1));
+        }
+        for (_, thread) in &mut self.listeners {
+            // A panic in it has been reported by its thread.
+            let _ = thread.take().map(JoinHandle::join);
+        }
+    }
+}
+
+fn accept(listener: &TcpListener, shared: &Arc<Shared>, role: Role) {
+    let mut running = Vec::new();
+    let mut number = 0;
+    loop {
+        let Ok((socket, _)) = listener.accept() else { break };
+        if shared.stopping() {
+            break;
+        }
+        let steps = match role {
+            Role::Elsewhere => {
+                shared.seen().elsewhere += 1;
+                continue;
+            }
+            Role::Server => {
+                shared.seen().connections += 1;
+                shared.script.connections.get(number).or(shared.script.others.as_ref()).cloned()
+            }
+            Role::Proxy => shared.script.proxy.clone(),
+        };
+        number += 1;
+        let steps = steps.unwrap_or_else(|| shared.script.relay());
+        if let Ok(handle) = socket.try_clone() {
+            shared.open().push(handle);
+        }
+        let shared = shared.clone();
+        running.push(thread::spawn(move || {
+            let last = socket.try_clone();
+            let mut connection = Connection::new(&shared, socket, number, matches!(role, Role::Proxy));
+            // The client may be gone, which ends a script like its last step.
+            let _ = connection.play(&steps);
+            let is_reset = connection.is_reset;
+            drop(connection);
+            // Another handle is kept for the end of the whole, so the end is announced here; for a reset that handle
+            // was given up, and closing the last one does it.
+            if let (Ok(socket), false) = (last, is_reset) {
+                let _ = socket.shutdown(Shutdown::Both);
+            }
+        }));
+    }
+    for socket in shared.open().iter() {
+        // It may be gone already.
+        let _ = socket.shutdown(Shutdown::Both);
+    }
+    for thread in running {
+        let _ = thread.join();
+    }
+}
+
+/// Passes bytes on until one side ends.
+pub(crate) fn pump(mut from: TcpStream, mut to: TcpStream) {
+    let _ = io::copy(&mut from, &mut to);
+    let _ = to.shutdown(Shutdown::Write);
+    let mut rest = [0; 1024];
+    while matches!(from.read(&mut rest), Ok(1..)) {}
+}
+
+/// The steps of a script that names none.
+impl Script {
+    fn relay(&self) -> Vec<Step> {
+        if self.https { vec![Step::Handshake(certificates::Kind::Good), Step::Relay] } else { vec![Step::Relay] }
+    }
+}

@@ -1,0 +1,114 @@
+//! How a case spells what a hostile server does.
+
+use serde::Deserialize;
+
+use super::certificates::Kind;
+
+/// What a server does, connection by connection.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Script {
+    /// The URL begins with `https`.
+    pub https: bool,
+    /// The first connections, in the order in which they are accepted.
+    pub connections: Vec<Vec<Step>>,
+    /// Every later one; when absent, an honest relay to the sandbox.
+    pub others: Option<Vec<Step>>,
+    /// There is a proxy as well, and each of its connections does this.
+    pub proxy: Option<Vec<Step>>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub enum Step {
+    /// TLS from here on.
+    Handshake(Kind),
+    Read(Amount),
+    /// Hands the request to the sandbox, which may commit it, and keeps the answer.
+    Forward,
+    /// Sends the answer kept by `forward`.
+    Answer,
+    Send(Pieces),
+    /// Byte by byte.
+    Trickle {
+        text: Pieces,
+        pause_ms: u64,
+    },
+    /// The same over and over, until the client leaves.
+    Flood {
+        text: Pieces,
+        #[serde(default)]
+        pause_ms: u64,
+    },
+    WaitMs(u64),
+    /// Sends no more, still reads.
+    HalfClose,
+    /// An announced end (over TLS: `close_notify`).
+    Close,
+    /// An end without TLS's word for it.
+    Drop,
+    Reset,
+    /// Silent until the client leaves.
+    Stall,
+    /// Serves request after request from the sandbox.
+    Relay,
+    /// A proxy's: reads a CONNECT, agrees, and passes everything to the server, whatever host was named.
+    Tunnel,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Amount {
+    /// Something arrived.
+    Byte,
+    /// Up to the empty line.
+    Head,
+    /// With its body; it is noted.
+    Request,
+}
+
+/// Bytes. Each character is one byte (Latin-1); `{authorization}`, `{token}`, `{key}` and
+/// `{order_id}` stand for what the request has, `{capture_id}` for the one in the kept answer, `{elsewhere}` for an
+/// address where nothing must ever arrive.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum Pieces {
+    One(Piece),
+    Many(Vec<Piece>),
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum Piece {
+    Text(String),
+    Repeated(Repeated),
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Repeated {
+    pub repeat: String,
+    pub times: usize,
+}
+
+impl Pieces {
+    /// The bytes, with `fill` replacing what is in braces.
+    pub fn bytes(&self, fill: impl Fn(&str) -> String) -> Vec<u8> {
+        let pieces = match self {
+            Pieces::One(piece) => std::slice::from_ref(piece),
+            Pieces::Many(pieces) => pieces,
+        };
+        let mut bytes = Vec::new();
+        for piece in pieces {
+            match piece {
+                Piece::Text(text) => bytes.extend(latin1(&fill(text))),
+                Piece::Repeated(Repeated { repeat, times }) => bytes.extend(latin1(&fill(repeat)).repeat(*times)),
+            }
+        }
+        bytes
+    }
+}
+
+fn latin1(text: &str) -> Vec<u8> {
+    text.chars().map(|c| u8::try_from(u32::from(c)).unwrap_or_else(|_| panic!("{c:?} is no byte"))).collect()
+}

@@ -2,14 +2,14 @@
 //! comes back.
 
 use std::error::Error as _;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use reqwest::blocking;
 use reqwest::header::CONTENT_LENGTH;
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::answer::Answer;
@@ -22,6 +22,8 @@ use crate::wire::{Endpoint, Request};
 /// process it is used in.
 pub(crate) struct Transport {
     roots: Option<Arc<RootCertStore>>,
+    /// The certificate authorities that are trusted, in words.
+    trusted: Arc<str>,
     proxy: Option<reqwest::Proxy>,
     tls: bool,
     connect: Duration,
@@ -52,8 +54,13 @@ impl Transport {
                 Some(Arc::new(store))
             }
         };
+        let trusted = match &config.ca_file {
+            Some(path) => format!("the authorities in ca_file {}", path.display()),
+            None => "the system's authorities; ca_file names others".to_owned(),
+        };
         Ok(Transport {
             roots,
+            trusted: trusted.into(),
             proxy: proxy(config, endpoint)?,
             tls: endpoint.base_url().scheme() == "https",
             connect: limits.connect,
@@ -97,7 +104,7 @@ impl Transport {
             builder = builder.proxy(proxy.clone());
         }
         let client = builder.build().map_err(|error| unusable("the HTTP client could not be made", &root(&error)))?;
-        Ok(Connections(client))
+        Ok(Connections { client, trusted: self.trusted.clone() })
     }
 }
 
@@ -135,7 +142,10 @@ fn proxy(config: &Config, endpoint: &Endpoint) -> Result<Option<reqwest::Proxy>,
 }
 
 /// Open connections of one process.
-pub(crate) struct Connections(blocking::Client);
+pub(crate) struct Connections {
+    client: blocking::Client,
+    trusted: Arc<str>,
+}
 
 impl Connections {
     /// Sends a request and waits for its answer, at most `timeout`.
@@ -146,15 +156,34 @@ impl Connections {
             *sent.body_mut() = Some(request.body.clone().into());
         }
         *sent.timeout_mut() = Some(timeout);
-        match self.0.execute(sent) {
+        match self.client.execute(sent) {
             Ok(answer) => Event::Answered(read(answer, request.most_answer)),
             // Only a failure to connect proves that nothing left; reqwest is believed on
             // nothing else.
-            Err(error) if error.is_connect() => Event::NotSent(no_connection(&error, request)),
+            Err(error) if error.is_connect() => Event::NotSent(self.no_connection(&error, request)),
             Err(error) if error.is_builder() => Event::NotSent(root(&error)),
             Err(error) if error.is_timeout() => Event::MaybeSent(format!("no answer within {timeout:.1?}")),
             Err(error) => Event::MaybeSent(format!("the answer was lost ({})", root(&error))),
         }
+    }
+
+    fn no_connection(&self, error: &reqwest::Error, request: &Request) -> String {
+        let host = request.url.host_str().unwrap_or_default();
+        let port = request.url.port_or_known_default().unwrap_or_default();
+        let why = if error.is_timeout() {
+            "it took too long".to_owned()
+        } else if let Some(tls) = causes(error).find_map(|cause| cause.downcast_ref()) {
+            tls_failure(tls, host, &self.trusted)
+        } else {
+            match causes(error).filter_map(|cause| cause.downcast_ref()).last().map(io::Error::kind) {
+                Some(io::ErrorKind::UnexpectedEof) => "it was closed during the TLS handshake".to_owned(),
+                Some(io::ErrorKind::ConnectionReset) if request.url.scheme() == "https" => {
+                    "it was reset, perhaps during the TLS handshake".to_owned()
+                }
+                _ => root(error),
+            }
+        };
+        format!("no connection to {host}:{port}: {why}")
     }
 }
 
@@ -190,14 +219,53 @@ fn root(error: &reqwest::Error) -> String {
     }
 }
 
-fn no_connection(error: &reqwest::Error, request: &Request) -> String {
-    let host = request.url.host_str().unwrap_or_default();
-    let port = request.url.port_or_known_default().unwrap_or_default();
-    let why = if error.is_timeout() { "the connection took too long".to_owned() } else { root(error) };
-    let hint = if why.contains("UnknownIssuer") || why.contains("unknown issuer") {
-        " (ca_file names the certificate authorities to trust)"
-    } else {
-        ""
-    };
-    format!("no connection to {host}:{port}: {why}{hint}")
+/// An error and its causes, the innermost last.
+fn causes<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |&error| {
+        // `source` passes over what an I/O error holds
+        let held = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        held.map(|held| held as &(dyn std::error::Error + 'static)).or_else(|| error.source())
+    })
+}
+
+/// Why a handshake failed, for somebody who has to mend it.
+fn tls_failure(error: &rustls::Error, host: &str, trusted: &str) -> String {
+    use rustls::{AlertDescription, CertificateError, InvalidMessage, PeerIncompatible};
+    let date = |time: &UnixTime| httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(time.as_secs()));
+    match error {
+        rustls::Error::InvalidCertificate(what) => {
+            let what = match what {
+                CertificateError::ExpiredContext { time, not_after } => {
+                    format!("expired on {}, the clock here says {}", date(not_after), date(time))
+                }
+                CertificateError::NotValidYetContext { time, not_before } => {
+                    format!("is not valid before {}, the clock here says {}", date(not_before), date(time))
+                }
+                CertificateError::NotValidForNameContext { presented, .. } if presented.is_empty() => {
+                    "names no host that it is for".to_owned()
+                }
+                CertificateError::NotValidForNameContext { presented, .. } => {
+                    // each is like DnsName("klarna.com")
+                    let names = presented.iter().map(|name| name.split('"').nth(1).unwrap_or(name));
+                    format!("is for {}", names.collect::<Vec<_>>().join(", "))
+                }
+                CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                    "is signed by no authority that is trusted".to_owned()
+                }
+                other => format!("cannot be trusted ({other})"),
+            };
+            format!("the certificate shown for {host} {what} (trusted are {trusted})")
+        }
+        rustls::Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13)
+        | rustls::Error::AlertReceived(AlertDescription::ProtocolVersion) => {
+            "the server speaks neither TLS 1.2 nor TLS 1.3".to_owned()
+        }
+        rustls::Error::AlertReceived(alert) => format!("the server broke off the TLS handshake ({alert:?})"),
+        rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            "what answers there speaks no TLS; is it the right port?".to_owned()
+        }
+        other => format!("the TLS handshake failed ({other})"),
+    }
 }

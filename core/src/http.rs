@@ -103,9 +103,30 @@ impl Transport {
         if let Some(proxy) = &self.proxy {
             builder = builder.proxy(proxy.clone());
         }
-        let client = builder.build().map_err(|error| unusable("the HTTP client could not be made", &root(&error)))?;
+        let client = without_sigpipe(|| builder.build())
+            .map_err(|error| unusable("the HTTP client could not be made", &root(&error)))?;
         Ok(Connections { client, trusted: self.trusted.clone() })
     }
+}
+
+/// Makes a client whose thread, and the threads that one starts, get no SIGPIPE: several buffers are written at once
+/// by `writev`, which cannot be told to leave the signal out, and where the host has not turned it off, a server that
+/// resets a connection would end the process. The calling thread's own mask is put back.
+#[cfg(unix)]
+fn without_sigpipe<T>(make: impl FnOnce() -> T) -> T {
+    use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+    let before = SigSet::from(Signal::SIGPIPE).thread_swap_mask(SigmaskHow::SIG_BLOCK);
+    let made = make();
+    if let Ok(before) = before {
+        // refused only for a wrong `how`
+        let _ = before.thread_set_mask();
+    }
+    made
+}
+
+#[cfg(not(unix))]
+fn without_sigpipe<T>(make: impl FnOnce() -> T) -> T {
+    make()
 }
 
 /// The proxy from the settings, else the one curl would use for HTTPS.

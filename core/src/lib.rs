@@ -35,6 +35,10 @@ mod capture;
 mod client;
 mod config;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+#[allow(missing_docs, missing_debug_implementations)]
+pub mod fuzzing;
 mod http;
 mod key;
 mod lines;

@@ -91,7 +91,7 @@ except KeyboardInterrupt as interrupt:
 
 def interrupted(sandbox: Sandbox, order_id: str) -> tuple[subprocess.Popen[str], float]:
     process = subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED, sandbox.url, order_id],
+        [sys.executable, "-I", "-c", INTERRUPTED, sandbox.url, order_id],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -1,9 +1,10 @@
 /*
- * The library as a plug-in: loaded, used, and unloaded while its thread is there.
+ * The library as a plug-in: unloaded at once, then loaded again, used, and unloaded while its
+ * thread is there. It stays in memory each time.
  *
  *     plugin LIBRARY BASE_URL ORDER
  */
-#define _POSIX_C_SOURCE 200809L
+#define _GNU_SOURCE /* RTLD_NOLOAD */
 #include <dlfcn.h>
 #include <time.h>
 
@@ -24,6 +25,9 @@ int main(int count, char **arguments) {
     void *library;
     CHECK(count == 4);
     library = dlopen(arguments[1], RTLD_NOW | RTLD_LOCAL);
+    CHECK(library);
+    CHECK(dlclose(library) == 0);
+    library = dlopen(arguments[1], RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD);
     CHECK(library);
     {
         LOAD(library, takings_client_new);

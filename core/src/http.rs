@@ -3,7 +3,8 @@
 
 use std::error::Error as _;
 use std::io::{self, Read as _};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::{Duration, UNIX_EPOCH};
 
 use reqwest::blocking;
@@ -105,7 +106,7 @@ impl Transport {
         }
         let client = without_sigpipe(|| builder.build())
             .map_err(|error| unusable("the HTTP client could not be made", &root(&error)))?;
-        Ok(Connections { client, trusted: self.trusted.clone() })
+        Ok(Connections { client: Some(client), trusted: self.trusted.clone() })
     }
 }
 
@@ -164,8 +165,30 @@ fn proxy(config: &Config, endpoint: &Endpoint) -> Result<Option<reqwest::Proxy>,
 
 /// Open connections of one process.
 pub(crate) struct Connections {
-    client: blocking::Client,
+    /// There until dropped.
+    client: Option<blocking::Client>,
     trusted: Arc<str>,
+}
+
+/// How long dropping connections waits for their end, which is all but always at once.
+const END: Duration = Duration::from_millis(100);
+
+impl Drop for Connections {
+    fn drop(&mut self) {
+        let client = self.client.take();
+        let (ended, end) = mpsc::channel::<()>();
+        // reqwest waits for its thread, and that for a name look-up that has begun: up to half a
+        // minute, and nothing can interrupt one. So that is left to a thread. Where none can be
+        // had, the closure is dropped here, and the client with it.
+        let left = thread::Builder::new().name("takings end".into()).spawn(move || {
+            drop(client);
+            drop(ended);
+        });
+        if left.is_ok() {
+            // either answer, ended or not yet, is fine
+            let _ = end.recv_timeout(END);
+        }
+    }
 }
 
 impl Connections {
@@ -177,7 +200,8 @@ impl Connections {
             *sent.body_mut() = Some(request.body.clone().into());
         }
         *sent.timeout_mut() = Some(timeout);
-        match self.client.execute(sent) {
+        let client = self.client.as_ref().expect("there until dropped");
+        match client.execute(sent) {
             Ok(answer) => Event::Answered(read(answer, request.most_answer)),
             // Only a failure to connect proves that nothing left; reqwest is believed on
             // nothing else.

@@ -39,6 +39,7 @@ test("closing ends the connections; closing again does nothing", function()
   equal(client:close(), true)
   equal(tostring(client), "takings.client (closed)")
   raises({"client:capture: the client is closed"}, client.capture, client, "closed", {captured_amount = 10})
+  raises({"client:reconcile: the client is closed"}, client.reconcile, client, "closed", "r", 10)
 end)
 
 test("a client is collected with its connections", function()

@@ -74,6 +74,9 @@ test("misuse is raised, and names the argument", function()
   raises({"client:capture: idempotency_key is a boolean"}, client.capture, client, "o", {}, true)
   raises({"client:capture: idempotency_key is a lightuserdata"}, client.capture, client, "o", {}, takings.null)
   raises({"client:close", "arguments is 1"}, client.close, client, 1)
+  names = "(order_id, reference, captured_amount)"
+  raises({"client:reconcile: ", "arguments is 2; it must be 3 " .. names}, client.reconcile, client, "o", "r")
+  raises({"client:reconcile: order_id is a table"}, client.reconcile, client, {}, "r", 1)
 end)
 
 test("a method without its client is misuse", function()
@@ -81,6 +84,7 @@ test("a method without its client is misuse", function()
     local colon = "write client:capture(order_id, request, idempotency_key) with a colon"
     raises({"client:capture: self is a ", colon}, client.capture, first, {})
     raises({"client:close: self is a "}, client.close, first)
+    raises({"client:reconcile: self is a "}, client.reconcile, first, "o", "r")
   end
   raises({"client:capture: self is missing"}, client.capture)
   raises({"client:close: self is nil"}, client.close, nil)

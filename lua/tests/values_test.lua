@@ -214,6 +214,24 @@ test("large tables end in a refusal", function()
   holds(refused({captured_amount = 1, reference = ("x"):rep(5000000)}), "reference is a string of 5000000 characters")
 end)
 
+test("what is looked for is read as strictly", function()
+  local function look(reference, amount)
+    local found, err = client:reconcile("o", reference, amount)
+    equal(found, nil, "found")
+    equal(err.kind, "invalid_input", "kind")
+    equal(err.attempts, 0, "attempts")
+    return err.message
+  end
+  holds(look(nil, 1), "reference is missing")
+  holds(look("r", nil), "captured_amount is missing")
+  holds(look("r", 1.15 * 100), "captured_amount is the number 114.99999999999999")
+  holds(look("r", "6000"), 'captured_amount is the string "6000"')
+  holds(look("r", 2 ^ 53), "captured_amount is a float of 2^53 or more")
+  holds(look(5, 1), "reference is a number")
+  holds(look("\255", 1), "reference is a string that is not UTF-8")
+  holds(look(takings.null, 1), "reference is null")
+end)
+
 test("settings are read as strictly", function()
   for _, case in ipairs({
     {{timeout_ms = 1.5}, "timeout_ms is the number 1.5"},

@@ -66,7 +66,7 @@ demo: build
 
 fmt: setup
 	cargo fmt --all
-	$(venv)/ruff format python scripts examples tests
+	$(venv)/ruff format
 
 bless: build
 	TAKINGS_BLESS=1 cargo test --locked

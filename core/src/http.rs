@@ -25,7 +25,7 @@ pub(crate) struct Transport {
     roots: Option<Arc<RootCertStore>>,
     /// The certificate authorities that are trusted, in words.
     trusted: Arc<str>,
-    proxy: Option<reqwest::Proxy>,
+    proxy: Option<(reqwest::Proxy, Arc<str>)>,
     tls: bool,
     connect: Duration,
 }
@@ -101,12 +101,13 @@ impl Transport {
             .timeout(None)
             // no proxy from reqwest's own reading of the environment
             .no_proxy();
-        if let Some(proxy) = &self.proxy {
+        if let Some((proxy, _)) = &self.proxy {
             builder = builder.proxy(proxy.clone());
         }
         let client = without_sigpipe(|| builder.build())
             .map_err(|error| unusable("the HTTP client could not be made", &root(&error)))?;
-        Ok(Connections { client: Some(client), trusted: self.trusted.clone() })
+        let through = self.proxy.as_ref().map(|(_, name)| name.clone());
+        Ok(Connections { client: Some(client), trusted: self.trusted.clone(), through })
     }
 }
 
@@ -130,8 +131,8 @@ fn without_sigpipe<T>(make: impl FnOnce() -> T) -> T {
     make()
 }
 
-/// The proxy from the settings, else the one curl would use for HTTPS.
-fn proxy(config: &Config, endpoint: &Endpoint) -> Result<Option<reqwest::Proxy>, Error> {
+/// The proxy from the settings, else the one curl would use for HTTPS; and its name for people.
+fn proxy(config: &Config, endpoint: &Endpoint) -> Result<Option<(reqwest::Proxy, Arc<str>)>, Error> {
     if is_loopback(endpoint.base_url()) {
         return Ok(None);
     }
@@ -140,27 +141,36 @@ fn proxy(config: &Config, endpoint: &Endpoint) -> Result<Option<reqwest::Proxy>,
             .iter()
             .find_map(|name| Some((name.to_string(), std::env::var(name).ok().filter(|value| !value.is_empty())?)))
     };
-    let (name, url, exceptions) = match &config.proxy {
+    let (setting, url, exceptions) = match &config.proxy {
         Some(url) => ("proxy".to_owned(), url.clone(), None),
         None => match variable(["https_proxy", "HTTPS_PROXY"]) {
             Some((name, url)) => (name, url, variable(["no_proxy", "NO_PROXY"])),
             None => return Ok(None),
         },
     };
+    // to curl this is every host, to reqwest every one that is not written as an address
+    if exceptions.as_ref().is_some_and(|(_, list)| list.trim() == "*") {
+        return Ok(None);
+    }
     let with_scheme = if url.contains("://") { url } else { format!("http://{url}") };
     let known = ["http://", "https://"].iter().any(|scheme| with_scheme.starts_with(scheme));
-    let proxy = match reqwest::Proxy::https(&with_scheme) {
-        Ok(proxy) if known => proxy,
+    let name = |url: &str| {
+        let url = reqwest::Url::parse(url).ok()?;
+        Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?))
+    };
+    let (proxy, shown) = match (reqwest::Proxy::https(&with_scheme), name(&with_scheme)) {
+        (Ok(proxy), Some(name)) if known => (proxy, name),
         // neither value nor error text is repeated: a proxy URL may hold a password
         _ => {
             return Err(Error::invalid_argument(
-                &name,
+                &setting,
                 "not the URL of a proxy that can be used",
                 "like http://proxy.example:3128, with http or https",
             ));
         }
     };
-    Ok(Some(proxy.no_proxy(exceptions.and_then(|(_, list)| reqwest::NoProxy::from_string(&list)))))
+    let proxy = proxy.no_proxy(exceptions.and_then(|(_, list)| reqwest::NoProxy::from_string(&list)));
+    Ok(Some((proxy, shown.into())))
 }
 
 /// Open connections of one process.
@@ -168,6 +178,8 @@ pub(crate) struct Connections {
     /// There until dropped.
     client: Option<blocking::Client>,
     trusted: Arc<str>,
+    /// The proxy, without its password.
+    through: Option<Arc<str>>,
 }
 
 /// How long dropping connections waits for their end, which is all but always at once.
@@ -228,7 +240,11 @@ impl Connections {
                 _ => root(error),
             }
         };
-        format!("no connection to {host}:{port}: {why}")
+        match &self.through {
+            // it may be an exception of NO_PROXY, which reqwest does not tell
+            Some(proxy) => format!("no connection to {host}:{port} (where a proxy is used, {proxy}): {why}"),
+            None => format!("no connection to {host}:{port}: {why}"),
+        }
     }
 }
 

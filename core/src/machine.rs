@@ -219,8 +219,10 @@ impl<O: Operation> Machine<O> {
         Step::Send(self.limits.attempt.min(left))
     }
 
-    fn answered(&mut self, now: Duration, answer: Answer) -> Step<O::Output> {
+    fn answered(&mut self, now: Duration, mut answer: Answer) -> Step<O::Output> {
         let status = answer.status;
+        // An id that is one of our credentials is none, and would be logged and stored as one.
+        answer.headers.retain(|(_, value)| !self.endpoint.is_echo(value));
         let ending = |kind, why: String, answer: &Answer| Ending {
             kind,
             why,

@@ -31,6 +31,8 @@ pub(crate) struct Endpoint {
     secrets: Vec<Zeroizing<String>>,
 }
 
+const LEAST_SECRET: usize = 8;
+
 /// Bytes that are wiped when the last header made from them is dropped.
 struct Wiped(Zeroizing<String>);
 
@@ -55,6 +57,10 @@ impl Endpoint {
         headers.insert(AUTHORIZATION, authorization);
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(USER_AGENT, user_agent);
+        // as scrubbed text would show them; the longest first, since what is left of one that held
+        // another would still tell
+        let mut secrets: Vec<_> = secrets.iter().map(|secret| Zeroizing::new(visible(secret))).collect();
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         Endpoint { base_url, headers, secrets }
     }
 
@@ -84,14 +90,18 @@ impl Endpoint {
         url
     }
 
+    /// Whether a header holds one of our credentials. A short one is no secret, and would be found where nobody put it.
+    pub fn is_echo(&self, value: &[u8]) -> bool {
+        self.secrets
+            .iter()
+            .map(|secret| secret.trim_end_matches('=').as_bytes())
+            .any(|secret| secret.len() >= LEAST_SECRET && value.windows(secret.len()).any(|part| part == secret))
+    }
+
     /// Text from a server, made safe for a log line: no control or direction characters, none
     /// of our credentials, at most `max` characters.
     pub fn scrub(&self, text: &str, max: usize) -> String {
-        let mut clean: String = text
-            .chars()
-            .filter(|c| !is_invisible(*c))
-            .map(|c| if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') { ' ' } else { c })
-            .collect();
+        let mut clean = visible(text);
         for secret in &self.secrets {
             // base64 is also echoed without its padding
             for shape in [secret.as_str(), secret.trim_end_matches('=')] {
@@ -107,8 +117,16 @@ impl Endpoint {
     }
 }
 
+/// A text as one line without characters that steer how it is shown.
+fn visible(text: &str) -> String {
+    text.chars()
+        .filter(|c| !is_invisible(*c))
+        .map(|c| if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') { ' ' } else { c })
+        .collect()
+}
+
 /// Characters that change how the text around them is shown: directions, joiners, tags.
-fn is_invisible(c: char) -> bool {
+pub(crate) fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
@@ -196,5 +214,14 @@ mod tests {
         assert_eq!(endpoint.scrub("you sent s3cret and Basic dTpzM2NyZXQ", 99), "you sent [hidden] and Basic [hidden]");
         assert_eq!(endpoint.scrub("s3\u{200b}cret", 99), "[hidden]");
         assert_eq!(endpoint.scrub("öööö", 3), "ööö…");
+    }
+
+    #[test]
+    fn a_secret_is_hidden_as_it_would_be_shown() {
+        let secret = |text: &str| Zeroizing::new(text.to_owned());
+        let secrets = vec![secret("dXN"), secret("dXNlcjpk"), secret("soft\u{ad}hyphen"), secret("a\u{2028}line")];
+        let endpoint = Endpoint::new("https://x.example".parse().unwrap(), secret("x"), "x".into(), secrets);
+        assert_eq!(endpoint.scrub("soft\u{ad}hyphen softhyphen a\u{2028}line", 99), "[hidden] [hidden] [hidden]");
+        assert_eq!(endpoint.scrub("dXNlcjpk dXN", 99), "[hidden] [hidden]", "nothing is left of the longer one");
     }
 }

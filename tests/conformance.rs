@@ -42,7 +42,7 @@ struct Case {
     calls: Vec<Call>,
     /// What the sandbox's ledger must hold at the end, in order: any fields of its entries.
     #[serde(default)]
-    ledger: Vec<Map<String, Value>>,
+    ledger: Ledger,
     /// How many connections the hostile server has had at the end.
     connections: Option<usize>,
     /// How many requests have reached its proxy.
@@ -57,6 +57,26 @@ struct Case {
     /// What a process of its own may have.
     #[serde(default)]
     limits: Limits,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(untagged)]
+enum Ledger {
+    Entries(Vec<Map<String, Value>>),
+    Word(LedgerWord),
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum LedgerWord {
+    /// One entry for each capture that a call told.
+    AsTold,
+}
+
+impl Default for Ledger {
+    fn default() -> Ledger {
+        Ledger::Entries(Vec::new())
+    }
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]
@@ -364,10 +384,19 @@ impl Run {
                 writeln!(problems, "  told {id} for {}", json!(entry)).expect("a string");
             }
         }
-        if ledger.len() != case.ledger.len()
-            || !ledger.iter().zip(&case.ledger).all(|(entry, expected)| contains(entry, expected))
+        let expected: Vec<Map<String, Value>> = match &case.ledger {
+            Ledger::Entries(entries) => entries.clone(),
+            Ledger::Word(LedgerWord::AsTold) => captured
+                .iter()
+                .map(|(key, id)| {
+                    Map::from_iter([("idempotency_key".into(), key.clone()), ("capture_id".into(), id.clone())])
+                })
+                .collect(),
+        };
+        if ledger.len() != expected.len()
+            || !ledger.iter().zip(&expected).all(|(entry, expected)| contains(entry, expected))
         {
-            writeln!(problems, "  the ledger is {}, expected {}", json!(ledger), json!(case.ledger)).expect("a string");
+            writeln!(problems, "  the ledger is {}, expected {}", json!(ledger), json!(expected)).expect("a string");
         }
         if let Some(hostile) = &hostile {
             for problem in case.judge_network(&hostile.seen()) {
@@ -786,6 +815,107 @@ surfaces! {
     lua_5_3 = "lua5.3",
     lua_5_4 = "lua5.4",
     luajit = "luajit",
+}
+
+/// What a server can make a process hold while it reads an answer, and afterwards.
+const MOST_GROWTH_KB: u64 = 2048;
+
+#[test]
+fn a_hostile_answer_takes_little_memory() {
+    let script = |text: &str| -> Script { serde_json::from_str(text).expect("a script") };
+    let refused = r#"["HTTP/1.1 400 X\r\nContent-Type: application/json\r\n\r\n","#;
+    let endless = [
+        r#"{"send": "HTTP/1.1 201 X\r\nX: "}, {"flood": {"text": "a"}}"#.to_owned(),
+        r#"{"send": "HTTP/1.1 201 X\r\n"}, {"flood": {"text": "X: y\r\n"}}"#.to_owned(),
+        r#"{"send": "HTTP/1.1 400 X\r\n\r\n"}, {"flood": {"text": "x"}}"#.to_owned(),
+        r#"{"send": "HTTP/1.1 400 X\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"}, {"flood": {"text": "X: y\r\n"}}"#
+            .to_owned(),
+        format!(r#"{{"send": {refused} {{"repeat": "[", "times": 2000000}}]}}, "close""#),
+        format!(
+            r#"{{"send": {refused} "{{\"error_messages\":[", {{"repeat": "\"aaaaaaaa\",", "times": 90000}}, "1]}}"]}}, "close""#
+        ),
+        format!(
+            r#"{{"send": {refused} "{{\"error_code\":\"", {{"repeat": "a", "times": 1000000}}, "\"}}"]}}, "close""#
+        ),
+    ];
+    for name in ["rust", "c", "python", "lua5.4"] {
+        let mut surface = Run::new(name).surface;
+        let sandbox = Sandbox::start(Options::default()).expect("a sandbox");
+        let mut ask = |script: Script, key: String| {
+            let server = Hostile::start(script, sandbox.url()).expect("a server");
+            let config = json!({
+                "base_url": server.url(), "username": "sandbox", "password": "sandbox", "max_attempts": 1,
+                "timeout_ms": 2500, "attempt_timeout_ms": 1000,
+            });
+            let request = Some(json!({"captured_amount": 1}));
+            let call = Call { request, idempotency_key: Some(key), ..Call::default() };
+            surface.call(config.as_object(), "an order", &call).expect("an answer");
+            surface.child.id()
+        };
+        // what a process takes once, such as code and a thread's stack, is no growth
+        let ordinary = format!(
+            r#"{{"others": [{{"read": "request"}}, {{"send": {refused} {{"repeat": "x", "times": 2000}}]}}, "close"]}}"#
+        );
+        let process = (0..5).map(|n| ask(script(&ordinary), format!("warm-{n}"))).last().expect("a process");
+        for (n, steps) in endless.iter().enumerate() {
+            let before = memory(process, "VmRSS");
+            // sets the peak to the present
+            std::fs::write(format!("/proc/{process}/clear_refs"), "5").expect("a process of ours");
+            ask(script(&format!(r#"{{"others": [{{"read": "request"}}, {steps}]}}"#)), format!("key-{n}"));
+            let growth = memory(process, "VmHWM").saturating_sub(before);
+            eprintln!("{name}: {growth} KB for {:.80}", steps);
+            assert!(growth < MOST_GROWTH_KB, "{name}: {growth} KB for {steps}");
+        }
+    }
+}
+
+fn memory(process: u32, what: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("the process");
+    let line = status.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(':')).expect("the line");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+#[test]
+fn no_call_outlasts_its_time_out() {
+    let slow = [
+        r#"{"others": ["stall"]}"#,
+        r#"{"others": [{"read": "request"}, "stall"]}"#,
+        r#"{"others": [{"read": "request"}, {"flood": {"text": "HTTP/1.1 100 X\r\n\r\n", "pause_ms": 5}}]}"#,
+        r#"{"others": [{"read": "request"}, {"send": "HTTP/1.1 400 X\r\n\r\n"}, {"flood": {"text": "x", "pause_ms": 5}}]}"#,
+        r#"{"others": [{"read": "request"}, {"send": "HTTP/1.1 400 X\r\n\r\n"}, {"flood": {"text": "x"}}]}"#,
+        r#"{"others": [{"read": "request"}, {"send": "HTTP/1.1 201 X\r\nX: "}, {"flood": {"text": "x", "pause_ms": 5}}]}"#,
+        r#"{"others": [{"read": "request"}, {"send": "HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n"}, "close"]}"#,
+        r#"{"https": true, "others": ["stall"]}"#,
+        r#"{"https": true, "others": [{"read": "byte"}, "stall"]}"#,
+        r#"{"https": true, "others": [{"handshake": "good"}, "stall"]}"#,
+    ];
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let ca_file = folder.path().join("ca.pem");
+    std::fs::write(&ca_file, certificates::ca_pem()).expect("the CA file");
+    let total = Duration::from_millis(400);
+    for (name, more) in [("rust", 50), ("c", 50), ("python", 100), ("lua5.4", 100)] {
+        let mut surface = Run::new(name).surface;
+        let sandbox = Sandbox::start(Options::default()).expect("a sandbox");
+        for script in slow {
+            // The bound is for an idle machine, and this one runs other tests.
+            let least = (0..5).map(|attempt| {
+                let server =
+                    Hostile::start(serde_json::from_str(script).expect("a script"), sandbox.url()).expect("a server");
+                let config = json!({
+                    "base_url": server.url(), "username": "sandbox", "password": "sandbox", "ca_file": ca_file,
+                    "timeout_ms": 400, "max_attempts": 20, "backoff_ms": 50,
+                });
+                let request = Some(json!({"captured_amount": 1}));
+                let call = Call { request, idempotency_key: Some(format!("key-{attempt}")), ..Call::default() };
+                let began = Instant::now();
+                surface.call(config.as_object(), "an order", &call).expect("an answer");
+                began.elapsed()
+            });
+            let bound = total + Duration::from_millis(more);
+            let took: Vec<Duration> = least.take_while(|took| *took > bound).collect();
+            assert!(took.len() < 5, "{name}: {took:?} of {total:?} for {script}");
+        }
+    }
 }
 
 #[test]

@@ -192,6 +192,10 @@ impl Connection<'_> {
     fn head(&mut self) -> io::Result<usize> {
         loop {
             if let Some(end) = self.waiting.windows(4).position(|window| window == b"\r\n\r\n") {
+                if self.is_proxy {
+                    let head = String::from_utf8_lossy(&self.waiting[..end]).into_owned();
+                    self.shared.seen().proxied.push(head);
+                }
                 return Ok(end + 4);
             }
             if !self.fill()? {
@@ -263,9 +267,7 @@ impl Connection<'_> {
 
     fn tunnel(&mut self) -> io::Result<()> {
         let length = self.head()?;
-        let head = String::from_utf8_lossy(&self.waiting[..length]).into_owned();
         self.waiting.drain(..length);
-        self.shared.seen().proxied.push(head);
         self.stream.write(b"HTTP/1.1 200 Connection established\r\n\r\n")?;
         let server = TcpStream::connect(self.shared.server)?;
         let client = self.stream.tcp()?;
@@ -293,14 +295,5 @@ impl Connection<'_> {
                 .replace("{capture_id}", capture_id)
                 .replace("{elsewhere}", &self.shared.elsewhere.to_string())
         })
-    }
-}
-
-impl Drop for Connection<'_> {
-    fn drop(&mut self) {
-        if self.is_proxy && !self.waiting.is_empty() {
-            let head = String::from_utf8_lossy(&self.waiting).into_owned();
-            self.shared.seen().proxied.push(head);
-        }
     }
 }

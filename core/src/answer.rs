@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use crate::wire::is_invisible;
+
 /// An HTTP answer whose head was complete. The body may have been cut.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Answer {
@@ -110,8 +112,9 @@ impl<'de> Deserialize<'de> for Texts {
                 f.write_str("anything")
             }
             fn visit_str<E>(self, text: &str) -> Result<Texts, E> {
-                // the scrubber cuts it further; this bounds what is kept until then
-                Ok(Texts(vec![text.chars().take(4096).collect()]))
+                // this bounds what is kept until the scrubber cuts it further, in characters that
+                // can be seen: a secret cut here must not come into view there
+                Ok(Texts(vec![text.chars().filter(|c| !is_invisible(*c)).take(4096).collect()]))
             }
             fn visit_bool<E>(self, _: bool) -> Result<Texts, E> {
                 Ok(Texts(Vec::new()))
@@ -204,6 +207,8 @@ mod tests {
         assert_eq!(error(&deep), (None, vec![]));
         let deep = format!("{{\"error_messages\":{}", "[".repeat(100_000));
         assert_eq!(error(&deep), (None, vec![]));
+        let hidden = format!("{{\"error_code\":\"{}secret\"}}", "\u{200b}".repeat(4093));
+        assert_eq!(error(&hidden).0, code("secret"), "what cannot be seen takes no room");
         let many = format!("{{\"error_messages\":[{}\"a\"]}}", "\"a\",".repeat(10_000));
         assert_eq!(error(&many).1.len(), MOST_MESSAGES);
     }

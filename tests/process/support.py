@@ -1,0 +1,227 @@
+"""What the tests share: the sandbox, programs that are sure to end, and compiled C."""
+
+from __future__ import annotations
+
+import ctypes
+import http.client
+import json
+import os
+import select
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import urllib.parse
+from pathlib import Path
+from typing import IO, Any
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+BUILT = TARGET / "debug"
+ADAPTERS = ROOT / "tests" / "adapters"
+CREDENTIALS = {"username": "sandbox", "password": "sandbox"}
+
+# The proxies of the machine are none of the tests' business.
+PROXIES = ("https_proxy", "http_proxy", "all_proxy", "no_proxy")
+ENVIRONMENT = {
+    name: value for name, value in os.environ.items() if name.lower() not in PROXIES
+}
+
+
+def built(path: Path) -> Path:
+    assert path.exists(), f"{path} is missing: build it with `make build`"
+    return path
+
+
+def dies_with_its_parent() -> None:
+    """For the start of a server that does not look for its parent by itself."""
+    set_death_signal = 1
+    ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
+
+
+class Program:
+    """A program in a process group of its own, of which nothing is left at the end."""
+
+    def __init__(
+        self,
+        *command: str | Path,
+        environment: dict[str, str] | None = None,
+        server: bool = False,
+        stderr: int | IO[Any] | None = subprocess.PIPE,
+    ) -> None:
+        self.command = [str(word) for word in command]
+        self.process = subprocess.Popen(
+            self.command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            env={**ENVIRONMENT, **(environment or {})},
+            start_new_session=True,
+            preexec_fn=dies_with_its_parent if server else None,  # noqa: PLW1509
+        )
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.stdin = self.process.stdin
+        self.stdout = self.process.stdout
+
+    def __enter__(self) -> Program:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def kill(self) -> None:
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        # the pipes may be held by a child that has just been killed
+        self.process.communicate(timeout=10)
+
+    def say(self, line: str) -> None:
+        self.stdin.write(line + "\n")
+        self.stdin.flush()
+
+    def hear(self, within: float = 30) -> str:
+        """The next line. Only for programs that answer a line when they are asked one."""
+        ready, _, _ = select.select([self.stdout], [], [], within)
+        assert ready, f"{shlex.join(self.command)} was silent for {within} s"
+        line = self.stdout.readline()
+        if not line:
+            raise AssertionError(
+                f"{shlex.join(self.command)} ended: {self.process.communicate()[1]}"
+            )
+        return line.rstrip("\n")
+
+    def end(self, within: float = 60) -> str:
+        """Lets it run to a good end and returns the rest of its output."""
+        try:
+            output, complaints = self.process.communicate(timeout=within)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            output, complaints = self.process.communicate()
+            raise AssertionError(
+                f"{shlex.join(self.command)} did not end within {within} s\n"
+                f"{output}\n{complaints}"
+            ) from None
+        assert self.process.returncode == 0, (
+            f"{shlex.join(self.command)}: {self.process.returncode}\n{output}\n{complaints}"
+        )
+        return output
+
+
+def python(script: str, *arguments: str | Path, **options: Any) -> Program:
+    """One of the programs in hosts/."""
+    return Program(sys.executable, HERE / "hosts" / script, *arguments, **options)
+
+
+class Sandbox:
+    """A running sandbox and its control endpoint. Any thread may use it."""
+
+    def __init__(self, *flags: str) -> None:
+        program = built(
+            Path(os.environ.get("TAKINGS_SANDBOX", BUILT / "takings-sandbox"))
+        )
+        # It ends with its standard input, so it never outlives the tests.
+        self.program = Program(
+            program, "--parent-watch", *flags, stderr=subprocess.DEVNULL
+        )
+        self.url = self.program.hear()
+
+    def __enter__(self) -> Sandbox:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.program.kill()
+
+    def control(self, path: str, body: object = None) -> Any:
+        where = urllib.parse.urlsplit(self.url)
+        connection = http.client.HTTPConnection(
+            where.hostname or "", where.port, timeout=30
+        )
+        try:
+            data = None if body is None else json.dumps(body)
+            connection.request(
+                "GET" if data is None else "POST", f"/sandbox{path}", data
+            )
+            answer = connection.getresponse()
+            text = answer.read()
+            assert answer.status < 300, text
+            return json.loads(text)
+        finally:
+            connection.close()
+
+    def order(self, *faults: dict[str, Any], order_amount: int = 10_000_000) -> str:
+        """A new order whose requests meet these faults."""
+        wanted = {"order_amount": order_amount, "faults": list(faults)}
+        return str(self.control("/orders", wanted)["order_id"])
+
+    def ledger(self, order_id: str | None = None) -> list[dict[str, Any]]:
+        """What was captured, of one order or of all."""
+        if order_id is None:
+            return list(self.control("/ledger"))
+        return list(self.control(f"/orders/{urllib.parse.quote(order_id)}/ledger"))
+
+    def requests(self, order_id: str | None = None) -> list[dict[str, Any]]:
+        """What was received, for one order or for all (the last 10,000)."""
+        if order_id is None:
+            return list(self.control("/requests"))
+        return list(self.control(f"/orders/{urllib.parse.quote(order_id)}/requests"))
+
+
+def until(condition: Any, within: float = 20, what: str = "") -> Any:
+    """Waits for something to become true, and returns it."""
+    deadline = time.monotonic() + within
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"not within {within} s: {what}"
+        time.sleep(0.02)
+    return found
+
+
+def compiled(source: Path, program: Path, *flags: str) -> Path:
+    """A C program, compiled strictly and linked with the library as it was built."""
+    library = built(BUILT / "libtakings.so")
+    soname = program.parent / "libtakings.so.0"
+    if not soname.exists():
+        soname.symlink_to(library)
+    compiler = shlex.split(os.environ.get("CC") or "cc")
+    strict = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-g"]
+    headers = [f"-I{ROOT / 'include'}", f"-I{ROOT / 'ffi-c/tests/c'}"]
+    run(
+        *compiler,
+        *strict,
+        *headers,
+        *flags,
+        source,
+        "-o",
+        program,
+        f"-L{BUILT}",
+        "-ltakings",
+        "-lpthread",
+        f"-Wl,-rpath,{program.parent}",
+    )
+    return program
+
+
+def run(*command: str | Path, within: float = 120, **environment: str) -> str:
+    """Runs a program to its good end and returns what it printed."""
+    with Program(*command, environment=environment) as program:
+        return program.end(within)
+
+
+def header(request: dict[str, Any], name: str) -> str:
+    """A header of a request as the sandbox tells it."""
+    [value] = [value for known, value in request["headers"] if known.lower() == name]
+    return str(value)
+
+
+def one_process_each(pairs: list[tuple[int, int]]) -> bool:
+    """Whether no connection number was used by two process ids."""
+    owner: dict[int, int] = {}
+    return all(
+        owner.setdefault(connection, process) == process
+        for connection, process in pairs
+    )

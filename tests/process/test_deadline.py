@@ -1,0 +1,295 @@
+"""No call lasts longer than its time-out, whatever the other side does, and no client takes
+longer to free."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+import urllib.parse
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import servers
+from servers import Server
+from support import ADAPTERS, BUILT, CREDENTIALS, HERE, TARGET, Program, Sandbox
+from support import built, compiled, run
+
+TOTAL = 0.9
+"""The time-out of every call here, in seconds."""
+
+LIMITS = {"rust": 0.05, "c": 0.05, "python": 0.1, "lua": 0.1}
+"""How much later a call may end, on an idle machine."""
+
+FREED = 1.0
+"""How long a program may take to free its client and to end."""
+
+ROUNDS = 3
+"""How often a measurement is made anew before it counts: the machine may be busy."""
+
+
+@dataclass
+class Case:
+    """What the client meets, and how its calls may end."""
+
+    server: servers.Behaviour | str
+    kinds: set[str]
+    lasts: bool = True
+    """Whether the call has to go on for most of its time, so that it is the deadline that
+    ends it."""
+    scheme: str = "http"
+    host: str = "127.0.0.1"
+    proxy: bool = False
+    request: dict[str, Any] = field(default_factory=lambda: {"captured_amount": 1})
+
+
+NOT_SENT = {"not_sent"}
+UNKNOWN = {"outcome_unknown"}
+HEAD = b"HTTP/1.1 500 No\r\n"
+CAPTURED = b"HTTP/1.1 201 Created\r\nCapture-Id: c-1\r\n"
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
+
+CASES = {
+    # before anything can leave
+    "connect: nobody accepts": Case("full backlog", NOT_SENT),
+    "connect: no address accepts": Case(
+        "full backlog", NOT_SENT, scheme="https", host="many.example"
+    ),
+    "look-up: no answer": Case(
+        "full backlog", NOT_SENT, scheme="https", host="hangs.example"
+    ),
+    "tls: no handshake": Case(servers.deaf, NOT_SENT, scheme="https"),
+    "tls: endless handshake": Case(
+        servers.trickles_without_reading, NOT_SENT, scheme="https"
+    ),
+    "proxy: no answer": Case(
+        servers.tunnel_never_opens,
+        NOT_SENT,
+        scheme="https",
+        host="shop.example",
+        proxy=True,
+    ),
+    "proxy: endless answer": Case(
+        servers.tunnel_trickles,
+        NOT_SENT,
+        scheme="https",
+        host="shop.example",
+        proxy=True,
+    ),
+    "proxy: tunnel to nowhere": Case(
+        servers.tunnel_leads_nowhere,
+        NOT_SENT,
+        scheme="https",
+        host="shop.example",
+        proxy=True,
+    ),
+    # after it
+    "never read": Case(
+        servers.deaf,
+        UNKNOWN,
+        request={
+            "captured_amount": 1,
+            "order_lines": [
+                {
+                    "name": "n" * 255,
+                    "quantity": 1,
+                    "unit_price": 1,
+                    "total_amount": 1,
+                    "merchant_data": "d" * 255,
+                    "product_url": "https://shop.example/" + "p" * 500,
+                }
+            ]
+            * 700,
+        },
+    ),
+    "no answer": Case(servers.silent, UNKNOWN),
+    "no answer over tls": Case("stalled sandbox", UNKNOWN, scheme="https"),
+    "trickled status line": Case(servers.trickles(b"", b"H"), UNKNOWN, lasts=False),
+    "trickled head": Case(servers.trickles(HEAD + b"X-Long: ", b"a"), UNKNOWN),
+    "trickled body": Case(
+        servers.trickles(HEAD + b"Content-Length: 100000\r\n\r\n", b"a"), UNKNOWN
+    ),
+    "trickled body to the end of the connection": Case(
+        servers.trickles(HEAD + b"\r\n", b"a"), UNKNOWN
+    ),
+    "trickled chunk": Case(
+        servers.trickles(HEAD + CHUNKED + b"ffffff\r\n", b"a"), UNKNOWN
+    ),
+    "trickled chunk extension": Case(
+        servers.trickles(HEAD + CHUNKED + b"1;", b"a"), UNKNOWN
+    ),
+    "trickled trailer": Case(
+        servers.trickles(HEAD + CHUNKED + b"0\r\nX-Long: ", b"a"), UNKNOWN
+    ),
+    "a capture whose body trickles": Case(
+        servers.trickles(CAPTURED + b"Content-Length: 100000\r\n\r\n", b"a"),
+        {"capture"},
+        lasts=False,
+    ),
+    "trickled 100s": Case(
+        servers.trickles(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), UNKNOWN
+    ),
+    "flood of 100s": Case(
+        servers.floods(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), UNKNOWN
+    ),
+    "flood of header fields": Case(
+        servers.floods(HEAD, b"X-More: 1\r\n"), UNKNOWN, lasts=False
+    ),
+    "flood of one header field": Case(
+        servers.floods(HEAD + b"X-Long: ", b"a"), UNKNOWN, lasts=False
+    ),
+    "flood of body": Case(servers.floods(HEAD + b"\r\n", b"a"), UNKNOWN, lasts=False),
+    "flood of small chunks": Case(
+        servers.floods(HEAD + CHUNKED, b"1\r\na\r\n"), UNKNOWN, lasts=False
+    ),
+    "flood of chunk extension": Case(
+        servers.floods(HEAD + CHUNKED + b"1;", b"a"), UNKNOWN, lasts=False
+    ),
+    "flood of trailers": Case(
+        servers.floods(HEAD + CHUNKED + b"0\r\n", b"X-More: 1\r\n"),
+        UNKNOWN,
+        lasts=False,
+    ),
+    "a capture with a flood of body": Case(
+        servers.floods(CAPTURED + b"\r\n", b"a"), {"capture"}, lasts=False
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str | Path]]:
+    """The adapters of the conformance suite, one for each core or binding."""
+    folder = tmp_path_factory.mktemp("deadline")
+    return {
+        "rust": [built(BUILT / "adapter-rust")],
+        "c": [compiled(ADAPTERS / "adapter.c", folder / "adapter-c")],
+        "python": [sys.executable, ADAPTERS / "adapter.py"],
+        "lua": ["lua5.4", ADAPTERS / "adapter.lua"],
+    }
+
+
+@pytest.fixture(scope="module")
+def slow_lookup(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a program whose name server never answers."""
+    library = tmp_path_factory.mktemp("lookup") / "slow_lookup.so"
+    compiler = shlex.split(os.environ.get("CC") or "cc")
+    strict = ["-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
+    run(*compiler, *strict, HERE / "c/slow_lookup.c", "-o", library, "-ldl")
+    return {"LD_PRELOAD": str(library)}
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Sandbox, Path]]:
+    """A sandbox that speaks TLS, and whom to trust for it."""
+    file = tmp_path_factory.mktemp("tls") / "ca.pem"
+    with Sandbox("--tls", "--ca-out", str(file)) as sandbox:
+        yield sandbox, file
+
+
+@dataclass
+class Measured:
+    kind: str
+    took: float
+    """From the call to its outcome, in seconds."""
+    freed: float
+    """From the order to end to the end."""
+    outcome: dict[str, Any]
+
+
+def measure(
+    surface: str,
+    command: list[str | Path],
+    environment: dict[str, str],
+    config: dict[str, Any],
+    request: dict[str, Any],
+) -> Measured:
+    lua = f"{TARGET}/lua/5.4/?.so"
+    with Program(*command, environment={**environment, "LUA_CPATH": lua}) as program:
+        # once it answers, it is up
+        if surface == "c":
+            fields = ["capture", json.dumps(config), "order-1", json.dumps(request), "0", ""]
+            call = "\t".join(urllib.parse.quote(text) for text in fields)
+            program.say("derive\torder-1\tup")
+        else:
+            task = {"config": config, "order_id": "order-1", "request": request}
+            call = json.dumps(task)
+            program.say(json.dumps({"derive": ["order-1", "up"]}))
+        assert "key" in json.loads(program.hear())
+        began = time.monotonic()
+        program.say(call)
+        line = program.hear(within=60)
+        took = time.monotonic() - began
+        began = time.monotonic()
+        program.close_input()
+        try:
+            assert program.process.wait(timeout=FREED + 2) == 0
+        except subprocess.TimeoutExpired:
+            pass  # far too late; it is killed
+        freed = time.monotonic() - began
+    outcome: dict[str, Any] = json.loads(line)
+    kind = "capture" if "capture" in outcome else outcome["error"]["kind"]
+    return Measured(kind, took, freed, outcome)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_no_call_outlasts_its_deadline(
+    name: str,
+    programs: dict[str, list[str | Path]],
+    slow_lookup: dict[str, str],
+    authority: tuple[Sandbox, Path],
+) -> None:
+    case = CASES[name]
+    config: dict[str, Any] = {
+        **CREDENTIALS,
+        "timeout_ms": round(TOTAL * 1000),
+        "attempt_timeout_ms": 400,
+        "connect_timeout_ms": 200,
+        "max_attempts": 20,
+        "backoff_ms": 20,
+        "max_backoff_ms": 20,
+    }
+    with ExitStack() as stack:
+        if case.server == "full backlog":
+            port = stack.enter_context(servers.full_backlog())
+        elif case.server == "stalled sandbox":
+            port = int(authority[0].url.rpartition(":")[2])
+            config["ca_file"] = str(authority[1])
+            stalls = [{"fault": "stall"}] * (20 * len(programs) * ROUNDS)
+            authority[0].control("/orders/order-1/faults", stalls)
+        else:
+            assert callable(case.server)
+            port = stack.enter_context(Server(case.server)).port
+        config["base_url"] = f"{case.scheme}://{case.host}:{port}"
+        if case.proxy:
+            config["proxy"] = f"http://127.0.0.1:{port}"
+        waiting = dict(programs)
+        for attempt in range(1, ROUNDS + 1):
+            # A flood keeps the machine busy: then one after the other.
+            width = 1 if name.startswith("flood") or attempt > 1 else len(waiting)
+            with concurrent.futures.ThreadPoolExecutor(width) as pool:
+                results = {
+                    surface: pool.submit(
+                        measure, surface, command, slow_lookup, config, case.request
+                    )
+                    for surface, command in waiting.items()
+                }
+            late: dict[str, str] = {}
+            for surface, result in results.items():
+                measured = result.result()
+                assert measured.kind in case.kinds, (surface, measured)
+                if case.lasts:
+                    assert measured.took > TOTAL / 2, (surface, measured)
+                if measured.took > TOTAL + LIMITS[surface] or measured.freed > FREED:
+                    late[surface] = f"{measured.took:.3f} s, freed in {measured.freed:.3f} s"
+            waiting = {surface: programs[surface] for surface in late}
+            if not waiting:
+                return
+        pytest.fail(f"later than {TOTAL} s and what is allowed: {late}")

@@ -20,6 +20,8 @@ class Server:
         self.connections: list[socket.socket] = []
         self.threads: list[threading.Thread] = []
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        # Small, so that a request that nobody reads cannot leave the client.
+        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
         self.port = int(self.listener.getsockname()[1])
         self._start(self._accept)
 

@@ -9,6 +9,7 @@ import os
 import select
 import shlex
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -28,6 +29,9 @@ PROXIES = ("https_proxy", "http_proxy", "all_proxy", "no_proxy")
 ENVIRONMENT = {
     name: value for name, value in os.environ.items() if name.lower() not in PROXIES
 }
+
+# The sandbox is ours; whether takings trusts it is another matter.
+NO_QUESTIONS = ssl._create_unverified_context()
 
 
 def built(path: Path) -> Path:
@@ -78,8 +82,16 @@ class Program:
             os.killpg(self.process.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
-        # the pipes may be held by a child that has just been killed
+        self.close_input()
         self.process.communicate(timeout=10)
+
+    def close_input(self) -> None:
+        """Some programs end with it."""
+        try:
+            self.stdin.close()
+        except BrokenPipeError:
+            pass
+        self.process.stdin = None
 
     def say(self, line: str) -> None:
         self.stdin.write(line + "\n")
@@ -96,10 +108,10 @@ class Program:
             )
         return line.rstrip("\n")
 
-    def end(self, within: float = 60) -> str:
+    def end(self, within: float = 60, given: str | None = None) -> str:
         """Lets it run to a good end and returns the rest of its output."""
         try:
-            output, complaints = self.process.communicate(timeout=within)
+            output, complaints = self.process.communicate(given, timeout=within)
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
             output, complaints = self.process.communicate()
@@ -139,8 +151,11 @@ class Sandbox:
 
     def control(self, path: str, body: object = None) -> Any:
         where = urllib.parse.urlsplit(self.url)
-        connection = http.client.HTTPConnection(
-            where.hostname or "", where.port, timeout=30
+        host, port = where.hostname or "", where.port
+        connection = (
+            http.client.HTTPSConnection(host, port, timeout=30, context=NO_QUESTIONS)
+            if where.scheme == "https"
+            else http.client.HTTPConnection(host, port, timeout=30)
         )
         try:
             data = None if body is None else json.dumps(body)

@@ -107,7 +107,7 @@ CASES = {
                     "product_url": "https://shop.example/" + "p" * 500,
                 }
             ]
-            * 700,
+            * 150,
         },
     ),
     "no answer": Case(servers.silent, UNKNOWN),

@@ -1,0 +1,59 @@
+"""The same program as c/many.c."""
+
+import gc
+import os
+import resource
+import sys
+import threading
+from pathlib import Path
+
+import takings
+
+url, amount, descriptors = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, hard))
+over = False
+lists = threading.Lock()
+
+
+def next_line() -> str:
+    global over
+    with lists:
+        line = sys.stdin.readline()
+    over = over or not line
+    return line.strip()
+
+
+def work() -> None:
+    while line := next_line():
+        order_id, key = line.split()
+        try:
+            capture = client.capture(order_id, captured_amount=1, idempotency_key=key)
+            assert (capture.order_id, capture.idempotency_key) == (order_id, key)
+            told = f"capture {capture.attempts} {capture.capture_id}"
+        except takings.TakingsError as error:
+            assert (error.order_id, error.idempotency_key) == (order_id, key)
+            told = f"{error.kind} {error.attempts} -"
+        with lists:
+            print(order_id, key, told)
+
+
+def tell_use() -> None:
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    threads = len(os.listdir("/proc/self/task"))
+    used = len(os.listdir("/proc/self/fd")) - 1
+    print("use", pages * resource.getpagesize() // 1024, threads, used, flush=True)
+
+
+tell_use()
+client = takings.Client("sandbox", "sandbox", base_url=url, backoff=0.001)
+while not over:
+    threads = [threading.Thread(target=work) for _ in range(amount)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    tell_use()
+client.close()
+tell_use()

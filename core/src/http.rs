@@ -260,7 +260,14 @@ fn read(mut answer: blocking::Response, most: usize) -> Answer {
         while body.len() < most {
             match answer.read(&mut chunk) {
                 Ok(0) | Err(_) => break,
-                Ok(read) => body.extend_from_slice(&chunk[..read]),
+                Ok(read) => {
+                    let read = read.min(most - body.len());
+                    // a vector left to itself would double to twice of what is ever used
+                    if body.capacity() - body.len() < read {
+                        body.reserve_exact((body.capacity().max(8192) * 2).min(most) - body.len());
+                    }
+                    body.extend_from_slice(&chunk[..read]);
+                }
             }
         }
     }

@@ -20,7 +20,7 @@ pub(crate) struct Request {
 }
 
 /// Errors are read up to here; more tells nobody anything.
-const MOST_ERROR: usize = 1024 * 1024;
+const MOST_ERROR: usize = 256 * 1024;
 /// 10,000 captures with everything Klarna says of each.
 const MOST_LIST: usize = 64 * 1024 * 1024;
 

@@ -78,6 +78,29 @@ typedef enum {
 } takings_error_kind_t;
 
 /**
+ * How often a capture was found.
+ */
+typedef enum {
+  /**
+   * Nothing was looked for: what is found in NULL.
+   */
+  TAKINGS_FOUND_NOTHING = 0,
+  /**
+   * Exactly once: this is the capture.
+   */
+  TAKINGS_FOUND_ONCE = 1,
+  /**
+   * Not when Klarna was asked. A capture whose answer was lost may still be on its way:
+   * capture again with the same key, not with a new one.
+   */
+  TAKINGS_FOUND_NEVER = 2,
+  /**
+   * More than once: the reference does not tell them apart.
+   */
+  TAKINGS_FOUND_SEVERAL = 3,
+} takings_found_t;
+
+/**
  * Klarna captured it: ship. Any number of threads may read it.
  */
 typedef struct takings_capture_t takings_capture_t;
@@ -112,6 +135,11 @@ typedef struct takings_error_t takings_error_t;
  *     takings_json_set_string(request, "/order_lines/0/name", "Tomatoes", &error);
  */
 typedef struct takings_json_t takings_json_t;
+
+/**
+ * What a look into an order's captures found. Any number of threads may read it.
+ */
+typedef struct takings_reconciliation_t takings_reconciliation_t;
 
 #ifdef __cplusplus
 extern "C" {
@@ -372,6 +400,61 @@ const char *takings_json_text(takings_json_t *json);
  * Frees it and its text.
  */
 void takings_json_free(takings_json_t *json);
+
+/**
+ * Looks into the captures of an order for the one with this reference and captured_amount (in
+ * minor units), and waits for the answer: at most timeout_ms. It is only sound when each
+ * capture of an order has a reference of its own.
+ *
+ * Returns what was found for takings_reconciliation_free, or NULL and an error: the captures
+ * could not be read, and what became of the capture stays unknown.
+ */
+takings_reconciliation_t *takings_client_reconcile(const takings_client_t *client,
+                                                   const char *order_id,
+                                                   const char *reference,
+                                                   int64_t captured_amount,
+                                                   takings_error_t **error);
+
+/**
+ * How often; TAKINGS_FOUND_NOTHING for NULL.
+ */
+takings_found_t takings_reconciliation_found(const takings_reconciliation_t *reconciliation);
+
+/**
+ * The capture, if it was found once; NULL otherwise.
+ */
+const char *takings_reconciliation_capture_id(const takings_reconciliation_t *reconciliation);
+
+/**
+ * How many captures have the reference and the amount.
+ */
+size_t takings_reconciliation_capture_id_count(const takings_reconciliation_t *reconciliation);
+
+/**
+ * One of them, counted from 0; NULL beyond the last.
+ */
+const char *takings_reconciliation_capture_id_at(const takings_reconciliation_t *reconciliation,
+                                                 size_t index);
+
+/**
+ * The order that was looked into.
+ */
+const char *takings_reconciliation_order_id(const takings_reconciliation_t *reconciliation);
+
+/**
+ * Klarna's name for the answered request; NULL where it gave none.
+ */
+const char *takings_reconciliation_correlation_id(const takings_reconciliation_t *reconciliation);
+
+/**
+ * How many requests it took, 1 or more.
+ */
+uint32_t takings_reconciliation_attempts(const takings_reconciliation_t *reconciliation);
+
+/**
+ * Frees what was found and its strings.
+ */
+void takings_reconciliation_free(takings_reconciliation_t *reconciliation);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -170,6 +170,20 @@ struct capture {
     std::vector<std::string> warnings; /* order lines that do not add up */
 };
 
+/* What a look into an order's captures found. */
+struct reconciliation {
+    takings_found_t found; /* once, never (when Klarna was asked) or several times */
+    std::vector<std::string> capture_ids;
+    std::string order_id;
+    std::optional<std::string> correlation_id;
+    std::uint32_t attempts;
+
+    /* The capture, if it was found once. */
+    std::optional<std::string> capture_id() const {
+        return capture_ids.size() == 1 ? std::optional<std::string>(capture_ids.front()) : std::nullopt;
+    }
+};
+
 /* The facts of an error. */
 struct error_fields {
     takings_error_kind_t kind;
@@ -239,6 +253,7 @@ namespace detail {
 struct closer {
     void operator()(takings_client_t *client) const noexcept { takings_client_free(client); }
     void operator()(takings_capture_t *capture) const noexcept { takings_capture_free(capture); }
+    void operator()(takings_reconciliation_t *found) const noexcept { takings_reconciliation_free(found); }
     void operator()(takings_error_t *error) const noexcept { takings_error_free(error); }
     void operator()(char *string) const noexcept { takings_string_free(string); }
 };
@@ -513,6 +528,29 @@ public:
             capture.warnings.emplace_back(detail::text(takings_capture_warning(handle.get(), i)));
         }
         return capture;
+    }
+
+    /* Looks into the order's captures for the one with this reference and amount; only sound when
+     * each capture of an order has a reference of its own. Throws one of the classes of error when
+     * they could not be read: what became of the capture stays unknown. */
+    takings::reconciliation reconcile(const std::string &order_id, const std::string &reference,
+                                      amount captured_amount) const {
+        takings_error_t *error = nullptr;
+        const detail::handle<takings_reconciliation_t> handle(takings_client_reconcile(
+            handle_.get(), detail::c_string("order_id", order_id), detail::c_string("reference", reference),
+            captured_amount.value(), &error));
+        if (!handle) {
+            detail::raise(error);
+        }
+        takings::reconciliation found{};
+        found.found = takings_reconciliation_found(handle.get());
+        for (std::size_t i = 0; i < takings_reconciliation_capture_id_count(handle.get()); ++i) {
+            found.capture_ids.emplace_back(detail::text(takings_reconciliation_capture_id_at(handle.get(), i)));
+        }
+        found.order_id = detail::text(takings_reconciliation_order_id(handle.get()));
+        found.correlation_id = detail::optional_text(takings_reconciliation_correlation_id(handle.get()));
+        found.attempts = takings_reconciliation_attempts(handle.get());
+        return found;
     }
 
     /* Where requests go, without credentials. */

@@ -13,6 +13,7 @@
 #![allow(clippy::missing_safety_doc)]
 
 mod json;
+mod reconcile;
 
 use std::ffi::{CStr, CString, c_char};
 use std::mem::MaybeUninit;

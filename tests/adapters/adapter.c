@@ -3,6 +3,7 @@
  * separated by tabs, each percent-encoded,
  *
  *     capture  config JSON or empty (then the last client)  order id  request JSON  0|1  key
+ *     reconcile  config JSON or empty  order id  reference  captured amount
  *     derive   order id  name
  *     quit
  *
@@ -77,6 +78,20 @@ static void put_capture(takings_json_t *json, const takings_capture_t *capture) 
     for (i = 0; i < takings_capture_warning_count(capture); i++) {
         put_string(json, "/capture/warnings/-", takings_capture_warning(capture, i));
     }
+}
+
+static void put_reconciliation(takings_json_t *json, const takings_reconciliation_t *found) {
+    static const char *const NAMES[] = {"nothing", "once", "never", "several"};
+    size_t i;
+    put_string(json, "/reconciliation/found", NAMES[takings_reconciliation_found(found)]);
+    put_string(json, "/reconciliation/capture_id", takings_reconciliation_capture_id(found));
+    put_empty_list(json, "/reconciliation/capture_ids");
+    for (i = 0; i < takings_reconciliation_capture_id_count(found); i++) {
+        put_string(json, "/reconciliation/capture_ids/-", takings_reconciliation_capture_id_at(found, i));
+    }
+    put_string(json, "/reconciliation/order_id", takings_reconciliation_order_id(found));
+    put_string(json, "/reconciliation/correlation_id", takings_reconciliation_correlation_id(found));
+    put_integer(json, "/reconciliation/attempts", takings_reconciliation_attempts(found));
 }
 
 static int hex(char c) {
@@ -164,6 +179,19 @@ int main(void) {
                 put_capture(outcome, capture);
             }
             takings_capture_free(capture);
+        } else if (count == 5 && strcmp(field[0], "reconcile") == 0) {
+            takings_reconciliation_t *found = NULL;
+            if (field[1][0] != '\0') {
+                takings_client_free(client);
+                client = takings_client_new(field[1], &error);
+            }
+            if (!error) {
+                found = takings_client_reconcile(client, field[2], field[3], strtoll(field[4], NULL, 10), &error);
+            }
+            if (found) {
+                put_reconciliation(outcome, found);
+            }
+            takings_reconciliation_free(found);
         } else if (count == 3 && strcmp(field[0], "derive") == 0) {
             char *key = takings_idempotency_key(field[1], field[2], &error);
             if (key) {

@@ -407,6 +407,14 @@ std::string quoted(const std::vector<std::string> &texts) {
     return '[' + out + ']';
 }
 
+std::string outcome(const takings::reconciliation &found) {
+    static const char *const names[] = {"nothing", "once", "never", "several"};
+    return "{\"reconciliation\":{\"found\":" + quoted(std::string(names[found.found])) +
+           ",\"capture_id\":" + quoted(found.capture_id()) + ",\"capture_ids\":" + quoted(found.capture_ids) +
+           ",\"order_id\":" + quoted(found.order_id) + ",\"correlation_id\":" + quoted(found.correlation_id) +
+           ",\"attempts\":" + std::to_string(found.attempts) + "}}";
+}
+
 std::string outcome(const takings::capture &capture) {
     return "{\"capture\":{\"capture_id\":" + quoted(capture.capture_id) + ",\"order_id\":" + quoted(capture.order_id) +
            ",\"idempotency_key\":" + quoted(capture.idempotency_key) +
@@ -473,6 +481,12 @@ int main() {
                 const std::optional<std::string> key =
                     field[4] == "1" ? std::optional<std::string>(field[5]) : std::nullopt;
                 std::cout << outcome(capture(*client, field[2], field[3], key)) << std::endl;
+            } else if (field[0] == "reconcile" && field.size() == 5) {
+                if (!field[1].empty()) {
+                    client.reset();
+                    client = make_client(field[1]);
+                }
+                std::cout << outcome(client.value().reconcile(field[2], field[3], std::stoll(field[4]))) << std::endl;
             } else if (field[0] == "derive" && field.size() == 3) {
                 const std::string key = takings::idempotency_key(field[1], field[2]);
                 std::cout << "{\"key\":" << quoted(key) << "}" << std::endl;

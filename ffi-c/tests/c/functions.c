@@ -131,6 +131,52 @@ static void captures(const char *base_url, const char *order_id) {
     takings_capture_free(NULL);
 }
 
+static void reconciliations(const char *base_url, const char *order_id) {
+    takings_client_t *client = sandbox_client(base_url, 1);
+    takings_error_t *error = UNTOUCHED;
+    takings_reconciliation_t *found;
+    takings_capture_t *capture;
+
+    found = takings_client_reconcile(client, order_id, "find-me", 7, &error);
+    CHECK(found && error == UNTOUCHED);
+    CHECK(takings_reconciliation_found(found) == TAKINGS_FOUND_NEVER);
+    CHECK(!takings_reconciliation_capture_id(found));
+    CHECK(takings_reconciliation_capture_id_count(found) == 0);
+    takings_reconciliation_free(found);
+
+    capture = takings_client_capture(client, order_id, "{\"captured_amount\": 7, \"reference\": \"find-me\"}", NULL, NULL);
+    found = takings_client_reconcile(client, order_id, "find-me", 7, NULL);
+    CHECK(takings_reconciliation_found(found) == TAKINGS_FOUND_ONCE);
+    CHECK(is(takings_reconciliation_capture_id(found), takings_capture_capture_id(capture)));
+    CHECK(is(takings_reconciliation_capture_id_at(found, 0), takings_capture_capture_id(capture)));
+    CHECK(!takings_reconciliation_capture_id_at(found, 1));
+    CHECK(is(takings_reconciliation_order_id(found), order_id));
+    CHECK(strlen(takings_reconciliation_correlation_id(found)) > 0);
+    CHECK(takings_reconciliation_attempts(found) == 1);
+    takings_reconciliation_free(found);
+    takings_capture_free(capture);
+
+    CHECK(!takings_client_reconcile(NULL, order_id, "r", 1, &error));
+    refused(error, "client is NULL; ");
+    CHECK(!takings_client_reconcile(client, NULL, "r", 1, &error));
+    refused(error, "order_id is NULL; ");
+    CHECK(!takings_client_reconcile(client, order_id, NULL, 1, &error));
+    refused(error, "reference is NULL; ");
+    CHECK(!takings_client_reconcile(client, order_id, "r", 0, &error));
+    refused(error, "captured_amount is 0; ");
+    CHECK(!takings_client_reconcile(client, order_id, BAD_UTF8, 1, NULL));
+    takings_client_free(client);
+
+    CHECK(takings_reconciliation_found(NULL) == TAKINGS_FOUND_NOTHING);
+    CHECK(!takings_reconciliation_capture_id(NULL));
+    CHECK(takings_reconciliation_capture_id_count(NULL) == 0);
+    CHECK(!takings_reconciliation_capture_id_at(NULL, 0));
+    CHECK(!takings_reconciliation_order_id(NULL));
+    CHECK(!takings_reconciliation_correlation_id(NULL));
+    CHECK(takings_reconciliation_attempts(NULL) == 0);
+    takings_reconciliation_free(NULL);
+}
+
 static void errors(const char *base_url, const char *lost_order_id) {
     takings_client_t *client = sandbox_client(base_url, 1);
     takings_client_t *nobody = sandbox_client("http://127.0.0.1:1", 1);
@@ -292,6 +338,7 @@ int main(int count, char **arguments) {
     versions();
     clients(arguments[1]);
     captures(arguments[1], arguments[2]);
+    reconciliations(arguments[1], arguments[2]);
     errors(arguments[1], arguments[3]);
     keys();
     json();

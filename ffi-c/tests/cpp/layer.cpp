@@ -130,6 +130,17 @@ int main(int count, char **arguments) {
     small.order_lines.emplace(); // an empty list is sent as one
     client.capture(order_id, small);
 
+    takings::capture_request named(1);
+    named.reference = "find-me";
+    CHECK(client.reconcile(order_id, "find-me", 1).found == TAKINGS_FOUND_NEVER);
+    const takings::capture first = client.capture(order_id, named);
+    CHECK(client.reconcile(order_id, "find-me", 1).capture_id() == first.capture_id);
+    client.capture(order_id, named);
+    const takings::reconciliation found = client.reconcile(order_id, "find-me", 1);
+    CHECK(found.found == TAKINGS_FOUND_SEVERAL && found.capture_ids.size() == 2 && !found.capture_id());
+    CHECK(found.order_id == order_id && found.correlation_id && found.attempts == 1);
+    CHECK(thrown<takings::rejected>([&] { client.reconcile("no-such-order", "r", 1); }).http_status() == 404);
+
     // each kind has its class, and the fields outlive the client
     const auto rejected = thrown<takings::rejected>([&] {
         const takings::client short_lived = takings::client::from_env();

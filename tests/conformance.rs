@@ -113,6 +113,8 @@ struct Call {
     derive: Option<(String, String)>,
     /// The key that must come out of `derive`.
     key: Option<String>,
+    /// Look for a capture instead of capturing: `reference` and `captured_amount`.
+    reconcile: Option<Value>,
     /// The order's own id, when absent.
     order_id: Option<String>,
     request: Option<Value>,
@@ -123,9 +125,12 @@ struct Call {
     #[serde(default)]
     new_client: bool,
     outcome: Option<Outcome>,
-    /// How many requests of this call reach the server.
+    /// How many captures of this call reach the server.
     #[serde(default)]
     sent: Sent,
+    /// How many looks into the order's captures do.
+    #[serde(default)]
+    looks: usize,
     wire: Option<Wire>,
     /// The call must take no longer, and no less.
     within_ms: Option<u64>,
@@ -159,6 +164,7 @@ impl Sent {
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 enum Outcome {
     Capture(Map<String, Value>),
+    Reconciliation(Map<String, Value>),
     Error(Map<String, Value>),
     /// Whichever it is.
     OneOf(Vec<Outcome>),
@@ -426,6 +432,16 @@ impl Run {
         if shown.contains("c2FuZGJveDpz") || shown.contains("s3cret") {
             problems.push(format!("a credential shows in {shown}"));
         }
+        let (looks, requests): (Vec<&Received>, Vec<&Received>) =
+            requests.iter().partition(|request| request.method == "GET");
+        if looks.len() != call.looks {
+            problems.push(format!("{} looks into the captures reached the server", looks.len()));
+        }
+        for look in looks {
+            if header(look, "klarna-idempotency-key").is_some() || !look.body.is_empty() {
+                problems.push("a look carries a key or a body".into());
+            }
+        }
         if !call.sent.allows(requests.len()) {
             problems.push(format!("{} requests reached the server", requests.len()));
         }
@@ -434,8 +450,8 @@ impl Run {
             problems.push(format!("{} requests reached the server in {attempts:?} attempts", requests.len()));
         }
         let key = |request: &Received| header(request, "klarna-idempotency-key").map(str::to_owned);
-        for request in requests {
-            if key(request) != key(&requests[0])
+        for request in &requests {
+            if key(request) != key(requests[0])
                 || request.body != requests[0].body
                 || request.target != requests[0].target
             {
@@ -512,6 +528,7 @@ impl Outcome {
     fn judge(&self, answer: &Value) -> Vec<String> {
         let (kind, fields) = match self {
             Outcome::Capture(fields) => ("capture", fields),
+            Outcome::Reconciliation(fields) => ("reconciliation", fields),
             Outcome::Error(fields) => ("error", fields),
             Outcome::OneOf(outcomes) => {
                 let problems: Vec<Vec<String>> = outcomes.iter().map(|outcome| outcome.judge(answer)).collect();
@@ -657,6 +674,9 @@ fn json_line(config: Option<&Map<String, Value>>, order_id: &str, call: &Call) -
     }
     if let Some((order_id, name)) = &call.derive {
         line.insert("derive".into(), json!([order_id, name]));
+    } else if let Some(wanted) = &call.reconcile {
+        line.insert("order_id".into(), order_id.into());
+        line.insert("reconcile".into(), wanted.clone());
     } else {
         line.insert("order_id".into(), order_id.into());
         match (&call.request, &call.request_text) {
@@ -672,9 +692,16 @@ fn json_line(config: Option<&Map<String, Value>>, order_id: &str, call: &Call) -
 
 fn fields_line(config: Option<&Map<String, Value>>, order_id: &str, call: &Call) -> String {
     let config = config.map(|config| Value::from(config.clone()).to_string()).unwrap_or_default();
-    let fields = match &call.derive {
-        Some((order_id, name)) => vec!["derive".to_owned(), order_id.clone(), name.clone()],
-        None => vec![
+    let fields = match (&call.derive, &call.reconcile) {
+        (Some((order_id, name)), _) => vec!["derive".to_owned(), order_id.clone(), name.clone()],
+        (None, Some(wanted)) => vec![
+            "reconcile".to_owned(),
+            config,
+            order_id.to_owned(),
+            wanted["reference"].as_str().unwrap_or_default().to_owned(),
+            wanted["captured_amount"].to_string(),
+        ],
+        (None, None) => vec![
             "capture".to_owned(),
             config,
             order_id.to_owned(),

@@ -5,7 +5,7 @@
 use std::io::Write as _;
 
 use serde_json::{Value, json};
-use takings::{Capture, CaptureRequest, Client, Config, Error};
+use takings::{Capture, CaptureRequest, Client, Config, Error, Reconciliation};
 
 fn main() -> std::io::Result<()> {
     let mut client = None;
@@ -30,6 +30,10 @@ fn answer(client: &mut Option<Client>, task: &Value) -> Result<Value, Error> {
     }
     let client = client.as_ref().expect("the first call of a case makes the client");
     let order_id = text("order_id").expect("an order id");
+    if task["reconcile"].is_object() {
+        let look = client.prepare_reconcile(order_id, task["reconcile"].clone())?;
+        return client.look(look).map(|found| found_out(&found));
+    }
     let key = text("idempotency_key");
     let request = text("request_text").map_or_else(|| task["request"].to_string(), str::to_owned);
     // the typed way wherever it can be taken
@@ -48,6 +52,17 @@ fn told(capture: &Capture) -> Value {
         "correlation_id": capture.correlation_id(),
         "attempts": capture.attempts(),
         "warnings": capture.warnings(),
+    }})
+}
+
+fn found_out(found: &Reconciliation) -> Value {
+    json!({"reconciliation": {
+        "found": found.found().as_str(),
+        "capture_id": found.capture_id(),
+        "capture_ids": found.capture_ids(),
+        "order_id": found.order_id(),
+        "correlation_id": found.correlation_id(),
+        "attempts": found.attempts(),
     }})
 }
 

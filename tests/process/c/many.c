@@ -10,6 +10,7 @@
 #include <dirent.h>
 #include <pthread.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "check.h"
@@ -58,17 +59,24 @@ static int entries(const char *folder) {
         count++;
     }
     closedir(open);
-    /* two are "." and "..", and one descriptor is the folder's own */
+    /* without "." and ".." */
     return count - 2;
 }
 
-static void tell_use(void) {
+static void tell_use(int most_threads) {
+    const struct timespec moment = {0, 10 * 1000 * 1000};
     long pages = 0;
-    FILE *memory = fopen("/proc/self/statm", "r");
+    FILE *memory;
+    int i;
+    /* a thread that was joined may still be on its way out */
+    for (i = 0; i < 200 && entries("/proc/self/task") > most_threads; i++) {
+        nanosleep(&moment, NULL);
+    }
+    memory = fopen("/proc/self/statm", "r");
     CHECK(memory && fscanf(memory, "%*d %ld", &pages) == 1);
     fclose(memory);
     printf("use %ld %d %d\n", pages * (sysconf(_SC_PAGESIZE) / 1024), entries("/proc/self/task"),
-           entries("/proc/self/fd") - 1);
+           entries("/proc/self/fd") - 1 /* the folder's own */);
     fflush(stdout);
 }
 
@@ -83,7 +91,7 @@ int main(int count, char **arguments) {
     CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
     limit.rlim_cur = (rlim_t)atoi(arguments[3]);
     CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
-    tell_use();
+    tell_use(1);
     client = sandbox_client(arguments[1], 3);
     do {
         for (i = 0; i < amount; i++) {
@@ -92,9 +100,9 @@ int main(int count, char **arguments) {
         for (i = 0; i < amount; i++) {
             CHECK(pthread_join(threads[i], NULL) == 0);
         }
-        tell_use();
+        tell_use(2);
     } while (!feof(stdin));
     takings_client_free(client);
-    tell_use();
+    tell_use(1);
     return 0;
 }

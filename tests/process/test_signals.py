@@ -1,0 +1,98 @@
+"""Ctrl-C and SIGTERM end the wait at once, and what was captured meanwhile can be asked for."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+import uuid
+from typing import Any
+
+import pytest
+import takings
+from support import Program, Sandbox, python, until
+
+WITHIN = 0.1
+"""From the signal to the exception, in seconds, on an idle machine."""
+
+MISSES = 3
+"""How often in a row it may be later: the machine may be busy."""
+
+PHASES: dict[str, list[dict[str, Any]]] = {
+    "before the commit": [{"fault": "delay", "seconds": 0.6, "when": "before_commit"}],
+    "after the commit": [{"fault": "delay", "seconds": 0.6, "when": "after_commit"}],
+    "between attempts": [
+        {"fault": "lost_answer"},
+        {"fault": "too_many_requests", "retry_after": "1"},
+    ],
+}
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize(
+    ("number", "exception"),
+    [(signal.SIGINT, "KeyboardInterrupt"), (signal.SIGTERM, "SystemExit")],
+)
+def test_a_signal_ends_the_wait_and_loses_no_outcome(
+    sandbox: Sandbox, phase: str, number: signal.Signals, exception: str
+) -> None:
+    luck = random.Random(phase)
+    interrupted: list[tuple[str, str]] = []
+    with python("interrupted.py", sandbox.url, "10") as program:
+        misses: list[float] = []
+        while len(interrupted) < 8:
+            order_id, key = sandbox.order(*PHASES[phase]), str(uuid.uuid4())
+            took = interrupt(program, sandbox, order_id, key, number, exception, luck)
+            interrupted.append((order_id, key))
+            misses = [*misses, took] if took > WITHIN else []
+            assert len(misses) < MISSES, misses
+        # the captures go on behind the exception, each to its end
+        for order_id, _ in interrupted:
+            until(lambda: sandbox.ledger(order_id), what="the capture")  # noqa: B023
+        with takings.Client("sandbox", "sandbox", base_url=sandbox.url) as client:
+            for order_id, key in interrupted:
+                again = client.capture(
+                    order_id, captured_amount=1, idempotency_key=key
+                )
+                [entry] = sandbox.ledger(order_id)
+                assert entry["capture_id"] == again.capture_id
+                assert entry["idempotency_key"] == key
+        program.end(within=10)
+
+
+def interrupt(
+    program: Program,
+    sandbox: Sandbox,
+    order_id: str,
+    key: str,
+    number: signal.Signals,
+    exception: str,
+    luck: random.Random,
+) -> float:
+    program.say(f"{order_id} {key}")
+    assert program.hear() == "calling"
+    until(lambda: sandbox.requests(order_id), what="the request")
+    time.sleep(luck.uniform(0, 0.25))
+    sent = time.monotonic()
+    program.process.send_signal(number)
+    told = program.hear().split()
+    assert told[1:5] == [exception, "outcome_unknown", order_id, key]
+    assert int(told[5]) >= 1
+    # one clock for all processes of a machine
+    return float(told[0]) - sent
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_an_endless_wait(
+    sandbox: Sandbox, number: signal.Signals
+) -> None:
+    """Nothing is captured, and the process can end although the server never answers."""
+    order_id = sandbox.order({"fault": "stall"})
+    with python("interrupted.py", sandbox.url, "60") as program:
+        program.say(f"{order_id} the-key-{order_id}")
+        assert program.hear() == "calling"
+        until(lambda: sandbox.requests(order_id), what="the request")
+        program.process.send_signal(number)
+        assert program.hear().split()[2] == "outcome_unknown"
+        program.end(within=5)
+    assert sandbox.ledger(order_id) == []

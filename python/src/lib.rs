@@ -191,6 +191,8 @@ mod _takings {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        // What a call needs is imported now: a process without a free descriptor cannot do so later.
+        module.py().import("threading")?;
         module.add("__version__", takings::VERSION)
     }
 }

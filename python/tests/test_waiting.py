@@ -214,6 +214,39 @@ def test_a_thread_is_not_interrupted(sandbox: Sandbox, client: takings.Client, a
         assert waiting.result().order_id == order_id
 
 
+# --- short of everything ------------------------------------------------------------------
+
+FEW_DESCRIPTORS = """
+import resource, sys, takings
+_, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+for descriptors in range(3, 16):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, most))
+    with takings.Client("sandbox", "sandbox", base_url=sys.argv[1], max_attempts=1) as client:
+        try:
+            client.capture("order", captured_amount=1)
+        except takings.TakingsError as error:
+            print(error.kind)
+"""
+
+
+def test_few_free_descriptors(sandbox: Sandbox) -> None:
+    """Whichever is the one too many, nothing but a TakingsError comes out."""
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", FEW_DESCRIPTORS, sandbox.url],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.stderr == ""
+    kinds = done.stdout.split()
+    assert len(kinds) == 13
+    # short of one, then short of none: the order is not known there
+    assert kinds == sorted(kinds)
+    assert set(kinds) == {"not_sent", "rejected"}
+
+
 # --- forked processes ---------------------------------------------------------------------
 
 

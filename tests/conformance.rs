@@ -8,6 +8,7 @@
 #![allow(clippy::print_stderr, reason = "a test runner")]
 
 mod hostile;
+mod properties;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

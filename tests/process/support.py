@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 import urllib.parse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -54,6 +55,8 @@ class Program:
         environment: dict[str, str] | None = None,
         server: bool = False,
         stderr: int | IO[Any] | None = subprocess.PIPE,
+        pass_fds: Sequence[int] = (),
+        cwd: Path | None = None,
     ) -> None:
         self.command = [str(word) for word in command]
         self.process = subprocess.Popen(
@@ -64,6 +67,8 @@ class Program:
             text=True,
             env={**ENVIRONMENT, **(environment or {})},
             start_new_session=True,
+            pass_fds=pass_fds,
+            cwd=cwd,
             preexec_fn=dies_with_its_parent if server else None,  # noqa: PLW1509
         )
         assert self.process.stdin is not None

@@ -1,0 +1,304 @@
+//! The capture machine under any server and any driver, beside a second account of what must
+//! come of it.
+
+use std::time::Duration;
+
+use takings::fuzzing::{Asked, Call, Received, Told};
+use takings::{Capture, Config, Error, ErrorKind, Found};
+
+use crate::wire::{Parts, line, numbers, parts};
+use crate::{Secret, check_line};
+
+const KEY: &str = "0c6a4e1e-7f0b-4d2f-9f0e-3f7a8b1c2d3e";
+const ORDERS: [&str; 3] = ["f3392f8b-6116-4073-ab96-e330819e2c07", "order 1", "a?b#%2e\u{202e}\u{f6}"];
+
+/// A call: a line of numbers (flags, max_attempts, timeout, attempt, connect, backoff and
+/// max_backoff in ms, secret, order, seed), then events. An event begins with a line `>`, a
+/// letter and numbers, its text follows:
+///
+///     >A 201 30     an answer: status, ms gone by; headers, an empty line, the body
+///     >N 30         not sent; why
+///     >M 30         maybe sent; why
+///     >W 30         a pause is over, ms late
+///     >S            start
+///
+/// Flags: 1 looks into the captures of an unclear call, 2 feeds the events as they come. Else
+/// the driver keeps to its turn: pauses end by themselves, and after the last event every
+/// answer is lost.
+pub fn machine(data: &[u8]) {
+    let (first, events) = line(data);
+    let settings = numbers(first);
+    let setting = |index: usize, usual: u64| settings.get(index).copied().unwrap_or(usual);
+    let secret = Secret::chosen_by(setting(7, 0));
+    let mut config = Config::at("https://gateway.example/klarna", secret.credentials.clone());
+    let flags = setting(0, 0);
+    config.reconcile = flags & 1 != 0;
+    config.max_attempts = u32::try_from(setting(1, 3)).unwrap_or(u32::MAX);
+    config.timeout = Duration::from_millis(setting(2, 25_000));
+    config.attempt_timeout = Duration::from_millis(setting(3, 10_000));
+    config.connect_timeout = Duration::from_millis(setting(4, 5_000));
+    config.backoff = Duration::from_millis(setting(5, 500));
+    config.max_backoff = Duration::from_millis(setting(6, 8_000));
+    let order = ORDERS[(setting(8, 0) % 3) as usize];
+    let Ok(call) = Call::new(&config, order, KEY, setting(9, 7)) else { return };
+
+    let mut account = Account {
+        config: &config,
+        secret,
+        order,
+        call,
+        now: Duration::from_secs(3),
+        deadline: Duration::ZERO,
+        turn: Turn::Start,
+        first_body: None,
+        posts: 0,
+        gets: 0,
+        unclear: false,
+        ended_unclear: false,
+    };
+    let mut events = events.split(|byte| *byte == b'\n').peekable();
+    // the events, each from its `>` to the next
+    let mut told = std::iter::from_fn(|| {
+        let mut event = events.next()?.to_vec();
+        while let Some(more) = events.next_if(|more| more.first() != Some(&b'>')) {
+            event.push(b'\n');
+            event.extend_from_slice(more);
+        }
+        Some(event)
+    });
+    if flags & 2 != 0 {
+        told.for_each(|event| account.feed(&event));
+        return;
+    }
+    account.feed(b">S");
+    for _ in 0..100 {
+        match account.turn {
+            Turn::Answer(_) => {
+                let event = told.find(|event| matches!(event.get(1), Some(b'A' | b'N' | b'M')));
+                account.feed(event.as_deref().unwrap_or(b">M 5\nlost"));
+            }
+            Turn::Pause(_) => account.feed(b">W"),
+            Turn::Start => unreachable!("it was started"),
+            Turn::Over => return,
+        }
+    }
+    panic!("it does not end");
+}
+
+/// Whose turn it is, and for how long.
+#[derive(Clone, Copy, Debug)]
+enum Turn {
+    Start,
+    Answer(Duration),
+    Pause(Duration),
+    Over,
+}
+
+/// What an answer, or its absence, says of the money. From the tables of the design, not from
+/// the machine.
+enum Meaning {
+    Captured(Capture),
+    /// Klarna said no; whether that also answers for an attempt before it.
+    No {
+        settles: bool,
+    },
+    /// The rate limit: not executed.
+    NotNow,
+    NotSent,
+    Unclear,
+}
+
+struct Account<'a> {
+    config: &'a Config,
+    secret: &'a Secret,
+    order: &'a str,
+    call: Call,
+    now: Duration,
+    deadline: Duration,
+    turn: Turn,
+    first_body: Option<(String, Vec<u8>)>,
+    posts: u32,
+    gets: u32,
+    unclear: bool,
+    /// The capture itself is over: what is sent now only looks.
+    ended_unclear: bool,
+}
+
+fn received(parts: Parts<'_>) -> (u16, Received) {
+    let status = parts.numbers.first().and_then(|status| u16::try_from(*status).ok()).unwrap_or_default();
+    (status, Received::new(status, parts.headers, parts.body.to_vec()))
+}
+
+impl Account<'_> {
+    fn feed(&mut self, event: &[u8]) {
+        let (head, text) = line(event);
+        let letter = head.get(1).copied().unwrap_or(b'M');
+        let late = Duration::from_millis(numbers(head).get(usize::from(letter == b'A')).copied().unwrap_or(0));
+        let late = late.min(Duration::from_secs(100_000_000));
+        let why = || String::from_utf8_lossy(text).into_owned();
+        let told = match letter {
+            b'A' => Told::Answered(received(parts(event)).1),
+            b'N' => Told::NotSent(why()),
+            b'W' => Told::Waited,
+            b'S' => Told::Start,
+            _ => Told::MaybeSent(why()),
+        };
+        let in_turn = matches!(
+            (self.turn, &told),
+            (Turn::Start, Told::Start)
+                | (Turn::Answer(_), Told::Answered(_) | Told::NotSent(_) | Told::MaybeSent(_))
+                | (Turn::Pause(_), Told::Waited)
+        );
+        self.now += match self.turn {
+            // a driver is done within the time it was given, or a little late
+            Turn::Answer(timeout) => late.min(timeout * 2),
+            Turn::Pause(pause) => pause + late,
+            _ => late,
+        };
+        if let (Turn::Start, Told::Start) = (self.turn, &told) {
+            self.deadline = self.now + self.config.timeout;
+        }
+        let looking = self.ended_unclear;
+        let meaning = match (&self.turn, &told) {
+            (Turn::Answer(_), Told::Answered(_)) => Some(self.meaning(parts(event))),
+            (Turn::Answer(_), Told::NotSent(_)) => Some(Meaning::NotSent),
+            (Turn::Answer(_), Told::MaybeSent(_)) => Some(Meaning::Unclear),
+            _ => None,
+        };
+        let asked = self.call.step(self.now, told);
+        let abandoned = self.call.abandoned();
+        assert_eq!(abandoned.kind(), ErrorKind::OutcomeUnknown);
+        self.check_texts(&abandoned);
+
+        if !in_turn {
+            let Asked::Done(Err(error)) = asked else { panic!("out of turn, and it went on: {asked:?}") };
+            let expected = if looking { ErrorKind::OutcomeUnknown } else { ErrorKind::Internal };
+            assert_eq!(error.kind(), expected);
+            assert_eq!((error.attempts(), error.retryable()), (self.posts, self.posts > 0));
+            self.check_error(&error);
+            self.turn = Turn::Over;
+            return;
+        }
+        if !looking {
+            match &meaning {
+                Some(Meaning::Unclear) => self.unclear = true,
+                Some(Meaning::No { settles: true }) => self.unclear = false,
+                _ => {}
+            }
+        }
+        match asked {
+            Asked::Send { method, url, key, body, timeout } => {
+                assert!(!matches!(self.turn, Turn::Over));
+                assert!(timeout <= self.config.attempt_timeout.min(self.config.timeout));
+                let left = self.deadline.saturating_sub(self.now).max(Duration::from_millis(1));
+                assert!(timeout <= left && !timeout.is_zero(), "{timeout:?} of {left:?}");
+                assert!(url.starts_with("https://gateway.example/klarna/ordermanagement/v1/orders/"), "{url}");
+                assert!(url.ends_with("/captures") && url.split('/').count() == 9, "{url}");
+                let (first, bytes) = self.first_body.get_or_insert_with(|| (url.clone(), body.clone()));
+                assert_eq!(*first, url);
+                if method == "GET" {
+                    assert!(self.config.reconcile && self.unclear && key.is_none() && body.is_empty());
+                    self.ended_unclear = true;
+                    self.gets += 1;
+                    assert!(self.gets <= self.config.max_attempts);
+                } else {
+                    assert!(!self.ended_unclear, "a capture was sent after the capture's end");
+                    assert_eq!((method.as_str(), key.as_deref()), ("POST", Some(KEY)));
+                    assert_eq!(*bytes, body);
+                    self.posts += 1;
+                    assert!(self.posts <= self.config.max_attempts);
+                    let goes_on = matches!(
+                        (self.turn, meaning),
+                        (Turn::Start | Turn::Pause(_), None)
+                            | (_, Some(Meaning::NotNow | Meaning::NotSent | Meaning::Unclear))
+                    );
+                    assert!(goes_on, "sent again after a clear outcome");
+                }
+                self.turn = Turn::Answer(timeout);
+            }
+            Asked::Wait(pause) => {
+                assert!(self.now + pause < self.deadline, "a pause past the deadline is begun");
+                let goes_on = matches!(meaning, Some(Meaning::NotNow | Meaning::NotSent | Meaning::Unclear));
+                assert!(goes_on, "a pause after a clear outcome");
+                self.turn = Turn::Pause(pause);
+            }
+            Asked::Done(result) => {
+                let meaning = meaning.expect("it ends with an answer, or none");
+                self.turn = Turn::Over;
+                match result {
+                    Ok(capture) => self.check_capture(&capture, &meaning),
+                    Err(error) => {
+                        let expected = match (&meaning, self.unclear) {
+                            (Meaning::Captured(capture), _) => panic!("{capture:?} became {error}"),
+                            (_, true) => ErrorKind::OutcomeUnknown,
+                            (Meaning::No { .. } | Meaning::NotNow, false) => ErrorKind::Rejected,
+                            (Meaning::NotSent, false) => ErrorKind::NotSent,
+                            (Meaning::Unclear, false) => unreachable!("it was noted"),
+                        };
+                        assert_eq!(error.kind(), expected, "{error}");
+                        assert_eq!(error.attempts(), self.posts);
+                        let retryable = expected != ErrorKind::Rejected || matches!(meaning, Meaning::NotNow);
+                        assert_eq!(error.retryable(), retryable, "{error}");
+                        self.check_error(&error);
+                    }
+                }
+            }
+        }
+    }
+
+    fn meaning(&self, mut parts: Parts<'_>) -> Meaning {
+        // an id that echoes a credential is none
+        parts.headers.retain(|(_, value)| !self.secret.is_echoed(value));
+        let (status, answer) = received(parts);
+        if self.ended_unclear {
+            // a look: only a single find counts
+            return match answer.list("parcel-1", 6000) {
+                Ok(found) if (200..300).contains(&status) && found.found() == Found::Once => {
+                    let found = found.capture_id().expect("found").to_owned();
+                    let headers = vec![("Capture-Id".to_owned(), found.into_bytes())];
+                    Meaning::Captured(Received::new(201, headers, Vec::new()).capture(self.order).expect("an id"))
+                }
+                _ => Meaning::Unclear,
+            };
+        }
+        match status {
+            200..=299 => answer.capture(self.order).map_or(Meaning::Unclear, Meaning::Captured),
+            429 => Meaning::NotNow,
+            408 | 409 | 425 => Meaning::Unclear,
+            400..=499 => {
+                let (code, ..) = answer.error();
+                Meaning::No { settles: code.is_some() && ![401, 403, 407].contains(&status) }
+            }
+            _ => Meaning::Unclear,
+        }
+    }
+
+    fn check_capture(&self, capture: &Capture, meaning: &Meaning) {
+        let Meaning::Captured(told) = meaning else { panic!("{capture:?} came of nothing") };
+        assert_eq!(capture.capture_id(), told.capture_id());
+        assert!(self.gets > 0 || !self.secret.is_echoed(capture.capture_id().as_bytes()), "{capture:?}");
+        assert!(!capture.correlation_id().is_some_and(|id| self.secret.is_echoed(id.as_bytes())), "{capture:?}");
+        assert_eq!(capture.attempts(), self.posts);
+        assert_eq!((capture.order_id(), capture.idempotency_key()), (self.order, KEY));
+    }
+
+    fn check_error(&self, error: &Error) {
+        assert_eq!(error.order_id(), Some(self.order));
+        assert_eq!(error.idempotency_key(), Some(KEY));
+        self.check_texts(error);
+    }
+
+    fn check_texts(&self, error: &Error) {
+        check_line(error.message());
+        let length = error.message().chars().count();
+        assert!(length < 2500, "a line of {length} characters");
+        let codes = error.error_code().into_iter().chain(error.correlation_id());
+        for text in codes.chain(error.error_messages().iter().map(String::as_str)) {
+            assert!(!text.chars().any(|c| c.is_control() || crate::is_invisible(c)), "{text:?}");
+            assert!(text.chars().count() <= 501);
+            self.secret.check_hidden(text);
+        }
+        self.secret.check_hidden(error.message());
+        assert!(!format!("{error:?}").contains('\u{1b}'));
+    }
+}

@@ -1,0 +1,158 @@
+//! What a server says: answers and lists of captures.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use takings::fuzzing::{Call, Received};
+use takings::{Config, Found};
+
+use crate::{Secret, check_line};
+
+/// The order of the answers.
+pub(crate) const ORDER: &str = "order 1";
+
+/// The parts of an answer in a text: a line whose numbers come first, header lines, an empty
+/// line, the body.
+pub(crate) struct Parts<'a> {
+    pub numbers: Vec<u64>,
+    pub headers: Vec<(String, Vec<u8>)>,
+    pub body: &'a [u8],
+}
+
+pub(crate) fn parts(data: &[u8]) -> Parts<'_> {
+    let (first, mut rest) = line(data);
+    let mut headers = Vec::new();
+    while !rest.is_empty() {
+        let (header, further) = line(rest);
+        rest = further;
+        if header.is_empty() {
+            break;
+        }
+        let colon = header.iter().position(|byte| *byte == b':').unwrap_or(header.len());
+        let value = header.get(colon + 1..).unwrap_or_default();
+        headers.push((String::from_utf8_lossy(&header[..colon]).into_owned(), value.trim_ascii().to_vec()));
+    }
+    Parts { numbers: numbers(first), headers, body: rest }
+}
+
+/// The first line, without its end, and what follows it.
+pub(crate) fn line(data: &[u8]) -> (&[u8], &[u8]) {
+    match data.iter().position(|byte| *byte == b'\n') {
+        Some(end) => (data[..end].strip_suffix(b"\r").unwrap_or(&data[..end]), &data[end + 1..]),
+        None => (data, &[]),
+    }
+}
+
+/// Every number in a line.
+pub(crate) fn numbers(line: &[u8]) -> Vec<u64> {
+    line.split(|byte| !byte.is_ascii_digit())
+        .filter_map(|digits| std::str::from_utf8(digits).ok()?.parse().ok())
+        .collect()
+}
+
+/// An answer: `status secret limit`, headers, an empty line, the body. An id is believed only
+/// in the shape of one and from where the server said it; all else is scrubbed.
+pub fn answer(data: &[u8]) {
+    let Parts { numbers, headers, body } = parts(data);
+    let number = |index: usize| numbers.get(index).copied().unwrap_or_default();
+    let status = u16::try_from(number(0)).unwrap_or_default();
+    let received = Received::new(status, headers.clone(), body.to_vec());
+
+    match received.capture(ORDER) {
+        Ok(capture) => {
+            check_id(capture.capture_id());
+            let said = |name: &str, end: &str| {
+                headers.iter().any(|(header, value)| {
+                    let value = String::from_utf8_lossy(value);
+                    let value = value.trim();
+                    header.eq_ignore_ascii_case(name)
+                        && match end {
+                            "" => value == capture.capture_id(),
+                            _ => value.split(['?', '#']).next().unwrap_or_default().ends_with(end),
+                        }
+                })
+            };
+            let end = format!("captures/{}", capture.capture_id());
+            let end = if capture.capture_id().contains(['?', '#']) { "" } else { end.as_str() };
+            assert!(said("capture-id", "") || said("location", end), "{:?} came from nowhere", capture.capture_id());
+            let mut told = headers.iter().filter(|(header, _)| header.eq_ignore_ascii_case("capture-id"));
+            let is_it = |value: &[u8]| String::from_utf8_lossy(value).trim() == capture.capture_id();
+            assert!(told.all(|(_, value)| is_it(value)), "two ids, and one was taken");
+        }
+        Err(why) => check_line(&why),
+    }
+    if let Some(id) = received.correlation_id() {
+        check_id(id);
+    }
+    if let Some(wait) = received.retry_after() {
+        // it comes into sums with the time that has gone by
+        assert!(wait.checked_add(Duration::from_secs(1)).is_some() || wait.as_secs() == u64::MAX);
+    }
+    let (code, messages, _) = received.error();
+    assert!(messages.len() <= 20 && code.as_ref().is_none_or(|code| !code.is_empty()));
+
+    let secret = Secret::chosen_by(number(1));
+    let max = usize::try_from(number(2) % 600).unwrap_or_default();
+    let call = Call::new(&Config::at("http://127.0.0.1:1", secret.credentials.clone()), ORDER, "key", 1).unwrap();
+    let lossy = String::from_utf8_lossy(body);
+    for text in code.iter().chain(&messages).map(String::as_str).chain([&*lossy]) {
+        let scrubbed = call.scrub(text, max);
+        assert!(scrubbed.chars().count() <= max + 1, "{} of {max}", scrubbed.chars().count());
+        if !scrubbed.is_empty() {
+            check_line(&scrubbed);
+        }
+        secret.check_hidden(&scrubbed);
+    }
+}
+
+fn check_id(id: &str) {
+    assert!((1..=255).contains(&id.len()), "{id:?}");
+    assert!(id.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/'), "{id:?}");
+}
+
+/// A list of captures: `captured_amount`, a blank and the reference that is looked for, a
+/// line's end, the body. What is found is what another reading of the list finds.
+pub fn reconcile(data: &[u8]) {
+    let (first, body) = line(data);
+    let first = String::from_utf8_lossy(first);
+    let (amount, reference) = first.split_once(' ').unwrap_or((&first, "parcel-1"));
+    let amount: i64 = amount.parse().unwrap_or(6000);
+    let found = Received::new(200, Vec::new(), body.to_vec()).list(reference, amount);
+    // what is neither a list of captures nor refused as one: deeper or larger than it reads
+    let Ok(Value::Array(list)) = serde_json::from_slice(body) else {
+        if let Err(why) = found {
+            check_line_of_ours(&why);
+        } else if let Ok(other) = serde_json::from_slice::<Value>(body) {
+            panic!("{other} was taken for a list of captures");
+        }
+        return;
+    };
+    match found {
+        Ok(found) => {
+            let mut ids: Vec<&str> = Vec::new();
+            for capture in &list {
+                let capture = capture.as_object().expect("a capture is an object");
+                let is_it = capture.get("reference").and_then(Value::as_str) == Some(reference)
+                    && capture.get("captured_amount").and_then(Value::as_i64) == Some(amount);
+                let id = capture.get("capture_id").and_then(Value::as_str);
+                if is_it && !ids.contains(&id.unwrap_or_default()) {
+                    ids.push(id.expect("a capture without an id was found"));
+                }
+            }
+            assert_eq!(found.capture_ids(), ids);
+            ids.iter().for_each(|id| check_id(id));
+            let expected = match ids.len() {
+                0 => Found::Never,
+                1 => Found::Once,
+                _ => Found::Several,
+            };
+            assert_eq!((found.found(), found.capture_id().is_some()), (expected, ids.len() == 1));
+        }
+        Err(why) => check_line_of_ours(&why),
+    }
+}
+
+/// Our own words, which may repeat a reference that was refused.
+fn check_line_of_ours(why: &str) {
+    assert!(!why.is_empty() && !why.chars().any(char::is_control), "{why:?}");
+}

@@ -14,7 +14,7 @@ venv := target/venv/bin
 warnings := -Wall -Wextra -Wpedantic -Werror
 link := -Ltarget/debug -ltakings -Wl,-rpath,$(CURDIR)/target/debug
 
-.PHONY: help setup build rust wheel lua examples test demo fmt bless clean
+.PHONY: help setup build rust wheel lua examples test demo fuzz fmt bless clean
 .DEFAULT_GOAL := help
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo
 	@echo '  make setup   what both need: interpreters, Python packages'
 	@echo '  make build   libraries, sandbox, wheel, Lua modules, examples; into target/'
+	@echo '  make fuzz    looks for inputs that break a promise, an hour long'
 	@echo '  make fmt     formats the sources'
 	@echo '  make bless   writes the generated files again'
 	@echo '  make clean   removes all that was built'
@@ -64,12 +65,17 @@ test:
 demo: build
 	@$(venv)/python scripts/demo.py
 
+# Ten minutes for each target; what is found joins fuzz/corpus/.
+fuzz:
+	fuzz/run.sh 600
+
 fmt: setup
 	cargo fmt --all
+	cargo fmt --manifest-path fuzz/Cargo.toml
 	$(venv)/ruff format
 
 bless: build
-	TAKINGS_BLESS=1 cargo test --locked
+	TAKINGS_BLESS=1 cargo test --locked --test header
 
 clean:
 	rm -rf target dist

@@ -101,14 +101,14 @@ fi
 
 # --- Python packages, in a virtual environment ----------------------------------------------------------------
 
-requirements=python/requirements-dev.txt
+requirements=(python/requirements-dev.txt tests/process/requirements.txt)
 # A virtual environment belongs to one interpreter and one place.
-key=$({ "$PYTHON" -c 'import sys; print(sys.version, sys.executable)'; echo "$venv"; cat $requirements; } | cksum)
+key=$({ "$PYTHON" -c 'import sys; print(sys.version, sys.executable)'; echo "$venv"; cat "${requirements[@]}"; } | cksum)
 stamp=$venv/set-up-for
 if [ "$(cat "$stamp" 2>/dev/null || true)" != "$key" ]; then
-    echo "set-up: making $venv from $requirements"
+    echo "set-up: making $venv from ${requirements[*]}"
     "$PYTHON" -m venv --clear "$venv"
-    "$venv/bin/python" -m pip install --quiet --requirement $requirements
+    "$venv/bin/python" -m pip install --quiet "${requirements[@]/#/--requirement=}"
     printf '%s\n' "$key" >"$stamp"
 fi
 echo "set-up: everything is there"

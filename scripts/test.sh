@@ -55,15 +55,20 @@ clippy_lua() {
     done
 }
 step "clippy: each Lua" clippy_lua
+fuzz_sources() {
+    cargo fmt --manifest-path fuzz/Cargo.toml --check &&
+        cargo clippy --locked --manifest-path fuzz/Cargo.toml --target-dir "$target" --all-targets -- --deny warnings
+}
+step "rustfmt, clippy: fuzz targets" fuzz_sources
 step "rustdoc" env RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps
 step "cargo deny" scripts/cargo-deny.sh
 step "ruff" "$venv/ruff" check
 step "ruff format" "$venv/ruff" format --check
 step "mypy" "$venv/mypy" --config-file python/pyproject.toml
-step "mypy: scripts" "$venv/mypy" --strict scripts/demo.py scripts/test_demo.py
+step "mypy: scripts" "$venv/mypy" --strict scripts
 step "pyright" "$venv/pyright" --project python
 step "stubtest" "$venv/stubtest" takings
-step "luacheck" luacheck --quiet lua examples tests
+step "luacheck" luacheck --quiet --no-color lua examples tests
 
 # --- the tests ------------------------------------------------------------------------------------------------
 
@@ -71,8 +76,11 @@ step "luacheck" luacheck --quiet lua examples tests
 export TAKINGS_TEST_RUN=$$-$RANDOM
 
 step "cargo test" cargo test --locked --no-fail-fast
+# What `make fuzz` found so far and changes of it, 20 s with all targets side by side.
+step "fuzz corpus" cargo test --locked --manifest-path fuzz/Cargo.toml --target-dir "$target"
 step "Python tests" "$venv/python" -m pytest python
 step "Lua tests" lua/tests/run
+step "process tests" "$venv/python" -m pytest --quiet tests/process
 step "demo" make demo
 step "demo: its own tests" "$venv/python" -m pytest --quiet scripts
 

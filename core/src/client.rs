@@ -298,6 +298,8 @@ impl Client {
 
     fn checked(&self, order_id: &str, request: &CaptureRequest, idempotency_key: Option<&str>) -> Result<Call, Error> {
         let inner = &*self.0;
+        #[cfg(takings_fault)]
+        assert_ne!(order_id, "panic-before-sending", "a fault that was asked for");
         wire::check_order_id(order_id)?;
         let idempotency_key = match idempotency_key {
             Some(key) => {
@@ -358,7 +360,15 @@ impl Client {
         let mut event = Event::Start;
         loop {
             match machine.step(self.now(), event) {
-                Step::Send(timeout) => event = connections.exchange(machine.request(), timeout),
+                Step::Send(timeout) => {
+                    event = connections.exchange(machine.request(), timeout);
+                    // a library built for the tests alone shows what a bug of ours would do
+                    #[cfg(takings_fault)]
+                    assert!(
+                        !machine.request().url.path().contains("/panic-after-sending/"),
+                        "a fault that was asked for"
+                    );
+                }
                 Step::Wait(pause) => {
                     std::thread::sleep(pause);
                     event = Event::Waited;

@@ -28,7 +28,7 @@ for target in "${targets[@]}"; do
     program=$built/$triple/release/$target
     "$program" "$grown" "corpus/$target" -max_total_time="$seconds" -max_len=4096 -timeout=10 -rss_limit_mb=1024 \
         -dict=json.dict -artifact_prefix="artifacts/$target-" -print_final_stats=1 -verbosity=1
-    # only what reaches code that the corpus does not reach yet is kept
-    "$program" -merge=1 -max_len=4096 "corpus/$target" "$grown" 2>/dev/null
+    # kept is what reaches code that the corpus does not reach yet, not what only reaches it more often
+    "$program" -merge=1 -use_counters=0 -max_len=4096 "corpus/$target" "$grown" 2>/dev/null
     rm -r "$grown"
 done

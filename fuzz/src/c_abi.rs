@@ -1,6 +1,5 @@
 //! The C ABI as a C program meets it: its symbols, C strings of any bytes, NULL anywhere.
 
-// Calling C functions is what this target is about; nothing else in the crate needs `unsafe`.
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr;
 use std::sync::LazyLock;

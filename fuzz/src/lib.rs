@@ -3,6 +3,9 @@
 //! (`tests/corpus.rs`). What the bytes of each mean stands at its function; the formats are
 //! text where that is possible, so that a corpus file can be read and written by hand.
 
+#![deny(unsafe_code)]
+
+#[allow(unsafe_code, reason = "it calls C functions as a C program does")]
 mod c_abi;
 mod machine;
 mod wire;

@@ -135,6 +135,9 @@ struct Call {
     wire: Option<Wire>,
     /// The call must take no longer, and no less.
     within_ms: Option<u64>,
+    /// A pause before the call, in which the connections are idle.
+    #[serde(default)]
+    after_ms: u64,
     at_least_ms: Option<u64>,
 }
 
@@ -363,6 +366,7 @@ impl Run {
         let mut seen = 0;
         for (index, call) in case.calls.iter().enumerate() {
             let client = (index == 0 || call.new_client).then_some(&*config);
+            std::thread::sleep(Duration::from_millis(call.after_ms));
             let began = Instant::now();
             let surface = own.as_mut().unwrap_or(&mut self.surface);
             let answer = surface.call(client, call.order_id.as_deref().unwrap_or(&order_id), call)?;

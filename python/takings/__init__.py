@@ -18,6 +18,8 @@ Call it as often as you like: the money moves once, and you always know whether 
 Amounts are `int`s in minor units: 60.00 is 6000.
 """
 
+# First: a compiled half that is loaded in a subinterpreter cannot be unloaded.
+from . import _main_only  # isort: skip  # noqa: F401
 from ._takings import Client, __version__, idempotency_key, new_idempotency_key
 from .outcomes import (
     Capture,

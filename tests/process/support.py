@@ -87,8 +87,9 @@ class Program:
             os.killpg(self.process.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
-        self.close_input()
-        self.process.communicate(timeout=10)
+        if self.process.returncode is None:
+            self.close_input()
+            self.process.communicate(timeout=10)
 
     def close_input(self) -> None:
         """Some programs end with it."""

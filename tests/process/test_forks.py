@@ -23,6 +23,7 @@ from support import HERE, TARGET, Program, Sandbox, header, one_process_each, py
 
 HOSTS = HERE / "hosts"
 WORKERS = 4
+ATTEMPTS = 3  # of one call, unless settings say otherwise
 
 LOST: list[list[dict[str, Any]]] = [
     [{"fault": "lost_answer"}],
@@ -76,10 +77,11 @@ class Shop:
             assert outcome["kind"] == "capture", outcome
             assert (entry["idempotency_key"], outcome["key"]) == (key, key)
             assert entry["capture_id"] == outcome["capture_id"]
-            if sum(held["order_id"] == order_id for held in self.outcomes()) == 1:
+            requests = self.sandbox.requests(order_id)
+            # more than one call makes come from a job that was tried again, perhaps elsewhere
+            if len(requests) <= ATTEMPTS:
                 used += [
-                    (request["connection"], outcome["process"])
-                    for request in self.sandbox.requests(order_id)
+                    (request["connection"], outcome["process"]) for request in requests
                 ]
         # nor with the process that made the client and used it
         used += [
@@ -115,7 +117,9 @@ def gunicorn(shop: Shop, worker_class: str) -> Iterator[Web]:
             sys.executable,
             *("-m", "gunicorn", "web:application", "--preload", "--no-control-socket"),
             *("--bind", f"fd://{listener.fileno()}", "--workers", str(WORKERS)),
-            *("--worker-class", worker_class, "--threads", "2"),
+            # with more than one thread, sync would be gthread
+            *("--worker-class", worker_class),
+            *("--threads", "1" if worker_class == "sync" else "2"),
             *("--worker-tmp-dir", str(shop.file.parent)),
             environment=shop.environment,
             server=True,

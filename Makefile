@@ -23,6 +23,7 @@ help:
 	@echo '  make demo    set up, build, then capture from every language against the sandbox'
 	@echo '               (against the Klarna that KLARNA_* names: make demo ORDER_ID=... FILE=...)'
 	@echo '  make test    set up, build, then every check there is'
+	@echo '  make soak    100,000 captures in 64 threads, with faults: outcomes, ledger, memory'
 	@echo
 	@echo '  make setup   what both need: interpreters, Python packages'
 	@echo '  make build   libraries, sandbox, wheel, Lua modules, examples; into target/'
@@ -61,6 +62,9 @@ target/examples/capture-cpp: examples/capture.cpp include/takings.h include/taki
 
 test:
 	@scripts/test.sh
+
+soak: build
+	TAKINGS_SOAK=100000 $(venv)/python -m pytest -s -k flat tests/process/test_threads.py
 
 demo: build
 	@$(venv)/python scripts/demo.py

@@ -6,7 +6,9 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+from typing_extensions import Self
 
 Behaviour = Callable[[socket.socket, threading.Event], None]
 
@@ -47,16 +49,14 @@ class Server:
         finally:
             connection.close()
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.over.set()
         for end in [self.listener, *self.connections]:
-            try:
+            with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
             end.close()
         for thread in self.threads:
             thread.join(5)

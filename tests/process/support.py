@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import http.client
 import json
@@ -18,6 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from typing_extensions import Self
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
@@ -27,9 +30,7 @@ CREDENTIALS = {"username": "sandbox", "password": "sandbox"}
 
 # The proxies of the machine are none of the tests' business.
 PROXIES = ("https_proxy", "http_proxy", "all_proxy", "no_proxy")
-ENVIRONMENT = {
-    name: value for name, value in os.environ.items() if name.lower() not in PROXIES
-}
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name.lower() not in PROXIES}
 
 # The sandbox is ours; whether takings trusts it is another matter.
 NO_QUESTIONS = ssl._create_unverified_context()
@@ -69,34 +70,30 @@ class Program:
             start_new_session=True,
             pass_fds=pass_fds,
             cwd=cwd,
-            preexec_fn=dies_with_its_parent if server else None,  # noqa: PLW1509
+            preexec_fn=dies_with_its_parent if server else None,
         )
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.stdin = self.process.stdin
         self.stdout = self.process.stdout
 
-    def __enter__(self) -> Program:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.kill()
 
     def kill(self) -> None:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         if self.process.returncode is None:
             self.close_input()
             self.process.communicate(timeout=10)
 
     def close_input(self) -> None:
         """Some programs end with it."""
-        try:
+        with contextlib.suppress(BrokenPipeError):
             self.stdin.close()
-        except BrokenPipeError:
-            pass
         self.process.stdin = None
 
     def say(self, line: str) -> None:
@@ -122,8 +119,7 @@ class Program:
             os.killpg(self.process.pid, signal.SIGKILL)
             output, complaints = self.process.communicate()
             raise AssertionError(
-                f"{shlex.join(self.command)} did not end within {within} s\n"
-                f"{output}\n{complaints}"
+                f"{shlex.join(self.command)} did not end within {within} s\n{output}\n{complaints}"
             ) from None
         assert self.process.returncode == 0, (
             f"{shlex.join(self.command)}: {self.process.returncode}\n{output}\n{complaints}"
@@ -140,16 +136,12 @@ class Sandbox:
     """A running sandbox and its control endpoint. Any thread may use it."""
 
     def __init__(self, *flags: str) -> None:
-        program = built(
-            Path(os.environ.get("TAKINGS_SANDBOX", BUILT / "takings-sandbox"))
-        )
+        program = built(Path(os.environ.get("TAKINGS_SANDBOX", BUILT / "takings-sandbox")))
         # It ends with its standard input, so it never outlives the tests.
-        self.program = Program(
-            program, "--parent-watch", *flags, stderr=subprocess.DEVNULL
-        )
+        self.program = Program(program, "--parent-watch", *flags, stderr=subprocess.DEVNULL)
         self.url = self.program.hear()
 
-    def __enter__(self) -> Sandbox:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -165,9 +157,7 @@ class Sandbox:
         )
         try:
             data = None if body is None else json.dumps(body)
-            connection.request(
-                "GET" if data is None else "POST", f"/sandbox{path}", data
-            )
+            connection.request("GET" if data is None else "POST", f"/sandbox{path}", data)
             answer = connection.getresponse()
             text = answer.read()
             assert answer.status < 300, text
@@ -242,7 +232,4 @@ def header(request: dict[str, Any], name: str) -> str:
 def one_process_each(pairs: list[tuple[int, int]]) -> bool:
     """Whether no connection number was used by two process ids."""
     owner: dict[int, int] = {}
-    return all(
-        owner.setdefault(connection, process) == process
-        for connection, process in pairs
-    )
+    return all(owner.setdefault(connection, process) == process for connection, process in pairs)

@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.parse
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,18 @@ from typing import Any
 import pytest
 import servers
 from servers import Server
-from support import ADAPTERS, BUILT, CREDENTIALS, HERE, TARGET, Program, Sandbox
-from support import built, compiled, run
+from support import (
+    ADAPTERS,
+    BUILT,
+    CREDENTIALS,
+    HERE,
+    TARGET,
+    Program,
+    Sandbox,
+    built,
+    compiled,
+    run,
+)
 
 TOTAL = 0.9
 """The time-out of every call here, in seconds."""
@@ -63,13 +73,9 @@ CASES = {
     "connect: no address accepts": Case(
         "full backlog", NOT_SENT, scheme="https", host="many.example"
     ),
-    "look-up: no answer": Case(
-        "full backlog", NOT_SENT, scheme="https", host="hangs.example"
-    ),
+    "look-up: no answer": Case("full backlog", NOT_SENT, scheme="https", host="hangs.example"),
     "tls: no handshake": Case(servers.deaf, NOT_SENT, scheme="https"),
-    "tls: endless handshake": Case(
-        servers.trickles_without_reading, NOT_SENT, scheme="https"
-    ),
+    "tls: endless handshake": Case(servers.trickles_without_reading, NOT_SENT, scheme="https"),
     "proxy: no answer": Case(
         servers.tunnel_never_opens,
         NOT_SENT,
@@ -120,29 +126,17 @@ CASES = {
     "trickled body to the end of the connection": Case(
         servers.trickles(HEAD + b"\r\n", b"a"), UNKNOWN
     ),
-    "trickled chunk": Case(
-        servers.trickles(HEAD + CHUNKED + b"ffffff\r\n", b"a"), UNKNOWN
-    ),
-    "trickled chunk extension": Case(
-        servers.trickles(HEAD + CHUNKED + b"1;", b"a"), UNKNOWN
-    ),
-    "trickled trailer": Case(
-        servers.trickles(HEAD + CHUNKED + b"0\r\nX-Long: ", b"a"), UNKNOWN
-    ),
+    "trickled chunk": Case(servers.trickles(HEAD + CHUNKED + b"ffffff\r\n", b"a"), UNKNOWN),
+    "trickled chunk extension": Case(servers.trickles(HEAD + CHUNKED + b"1;", b"a"), UNKNOWN),
+    "trickled trailer": Case(servers.trickles(HEAD + CHUNKED + b"0\r\nX-Long: ", b"a"), UNKNOWN),
     "a capture whose body trickles": Case(
         servers.trickles(CAPTURED + b"Content-Length: 100000\r\n\r\n", b"a"),
         {"capture"},
         lasts=False,
     ),
-    "trickled 100s": Case(
-        servers.trickles(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), UNKNOWN
-    ),
-    "flood of 100s": Case(
-        servers.floods(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), UNKNOWN
-    ),
-    "flood of header fields": Case(
-        servers.floods(HEAD, b"X-More: 1\r\n"), UNKNOWN, lasts=False
-    ),
+    "trickled 100s": Case(servers.trickles(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), UNKNOWN),
+    "flood of 100s": Case(servers.floods(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), UNKNOWN),
+    "flood of header fields": Case(servers.floods(HEAD, b"X-More: 1\r\n"), UNKNOWN, lasts=False),
     "flood of one header field": Case(
         servers.floods(HEAD + b"X-Long: ", b"a"), UNKNOWN, lasts=False
     ),
@@ -229,10 +223,8 @@ def measure(
         took = time.monotonic() - began
         began = time.monotonic()
         program.close_input()
-        try:
+        with suppress(subprocess.TimeoutExpired):  # far too late; then it is killed
             assert program.process.wait(timeout=FREED + 2) == 0
-        except subprocess.TimeoutExpired:
-            pass  # far too late; it is killed
         freed = time.monotonic() - began
     outcome: dict[str, Any] = json.loads(line)
     kind = "capture" if "capture" in outcome else outcome["error"]["kind"]

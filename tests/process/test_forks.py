@@ -80,9 +80,7 @@ class Shop:
             requests = self.sandbox.requests(order_id)
             # more than one call makes come from a job that was tried again, perhaps elsewhere
             if len(requests) <= ATTEMPTS:
-                used += [
-                    (request["connection"], outcome["process"]) for request in requests
-                ]
+                used += [(request["connection"], outcome["process"]) for request in requests]
         # nor with the process that made the client and used it
         used += [
             (request["connection"], 0)
@@ -225,9 +223,7 @@ def celery(shop: Shop, folder: Path) -> Iterator[tuple[Program, Any]]:
     producer.close()
 
 
-def test_celery_captures_in_every_process_of_its_pool(
-    sandbox: Sandbox, tmp_path: Path
-) -> None:
+def test_celery_captures_in_every_process_of_its_pool(sandbox: Sandbox, tmp_path: Path) -> None:
     shop = Shop(sandbox, tmp_path)
     # more than one call can bear, so that jobs are tried again by celery
     orders = shop.orders([*LOST, [{"fault": "lost_answer"}] * 4], 40)
@@ -268,9 +264,7 @@ def test_a_family_of_processes(sandbox: Sandbox, tmp_path: Path, host: str) -> N
     with started as program:
         assert program.end(within=90) == "done\n"
     noted = [line.split() for line in outcomes.read_text().splitlines()]
-    held = {
-        entry["idempotency_key"]: entry["capture_id"] for entry in sandbox.ledger(order_id)
-    }
+    held = {entry["idempotency_key"]: entry["capture_id"] for entry in sandbox.ledger(order_id)}
     # every call's key is its own: no two processes draw the same
     assert len(noted) == len(held) == len({key for _, key, _ in noted})
     assert {key: capture_id for _, key, capture_id in noted} == held

@@ -87,9 +87,7 @@ def test_killed_at_random_points(sandbox: Sandbox, tmp_path: Path) -> None:
             finish.result()
 
     ledger = sandbox.ledger()
-    captured = Counter(
-        (entry["order_id"], entry["captured_amount"]) for entry in ledger
-    )
+    captured = Counter((entry["order_id"], entry["captured_amount"]) for entry in ledger)
     wanted = [parcel for shop in shops for parcel in shop.parcels()]
     missing = [row for row in wanted if captured[row[0], row[2]] == 0]
     twice = {parcel: count for parcel, count in captured.items() if count > 1}
@@ -109,5 +107,5 @@ def test_killed_at_random_points(sandbox: Sandbox, tmp_path: Path) -> None:
         if request["committed"]:
             committed[key] = run
     again = sum(committed.get(key) not in (None, asked[-1]) for key, asked in runs.items())
-    print(f"{KILLS} kills, {len(wanted)} parcels, {again} captured by a run that was killed before it knew")
+    print(f"{KILLS} kills, {len(wanted)} parcels, {again} captured by a run that never knew")
     assert again > KILLS // 50

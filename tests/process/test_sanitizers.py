@@ -14,7 +14,11 @@ from pathlib import Path
 import pytest
 from support import HERE, ROOT, Program, Sandbox, compiled
 
-SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
+SANITIZERS = [
+    "-fsanitize=address,undefined",
+    "-fno-sanitize-recover=all",
+    "-fno-omit-frame-pointer",
+]
 OPTIONS = {
     "ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0:exitcode=66:strict_string_checks=1",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
@@ -41,7 +45,7 @@ def test_the_c_suite_is_clean(sandbox: Sandbox, tmp_path: Path, source: str) -> 
         orders.append(sandbox.order({"fault": "lost_answer"}))
     variables = environment(sandbox)
     if source == "fork":
-        # A child forgets what belongs to its parent, on purpose, and a leak is what that looks like.
+        # A child forgets what is its parent's, on purpose, and that looks like a leak.
         variables["ASAN_OPTIONS"] += ":detect_leaks=0"
     with Program(program, sandbox.url, *orders, environment=variables) as running:
         output = running.end(within=120)
@@ -73,7 +77,8 @@ OVERFLOW = "volatile int most = 2147483647; most += argc;"
 def test_they_would_find(tmp_path: Path, body: str) -> None:
     source = tmp_path / "wrong.c"
     source.write_text(
-        f'#include "takings.h"\nint main(int argc, char **argv) {{ (void)argv; (void)argc; {body} return 0; }}\n'
+        '#include "takings.h"\n'
+        f"int main(int argc, char **argv) {{ (void)argv; (void)argc; {body} return 0; }}\n"
     )
     program = compiled(source, tmp_path / "wrong", *SANITIZERS)
     with Program(program, environment=OPTIONS) as running:

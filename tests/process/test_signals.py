@@ -51,9 +51,7 @@ def test_a_signal_ends_the_wait_and_loses_no_outcome(
             until(lambda: sandbox.ledger(order_id), what="the capture")  # noqa: B023
         with takings.Client("sandbox", "sandbox", base_url=sandbox.url) as client:
             for order_id, key in interrupted:
-                again = client.capture(
-                    order_id, captured_amount=1, idempotency_key=key
-                )
+                again = client.capture(order_id, captured_amount=1, idempotency_key=key)
                 [entry] = sandbox.ledger(order_id)
                 assert entry["capture_id"] == again.capture_id
                 assert entry["idempotency_key"] == key
@@ -83,9 +81,7 @@ def interrupt(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_an_endless_wait(
-    sandbox: Sandbox, number: signal.Signals
-) -> None:
+def test_a_signal_ends_an_endless_wait(sandbox: Sandbox, number: signal.Signals) -> None:
     """Nothing is captured, and the process can end although the server never answers."""
     order_id = sandbox.order({"fault": "stall"})
     with python("interrupted.py", sandbox.url, "60") as program:

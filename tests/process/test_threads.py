@@ -59,9 +59,7 @@ def faults(luck: random.Random) -> list[dict[str, Any]]:
     """One after the other for the requests of one order; at every third, nothing goes wrong."""
     kinds = REFUSED + BEFORE if luck.random() < 0.3 else AFTER + BEFORE
     fine: dict[str, Any] = {"fault": "delay", "seconds": 0}
-    return [
-        fine if luck.random() < 0.33 else luck.choice(kinds) for _ in range(PER_ORDER)
-    ]
+    return [fine if luck.random() < 0.33 else luck.choice(kinds) for _ in range(PER_ORDER)]
 
 
 @dataclass
@@ -150,9 +148,7 @@ def agree(sandbox: Sandbox, ended: list[Ended]) -> Counter[str]:
     unknown = [end for end in ended if end.kind == "outcome_unknown"]
     known = {end.key for end in ended}
     assert not [key for key in entries if key not in known]
-    with takings.Client(
-        "sandbox", "sandbox", base_url=sandbox.url, backoff=0.001
-    ) as client:
+    with takings.Client("sandbox", "sandbox", base_url=sandbox.url, backoff=0.001) as client:
         for end in unknown:
             capture = settled(client, end)
             if capture:
@@ -169,9 +165,7 @@ def settled(client: takings.Client, end: Ended) -> takings.Capture | None:
     """Asks again with the same key, as a shop would, until it knows."""
     for _ in range(PER_ORDER):
         try:
-            return client.capture(
-                end.order_id, captured_amount=1, idempotency_key=end.key
-            )
+            return client.capture(end.order_id, captured_amount=1, idempotency_key=end.key)
         except takings.Rejected:
             return None
         except (takings.OutcomeUnknown, takings.NotSent):
@@ -201,20 +195,14 @@ def test_outcomes_agree_with_the_ledger_and_use_is_flat(
 
 
 def test_few_descriptors_are_enough(sandbox: Sandbox, many: list[str | Path]) -> None:
-    ended, use = calls(
-        sandbox, many, amount=600, rounds=2, threads=12, descriptors=32
-    )
+    ended, use = calls(sandbox, many, amount=600, rounds=2, threads=12, descriptors=32)
     kinds = agree(sandbox, ended)
     assert kinds["not_sent"] == 0
     assert use[-1].descriptors == use[0].descriptors
 
 
-def test_too_few_descriptors_send_nothing(
-    sandbox: Sandbox, many: list[str | Path]
-) -> None:
-    ended, use = calls(
-        sandbox, many, amount=1200, rounds=2, threads=THREADS, descriptors=24
-    )
+def test_too_few_descriptors_send_nothing(sandbox: Sandbox, many: list[str | Path]) -> None:
+    ended, use = calls(sandbox, many, amount=1200, rounds=2, threads=THREADS, descriptors=24)
     kinds = agree(sandbox, ended)
     print(dict(kinds))
     assert kinds["not_sent"] > 0

@@ -13,9 +13,7 @@ app.conf.broker_transport_options = {
     "data_folder_out": os.environ["QUEUE"],
     "control_folder": os.environ["QUEUE"] + "-control",
 }
-client = takings.Client(
-    "sandbox", "sandbox", base_url=os.environ["BASE_URL"], backoff=0.01
-)
+client = takings.Client("sandbox", "sandbox", base_url=os.environ["BASE_URL"], backoff=0.01)
 client.capture(os.environ["FIRST_ORDER"], captured_amount=1)
 
 

@@ -26,15 +26,12 @@ client = takings.Client(
 )
 print("open", flush=True)
 while parcels := shop.execute(
-    "SELECT order_id, parcel, amount FROM parcels WHERE capture_id IS NULL "
-    "ORDER BY place LIMIT 10"
+    "SELECT order_id, parcel, amount FROM parcels WHERE capture_id IS NULL ORDER BY place LIMIT 10"
 ).fetchall():
     for order_id, parcel, amount in parcels:
         key = takings.idempotency_key(order_id, f"parcel-{parcel}")
         try:
-            capture = client.capture(
-                order_id, captured_amount=amount, idempotency_key=key
-            )
+            capture = client.capture(order_id, captured_amount=amount, idempotency_key=key)
         except (takings.NotSent, takings.OutcomeUnknown) as error:
             print(error.kind, flush=True)
             continue  # it stays on the list

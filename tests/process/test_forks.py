@@ -198,7 +198,7 @@ def test_gunicorns_quick_stop_loses_no_outcome(sandbox: Sandbox, tmp_path: Path)
 @contextmanager
 def celery(shop: Shop, folder: Path) -> Iterator[tuple[Program, Any]]:
     """A worker with its pool, and what puts an order into its queue."""
-    from celery import Celery
+    from celery import Celery  # type: ignore[import-untyped]
 
     queue = folder / "queue"
     queue.mkdir()
@@ -275,3 +275,8 @@ def test_a_family_of_processes(sandbox: Sandbox, tmp_path: Path, host: str) -> N
         for request in sandbox.requests(order_id)
     ]
     assert one_process_each(used), "two processes on one connection"
+
+
+def test_a_shared_connection_would_be_seen() -> None:
+    assert one_process_each([(1, 10), (2, 11), (1, 10)])
+    assert not one_process_each([(1, 10), (2, 11), (1, 11)])

@@ -48,7 +48,8 @@ class Shop:
         with sqlite3.connect(self.file, timeout=30) as to_do:
             for _ in range(orders):
                 faults = self.random.choices(FAULTS, k=PARCELS)
-                order_id = self.sandbox.order(*faults, order_amount=600)
+                # more than its parcels: room for a capture too many
+                order_id = self.sandbox.order(*faults, order_amount=10_000)
                 to_do.executemany(
                     "INSERT INTO parcels (order_id, parcel, amount) VALUES (?, ?, ?)",
                     [(order_id, parcel, 100 * parcel) for parcel in (1, 2, 3)],

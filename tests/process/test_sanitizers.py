@@ -10,6 +10,7 @@ nightly toolchain with its sources can do.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import HERE, ROOT, Program, Sandbox, compiled
@@ -58,7 +59,7 @@ def test_the_c_suite_is_clean(sandbox: Sandbox, tmp_path: Path, source: str) -> 
 
 def test_many_threads_and_faults_are_clean(sandbox: Sandbox, tmp_path: Path) -> None:
     program = compiled(HERE / "c/many.c", tmp_path / "many", *SANITIZERS)
-    faults = [{"fault": "lost_answer"}, {"fault": "status", "status": 503}]
+    faults: list[dict[str, Any]] = [{"fault": "lost_answer"}, {"fault": "status", "status": 503}]
     lines = [f"{sandbox.order(*faults)} key-{place}\n" for place in range(20)]
     with Program(program, sandbox.url, "8", "1024", environment=OPTIONS) as running:
         output = running.end(within=120, given="".join(lines))

@@ -151,7 +151,7 @@ pub fn c_abi(data: &[u8]) {
                 let after = text_of(json);
                 if done {
                     let pointer = arguments[0].to_str().expect("taken, so UTF-8");
-                    check_builder(&after, pointer, &put);
+                    check_builder(&before, &after, pointer, &put);
                 } else {
                     assert_eq!(before, after, "a refusal changed something");
                 }
@@ -206,9 +206,12 @@ fn text_of(json: Handle) -> String {
     text(unsafe { takings_json_text(json) }).expect("a builder has a text").to_owned()
 }
 
-/// The builder's text is JSON without doubled members, and what was put is where it was put.
-fn check_builder(text: &str, pointer: &str, put: &Value) {
+/// The builder's text is JSON without doubled members; what was put is where it was put, and
+/// nothing else came.
+fn check_builder(before: &str, text: &str, pointer: &str, put: &Value) {
     let read: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+    let came = leaves(&read) - leaves(&serde_json::from_str(before).expect("it was JSON"));
+    assert!(came == 0 || came == 1, "{before} became {text}");
     assert_eq!(read.to_string().len(), text.len(), "a member is doubled in {text}");
     // "-" appends to a list, and names a member of an object
     let (mut place, mut steps) = (&read, pointer.split('/').skip(1));
@@ -224,6 +227,15 @@ fn check_builder(text: &str, pointer: &str, put: &Value) {
         next.is_some()
     });
     assert!(found && place == put, "{pointer} holds {place} in {text}");
+}
+
+/// How many values there are that hold no others.
+fn leaves(value: &Value) -> isize {
+    match value {
+        Value::Array(items) if !items.is_empty() => items.iter().map(leaves).sum(),
+        Value::Object(members) if !members.is_empty() => members.values().map(leaves).sum(),
+        _ => 1,
+    }
 }
 
 /// Reads every field of an error, and returns its kind.

@@ -46,6 +46,7 @@ lua5.4 lua5.4
 luajit luajit2
 luacheck lua-check
 valgrind valgrind
+curl curl
 '
 lacking() {
     local program package names=

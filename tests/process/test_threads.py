@@ -189,7 +189,9 @@ def test_outcomes_agree_with_the_ledger_and_use_is_flat(
     assert {used.threads for used in rounds} == {2}
     assert after.threads == before.threads
     assert after.descriptors == before.descriptors
-    assert max(used.descriptors for used in rounds) <= before.descriptors + THREADS + 8
+    # A thread may begin a connection and then be given one that came free: two for each at most.
+    most = max(used.descriptors for used in rounds)
+    assert most <= before.descriptors + 2 * THREADS + 8
     # By the third round everything has been used once.
     assert rounds[-1].kibibytes < rounds[2].kibibytes + 4096, use
 

@@ -133,8 +133,8 @@ impl CaptureMachine {
         self.capture.operation()
     }
 
-    pub fn abandoned(&self) -> Error {
-        self.capture.abandoned()
+    pub fn unclear(&self, why: &str) -> Error {
+        self.capture.unclear(why)
     }
 
     fn look(&mut self, now: Duration, unclear: Error) -> Step<Capture> {

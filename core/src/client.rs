@@ -100,7 +100,7 @@ impl Call {
     /// by another thread.
     #[doc(hidden)]
     pub fn abandoned(&self) -> Error {
-        self.machine.abandoned()
+        self.machine.unclear("the wait for the answer was interrupted")
     }
 }
 
@@ -127,6 +127,15 @@ struct KeyUse {
     keys: Arc<Mutex<KeyMemory>>,
     key: u128,
     reached: bool,
+}
+
+impl KeyUse {
+    /// Whether the capture can be the answer to this key: a connection may hold an answer to an
+    /// earlier request, and not each names its order.
+    fn answered_by(&self, capture: &Capture) -> bool {
+        let capture = fingerprint(&[capture.capture_id().as_bytes()]);
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).answer(self.key, capture)
+    }
 }
 
 impl Drop for KeyUse {
@@ -222,7 +231,11 @@ impl Client {
     pub fn send(&self, call: Call) -> Result<Capture, Error> {
         let Call { mut machine, mut key_use } = call;
         let result = catch_unwind(AssertUnwindSafe(|| self.drive(&mut machine)))
-            .unwrap_or_else(|_| Err(machine.internal("a panic was caught")));
+            .unwrap_or_else(|_| Err(machine.internal("a panic was caught")))
+            .and_then(|capture| match key_use.answered_by(&capture) {
+                true => Ok(capture),
+                false => Err(machine.unclear("the answer named a capture that was made with another key")),
+            });
         key_use.reached = match &result {
             Ok(_) => true,
             Err(error) => error.attempts() > 0 && error.kind() != ErrorKind::NotSent,
@@ -351,7 +364,7 @@ impl Client {
 
     fn list(&self, order_id: &str, wanted: Wanted) -> (ListOperation, Request) {
         let request = self.0.endpoint.get(&wire::captures_path(order_id));
-        (ListOperation { order_id: order_id.to_owned(), wanted }, request)
+        (ListOperation { order_id: order_id.to_owned(), wanted, endpoint: self.0.endpoint.clone() }, request)
     }
 
     /// Does what a machine says until it is done.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::answer::Answer;
 use crate::capture::{Capture, CaptureMachine, CaptureOperation};
-use crate::config::Config;
+use crate::config::{Config, Credentials};
 use crate::error::Error;
 use crate::machine::{Budget, Drive, Event, Machine, Operation, Step};
 use crate::reconcile::{ListOperation, Reconciliation, Wanted};
@@ -31,7 +31,9 @@ impl Received {
     /// What it tells of the captures of an order.
     pub fn list(&self, reference: &str, captured_amount: i64) -> Result<Reconciliation, String> {
         let wanted = Wanted::new(reference, captured_amount).map_err(|error| error.message().to_owned())?;
-        ListOperation { order_id: "order".into(), wanted }.read(&self.0, 1)
+        let endpoint = Config::at("http://127.0.0.1:1", Credentials::basic("user", "password")).endpoint();
+        let endpoint = Arc::new(endpoint.map_err(|error| error.message().to_owned())?);
+        ListOperation { order_id: "order".into(), wanted, endpoint }.read(&self.0, 1)
     }
 
     pub fn retry_after(&self) -> Option<Duration> {
@@ -88,7 +90,11 @@ impl Call {
         };
         let settle = match config.reconcile {
             true => Some((
-                ListOperation { order_id: order_id.into(), wanted: Wanted::new("parcel-1", 6000)? },
+                ListOperation {
+                    order_id: order_id.into(),
+                    wanted: Wanted::new("parcel-1", 6000)?,
+                    endpoint: endpoint.clone(),
+                },
                 endpoint.get(&path),
             )),
             false => None,
@@ -125,7 +131,7 @@ impl Call {
 
     /// The error of a caller that stops waiting.
     pub fn abandoned(&self) -> Error {
-        self.machine.abandoned()
+        self.machine.unclear("abandoned")
     }
 
     /// A server's text as an error shows it.

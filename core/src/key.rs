@@ -107,6 +107,8 @@ pub(crate) fn check_key(key: &str) -> Result<(), Error> {
 #[derive(Clone, Default)]
 pub(crate) struct KeyMemory {
     uses: HashMap<u128, Use>,
+    /// The captures they were answered with, each with its key.
+    captures: HashMap<u128, u128>,
     order: VecDeque<(u128, Duration)>,
 }
 
@@ -116,6 +118,7 @@ struct Use {
     since: Duration,
     running: u32,
     reached: bool,
+    capture: Option<u128>,
 }
 
 /// A 128-bit hash for telling accidents apart; nobody gains by forging one.
@@ -143,8 +146,30 @@ impl KeyMemory {
             known.running += 1;
             return true;
         }
-        self.uses.insert(key, Use { fingerprint, since: now, running: 1, reached: false });
+        self.uses.insert(key, Use { fingerprint, since: now, running: 1, reached: false, capture: None });
         self.order.push_back((key, now));
+        true
+    }
+
+    /// Notes which capture a call was answered with. `false`: that capture was the answer to
+    /// another key, so this answer is not this call's.
+    pub fn answer(&mut self, key: u128, capture: u128) -> bool {
+        if *self.captures.entry(capture).or_insert(key) != key {
+            return false;
+        }
+        match self.uses.get_mut(&key) {
+            Some(known) => {
+                if let Some(other) = known.capture.replace(capture)
+                    && other != capture
+                {
+                    self.captures.remove(&other);
+                }
+            }
+            // forgotten meanwhile
+            None => {
+                self.captures.remove(&capture);
+            }
+        }
         true
     }
 
@@ -165,8 +190,10 @@ impl KeyMemory {
             }
             self.order.pop_front();
             // a key freed by `end` and used again has a younger entry further back
-            if self.uses.get(&key).is_some_and(|known| known.since == since) {
-                self.uses.remove(&key);
+            if self.uses.get(&key).is_some_and(|known| known.since == since)
+                && let Some(capture) = self.uses.remove(&key).and_then(|known| known.capture)
+            {
+                self.captures.remove(&capture);
             }
         }
     }
@@ -218,6 +245,23 @@ mod tests {
         assert!(memory.uses.len() <= REMEMBERED);
         assert!(memory.order.len() <= REMEMBERED);
         assert!(!memory.begin(3 * REMEMBERED as u128 - 2, 2, HOUR), "the newest are kept");
+    }
+
+    #[test]
+    fn a_capture_answers_one_key() {
+        let mut memory = KeyMemory::default();
+        assert!(memory.begin(1, 10, HOUR) && memory.begin(2, 20, HOUR));
+        assert!(memory.answer(1, 100));
+        assert!(memory.answer(1, 100), "a replay");
+        assert!(!memory.answer(2, 100), "somebody else's answer");
+        assert!(memory.answer(2, 200));
+        memory.end(1, true);
+        memory.end(2, true);
+        for key in 3..3 + REMEMBERED as u128 {
+            assert!(memory.begin(key, 1, HOUR) && memory.answer(key, key + 1000));
+            memory.end(key, true);
+        }
+        assert!(memory.captures.len() <= REMEMBERED, "they are forgotten with their keys");
     }
 
     #[test]

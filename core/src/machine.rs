@@ -352,14 +352,14 @@ impl<O: Operation> Machine<O> {
         })))
     }
 
-    /// The error for a caller that stops waiting while the call goes on without it.
-    pub fn abandoned(&self) -> Error {
+    /// The error for an outcome that cannot be believed, or not be waited for, from outside of
+    /// the machine.
+    pub fn unclear(&self, why: &str) -> Error {
         let order = self.endpoint.scrub(self.operation.order_id(), 255);
-        let why = "the wait for the answer was interrupted";
         let message = self.operation.message(ErrorKind::OutcomeUnknown, &order, why, None);
         Error::new(ErrorKind::OutcomeUnknown, message).with(|fields| {
             self.identify(fields);
-            // how many there will be is not known any more
+            // a call that is not waited for may not have begun one yet
             fields.attempts = fields.attempts.max(1);
         })
     }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Deserializer;
 use serde::de::{self, Deserialize, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -11,6 +12,7 @@ use crate::error::{Error, ErrorKind};
 use crate::machine::Operation;
 use crate::request::CAPTURED_AMOUNT;
 use crate::strict::{Field, Item, Reader, Rule, object};
+use crate::wire::Endpoint;
 
 /// How often a capture was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +112,7 @@ const WHOLE: &str = "the look for a capture";
 pub(crate) struct ListOperation {
     pub order_id: String,
     pub wanted: Wanted,
+    pub endpoint: Arc<Endpoint>,
 }
 
 impl Operation for ListOperation {
@@ -130,7 +133,7 @@ impl Operation for ListOperation {
             .deserialize_seq(Matches(&self.wanted))
             .and_then(|matches| source.end().map(|()| matches))
             .map_err(|_| "with something else than the order's captures".to_owned())?;
-        if matches.iter().any(|id| !is_id(id)) {
+        if matches.iter().any(|id| !is_id(id) || self.endpoint.is_echo(id.as_bytes())) {
             return Err("with a capture that has no id".into());
         }
         let found = match matches.len() {
@@ -232,7 +235,6 @@ impl<'de> Deserialize<'de> for Listed {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Duration;
 
     use super::*;
@@ -245,7 +247,11 @@ mod tests {
         let config = Config::at("http://127.0.0.1:1", Credentials::basic("u", "p"));
         let (endpoint, limits) = (Arc::new(config.endpoint().unwrap()), config.limits().unwrap());
         let operation = CaptureOperation { order_id: "o".into(), idempotency_key: "k".into(), warnings: Vec::new() };
-        let list = ListOperation { order_id: "o".into(), wanted: Wanted::new("parcel-1", 6000).unwrap() };
+        let list = ListOperation {
+            order_id: "o".into(),
+            wanted: Wanted::new("parcel-1", 6000).unwrap(),
+            endpoint: endpoint.clone(),
+        };
         let (post, get) = (endpoint.post("/p", "k", b"{}".to_vec()), endpoint.get("/p"));
         let capture = Machine::new(operation, post, endpoint, limits, Arc::new(Budget::new()), 7);
         let mut machine = CaptureMachine::new(capture, Some((list, get)));
@@ -307,7 +313,13 @@ mod tests {
     }
 
     fn look(body: &str) -> Result<Reconciliation, String> {
-        let operation = ListOperation { order_id: "o".into(), wanted: Wanted::new("parcel-1", 6000).unwrap() };
+        let endpoint =
+            Config::at("http://127.0.0.1:1", Credentials::basic("user", "s3cret-s3cret")).endpoint().unwrap();
+        let operation = ListOperation {
+            order_id: "o".into(),
+            wanted: Wanted::new("parcel-1", 6000).unwrap(),
+            endpoint: Arc::new(endpoint),
+        };
         operation.read(&Answer { status: 200, headers: Vec::new(), body: body.as_bytes().to_vec() }, 1)
     }
 
@@ -354,6 +366,7 @@ mod tests {
             r#"{"captures":[]}"#,
             r#"[{"captured_amount":6000.0}]"#,
             r#"[{"reference":"parcel-1","captured_amount":6000}]"#,
+            r#"[{"capture_id":"s3cret-s3cret","reference":"parcel-1","captured_amount":6000}]"#,
             r#"[{"capture_id":"a/b","reference":"parcel-1","captured_amount":6000}]"#,
         ] {
             assert!(look(nonsense).is_err(), "{nonsense}");

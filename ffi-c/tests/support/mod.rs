@@ -95,7 +95,10 @@ impl Run {
         }
         // Build scripts depend on these: a cargo called with this package's would build ring and all above it again.
         for (name, _) in std::env::vars_os() {
-            if ["CARGO_MANIFEST_", "CARGO_PKG_", "OUT_DIR"].iter().any(|start| name.to_string_lossy().starts_with(start)) {
+            if ["CARGO_MANIFEST_", "CARGO_PKG_", "OUT_DIR"]
+                .iter()
+                .any(|start| name.to_string_lossy().starts_with(start))
+            {
                 command.env_remove(name);
             }
         }

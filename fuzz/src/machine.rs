@@ -269,8 +269,17 @@ impl Account<'_> {
             429 => Meaning::NotNow,
             408 | 409 | 425 => Meaning::Unclear,
             400..=499 => {
+                // what Klarna would have said to the lost attempt as well
+                const SETTLE: [(u16, &str); 6] = [
+                    (400, "BAD_REQUEST"),
+                    (400, "BAD_VALUE"),
+                    (400, "INVALID_ORDER_ID"),
+                    (404, "NO_SUCH_ORDER"),
+                    (413, "REQUEST_TOO_LARGE"),
+                    (422, "UNPROCESSABLE_ENTITY"),
+                ];
                 let (code, ..) = answer.error();
-                Meaning::No { settles: code.is_some() && ![401, 403, 407].contains(&status) }
+                Meaning::No { settles: SETTLE.contains(&(status, code.as_deref().unwrap_or_default())) }
             }
             _ => Meaning::Unclear,
         }

@@ -156,7 +156,7 @@ local client = {}
 ---Without a key a fresh one is made; it is in the capture and in every error.
 ---@param order_id string
 ---@param request takings.capture_request
----@param idempotency_key? string the same key for the same capture, also after a crash
+---@param idempotency_key? string the same key for the same capture, also after a crash; nil makes a fresh one
 ---@return takings.capture? capture nil if it was not captured, or nobody knows
 ---@return takings.error? err
 function client:capture(order_id, request, idempotency_key) end

@@ -83,10 +83,18 @@ impl Operation for CaptureOperation {
     }
 
     fn settles(&self, status: u16, error_code: Option<&str>) -> bool {
-        // Without Klarna's own code it may be a gateway speaking, 401 comes from one too, and
-        // a 403 speaks of the state of the order, which the lost attempt may have changed:
-        // CAPTURE_NOT_ALLOWED is what a second capture of the same money gets.
-        error_code.is_some() && !matches!(status, 401 | 403 | 407)
+        // Only what Klarna would have said to the lost attempt as well, since it had the same
+        // bytes. A 401 or a page may be a gateway speaking; a 403 speaks of the state of the order,
+        // which the lost attempt may have changed (CAPTURE_NOT_ALLOWED is what a second capture
+        // of the same money gets); a code that is not known here might say that the key is still
+        // in flight.
+        matches!(
+            (status, error_code),
+            (404, Some("NO_SUCH_ORDER"))
+                | (400, Some("BAD_VALUE" | "BAD_REQUEST" | "INVALID_ORDER_ID"))
+                | (413, Some("REQUEST_TOO_LARGE"))
+                | (422, Some("UNPROCESSABLE_ENTITY"))
+        )
     }
 
     fn message(&self, kind: ErrorKind, order: &str, why: &str, status: Option<u16>) -> String {
@@ -302,5 +310,7 @@ mod tests {
         assert!(!operation.settles(401, Some("UNAUTHORIZED")));
         assert!(!operation.settles(403, Some("CAPTURE_NOT_ALLOWED")));
         assert!(!operation.settles(403, Some("NOT_ALLOWED")));
+        assert!(!operation.settles(400, Some("IDEMPOTENCY_KEY_IN_FLIGHT")), "a code of a later day");
+        assert!(!operation.settles(423, Some("LOCKED")));
     }
 }

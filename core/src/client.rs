@@ -12,7 +12,7 @@ use crate::capture::{Capture, CaptureMachine, CaptureOperation};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
 use crate::http::{Connections, Transport};
-use crate::key::{self, KeyMemory, fingerprint};
+use crate::key::{self, End, KeyMemory, Known, fingerprint};
 use crate::lines;
 use crate::machine::{Budget, Drive, Event, Limits, Machine, Step};
 use crate::reconcile::{ListOperation, Reconciliation, Wanted};
@@ -122,11 +122,11 @@ impl fmt::Debug for Look {
     }
 }
 
-/// Holds the key of a running call; says at its end whether anything was sent with it.
+/// Holds the key of a running call; tells the memory of keys how it ended.
 struct KeyUse {
     keys: Arc<Mutex<KeyMemory>>,
     key: u128,
-    reached: bool,
+    end: End,
 }
 
 impl KeyUse {
@@ -140,7 +140,7 @@ impl KeyUse {
 
 impl Drop for KeyUse {
     fn drop(&mut self) {
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner).end(self.key, self.reached);
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).end(self.key, self.end);
     }
 }
 
@@ -236,9 +236,11 @@ impl Client {
                 true => Ok(capture),
                 false => Err(machine.unclear("the answer named a capture that was made with another key")),
             });
-        key_use.reached = match &result {
-            Ok(_) => true,
-            Err(error) => error.attempts() > 0 && error.kind() != ErrorKind::NotSent,
+        key_use.end = match result.as_ref().map_err(|error| (error.kind(), error.attempts())) {
+            Ok(_) => End::Unclear,
+            Err((_, 0) | (ErrorKind::NotSent, _)) => End::NotSent,
+            Err((ErrorKind::Rejected, _)) => End::Refused,
+            Err(_) => End::Unclear,
         };
         result
     }
@@ -331,25 +333,23 @@ impl Client {
         }
         let mine = self.mine()?;
         let key = fingerprint(&[idempotency_key.as_bytes()]);
-        let fits = mine.keys.lock().unwrap_or_else(PoisonError::into_inner).begin(
+        let known = mine.keys.lock().unwrap_or_else(PoisonError::into_inner).begin(
             key,
             fingerprint(&[order_id.as_bytes(), &body]),
             self.now(),
         );
-        if !fits {
+        if known == Known::Taken {
             return Err(Error::invalid(format!(
                 "idempotency_key {idempotency_key} was used for another capture within 24 hours; Klarna would answer \
                  with that one and capture nothing; use another key (for a derived key, another name)"
             )));
         }
-        let key_use = KeyUse { keys: mine.keys.clone(), key, reached: false };
-        let sought =
-            request.reference.as_deref().and_then(|reference| Wanted::new(reference, request.captured_amount).ok());
+        let key_use = KeyUse { keys: mine.keys.clone(), key, end: End::NotSent };
+        let reference = request.reference.as_deref().filter(|_| inner.config.reconcile);
+        let settle = reference
+            .and_then(|reference| Wanted::new(reference, request.captured_amount).ok())
+            .map(|wanted| self.list(order_id, wanted));
         let request = inner.endpoint.post(&wire::captures_path(order_id), &idempotency_key, body);
-        let settle = match &sought {
-            Some(wanted) if inner.config.reconcile => Some(self.list(order_id, wanted.clone())),
-            _ => None,
-        };
         let operation = CaptureOperation { order_id: order_id.to_owned(), idempotency_key, warnings };
         let machine = Machine::new(
             operation,
@@ -359,6 +359,7 @@ impl Client {
             mine.budget.clone(),
             key::random_seed()?,
         );
+        let machine = if known == Known::Unclear { machine.after_unclear() } else { machine };
         Ok(Call { machine: CaptureMachine::new(machine, settle), key_use })
     }
 
@@ -410,7 +411,8 @@ impl Client {
             place = &slot.next;
         }
         // The parent's keys still count, unless another of its threads held them at the fork.
-        let keys = inherited.and_then(|mine| mine.keys.try_lock().ok().map(|keys| keys.clone())).unwrap_or_default();
+        let keys =
+            inherited.and_then(|mine| mine.keys.try_lock().ok().map(|keys| keys.inherited())).unwrap_or_default();
         let mine = Mine {
             connections: self.0.transport.open()?,
             keys: Arc::new(Mutex::new(keys)),

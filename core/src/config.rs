@@ -311,10 +311,10 @@ impl Config {
         })
     }
 
-    fn from_settings(settings: Settings) -> Result<Config, Error> {
+    fn from_settings(mut settings: Settings) -> Result<Config, Error> {
+        let password = settings.password.take().map(Zeroizing::new);
+        let api_key = settings.api_key.take().map(Zeroizing::new);
         Field::check(&settings, &Reader::new(WHOLE, false).root(), &Settings::RULE)?;
-        let password = settings.password.map(Zeroizing::new);
-        let api_key = settings.api_key.map(Zeroizing::new);
         let credentials = match (password, api_key) {
             (Some(_), Some(_)) => {
                 return Err(Error::invalid("password and api_key are both given; it must be one of them"));

@@ -101,7 +101,8 @@ impl Error {
     pub fn panicked() -> Error {
         Error::new(
             ErrorKind::Internal,
-            "takings failed inside (a panic was caught); nothing was sent by this call; please report it",
+            "takings failed inside (a panic was caught); if a capture had begun, treat its outcome as unknown and call \
+             again with the same idempotency key; please report it",
         )
     }
 

@@ -115,10 +115,34 @@ pub(crate) struct KeyMemory {
 #[derive(Clone)]
 struct Use {
     fingerprint: u128,
-    since: Duration,
     running: u32,
     reached: bool,
+    /// A call with it has captured, or may have: from then on no other "no" than Klarna's own
+    /// about this request says that nothing was captured.
+    unclear: bool,
     capture: Option<u128>,
+}
+
+/// What is known of a key when a call with it begins.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Known {
+    /// Nothing that counts.
+    Clear,
+    /// An earlier call with it, or one that is still running, may have captured.
+    Unclear,
+    /// It stands for another capture.
+    Taken,
+}
+
+/// How a call with a key ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum End {
+    /// Nothing was sent.
+    NotSent,
+    /// Nothing was captured, neither by this call nor by one before it.
+    Refused,
+    /// Captured, or nobody knows.
+    Unclear,
 }
 
 /// A 128-bit hash for telling accidents apart; nobody gains by forging one.
@@ -136,19 +160,30 @@ pub(crate) fn fingerprint(parts: &[&[u8]]) -> u128 {
 }
 
 impl KeyMemory {
-    /// Notes that a call with `key` begins. `false`: the key stands for something else.
-    pub fn begin(&mut self, key: u128, fingerprint: u128, now: Duration) -> bool {
+    /// What a forked process takes over: the calls that run here go on in the parent, and what
+    /// becomes of them is never told.
+    pub fn inherited(&self) -> KeyMemory {
+        let mut memory = self.clone();
+        for known in memory.uses.values_mut().filter(|known| known.running > 0) {
+            (known.running, known.reached, known.unclear) = (0, true, true);
+        }
+        memory
+    }
+
+    /// Notes that a call with `key` begins, unless it is taken.
+    pub fn begin(&mut self, key: u128, fingerprint: u128, now: Duration) -> Known {
         self.forget(now);
         if let Some(known) = self.uses.get_mut(&key) {
             if known.fingerprint != fingerprint {
-                return false;
+                return Known::Taken;
             }
             known.running += 1;
-            return true;
+            return if known.unclear || known.running > 1 { Known::Unclear } else { Known::Clear };
         }
-        self.uses.insert(key, Use { fingerprint, since: now, running: 1, reached: false, capture: None });
+        let first = Use { fingerprint, running: 1, reached: false, unclear: false, capture: None };
+        self.uses.insert(key, first);
         self.order.push_back((key, now));
-        true
+        Known::Clear
     }
 
     /// Notes which capture a call was answered with. `false`: that capture was the answer to
@@ -174,12 +209,18 @@ impl KeyMemory {
     }
 
     /// Notes that a call ended. A key with which nothing ever reached Klarna is free again.
-    pub fn end(&mut self, key: u128, reached: bool) {
+    pub fn end(&mut self, key: u128, end: End) {
         let Some(known) = self.uses.get_mut(&key) else { return };
         known.running = known.running.saturating_sub(1);
-        known.reached |= reached;
+        known.reached |= end != End::NotSent;
+        match end {
+            End::NotSent => {}
+            End::Refused => known.unclear = false,
+            End::Unclear => known.unclear = true,
+        }
         if known.running == 0 && !known.reached {
             self.uses.remove(&key);
+            self.order.retain(|(other, _)| *other != key);
         }
     }
 
@@ -188,11 +229,12 @@ impl KeyMemory {
             if self.order.len() < REMEMBERED && now.saturating_sub(since) < KEY_LIFE {
                 break;
             }
+            // one that is running is kept, and those behind it for as long
+            if self.uses.get(&key).is_some_and(|known| known.running > 0) {
+                break;
+            }
             self.order.pop_front();
-            // a key freed by `end` and used again has a younger entry further back
-            if self.uses.get(&key).is_some_and(|known| known.since == since)
-                && let Some(capture) = self.uses.remove(&key).and_then(|known| known.capture)
-            {
+            if let Some(capture) = self.uses.remove(&key).and_then(|known| known.capture) {
                 self.captures.remove(&capture);
             }
         }
@@ -208,58 +250,98 @@ mod tests {
     #[test]
     fn a_key_stands_for_one_capture() {
         let mut memory = KeyMemory::default();
-        assert!(memory.begin(1, 10, HOUR));
-        assert!(memory.begin(1, 10, HOUR), "the same capture again is the point of a key");
-        assert!(!memory.begin(1, 11, HOUR), "another capture is not");
+        assert_eq!(memory.begin(1, 10, HOUR), Known::Clear);
+        memory.end(1, End::Refused);
+        assert_eq!(memory.begin(1, 10, HOUR), Known::Clear, "the same capture again is the point of a key");
+        assert_eq!(memory.begin(1, 11, HOUR), Known::Taken, "another capture is not");
     }
 
     #[test]
     fn it_is_kept_for_24_hours() {
         let mut memory = KeyMemory::default();
-        assert!(memory.begin(1, 10, HOUR));
-        memory.end(1, true);
-        assert!(!memory.begin(1, 11, HOUR * 24));
-        assert!(memory.begin(1, 11, HOUR * 25));
+        memory.begin(1, 10, HOUR);
+        memory.end(1, End::Unclear);
+        assert_eq!(memory.begin(1, 11, HOUR * 24), Known::Taken);
+        assert_eq!(memory.begin(1, 11, HOUR * 25), Known::Clear);
     }
 
     #[test]
     fn a_key_that_reached_nobody_is_free_again() {
         let mut memory = KeyMemory::default();
-        assert!(memory.begin(1, 10, HOUR));
-        assert!(memory.begin(1, 10, HOUR));
-        memory.end(1, false);
-        assert!(!memory.begin(1, 11, HOUR), "one call is still running");
-        memory.end(1, false);
-        assert!(memory.begin(1, 11, HOUR));
-        memory.end(1, true);
-        assert!(!memory.begin(1, 10, HOUR));
+        memory.begin(1, 10, HOUR);
+        assert_eq!(memory.begin(1, 10, HOUR), Known::Unclear, "the other call may capture meanwhile");
+        memory.end(1, End::NotSent);
+        assert_eq!(memory.begin(1, 11, HOUR), Known::Taken, "one call is still running");
+        memory.end(1, End::NotSent);
+        assert_eq!(memory.begin(1, 11, HOUR), Known::Clear);
+        memory.end(1, End::Refused);
+        assert_eq!(memory.begin(1, 10, HOUR), Known::Taken);
+    }
+
+    #[test]
+    fn what_may_have_captured_is_not_forgotten_by_the_next_call() {
+        let mut memory = KeyMemory::default();
+        let mut next = |end| {
+            let known = memory.begin(1, 10, HOUR);
+            memory.end(1, end);
+            known
+        };
+        assert_eq!(next(End::Unclear), Known::Clear);
+        assert_eq!(next(End::NotSent), Known::Unclear);
+        assert_eq!(next(End::Refused), Known::Unclear, "Klarna's own no settles it");
+        assert_eq!(next(End::Refused), Known::Clear);
+    }
+
+    #[test]
+    fn a_forked_process_takes_running_calls_for_unclear() {
+        let mut memory = KeyMemory::default();
+        memory.begin(1, 10, HOUR);
+        let mut child = memory.inherited();
+        assert_eq!(child.begin(1, 10, HOUR), Known::Unclear);
+        child.end(1, End::NotSent);
+        assert_eq!(child.begin(1, 11, HOUR), Known::Taken);
+    }
+
+    #[test]
+    fn an_outage_does_not_push_used_keys_out() {
+        let mut memory = KeyMemory::default();
+        memory.begin(1, 10, HOUR);
+        memory.end(1, End::Unclear);
+        for _ in 0..2 * REMEMBERED {
+            memory.begin(2, 20, HOUR);
+            memory.end(2, End::NotSent);
+        }
+        assert_eq!(memory.begin(1, 11, HOUR), Known::Taken);
+        assert_eq!(memory.order.len(), 1);
     }
 
     #[test]
     fn it_does_not_grow() {
         let mut memory = KeyMemory::default();
         for key in 0..3 * REMEMBERED as u128 {
-            assert!(memory.begin(key, 1, HOUR));
-            memory.end(key, key % 2 == 0);
+            assert_eq!(memory.begin(key, 1, HOUR), Known::Clear);
+            memory.end(key, End::Unclear);
         }
         assert!(memory.uses.len() <= REMEMBERED);
         assert!(memory.order.len() <= REMEMBERED);
-        assert!(!memory.begin(3 * REMEMBERED as u128 - 2, 2, HOUR), "the newest are kept");
+        assert_eq!(memory.begin(3 * REMEMBERED as u128 - 2, 2, HOUR), Known::Taken, "the newest are kept");
     }
 
     #[test]
     fn a_capture_answers_one_key() {
         let mut memory = KeyMemory::default();
-        assert!(memory.begin(1, 10, HOUR) && memory.begin(2, 20, HOUR));
+        memory.begin(1, 10, HOUR);
+        memory.begin(2, 20, HOUR);
         assert!(memory.answer(1, 100));
         assert!(memory.answer(1, 100), "a replay");
         assert!(!memory.answer(2, 100), "somebody else's answer");
         assert!(memory.answer(2, 200));
-        memory.end(1, true);
-        memory.end(2, true);
+        memory.end(1, End::Unclear);
+        memory.end(2, End::Unclear);
         for key in 3..3 + REMEMBERED as u128 {
-            assert!(memory.begin(key, 1, HOUR) && memory.answer(key, key + 1000));
-            memory.end(key, true);
+            memory.begin(key, 1, HOUR);
+            assert!(memory.answer(key, key + 1000));
+            memory.end(key, End::Unclear);
         }
         assert!(memory.captures.len() <= REMEMBERED, "they are forgotten with their keys");
     }

@@ -17,7 +17,8 @@ use crate::wire::{Endpoint, Request};
 pub(crate) trait Operation {
     /// What a success gives.
     type Output;
-    /// Whether a lost attempt may have changed something.
+    /// Whether a lost attempt may have changed something. The failure of one that only reads
+    /// says nothing about the money, so it is always `outcome_unknown`.
     const WRITES: bool;
 
     fn order_id(&self) -> &str;
@@ -186,6 +187,12 @@ impl<O: Operation> Machine<O> {
         }
     }
 
+    /// For a call whose key was used before, or is in use, with an outcome that is not known.
+    pub fn after_unclear(mut self) -> Machine<O> {
+        self.unclear = O::WRITES;
+        self
+    }
+
     /// A machine for what follows within the same call: it begins now and ends with this one's
     /// deadline.
     pub fn continued<N: Operation>(&self, operation: N, request: Request) -> Machine<N> {
@@ -306,7 +313,7 @@ impl<O: Operation> Machine<O> {
     fn fail(&mut self, ending: Ending, stopped: Option<&str>) -> Step<O::Output> {
         self.state = State::Done;
         // A definite "no" after an unclear attempt is not a definite "no".
-        let kind = if self.unclear { ErrorKind::OutcomeUnknown } else { ending.kind };
+        let kind = if self.unclear || !O::WRITES { ErrorKind::OutcomeUnknown } else { ending.kind };
         let order = self.endpoint.scrub(self.operation.order_id(), 255);
         let status = ending.answer.as_ref().map(|(status, ..)| *status);
         let mut body = ErrorBody::default();
@@ -337,8 +344,8 @@ impl<O: Operation> Machine<O> {
         if let Some(stopped) = stopped {
             why.push_str(&format!("; {stopped}"));
         }
-        let retryable = match kind {
-            ErrorKind::Rejected => status == Some(429),
+        let retryable = match ending.kind {
+            ErrorKind::Rejected => status == Some(429) || (self.unclear && O::WRITES),
             _ => true,
         };
         let message = self.operation.message(kind, &order, &why, status);

@@ -210,7 +210,8 @@ pub extern "C" fn takings_client_from_env(
 ///
 /// With an idempotency_key of your own (takings_idempotency_key makes one) the capture can be
 /// called again after a crash: the money moves once. With NULL a fresh key is made for this
-/// call and its retries; it comes back in the capture and in the error.
+/// call and its retries; it comes back in the capture and in the error. So look whether
+/// takings_idempotency_key gave NULL before passing it on: a repeat would capture again.
 ///
 /// Returns a capture for takings_capture_free, or NULL and an error.
 #[unsafe(no_mangle)]

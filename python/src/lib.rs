@@ -108,8 +108,7 @@ impl Client {
         };
         let call = value::read(py, |raised| client.prepare(order_id, Value::new(request, raised), idempotency_key))?;
         let abandoned = call.abandoned();
-        let capture = wait::until(py, move || client.send(call), Some(abandoned))?;
-        capture_of(py, &capture)
+        wait::until(py, move || client.send(call), capture_of, Some(abandoned))
     }
 
     #[pyo3(signature = (order_id, /, **wanted))]
@@ -123,8 +122,7 @@ impl Client {
         let order_id = text("order_id", order_id)?;
         let wanted = wanted.unwrap_or_else(|| PyDict::new(py)).into_any();
         let look = value::read(py, |raised| client.prepare_reconcile(order_id, Value::new(wanted, raised)))?;
-        let reconciliation = wait::until(py, move || client.look(look), None)?;
-        reconciliation_of(py, &reconciliation)
+        wait::until(py, move || client.look(look), reconciliation_of, None)
     }
 
     #[getter]

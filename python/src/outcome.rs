@@ -43,7 +43,8 @@ pub fn exception_saying(py: Python<'_>, error: &Error, message: &str) -> PyErr {
     exception(py, error, message).map_or_else(|failed| failed, PyErr::from_value)
 }
 
-fn exception<'py>(py: Python<'py>, error: &Error, message: &str) -> PyResult<Bound<'py, PyAny>> {
+/// The same as an object; `Err` is what Python raised while it was made.
+pub fn exception<'py>(py: Python<'py>, error: &Error, message: &str) -> PyResult<Bound<'py, PyAny>> {
     let class = match error.kind() {
         ErrorKind::InvalidInput => "InvalidInput",
         ErrorKind::NotSent => "NotSent",

@@ -8,26 +8,38 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use takings::Error;
 
-use crate::outcome::exception_of;
+use crate::outcome::{exception, exception_of};
 
 /// Most calls end before the first look at the signals, and so cost nothing for it.
 const FIRST_LOOK: Duration = Duration::from_millis(30);
 const NEXT_LOOK: Duration = Duration::from_millis(50);
 
-/// Does a call's work and waits for its outcome; `abandoned` is what is known when the wait is
-/// interrupted.
+/// Does a call's work, waits for its outcome and shows it to Python; `abandoned` is what is known
+/// when the wait is interrupted.
 ///
 /// Python handles signals in its main thread, and only while that thread runs Python. So there
 /// the work is done in a thread of its own, and the main thread looks for signals. When a
 /// handler raises (KeyboardInterrupt), its exception goes on, caused by `abandoned`, and the
 /// work runs to its end behind it.
-pub fn until<T, W>(py: Python<'_>, work: W, abandoned: Option<Error>) -> PyResult<T>
+pub fn until<'py, T, W>(
+    py: Python<'py>,
+    work: W,
+    show: fn(Python<'py>, &T) -> PyResult<Bound<'py, PyAny>>,
+    abandoned: Option<Error>,
+) -> PyResult<Bound<'py, PyAny>>
 where
     T: Send + 'static,
     W: FnOnce() -> Result<T, Error> + Send + 'static,
 {
+    // Making Python's objects runs Python, where a signal's handler may raise: then the outcome
+    // that is known must not be lost with it.
+    let shown = |result: Result<T, Error>| match result {
+        Ok(outcome) => show(py, &outcome).map_err(|raised| because(py, raised, abandoned.as_ref())),
+        Err(error) => Err(exception(py, &error, error.message())
+            .map_or_else(|raised| because(py, raised, abandoned.as_ref()), PyErr::from_value)),
+    };
     if !in_main_thread(py)? {
-        return py.detach(work).map_err(|error| exception_of(py, &error));
+        return shown(py.detach(work));
     }
     let work = Arc::new(Mutex::new(Some(work)));
     let (sender, mut outcome) = mpsc::channel();
@@ -43,19 +55,24 @@ where
     if thread::Builder::new().name("takings capture".into()).spawn(worker).is_err() {
         // No thread to be had: then Ctrl-C has to wait.
         let result = py.detach(|| take(&work).map(|work| work()));
-        return result.unwrap_or_else(|| Err(Error::panicked())).map_err(|error| exception_of(py, &error));
+        return shown(result.unwrap_or_else(|| Err(Error::panicked())));
     }
+    let process = std::process::id();
     let mut patience = FIRST_LOOK;
     loop {
         let received;
         (received, outcome) = py.detach(move || (outcome.recv_timeout(patience), outcome));
         match received {
-            Ok(result) => return result.map_err(|error| exception_of(py, &error)),
+            Ok(result) => return shown(result),
             Err(RecvTimeoutError::Disconnected) => {
                 return Err(exception_of(py, &abandoned.unwrap_or_else(Error::panicked)));
             }
             Err(RecvTimeoutError::Timeout) => {
                 py.check_signals().map_err(|raised| because(py, raised, abandoned.as_ref()))?;
+                // A handler that forked comes back here in the child too, where nobody works.
+                if std::process::id() != process {
+                    return Err(exception_of(py, &abandoned.unwrap_or_else(Error::panicked)));
+                }
             }
         }
         patience = NEXT_LOOK;

@@ -49,9 +49,10 @@ def test_what_cannot_be_looked_for(
 
 
 def test_an_order_that_is_not_there(client: takings.Client) -> None:
-    with pytest.raises(takings.Rejected) as raised:
+    with pytest.raises(takings.OutcomeUnknown) as raised:
         client.reconcile("nowhere", reference="r", captured_amount=1)
     assert raised.value.error_code == "NO_SUCH_ORDER"
+    assert not raised.value.retryable
     assert "stays unknown" in str(raised.value)
 
 

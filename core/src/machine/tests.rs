@@ -158,12 +158,27 @@ fn a_definite_no_after_an_unclear_attempt() {
             (code(404, "NO_SUCH_ORDER"), ErrorKind::Rejected),
             (code(422, "UNPROCESSABLE_ENTITY"), ErrorKind::Rejected),
             (code(400, "BAD_VALUE"), ErrorKind::Rejected),
+            (code(400, "KEY_IN_FLIGHT"), ErrorKind::OutcomeUnknown),
         ] {
             let error = run(vec![unclear(), no]).unwrap_err();
             assert_eq!(error.kind(), expected, "{error}");
             assert_eq!(error.attempts(), 2);
         }
     }
+}
+
+#[test]
+fn a_definite_no_after_an_unclear_call_with_the_same_key() {
+    let again = |event| drive(&mut machine().after_unclear(), vec![event]);
+    for no in [code(401, "UNAUTHORIZED"), code(403, "CAPTURE_NOT_ALLOWED"), answer(404, &[], "<html>")] {
+        let error = again(no).unwrap_err();
+        assert_eq!((error.kind(), error.retryable()), (ErrorKind::OutcomeUnknown, true), "{error}");
+    }
+    assert_eq!(again(code(404, "NO_SUCH_ORDER")).unwrap_err().kind(), ErrorKind::Rejected);
+    assert!(again(created()).is_ok());
+    let refused = || Event::NotSent("refused".into());
+    let error = drive(&mut machine().after_unclear(), vec![refused(), refused(), refused()]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutcomeUnknown);
 }
 
 #[test]
@@ -295,7 +310,7 @@ fn any_event() -> impl Strategy<Value = Event> {
     let body = prop_oneof![
         Just(String::new()),
         Just("<html>".to_owned()),
-        "[A-Z_]{1,20}".prop_map(|code| format!(r#"{{"error_code":"{code}"}}"#)),
+        "[A-Z_]{1,20}|UNPROCESSABLE_ENTITY".prop_map(|code| format!(r#"{{"error_code":"{code}"}}"#)),
         ".{0,40}",
     ];
     prop_oneof![
@@ -343,9 +358,8 @@ proptest! {
                     prop_assert_eq!(&machine.request().body[..], b"{}");
                     let (next, took) = events.next().unwrap();
                     unclear |= is_unclear(&next);
-                    settled = matches!(&next, Event::Answered(answer)
-                        if (400..500).contains(&answer.status) && answer.error().error_code.is_some()
-                            && ![401, 403, 407, 408, 409, 425, 429].contains(&answer.status));
+                    settled = matches!(&next, Event::Answered(answer) if answer.status == 422
+                        && answer.error().error_code.as_deref() == Some("UNPROCESSABLE_ENTITY"));
                     now += timeout.min(Duration::from_millis(took));
                     event = next;
                 }

@@ -139,7 +139,7 @@ int main(int count, char **arguments) {
     const takings::reconciliation found = client.reconcile(order_id, "find-me", 1);
     CHECK(found.found == TAKINGS_FOUND_SEVERAL && found.capture_ids.size() == 2 && !found.capture_id());
     CHECK(found.order_id == order_id && found.correlation_id && found.attempts == 1);
-    CHECK(thrown<takings::rejected>([&] { client.reconcile("no-such-order", "r", 1); }).http_status() == 404);
+    CHECK(thrown<takings::outcome_unknown>([&] { client.reconcile("no-such-order", "r", 1); }).http_status() == 404);
 
     // each kind has its class, and the fields outlive the client
     const auto rejected = thrown<takings::rejected>([&] {

@@ -345,3 +345,22 @@ def test_a_pool_of_forked_processes(sandbox: Sandbox, client: takings.Client) ->
             pool.submit(capture_in_worker, orders[0]).result()
         assert caught.value.error_code == "CAPTURE_NOT_ALLOWED"
         assert caught.value.order_id == orders[0]
+
+
+@pytest.mark.parametrize("outcome", ["Capture", "Rejected"])
+def test_a_signal_while_the_outcome_is_made_keeps_the_key(
+    client: takings.Client, order_id: str, outcome: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Making Python's object for the outcome runs Python, and with it the handler of a signal
+    that came a moment before the answer."""
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(takings.outcomes, outcome, interrupted)
+    amount = 10 if outcome == "Capture" else 10_001
+    with pytest.raises(KeyboardInterrupt) as raised:
+        client.capture(order_id, captured_amount=amount, idempotency_key=f"kept-{outcome}")
+    cause = raised.value.__cause__
+    assert isinstance(cause, takings.OutcomeUnknown)
+    assert (cause.idempotency_key, cause.order_id) == (f"kept-{outcome}", order_id)

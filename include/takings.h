@@ -16,7 +16,8 @@
  *    change and may be read by all; a takings_json_t is for one thread at a time. Freeing is for
  *    the last user, alone.
  * 5. Fork: a client may be used and freed in a child process, whether it was used before the fork
- *    or not, and in the parent. The library starts one thread, in the first call of each process.
+ *    or not, and in the parent. The first call in each process starts a thread that stays; a name
+ *    look-up and the end of a client have one for as long as they last.
  * 6. No abort: no input, answer or fault inside takings ends the program; a fault becomes an error
  *    of the kind TAKINGS_ERROR_INTERNAL.
  * 7. A good guest: no set-up call, no global or thread-local state to look after, no signal

@@ -19,7 +19,7 @@ Amounts are `int`s in minor units: 60.00 is 6000.
 """
 
 # First: a compiled half that is loaded in a subinterpreter cannot be unloaded.
-from . import _main_only  # isort: skip  # noqa: F401
+from . import _main_only  # isort: skip  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from ._takings import Client, __version__, idempotency_key, new_idempotency_key
 from .outcomes import (
     Capture,

@@ -14,13 +14,14 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpListener;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use socket2::{Domain, Socket, Type};
 use takings_sandbox::{NewOrder, Options, Received, Sandbox};
 
 use hostile::script::Script;
@@ -303,9 +304,11 @@ impl Run {
             "base_url": hostile.as_ref().map_or(sandbox.url(), Hostile::url), "username": "sandbox", "password": password,
             "backoff_ms": 2, "max_backoff_ms": 4, "attempt_timeout_ms": 3000,
         });
+        // bound for as long as the case runs, so that nobody else can listen there meanwhile
+        let closed = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         if server.closed {
-            let port =
-                TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port();
+            closed.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
+            let port = closed.local_addr().ok().and_then(|address| address.as_socket()).expect("its address").port();
             config["base_url"] = format!("http://127.0.0.1:{port}").into();
         }
         let ca = match &server.hostile {

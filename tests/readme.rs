@@ -131,19 +131,15 @@ fn lua() {
 #[test]
 fn shell() {
     for snippet in snippets("sh") {
-        let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = socket.local_addr().expect("an address").port().to_string();
-        drop(socket);
-        assert!(snippet.contains("8181 &\n"), "{snippet}");
-        // what a person does between two lines, and at the end
-        let wait = format!(
-            "{port} &\nfor try in $(seq 100); do curl -s http://127.0.0.1:{port}/sandbox/clock >/dev/null && break; \
-             sleep 0.05; done\n"
-        );
-        let script =
-            format!("set -e\ntrap 'kill %1' EXIT\n{}", snippet.replace("8181 &\n", &wait).replace("8181", &port));
+        // what a person does between two lines and at the end, on a port that is free
+        let start = "takings-sandbox --port 0 >url &\nfor try in $(seq 200); do [ -s url ] && break; sleep 0.05; done\n\
+                     port=$(sed 's/.*://' url)\n";
+        assert!(snippet.contains("takings-sandbox --port 8181 &\n"), "{snippet}");
+        let here = snippet.replace("takings-sandbox --port 8181 &\n", start).replace("8181", "${port}");
+        let script = format!("set -e\ntrap 'kill %1' EXIT\n{here}");
+        let folder = tempfile::tempdir().expect("a temporary folder");
         let path = format!("{}:{}", built().display(), std::env::var("PATH").unwrap_or_default());
-        let text = said(Command::new("bash").args(["-c", &script]).env("PATH", path).output());
+        let text = said(Command::new("bash").args(["-c", &script]).current_dir(&folder).env("PATH", path).output());
         assert!(text.contains(ORDER_ID), "{text}");
         assert!(text.trim_end().ends_with("[]"), "the ledger of a sandbox that captured nothing: {text}");
     }

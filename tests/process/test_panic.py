@@ -36,7 +36,12 @@ def surfaces(
             *("-p", "takings-c", "-p", "takings-python", "-p", "takings-lua"),
         ],
         cwd=ROOT,
-        env={**ENVIRONMENT, "RUSTFLAGS": f"{flags} --cfg takings_fault".strip()},
+        env={
+            **ENVIRONMENT,
+            "RUSTFLAGS": f"{flags} --cfg takings_fault".strip(),
+            # As maturin says it: no libpython to link, which many machines have not.
+            "PYO3_BUILD_EXTENSION_MODULE": "1",
+        },
         check=True,
         timeout=1800,
     )

@@ -32,7 +32,9 @@ while parcels := shop.execute(
         key = takings.idempotency_key(order_id, f"parcel-{parcel}")
         try:
             capture = client.capture(order_id, captured_amount=amount, idempotency_key=key)
-        except (takings.NotSent, takings.OutcomeUnknown) as error:
+        except takings.TakingsError as error:
+            if not error.retryable:
+                raise
             print(error.kind, flush=True)
             continue  # it stays on the list
         shop.execute(

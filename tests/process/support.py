@@ -147,7 +147,7 @@ class Sandbox:
     def __exit__(self, *_: object) -> None:
         self.program.kill()
 
-    def control(self, path: str, body: object = None) -> Any:
+    def control(self, path: str, body: object = None, method: str | None = None) -> Any:
         where = urllib.parse.urlsplit(self.url)
         host, port = where.hostname or "", where.port
         connection = (
@@ -157,11 +157,12 @@ class Sandbox:
         )
         try:
             data = None if body is None else json.dumps(body)
-            connection.request("GET" if data is None else "POST", f"/sandbox{path}", data)
+            method = method or ("GET" if data is None else "POST")
+            connection.request(method, f"/sandbox{path}", data)
             answer = connection.getresponse()
             text = answer.read()
             assert answer.status < 300, text
-            return json.loads(text)
+            return json.loads(text) if text else None
         finally:
             connection.close()
 
@@ -169,6 +170,10 @@ class Sandbox:
         """A new order whose requests meet these faults."""
         wanted = {"order_amount": order_amount, "faults": list(faults)}
         return str(self.control("/orders", wanted)["order_id"])
+
+    def drop_faults(self, order_id: str) -> None:
+        """No request of the order meets those that still wait."""
+        self.control(f"/orders/{order_id}/faults", method="DELETE")
 
     def ledger(self, order_id: str | None = None) -> list[dict[str, Any]]:
         """What was captured, of one order or of all."""

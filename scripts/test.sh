@@ -47,6 +47,7 @@ step "build" make build || finish
 
 step "rustfmt" cargo fmt --all --check
 step "clippy" cargo clippy --locked --all-targets -- --deny warnings
+step "clippy: tracing" cargo clippy --locked --package takings --features tracing --all-targets -- --deny warnings
 step "clippy: Python" cargo clippy --locked --package takings-python --all-targets -- --deny warnings
 clippy_lua() {
     local lua
@@ -77,6 +78,7 @@ export TAKINGS_TEST_RUN=$$-$RANDOM
 
 step "cargo test" cargo test --locked --no-fail-fast
 # What `make fuzz` found so far and changes of it, 20 s with all targets side by side.
+step "cargo test: tracing" cargo test --locked --package takings --features tracing --test tracing
 step "fuzz corpus" cargo test --locked --manifest-path fuzz/Cargo.toml --target-dir "$target"
 step "Python tests" "$venv/python" -m pytest python
 step "Lua tests" lua/tests/run

@@ -8,18 +8,37 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 
 use crate::wire::is_invisible;
 
-/// An HTTP answer whose head was complete. The body may have been cut.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Answer {
-    pub status: u16,
-    pub headers: Vec<(String, Vec<u8>)>,
-    pub body: Vec<u8>,
+/// An HTTP answer whose head was complete. The body may have been cut: the status alone decides,
+/// and an error body is read as far as it is one.
+#[derive(Clone, Default)]
+pub struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, Vec<u8>)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer").field("status", &self.status).finish_non_exhaustive()
+    }
 }
 
 impl Answer {
+    /// An answer as a host's HTTP client gives it: the status of the last answer that was no 1xx,
+    /// its headers (names in any case; a header that came twice is given twice, not joined), and the
+    /// body with its transfer coding undone.
+    pub fn new<N: Into<String>, V: Into<Vec<u8>>>(
+        status: u16,
+        headers: impl IntoIterator<Item = (N, V)>,
+        body: Vec<u8>,
+    ) -> Answer {
+        let headers = headers.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        Answer { status, headers, body }
+    }
+
     /// Every value of a header, whatever the case of its name; `None` for one that is not
     /// ASCII.
-    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = Option<&'a str>> + 'a {
+    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = Option<&'a str>> + 'a {
         self.headers
             .iter()
             .filter(move |(header, _)| header.eq_ignore_ascii_case(name))
@@ -28,7 +47,7 @@ impl Answer {
 
     /// How long the server asks to be left alone. Of several values the longest counts; what
     /// makes no sense is passed over.
-    pub fn retry_after(&self) -> Option<Duration> {
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
         let date = self.all("date").flatten().find_map(|text| httpdate::parse_http_date(text).ok());
         let asked = self
             .all("retry-after")
@@ -45,11 +64,11 @@ impl Answer {
         asked.or_else(|| if self.status == 429 { reset().map(Duration::from_secs) } else { None })
     }
 
-    pub fn correlation_id(&self) -> Option<&str> {
+    pub(crate) fn correlation_id(&self) -> Option<&str> {
         self.all("klarna-correlation-id").flatten().find(|id| is_id(id))
     }
 
-    pub fn error(&self) -> ErrorBody {
+    pub(crate) fn error(&self) -> ErrorBody {
         let text = String::from_utf8_lossy(&self.body);
         serde_json::from_str(text.trim_start_matches('\u{feff}')).unwrap_or_default()
     }

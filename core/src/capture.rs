@@ -1,12 +1,13 @@
-//! The capture as an operation of the machine, and its result.
+//! The capture as a task of the machine, and its result.
 
 use std::time::Duration;
 
 use crate::answer::{Answer, is_id};
 use crate::error::{Error, ErrorKind};
-use crate::machine::{Drive, Event, Machine, Operation, Step};
-use crate::reconcile::{Found, ListOperation, Reconciliation};
-use crate::wire::Request;
+use crate::machine::{Drive, Event, Machine, Step, Task};
+use crate::operation::Attempt;
+use crate::reconcile::{Found, ListTask, Reconciliation};
+use crate::wire::HttpRequest;
 
 /// Klarna captured it: ship.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +18,7 @@ pub struct Capture {
     pub(crate) idempotency_key: String,
     pub(crate) correlation_id: Option<String>,
     pub(crate) attempts: u32,
+    pub(crate) attempt_log: Vec<Attempt>,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -46,6 +48,12 @@ impl Capture {
         self.attempts
     }
 
+    /// Each request with its time, what came back and the pause after it. With the setting
+    /// `reconcile` the looks that settled the capture are among them.
+    pub fn attempt_log(&self) -> &[Attempt] {
+        &self.attempt_log
+    }
+
     /// What did not add up in the order lines (see
     /// [`Config::check_lines`](crate::Config::check_lines)). It was captured all the same.
     pub fn warnings(&self) -> &[String] {
@@ -53,13 +61,13 @@ impl Capture {
     }
 }
 
-pub(crate) struct CaptureOperation {
+pub(crate) struct CaptureTask {
     pub order_id: String,
     pub idempotency_key: String,
     pub warnings: Vec<String>,
 }
 
-impl Operation for CaptureOperation {
+impl Task for CaptureTask {
     type Output = Capture;
     const WRITES: bool = true;
 
@@ -78,6 +86,7 @@ impl Operation for CaptureOperation {
             idempotency_key: self.idempotency_key.clone(),
             correlation_id: answer.correlation_id().map(str::to_owned),
             attempts,
+            attempt_log: Vec::new(),
             warnings: self.warnings.clone(),
         })
     }
@@ -125,30 +134,22 @@ impl Operation for CaptureOperation {
 /// A capture, and where it is asked for the look into the order's captures that settles an
 /// unclear one.
 pub(crate) struct CaptureMachine {
-    capture: Machine<CaptureOperation>,
+    capture: Machine<CaptureTask>,
     /// What to look for, with the request that looks; none where it was not asked for or
     /// could not be told apart.
-    settle: Option<(ListOperation, Request)>,
-    looking: Option<(Machine<ListOperation>, Error)>,
+    settle: Option<(ListTask, HttpRequest)>,
+    looking: Option<(Machine<ListTask>, Error)>,
 }
 
 impl CaptureMachine {
-    pub fn new(capture: Machine<CaptureOperation>, settle: Option<(ListOperation, Request)>) -> CaptureMachine {
+    pub fn new(capture: Machine<CaptureTask>, settle: Option<(ListTask, HttpRequest)>) -> CaptureMachine {
         CaptureMachine { capture, settle, looking: None }
-    }
-
-    pub fn operation(&self) -> &CaptureOperation {
-        self.capture.operation()
-    }
-
-    pub fn unclear(&self, why: &str) -> Error {
-        self.capture.unclear(why)
     }
 
     fn look(&mut self, now: Duration, unclear: Error) -> Step<Capture> {
         match self.settle.take() {
-            Some((operation, request)) if now < self.capture.deadline() => {
-                let mut list = self.capture.continued(operation, request);
+            Some((task, request)) if now < self.capture.deadline() => {
+                let mut list = self.capture.continued(task, request);
                 let first = list.step(now, Event::Start);
                 self.looking = Some((list, unclear));
                 match first {
@@ -176,30 +177,47 @@ impl Drive for CaptureMachine {
             Step::Wait(pause) => return Step::Wait(pause),
             Step::Done(found) => found,
         };
-        let operation = self.capture.operation();
+        let task = self.capture.task();
         Step::Done(match found {
             // Only a find is certain: what is not there yet may still be on its way.
             Ok(Reconciliation { found: Found::Once, mut capture_ids, correlation_id, .. }) => Ok(Capture {
                 capture_id: capture_ids.swap_remove(0),
-                order_id: operation.order_id.clone(),
-                idempotency_key: operation.idempotency_key.clone(),
+                order_id: task.order_id.clone(),
+                idempotency_key: task.idempotency_key.clone(),
                 correlation_id,
                 attempts: unclear.attempts(),
-                warnings: operation.warnings.clone(),
+                attempt_log: Vec::new(),
+                warnings: task.warnings.clone(),
             }),
             _ => Err(unclear.clone()),
         })
     }
 
-    fn request(&self) -> &Request {
+    fn request(&self) -> &HttpRequest {
         match &self.looking {
             None => self.capture.request(),
             Some((list, _)) => list.request(),
         }
     }
 
+    fn order_id(&self) -> &str {
+        self.capture.order_id()
+    }
+
+    fn idempotency_key(&self) -> Option<&str> {
+        self.capture.idempotency_key()
+    }
+
     fn internal(&self, what: &str) -> Error {
         self.capture.internal(what)
+    }
+
+    fn unclear(&self, why: &str) -> Error {
+        self.capture.unclear(why)
+    }
+
+    fn identified(&self, error: Error) -> Error {
+        self.capture.identified(error)
     }
 }
 
@@ -303,7 +321,7 @@ mod tests {
 
     #[test]
     fn only_klarna_speaking_of_this_request_settles_a_lost_answer() {
-        let operation = CaptureOperation { order_id: "o".into(), idempotency_key: "k".into(), warnings: Vec::new() };
+        let operation = CaptureTask { order_id: "o".into(), idempotency_key: "k".into(), warnings: Vec::new() };
         assert!(operation.settles(404, Some("NO_SUCH_ORDER")));
         assert!(operation.settles(422, Some("UNPROCESSABLE_ENTITY")));
         assert!(!operation.settles(404, None), "a gateway page");

@@ -1,23 +1,24 @@
-//! The client: checks a capture, then drives the machine with the blocking transport.
+//! The client: checks a capture, notes its key, and makes the operation that sends it.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use once_cell::race::OnceBox;
 use serde::Deserializer;
 
-use crate::capture::{Capture, CaptureMachine, CaptureOperation};
+use crate::capture::{Capture, CaptureMachine, CaptureTask};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
 use crate::http::{Connections, Transport};
 use crate::key::{self, End, KeyMemory, Known, fingerprint};
 use crate::lines;
 use crate::machine::{Budget, Drive, Event, Limits, Machine, Step};
-use crate::reconcile::{ListOperation, Reconciliation, Wanted};
+use crate::operation::Operation;
+use crate::reconcile::{ListTask, Reconciliation, Wanted};
 use crate::request::CaptureRequest;
-use crate::wire::{self, Endpoint, Request};
+use crate::wire::{self, Endpoint, HttpRequest};
 
 /// Klarna's limit for a request body is 1 MB.
 const MOST_BODY: usize = 1_000_000;
@@ -66,8 +67,8 @@ struct Slot {
 }
 
 struct Mine {
-    connections: Connections,
-    keys: Arc<Mutex<KeyMemory>>,
+    connections: OnceBox<Connections>,
+    keys: Mutex<KeyMemory>,
     budget: Arc<Budget>,
 }
 
@@ -79,68 +80,74 @@ impl Drop for Slot {
     }
 }
 
-/// A capture that has been checked and has its key, ready to be sent.
-pub struct Call {
+/// A capture that holds its key while it runs, and tells the memory of keys how it ended.
+struct KeyedCapture {
     machine: CaptureMachine,
-    key_use: KeyUse,
-}
-
-impl Call {
-    /// The order to be captured.
-    pub fn order_id(&self) -> &str {
-        &self.machine.operation().order_id
-    }
-
-    /// The key it will be sent with, given or made.
-    pub fn idempotency_key(&self) -> &str {
-        &self.machine.operation().idempotency_key
-    }
-
-    /// For bindings: the error for a caller that stops waiting (Ctrl-C) while the call is sent
-    /// by another thread.
-    #[doc(hidden)]
-    pub fn abandoned(&self) -> Error {
-        self.machine.unclear("the wait for the answer was interrupted")
-    }
-}
-
-impl fmt::Debug for Call {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Call")
-            .field("order_id", &self.order_id())
-            .field("idempotency_key", &self.idempotency_key())
-            .finish_non_exhaustive()
-    }
-}
-
-/// A look into an order's captures, ready to be done.
-pub struct Look(Machine<ListOperation>);
-
-impl fmt::Debug for Look {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Look").field("order_id", &self.0.operation().order_id).finish_non_exhaustive()
-    }
-}
-
-/// Holds the key of a running call; tells the memory of keys how it ended.
-struct KeyUse {
-    keys: Arc<Mutex<KeyMemory>>,
+    client: Client,
     key: u128,
     end: End,
 }
 
-impl KeyUse {
-    /// Whether the capture can be the answer to this key: a connection may hold an answer to an
-    /// earlier request, and not each names its order.
-    fn answered_by(&self, capture: &Capture) -> bool {
-        let capture = fingerprint(&[capture.capture_id().as_bytes()]);
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner).answer(self.key, capture)
+impl KeyedCapture {
+    /// The memory of keys of the process it is driven in.
+    fn keys(&self) -> MutexGuard<'_, KeyMemory> {
+        self.client.mine().keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for KeyUse {
+impl Drive for KeyedCapture {
+    type Output = Capture;
+
+    fn step(&mut self, now: Duration, event: Event) -> Step<Capture> {
+        let step = self.machine.step(now, event);
+        // A call that is given up from here on may have been sent.
+        self.end = End::Unclear;
+        let Step::Done(result) = step else { return step };
+        // A connection may hold an answer to an earlier request, and not each names its order.
+        let result = result.and_then(|capture| {
+            let answer = fingerprint(&[capture.capture_id().as_bytes()]);
+            if self.keys().answer(self.key, answer) {
+                Ok(capture)
+            } else {
+                Err(self.unclear("the answer named a capture that was made with another key"))
+            }
+        });
+        self.end = match result.as_ref().map_err(|error| (error.kind(), error.attempts())) {
+            Err((_, 0) | (ErrorKind::NotSent, _)) => End::NotSent,
+            Err((ErrorKind::Rejected, _)) => End::Refused,
+            Ok(_) | Err(_) => End::Unclear,
+        };
+        Step::Done(result)
+    }
+
+    fn request(&self) -> &HttpRequest {
+        self.machine.request()
+    }
+
+    fn order_id(&self) -> &str {
+        self.machine.order_id()
+    }
+
+    fn idempotency_key(&self) -> Option<&str> {
+        self.machine.idempotency_key()
+    }
+
+    fn internal(&self, what: &str) -> Error {
+        self.machine.internal(what)
+    }
+
+    fn unclear(&self, why: &str) -> Error {
+        self.machine.unclear(why)
+    }
+
+    fn identified(&self, error: Error) -> Error {
+        self.machine.identified(error)
+    }
+}
+
+impl Drop for KeyedCapture {
     fn drop(&mut self) {
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner).end(self.key, self.end);
+        self.keys().end(self.key, self.end);
     }
 }
 
@@ -183,11 +190,7 @@ impl Client {
         request: &CaptureRequest,
         idempotency_key: Option<&str>,
     ) -> Result<Capture, Error> {
-        self.begin(order_id, idempotency_key, || {
-            request.check()?;
-            self.checked(order_id, request, idempotency_key)
-        })
-        .and_then(|call| self.send(call))
+        self.prepare(order_id, request, idempotency_key)?.send()
     }
 
     /// The same with the request as JSON text, read as strictly as
@@ -197,52 +200,61 @@ impl Client {
     ///
     /// As [`capture`](Client::capture).
     pub fn capture_json(&self, order_id: &str, request: &str, idempotency_key: Option<&str>) -> Result<Capture, Error> {
-        self.begin(order_id, idempotency_key, || {
-            let request = CaptureRequest::from_json_with(request, self.0.config.accept_unknown_values)?;
-            self.checked(order_id, &request, idempotency_key)
-        })
-        .and_then(|call| self.send(call))
+        self.prepare_json(order_id, request, idempotency_key)?.send()
     }
 
-    /// The first half of a capture, with the request from any serde source: everything that
-    /// can be refused is refused here, and the key is known before anything is sent.
-    /// [`send`](Client::send) is the second half.
+    /// The first half of [`capture`](Client::capture): everything that can be refused is refused
+    /// here, and the key is known before anything is sent. The [`Operation`] is the second half:
+    /// it is sent, or driven by the host.
     ///
     /// # Errors
     ///
     /// `invalid_input`.
-    pub fn prepare<'de, D: Deserializer<'de>>(
+    pub fn prepare(
         &self,
         order_id: &str,
-        request: D,
+        request: &CaptureRequest,
         idempotency_key: Option<&str>,
-    ) -> Result<Call, Error> {
+    ) -> Result<Operation<Capture>, Error> {
         self.begin(order_id, idempotency_key, || {
-            let request = CaptureRequest::from_deserializer(request, self.0.config.accept_unknown_values)?;
+            request.check()?;
+            self.checked(order_id, request, idempotency_key)
+        })
+    }
+
+    /// The same with the request as JSON text, read as strictly as
+    /// [`CaptureRequest::from_json`] does.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_input`.
+    pub fn prepare_json(
+        &self,
+        order_id: &str,
+        request: &str,
+        idempotency_key: Option<&str>,
+    ) -> Result<Operation<Capture>, Error> {
+        self.begin(order_id, idempotency_key, || {
+            let request = CaptureRequest::from_json_with(request, self.0.config.accept_unknown_values)?;
             self.checked(order_id, &request, idempotency_key)
         })
     }
 
-    /// Sends a prepared capture and waits for the outcome.
+    /// The same with the request from any serde source, read as strictly.
     ///
     /// # Errors
     ///
-    /// As [`capture`](Client::capture).
-    pub fn send(&self, call: Call) -> Result<Capture, Error> {
-        let Call { mut machine, mut key_use } = call;
-        let result = catch_unwind(AssertUnwindSafe(|| self.drive(&mut machine)))
-            .unwrap_or_else(|_| Err(machine.internal("a panic was caught")))
-            .and_then(|capture| match key_use.answered_by(&capture) {
-                true => Ok(capture),
-                false => Err(machine.unclear("the answer named a capture that was made with another key")),
-            });
-        key_use.end = match result.as_ref().map_err(|error| (error.kind(), error.attempts())) {
-            Ok(_) => End::Unclear,
-            Err((_, 0) | (ErrorKind::NotSent, _)) => End::NotSent,
-            Err((ErrorKind::Rejected, _)) => End::Refused,
-            Err(_) => End::Unclear,
-        };
-        result
+    /// `invalid_input`.
+    pub fn prepare_from<'de, D: Deserializer<'de>>(
+        &self,
+        order_id: &str,
+        request: D,
+        idempotency_key: Option<&str>,
+    ) -> Result<Operation<Capture>, Error> {
+        self.begin(order_id, idempotency_key, || {
+            let request = CaptureRequest::from_deserializer(request, self.0.config.accept_unknown_values)?;
+            self.checked(order_id, &request, idempotency_key)
+        })
     }
 
     /// Looks into the captures of an order for the one with this reference and amount, for a
@@ -256,7 +268,21 @@ impl Client {
     ///
     /// The captures could not be read; what became of the capture stays unknown.
     pub fn reconcile(&self, order_id: &str, reference: &str, captured_amount: i64) -> Result<Reconciliation, Error> {
-        self.seek(order_id, || Wanted::new(reference, captured_amount)).and_then(|look| self.look(look))
+        self.prepare_reconcile(order_id, reference, captured_amount)?.send()
+    }
+
+    /// The first half of [`reconcile`](Client::reconcile); the [`Operation`] is the second.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_input`.
+    pub fn prepare_reconcile(
+        &self,
+        order_id: &str,
+        reference: &str,
+        captured_amount: i64,
+    ) -> Result<Operation<Reconciliation>, Error> {
+        self.seek(order_id, || Wanted::new(reference, captured_amount))
     }
 
     /// The same with `reference` and `captured_amount` from any serde source, read as strictly
@@ -264,8 +290,12 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As [`reconcile`](Client::reconcile).
-    pub fn prepare_reconcile<'de, D: Deserializer<'de>>(&self, order_id: &str, wanted: D) -> Result<Look, Error> {
+    /// `invalid_input`.
+    pub fn prepare_reconcile_from<'de, D: Deserializer<'de>>(
+        &self,
+        order_id: &str,
+        wanted: D,
+    ) -> Result<Operation<Reconciliation>, Error> {
         self.seek(order_id, || Wanted::from_deserializer(wanted))
     }
 
@@ -274,24 +304,18 @@ impl Client {
         self.0.endpoint.base_url().as_str()
     }
 
-    /// Does a prepared look and waits for its result.
-    ///
-    /// # Errors
-    ///
-    /// As [`reconcile`](Client::reconcile).
-    pub fn look(&self, look: Look) -> Result<Reconciliation, Error> {
-        let Look(mut machine) = look;
-        catch_unwind(AssertUnwindSafe(|| self.drive(&mut machine)))
-            .unwrap_or_else(|_| Err(machine.internal("a panic was caught")))
-    }
-
-    fn seek(&self, order_id: &str, wanted: impl FnOnce() -> Result<Wanted, Error>) -> Result<Look, Error> {
+    fn seek(
+        &self,
+        order_id: &str,
+        wanted: impl FnOnce() -> Result<Wanted, Error>,
+    ) -> Result<Operation<Reconciliation>, Error> {
         self.begin(order_id, None, || {
             wire::check_order_id(order_id)?;
-            let (operation, request) = self.list(order_id, wanted()?);
+            let (task, request) = self.list(order_id, wanted()?);
             let (endpoint, limits) = (self.0.endpoint.clone(), self.0.limits);
-            let budget = self.mine()?.budget.clone();
-            Ok(Look(Machine::new(operation, request, endpoint, limits, budget, key::random_seed()?)))
+            let budget = self.mine().budget.clone();
+            let machine = Machine::new(task, request, endpoint, limits, budget, key::random_seed()?);
+            Ok(Operation::new(self.clone(), machine))
         })
     }
 
@@ -303,15 +327,23 @@ impl Client {
         half: impl FnOnce() -> Result<T, Error>,
     ) -> Result<T, Error> {
         catch_unwind(AssertUnwindSafe(half)).unwrap_or_else(|_| Err(Error::panicked())).map_err(|error| {
-            error.with(|fields| {
+            let error = error.with(|fields| {
                 let shown = |text: &str| self.0.endpoint.scrub(text, 255);
                 fields.order_id.get_or_insert_with(|| shown(order_id));
                 fields.idempotency_key = fields.idempotency_key.take().or_else(|| idempotency_key.map(shown));
-            })
+            });
+            #[cfg(feature = "tracing")]
+            crate::operation::trace_refused(&error);
+            error
         })
     }
 
-    fn checked(&self, order_id: &str, request: &CaptureRequest, idempotency_key: Option<&str>) -> Result<Call, Error> {
+    fn checked(
+        &self,
+        order_id: &str,
+        request: &CaptureRequest,
+        idempotency_key: Option<&str>,
+    ) -> Result<Operation<Capture>, Error> {
         let inner = &*self.0;
         #[cfg(takings_fault)]
         assert_ne!(order_id, "panic-before-sending", "a fault that was asked for");
@@ -331,7 +363,8 @@ impl Client {
                 body.len()
             )));
         }
-        let mine = self.mine()?;
+        let seed = key::random_seed()?;
+        let mine = self.mine();
         let key = fingerprint(&[idempotency_key.as_bytes()]);
         let known = mine.keys.lock().unwrap_or_else(PoisonError::into_inner).begin(
             key,
@@ -344,68 +377,56 @@ impl Client {
                  with that one and capture nothing; use another key (for a derived key, another name)"
             )));
         }
-        let key_use = KeyUse { keys: mine.keys.clone(), key, end: End::NotSent };
         let reference = request.reference.as_deref().filter(|_| inner.config.reconcile);
         let settle = reference
             .and_then(|reference| Wanted::new(reference, request.captured_amount).ok())
             .map(|wanted| self.list(order_id, wanted));
         let request = inner.endpoint.post(&wire::captures_path(order_id), &idempotency_key, body);
-        let operation = CaptureOperation { order_id: order_id.to_owned(), idempotency_key, warnings };
-        let machine = Machine::new(
-            operation,
-            request,
-            inner.endpoint.clone(),
-            inner.limits,
-            mine.budget.clone(),
-            key::random_seed()?,
-        );
+        let task = CaptureTask { order_id: order_id.to_owned(), idempotency_key, warnings };
+        let machine = Machine::new(task, request, inner.endpoint.clone(), inner.limits, mine.budget.clone(), seed);
         let machine = if known == Known::Unclear { machine.after_unclear() } else { machine };
-        Ok(Call { machine: CaptureMachine::new(machine, settle), key_use })
+        let machine = CaptureMachine::new(machine, settle);
+        Ok(Operation::new(self.clone(), KeyedCapture { machine, client: self.clone(), key, end: End::NotSent }))
     }
 
-    fn list(&self, order_id: &str, wanted: Wanted) -> (ListOperation, Request) {
+    fn list(&self, order_id: &str, wanted: Wanted) -> (ListTask, HttpRequest) {
         let request = self.0.endpoint.get(&wire::captures_path(order_id));
-        (ListOperation { order_id: order_id.to_owned(), wanted, endpoint: self.0.endpoint.clone() }, request)
+        (ListTask { order_id: order_id.to_owned(), wanted, endpoint: self.0.endpoint.clone() }, request)
     }
 
-    /// Does what a machine says until it is done.
-    fn drive<M: Drive>(&self, machine: &mut M) -> Result<M::Output, Error> {
-        let connections = &self.mine()?.connections;
-        let mut event = Event::Start;
-        loop {
-            match machine.step(self.now(), event) {
-                Step::Send(timeout) => {
-                    event = connections.exchange(machine.request(), timeout);
-                    // a library built for the tests alone shows what a bug of ours would do
-                    #[cfg(takings_fault)]
-                    assert!(
-                        !machine.request().url.path().contains("/panic-after-sending/"),
-                        "a fault that was asked for"
-                    );
-                }
-                Step::Wait(pause) => {
-                    std::thread::sleep(pause);
-                    event = Event::Waited;
-                }
-                Step::Done(result) => return result,
-            }
-        }
-    }
-
-    fn now(&self) -> Duration {
+    pub(crate) fn now(&self) -> Duration {
         self.0.start.elapsed()
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.0.endpoint
+    }
+
+    /// The connections of this process, made when they are first needed: a host that sends by
+    /// itself never gets them.
+    pub(crate) fn connections(&self) -> Result<&Connections, Error> {
+        let mine = self.mine();
+        if mine.connections.get().is_none() {
+            // Another thread may have been quicker; then its connections are the ones.
+            let _ = mine.connections.set(Box::new(self.0.transport.open()?));
+        }
+        Ok(mine.connections.get().expect("they have just been made"))
     }
 
     /// What belongs to this process, made at its first call. No lock is taken: one that was
     /// held during a fork would stay locked in the child.
-    fn mine(&self) -> Result<&Mine, Error> {
+    fn mine(&self) -> &Mine {
         let process = std::process::id();
         let mut inherited = None;
         let mut place = &self.0.slots;
         // Only the last slot can be this process's: process ids come around again.
         while let Some(slot) = place.get() {
             if let (true, None, Some(mine)) = (slot.process == process, slot.next.get(), &slot.mine) {
-                return Ok(mine);
+                return mine;
             }
             inherited = slot.mine.as_ref();
             place = &slot.next;
@@ -413,16 +434,12 @@ impl Client {
         // The parent's keys still count, unless another of its threads held them at the fork.
         let keys =
             inherited.and_then(|mine| mine.keys.try_lock().ok().map(|keys| keys.inherited())).unwrap_or_default();
-        let mine = Mine {
-            connections: self.0.transport.open()?,
-            keys: Arc::new(Mutex::new(keys)),
-            budget: Arc::new(Budget::new()),
-        };
+        let mine = Mine { connections: OnceBox::new(), keys: Mutex::new(keys), budget: Arc::new(Budget::new()) };
         let slot = Slot { process, mine: Some(mine), next: OnceBox::new() };
         // Another thread may have been quicker; then its slot is the one.
         let _ = place.set(Box::new(slot));
         let slot = place.get().expect("it has just been filled");
-        Ok(slot.mine.as_ref().expect("a slot is emptied only when dropped"))
+        slot.mine.as_ref().expect("a slot is emptied only when dropped")
     }
 }
 

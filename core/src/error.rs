@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::operation::Attempt;
+
 /// What an [`Error`] means for the money, and so for what the shop does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -61,6 +63,7 @@ pub(crate) struct Fields {
     pub order_id: Option<String>,
     pub idempotency_key: Option<String>,
     pub attempts: u32,
+    pub attempt_log: Vec<Attempt>,
     pub retryable: bool,
 }
 
@@ -76,6 +79,7 @@ impl Error {
             order_id: None,
             idempotency_key: None,
             attempts: 0,
+            attempt_log: Vec::new(),
             retryable: matches!(kind, ErrorKind::NotSent | ErrorKind::OutcomeUnknown),
         }))
     }
@@ -152,6 +156,12 @@ impl Error {
     /// How many requests were begun, 0 when nothing was sent.
     pub fn attempts(&self) -> u32 {
         self.0.attempts
+    }
+
+    /// Each request with its time, what came back and the pause after it. With the setting
+    /// `reconcile` the looks for the capture are among them.
+    pub fn attempt_log(&self) -> &[Attempt] {
+        &self.0.attempt_log
     }
 
     /// Whether the same call, with the same key, can end differently later. True for

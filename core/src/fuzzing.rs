@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::answer::Answer;
-use crate::capture::{Capture, CaptureMachine, CaptureOperation};
+use crate::capture::{Capture, CaptureMachine, CaptureTask};
 use crate::config::{Config, Credentials};
 use crate::error::Error;
-use crate::machine::{Budget, Drive, Event, Machine, Operation, Step};
-use crate::reconcile::{ListOperation, Reconciliation, Wanted};
+use crate::machine::{Budget, Drive, Event, Machine, Step, Task};
+use crate::reconcile::{ListTask, Reconciliation, Wanted};
 use crate::wire::{self, Endpoint};
 
 /// An answer as the transport hands it over.
@@ -23,9 +23,8 @@ impl Received {
 
     /// The capture it tells of.
     pub fn capture(&self, order_id: &str) -> Result<Capture, String> {
-        let operation =
-            CaptureOperation { order_id: order_id.into(), idempotency_key: "key".into(), warnings: Vec::new() };
-        operation.read(&self.0, 1)
+        let task = CaptureTask { order_id: order_id.into(), idempotency_key: "key".into(), warnings: Vec::new() };
+        task.read(&self.0, 1)
     }
 
     /// What it tells of the captures of an order.
@@ -34,7 +33,7 @@ impl Received {
         // too short to be found as an echo
         let endpoint = Config::at("http://127.0.0.1:1", Credentials::basic("u", "p")).endpoint();
         let endpoint = Arc::new(endpoint.map_err(|error| error.message().to_owned())?);
-        ListOperation { order_id: "order".into(), wanted, endpoint }.read(&self.0, 1)
+        ListTask { order_id: "order".into(), wanted, endpoint }.read(&self.0, 1)
     }
 
     pub fn retry_after(&self) -> Option<Duration> {
@@ -84,14 +83,11 @@ impl Call {
     pub fn new(config: &Config, order_id: &str, idempotency_key: &str, seed: u64) -> Result<Call, Error> {
         let (endpoint, limits) = (Arc::new(config.endpoint()?), config.limits()?);
         let path = wire::captures_path(order_id);
-        let operation = CaptureOperation {
-            order_id: order_id.into(),
-            idempotency_key: idempotency_key.into(),
-            warnings: Vec::new(),
-        };
+        let task =
+            CaptureTask { order_id: order_id.into(), idempotency_key: idempotency_key.into(), warnings: Vec::new() };
         let settle = match config.reconcile {
             true => Some((
-                ListOperation {
+                ListTask {
                     order_id: order_id.into(),
                     wanted: Wanted::new("parcel-1", 6000)?,
                     endpoint: endpoint.clone(),
@@ -101,7 +97,7 @@ impl Call {
             false => None,
         };
         let request = endpoint.post(&path, idempotency_key, br#"{"captured_amount":6000}"#.to_vec());
-        let machine = Machine::new(operation, request, endpoint.clone(), limits, Arc::new(Budget::new()), seed);
+        let machine = Machine::new(task, request, endpoint.clone(), limits, Arc::new(Budget::new()), seed);
         Ok(Call { machine: CaptureMachine::new(machine, settle), endpoint })
     }
 

@@ -17,7 +17,7 @@ use crate::answer::Answer;
 use crate::config::{Config, is_loopback};
 use crate::error::{Error, ErrorKind};
 use crate::machine::{Event, Limits};
-use crate::wire::{Endpoint, Request};
+use crate::wire::{Endpoint, HttpRequest};
 
 /// What a connection needs, found and checked when the client is made and used again in every
 /// process it is used in.
@@ -205,7 +205,7 @@ impl Drop for Connections {
 
 impl Connections {
     /// Sends a request and waits for its answer, at most `timeout`.
-    pub fn exchange(&self, request: &Request, timeout: Duration) -> Event {
+    pub fn exchange(&self, request: &HttpRequest, timeout: Duration) -> Event {
         let mut sent = blocking::Request::new(request.method.clone(), request.url.clone());
         *sent.headers_mut() = request.headers.clone();
         if !request.body.is_empty() {
@@ -224,7 +224,7 @@ impl Connections {
         }
     }
 
-    fn no_connection(&self, error: &reqwest::Error, request: &Request) -> String {
+    fn no_connection(&self, error: &reqwest::Error, request: &HttpRequest) -> String {
         let host = request.url.host_str().unwrap_or_default();
         let port = request.url.port_or_known_default().unwrap_or_default();
         let why = if error.is_timeout() {

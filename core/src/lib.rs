@@ -43,21 +43,28 @@ mod http;
 mod key;
 mod lines;
 mod machine;
+mod minor;
+mod operation;
 mod reconcile;
 mod request;
 mod strict;
 mod wire;
 
+pub use answer::Answer;
 pub use capture::Capture;
-pub use client::{Call, Client, Look};
+pub use client::Client;
 pub use config::{Config, Credentials, Environment, Region};
 pub use error::{Error, ErrorKind};
 pub use key::{idempotency_key, new_idempotency_key};
 pub use lines::CheckLines;
+pub use machine::{Event, Step};
+pub use minor::minor;
+pub use operation::{Attempt, Operation};
 pub use reconcile::{Found, Reconciliation};
 pub use request::{
     CaptureRequest, Interval, OrderLine, OrderLineType, ProductIdentifiers, ShippingInfo, ShippingMethod, Subscription,
 };
+pub use wire::HttpRequest;
 
 /// The version of takings, as in `Cargo.toml`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use crate::answer::{Answer, ErrorBody};
 use crate::error::{Error, ErrorKind};
-use crate::wire::{Endpoint, Request};
+use crate::wire::{Endpoint, HttpRequest};
 
-/// One operation of the API: what counts as success, what is read from the answer and what
-/// an end means for its caller. Everything else is the machine's.
-pub(crate) trait Operation {
+/// One call of the API: what counts as success, what is read from the answer and what an end
+/// means for its caller. Everything else is the machine's.
+pub(crate) trait Task {
     /// What a success gives.
     type Output;
     /// Whether a lost attempt may have changed something. The failure of one that only reads
@@ -24,7 +24,7 @@ pub(crate) trait Operation {
     fn order_id(&self) -> &str;
     fn idempotency_key(&self) -> Option<&str>;
 
-    /// Reads a 2xx answer, or says why it is none of this operation's.
+    /// Reads a 2xx answer, or says why it is none of this call's.
     fn read(&self, answer: &Answer, attempts: u32) -> Result<Self::Output, String>;
 
     /// Whether a refusal proves, after an attempt whose answer was lost, that the lost attempt
@@ -36,28 +36,33 @@ pub(crate) trait Operation {
     fn message(&self, kind: ErrorKind, order: &str, why: &str, status: Option<u16>) -> String;
 }
 
-/// What the host tells the machine.
+/// What the host tells an [`Operation`](crate::Operation).
 #[derive(Clone, Debug)]
-pub(crate) enum Event {
+#[non_exhaustive]
+pub enum Event {
     /// The first step.
     Start,
-    /// An answer whose head was complete.
+    /// An answer whose head was complete, whatever its status.
     Answered(Answer),
-    /// The request cannot have reached the server; why.
+    /// Nothing of the request can have left, since no connection was made (name look-up, refused,
+    /// TLS handshake, proxy); why, for people.
     NotSent(String),
-    /// The request may have reached the server, but no answer came; why.
+    /// The request may have left and no answer came (time-out, reset, a head that was cut), or it
+    /// cannot be told; why, for people.
     MaybeSent(String),
     /// The pause is over.
     Waited,
 }
 
-/// What the machine tells the host.
+/// What an [`Operation`](crate::Operation) tells its host.
 #[derive(Debug)]
-pub(crate) enum Step<T> {
-    /// Send [`Machine::request`], connecting within `Limits::connect`, and be done within this.
+pub enum Step<T> {
+    /// Send [`Operation::request`](crate::Operation::request) once, be done within this time, and
+    /// tell how it went: `Answered`, `NotSent` or `MaybeSent`.
     Send(Duration),
     /// Pause, then tell [`Event::Waited`].
     Wait(Duration),
+    /// The outcome; there is nothing more to do.
     Done(Result<T, Error>),
 }
 
@@ -119,15 +124,25 @@ pub(crate) trait Drive {
     fn step(&mut self, now: Duration, event: Event) -> Step<Self::Output>;
 
     /// What `Send` sends.
-    fn request(&self) -> &Request;
+    fn request(&self) -> &HttpRequest;
+
+    fn order_id(&self) -> &str;
+    fn idempotency_key(&self) -> Option<&str>;
 
     /// The error for a bug of ours: what it means depends on whether anything was sent.
     fn internal(&self, what: &str) -> Error;
+
+    /// The error for an outcome that cannot be believed, or not be waited for, from outside of
+    /// the machine.
+    fn unclear(&self, why: &str) -> Error;
+
+    /// An error from outside of the machine, with what it was about.
+    fn identified(&self, error: Error) -> Error;
 }
 
-pub(crate) struct Machine<O> {
-    operation: O,
-    request: Request,
+pub(crate) struct Machine<T> {
+    task: T,
+    request: HttpRequest,
     endpoint: Arc<Endpoint>,
     limits: Limits,
     budget: Arc<Budget>,
@@ -163,18 +178,18 @@ enum Pause {
     Told(Duration),
 }
 
-impl<O: Operation> Machine<O> {
+impl<T: Task> Machine<T> {
     /// `seed` feeds the jitter; it need not be secret.
     pub fn new(
-        operation: O,
-        request: Request,
+        task: T,
+        request: HttpRequest,
         endpoint: Arc<Endpoint>,
         limits: Limits,
         budget: Arc<Budget>,
         seed: u64,
-    ) -> Machine<O> {
+    ) -> Machine<T> {
         Machine {
-            operation,
+            task,
             request,
             endpoint,
             limits,
@@ -188,16 +203,16 @@ impl<O: Operation> Machine<O> {
     }
 
     /// For a call whose key was used before, or is in use, with an outcome that is not known.
-    pub fn after_unclear(mut self) -> Machine<O> {
-        self.unclear = O::WRITES;
+    pub fn after_unclear(mut self) -> Machine<T> {
+        self.unclear = T::WRITES;
         self
     }
 
     /// A machine for what follows within the same call: it begins now and ends with this one's
     /// deadline.
-    pub fn continued<N: Operation>(&self, operation: N, request: Request) -> Machine<N> {
+    pub fn continued<N: Task>(&self, task: N, request: HttpRequest) -> Machine<N> {
         Machine {
-            operation,
+            task,
             request,
             endpoint: self.endpoint.clone(),
             limits: self.limits,
@@ -215,18 +230,18 @@ impl<O: Operation> Machine<O> {
         self.deadline
     }
 
-    pub fn operation(&self) -> &O {
-        &self.operation
+    pub fn task(&self) -> &T {
+        &self.task
     }
 
-    fn send(&mut self, now: Duration) -> Step<O::Output> {
+    fn send(&mut self, now: Duration) -> Step<T::Output> {
         self.state = State::Sending;
         self.attempts += 1;
         let left = self.deadline.saturating_sub(now).max(Duration::from_millis(1));
         Step::Send(self.limits.attempt.min(left))
     }
 
-    fn answered(&mut self, now: Duration, mut answer: Answer) -> Step<O::Output> {
+    fn answered(&mut self, now: Duration, mut answer: Answer) -> Step<T::Output> {
         let status = answer.status;
         // An id that is one of our credentials is none, and would be logged and stored as one.
         answer.headers.retain(|(_, value)| !self.endpoint.is_echo(value));
@@ -236,7 +251,7 @@ impl<O: Operation> Machine<O> {
             answer: Some((status, answer.error(), answer.correlation_id().map(str::to_owned))),
         };
         let why = match status {
-            200..=299 => match self.operation.read(&answer, self.attempts) {
+            200..=299 => match self.task.read(&answer, self.attempts) {
                 Ok(output) => {
                     self.budget.success(now);
                     self.state = State::Done;
@@ -253,7 +268,7 @@ impl<O: Operation> Machine<O> {
             400..=499 => {
                 let ending = ending(ErrorKind::Rejected, String::new(), &answer);
                 let code = ending.answer.as_ref().and_then(|(_, body, _)| body.error_code.as_deref());
-                if self.operation.settles(status, code) {
+                if self.task.settles(status, code) {
                     self.unclear = false;
                 }
                 return self.fail(ending, None);
@@ -261,7 +276,7 @@ impl<O: Operation> Machine<O> {
             300..=399 => format!("Klarna's address answered with a redirect ({status}), which is never followed"),
             _ => format!("Klarna's address answered with status {status}, which means nothing here"),
         };
-        self.unclear = O::WRITES;
+        self.unclear = T::WRITES;
         let pause = match (answer.retry_after(), status) {
             (Some(told), _) => Pause::Told(told),
             // the same key may be in flight elsewhere
@@ -272,7 +287,7 @@ impl<O: Operation> Machine<O> {
     }
 
     /// Begins a pause before another attempt, or ends the call.
-    fn retry(&mut self, now: Duration, ending: Ending, pause: Pause) -> Step<O::Output> {
+    fn retry(&mut self, now: Duration, ending: Ending, pause: Pause) -> Step<T::Output> {
         if self.attempts >= self.limits.attempts {
             return self.fail(ending, None);
         }
@@ -310,11 +325,11 @@ impl<O: Operation> Machine<O> {
         ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    fn fail(&mut self, ending: Ending, stopped: Option<&str>) -> Step<O::Output> {
+    fn fail(&mut self, ending: Ending, stopped: Option<&str>) -> Step<T::Output> {
         self.state = State::Done;
         // A definite "no" after an unclear attempt is not a definite "no".
-        let kind = if self.unclear || !O::WRITES { ErrorKind::OutcomeUnknown } else { ending.kind };
-        let order = self.endpoint.scrub(self.operation.order_id(), 255);
+        let kind = if self.unclear || !T::WRITES { ErrorKind::OutcomeUnknown } else { ending.kind };
+        let order = self.endpoint.scrub(self.task.order_id(), 255);
         let status = ending.answer.as_ref().map(|(status, ..)| *status);
         let mut body = ErrorBody::default();
         let mut correlation_id = None;
@@ -345,10 +360,10 @@ impl<O: Operation> Machine<O> {
             why.push_str(&format!("; {stopped}"));
         }
         let retryable = match ending.kind {
-            ErrorKind::Rejected => status == Some(429) || (self.unclear && O::WRITES),
+            ErrorKind::Rejected => status == Some(429) || (self.unclear && T::WRITES),
             _ => true,
         };
-        let message = self.operation.message(kind, &order, &why, status);
+        let message = self.task.message(kind, &order, &why, status);
         Step::Done(Err(Error::new(kind, message).with(|fields| {
             fields.http_status = status;
             fields.error_code = error_code;
@@ -359,29 +374,17 @@ impl<O: Operation> Machine<O> {
         })))
     }
 
-    /// The error for an outcome that cannot be believed, or not be waited for, from outside of
-    /// the machine.
-    pub fn unclear(&self, why: &str) -> Error {
-        let order = self.endpoint.scrub(self.operation.order_id(), 255);
-        let message = self.operation.message(ErrorKind::OutcomeUnknown, &order, why, None);
-        Error::new(ErrorKind::OutcomeUnknown, message).with(|fields| {
-            self.identify(fields);
-            // a call that is not waited for may not have begun one yet
-            fields.attempts = fields.attempts.max(1);
-        })
-    }
-
     fn identify(&self, fields: &mut crate::error::Fields) {
-        fields.order_id = Some(self.operation.order_id().to_owned());
-        fields.idempotency_key = self.operation.idempotency_key().map(str::to_owned);
+        fields.order_id = Some(self.task.order_id().to_owned());
+        fields.idempotency_key = self.task.idempotency_key().map(str::to_owned);
         fields.attempts = self.attempts;
     }
 }
 
-impl<O: Operation> Drive for Machine<O> {
-    type Output = O::Output;
+impl<T: Task> Drive for Machine<T> {
+    type Output = T::Output;
 
-    fn step(&mut self, now: Duration, event: Event) -> Step<O::Output> {
+    fn step(&mut self, now: Duration, event: Event) -> Step<T::Output> {
         match (self.state, event) {
             (State::New, Event::Start) => {
                 // one that continues a call has its deadline already
@@ -396,7 +399,7 @@ impl<O: Operation> Drive for Machine<O> {
                 self.retry(now, Ending { kind: ErrorKind::NotSent, why, answer: None }, Pause::Jitter)
             }
             (State::Sending, Event::MaybeSent(why)) => {
-                self.unclear = O::WRITES;
+                self.unclear = T::WRITES;
                 self.retry(now, Ending { kind: ErrorKind::OutcomeUnknown, why, answer: None }, Pause::Jitter)
             }
             _ => {
@@ -406,14 +409,36 @@ impl<O: Operation> Drive for Machine<O> {
         }
     }
 
-    fn request(&self) -> &Request {
+    fn request(&self) -> &HttpRequest {
         &self.request
+    }
+
+    fn order_id(&self) -> &str {
+        self.task.order_id()
+    }
+
+    fn idempotency_key(&self) -> Option<&str> {
+        self.task.idempotency_key()
+    }
+
+    fn unclear(&self, why: &str) -> Error {
+        let order = self.endpoint.scrub(self.task.order_id(), 255);
+        let message = self.task.message(ErrorKind::OutcomeUnknown, &order, why, None);
+        Error::new(ErrorKind::OutcomeUnknown, message).with(|fields| {
+            self.identify(fields);
+            // a call that is not waited for may not have begun one yet
+            fields.attempts = fields.attempts.max(1);
+        })
+    }
+
+    fn identified(&self, error: Error) -> Error {
+        error.with(|fields| self.identify(fields))
     }
 
     fn internal(&self, what: &str) -> Error {
         let consequence = match self.attempts {
             0 => "nothing was sent",
-            _ if O::WRITES => {
+            _ if T::WRITES => {
                 "a request was begun, so treat the outcome as unknown and call again with the same idempotency key"
             }
             _ => "nothing was changed",

@@ -9,7 +9,8 @@ use serde::{Deserialize, Deserializer};
 
 use crate::answer::{Answer, is_id};
 use crate::error::{Error, ErrorKind};
-use crate::machine::Operation;
+use crate::machine::Task;
+use crate::operation::Attempt;
 use crate::request::CAPTURED_AMOUNT;
 use crate::strict::{Field, Item, Reader, Rule, object};
 use crate::wire::Endpoint;
@@ -46,6 +47,7 @@ pub struct Reconciliation {
     pub(crate) order_id: String,
     pub(crate) correlation_id: Option<String>,
     pub(crate) attempts: u32,
+    pub(crate) attempt_log: Vec<Attempt>,
 }
 
 impl Reconciliation {
@@ -81,6 +83,11 @@ impl Reconciliation {
     pub fn attempts(&self) -> u32 {
         self.attempts
     }
+
+    /// Each request with its time, what came back and the pause after it.
+    pub fn attempt_log(&self) -> &[Attempt] {
+        &self.attempt_log
+    }
 }
 
 object! {
@@ -109,13 +116,13 @@ impl Wanted {
 const WHOLE: &str = "the look for a capture";
 
 /// `GET …/captures`, and what of it is the capture that is looked for.
-pub(crate) struct ListOperation {
+pub(crate) struct ListTask {
     pub order_id: String,
     pub wanted: Wanted,
     pub endpoint: Arc<Endpoint>,
 }
 
-impl Operation for ListOperation {
+impl Task for ListTask {
     type Output = Reconciliation;
     const WRITES: bool = false;
 
@@ -147,6 +154,7 @@ impl Operation for ListOperation {
             order_id: self.order_id.clone(),
             correlation_id: answer.correlation_id().map(str::to_owned),
             attempts,
+            attempt_log: Vec::new(),
         })
     }
 
@@ -206,7 +214,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::capture::{Capture, CaptureMachine, CaptureOperation};
+    use crate::capture::{Capture, CaptureMachine, CaptureTask};
     use crate::machine::{Budget, Drive, Event, Machine, Step};
     use crate::{Config, Credentials};
 
@@ -214,8 +222,8 @@ mod tests {
     fn settle(events: Vec<Event>) -> Result<Capture, Error> {
         let config = Config::at("http://127.0.0.1:1", Credentials::basic("u", "p"));
         let (endpoint, limits) = (Arc::new(config.endpoint().unwrap()), config.limits().unwrap());
-        let operation = CaptureOperation { order_id: "o".into(), idempotency_key: "k".into(), warnings: Vec::new() };
-        let list = ListOperation {
+        let operation = CaptureTask { order_id: "o".into(), idempotency_key: "k".into(), warnings: Vec::new() };
+        let list = ListTask {
             order_id: "o".into(),
             wanted: Wanted::new("parcel-1", 6000).unwrap(),
             endpoint: endpoint.clone(),
@@ -283,7 +291,7 @@ mod tests {
     fn look(body: &str) -> Result<Reconciliation, String> {
         let endpoint =
             Config::at("http://127.0.0.1:1", Credentials::basic("user", "s3cret-s3cret")).endpoint().unwrap();
-        let operation = ListOperation {
+        let operation = ListTask {
             order_id: "o".into(),
             wanted: Wanted::new("parcel-1", 6000).unwrap(),
             endpoint: Arc::new(endpoint),

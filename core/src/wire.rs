@@ -1,5 +1,7 @@
 //! What goes out: where requests are sent, what they carry, how an order id becomes a path.
 
+use std::fmt;
+
 use bytes::Bytes;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use reqwest::{Method, Url};
@@ -9,14 +11,50 @@ use crate::error::Error;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("klarna-idempotency-key");
 
-/// One request, the same bytes on every attempt.
-pub(crate) struct Request {
-    pub method: Method,
-    pub url: Url,
-    pub headers: HeaderMap,
-    pub body: Bytes,
-    /// How much of the answer's body is worth reading.
-    pub most_answer: usize,
+/// What is sent over HTTP: the same bytes on every attempt.
+pub struct HttpRequest {
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    pub(crate) most_answer: usize,
+}
+
+impl HttpRequest {
+    /// `POST`, or `GET` for a look into an order's captures.
+    pub fn method(&self) -> &str {
+        self.method.as_str()
+    }
+
+    /// The whole URL, ready to be sent as it is: what it names is percent-encoded already.
+    pub fn url(&self) -> &str {
+        self.url.as_str()
+    }
+
+    /// Names in lower case and values in printable ASCII. `authorization` is among them: the
+    /// credential, for the host of [`url`](HttpRequest::url) and no other. `host` and
+    /// `content-length` are the HTTP client's to add.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.headers.iter().map(|(name, value)| (name.as_str(), value.to_str().expect("checked to be printable")))
+    }
+
+    /// JSON in UTF-8; empty for a `GET`.
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// How many bytes of the answer's body are worth reading; what is beyond may be left unread,
+    /// and the connection is then closed.
+    pub fn most_answer(&self) -> usize {
+        self.most_answer
+    }
+}
+
+/// Without headers and body: they hold credentials and what was bought.
+impl fmt::Debug for HttpRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpRequest").field("method", &self.method()).field("url", &self.url()).finish_non_exhaustive()
+    }
 }
 
 /// Errors are read up to here; more tells nobody anything.
@@ -70,18 +108,18 @@ impl Endpoint {
 
     /// A request that changes something, and so carries an idempotency key that
     /// [`check_key`](crate::key::check_key) has passed.
-    pub fn post(&self, path: &str, idempotency_key: &str, body: Vec<u8>) -> Request {
+    pub fn post(&self, path: &str, idempotency_key: &str, body: Vec<u8>) -> HttpRequest {
         let mut headers = self.headers.clone();
         let key = HeaderValue::from_str(idempotency_key).expect("the key was checked to be printable");
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(IDEMPOTENCY_KEY, key);
-        Request { method: Method::POST, url: self.url(path), headers, body: body.into(), most_answer: MOST_ERROR }
+        HttpRequest { method: Method::POST, url: self.url(path), headers, body: body.into(), most_answer: MOST_ERROR }
     }
 
     /// A request that reads a list.
-    pub fn get(&self, path: &str) -> Request {
+    pub fn get(&self, path: &str) -> HttpRequest {
         let headers = self.headers.clone();
-        Request { method: Method::GET, url: self.url(path), headers, body: Bytes::new(), most_answer: MOST_LIST }
+        HttpRequest { method: Method::GET, url: self.url(path), headers, body: Bytes::new(), most_answer: MOST_LIST }
     }
 
     fn url(&self, path: &str) -> Url {

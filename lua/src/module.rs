@@ -240,8 +240,8 @@ fn capture(lua: &Lua, arguments: &Arguments) -> Result<Value, Failure> {
     let client = open_client(arguments)?;
     let order_id = arguments.text(0)?;
     let key = arguments.optional_text(2)?;
-    let call = client.prepare(&order_id, Source(arguments.value(1)), key.as_deref())?;
-    capture_table(lua, &client.send(call)?).map_err(Failure::Lua)
+    let operation = client.prepare_from(&order_id, Source(arguments.value(1)), key.as_deref())?;
+    capture_table(lua, &operation.send()?).map_err(Failure::Lua)
 }
 
 fn reconcile(lua: &Lua, arguments: &Arguments) -> Result<Value, Failure> {
@@ -250,8 +250,8 @@ fn reconcile(lua: &Lua, arguments: &Arguments) -> Result<Value, Failure> {
     for index in [1, 2] {
         wanted.raw_set(arguments.names[index], arguments.value(index))?;
     }
-    let look = client.prepare_reconcile(&arguments.text(0)?, Source(Value::Table(wanted)))?;
-    reconciliation_table(lua, &client.look(look)?).map_err(Failure::Lua)
+    let operation = client.prepare_reconcile_from(&arguments.text(0)?, Source(Value::Table(wanted)))?;
+    reconciliation_table(lua, &operation.send()?).map_err(Failure::Lua)
 }
 
 fn close(_: &Lua, arguments: &Arguments) -> Result<Value, Failure> {

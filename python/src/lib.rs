@@ -106,9 +106,10 @@ impl Client {
             (Some(request), None) => request,
             (None, fields) => fields.unwrap_or_else(|| PyDict::new(py)).into_any(),
         };
-        let call = value::read(py, |raised| client.prepare(order_id, Value::new(request, raised), idempotency_key))?;
-        let abandoned = call.abandoned();
-        wait::until(py, move || client.send(call), capture_of, Some(abandoned))
+        let operation =
+            value::read(py, |raised| client.prepare_from(order_id, Value::new(request, raised), idempotency_key))?;
+        let abandoned = operation.abandoned();
+        wait::until(py, move || operation.send(), capture_of, Some(abandoned))
     }
 
     #[pyo3(signature = (order_id, /, **wanted))]
@@ -121,8 +122,8 @@ impl Client {
         let client = self.opened(py)?;
         let order_id = text("order_id", order_id)?;
         let wanted = wanted.unwrap_or_else(|| PyDict::new(py)).into_any();
-        let look = value::read(py, |raised| client.prepare_reconcile(order_id, Value::new(wanted, raised)))?;
-        wait::until(py, move || client.look(look), reconciliation_of, None)
+        let operation = value::read(py, |raised| client.prepare_reconcile_from(order_id, Value::new(wanted, raised)))?;
+        wait::until(py, move || operation.send(), reconciliation_of, None)
     }
 
     #[getter]

@@ -31,8 +31,8 @@ fn answer(client: &mut Option<Client>, task: &Value) -> Result<Value, Error> {
     let client = client.as_ref().expect("the first call of a case makes the client");
     let order_id = text("order_id").expect("an order id");
     if task["reconcile"].is_object() {
-        let look = client.prepare_reconcile(order_id, task["reconcile"].clone())?;
-        return client.look(look).map(|found| found_out(&found));
+        let operation = client.prepare_reconcile_from(order_id, task["reconcile"].clone())?;
+        return operation.send().map(|found| found_out(&found));
     }
     let key = text("idempotency_key");
     let request = text("request_text").map_or_else(|| task["request"].to_string(), str::to_owned);

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::capture::{Capture, CaptureOperation};
+use crate::capture::{Capture, CaptureTask};
 use crate::{Config, Credentials};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -10,15 +10,15 @@ fn limits() -> Limits {
     Config::at("http://127.0.0.1:1", Credentials::basic("user", "s3cret")).limits().unwrap()
 }
 
-fn machine_with(limits: Limits, budget: &Arc<Budget>) -> Machine<CaptureOperation> {
+fn machine_with(limits: Limits, budget: &Arc<Budget>) -> Machine<CaptureTask> {
     let endpoint = Config::at("http://127.0.0.1:1", Credentials::basic("user", "s3cret")).endpoint().unwrap();
     let operation =
-        CaptureOperation { order_id: "order".into(), idempotency_key: "key".into(), warnings: vec!["careful".into()] };
+        CaptureTask { order_id: "order".into(), idempotency_key: "key".into(), warnings: vec!["careful".into()] };
     let request = endpoint.post("/captures", "key", b"{}".to_vec());
     Machine::new(operation, request, Arc::new(endpoint), limits, budget.clone(), 7)
 }
 
-fn machine() -> Machine<CaptureOperation> {
+fn machine() -> Machine<CaptureTask> {
     machine_with(limits(), &Arc::new(Budget::new()))
 }
 
@@ -51,7 +51,7 @@ fn run(events: Vec<Event>) -> Result<Capture, Error> {
     drive(&mut machine(), events)
 }
 
-fn drive(machine: &mut Machine<CaptureOperation>, events: Vec<Event>) -> Result<Capture, Error> {
+fn drive(machine: &mut Machine<CaptureTask>, events: Vec<Event>) -> Result<Capture, Error> {
     let mut events = events.into_iter();
     let (mut now, mut event) = (SECOND, Event::Start);
     loop {

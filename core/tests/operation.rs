@@ -1,0 +1,221 @@
+//! A call driven by its host: what it is told, what it hands over, what it remembers.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use takings::{
+    Answer, Attempt, Capture, CaptureRequest, Client, Config, Credentials, ErrorKind, Event, Found, Operation,
+    Reconciliation, Step,
+};
+
+const ORDER: &str = "f3392f8b-6116-4073-ab96-e330819e2c07";
+
+fn config() -> Config {
+    Config::at("https://klarna.example/gateway", Credentials::basic("PK0000_0a1b2c", "a-long-password"))
+}
+
+fn prepared(client: &Client, key: &str) -> Operation<Capture> {
+    client.prepare(ORDER, &CaptureRequest::new(6000), Some(key)).unwrap()
+}
+
+fn captured(id: &str) -> Event {
+    Event::Answered(Answer::new(201, [("capture-id", id)], Vec::new()))
+}
+
+fn refused(status: u16, body: &Value) -> Event {
+    let headers = [("Klarna-Correlation-Id", "c0ffee")];
+    Event::Answered(Answer::new(status, headers, body.to_string().into_bytes()))
+}
+
+fn sent<T>(step: Step<T>) -> Duration {
+    match step {
+        Step::Send(timeout) => timeout,
+        _ => panic!("not Send"),
+    }
+}
+
+fn waited<T>(step: Step<T>) -> Duration {
+    match step {
+        Step::Wait(pause) => pause,
+        _ => panic!("not Wait"),
+    }
+}
+
+fn done<T>(step: Step<T>) -> Result<T, takings::Error> {
+    match step {
+        Step::Done(result) => result,
+        _ => panic!("not Done"),
+    }
+}
+
+#[test]
+fn a_host_sends_what_it_is_given() {
+    let client = Client::new(config()).unwrap();
+    let mut operation = prepared(&client, "a-key");
+    assert_eq!(sent(operation.step(Event::Start)), Duration::from_secs(10));
+    assert_eq!(operation.connect_timeout(), Duration::from_secs(5));
+    let request = operation.request();
+    assert_eq!(request.method(), "POST");
+    assert_eq!(request.url(), format!("https://klarna.example/gateway/ordermanagement/v1/orders/{ORDER}/captures"));
+    assert_eq!(serde_json::from_slice::<Value>(request.body()).unwrap(), json!({"captured_amount": 6000}));
+    let header = |name: &str| request.headers().find(|(other, _)| *other == name).map(|(_, value)| value.to_owned());
+    assert_eq!(header("klarna-idempotency-key").as_deref(), Some("a-key"));
+    assert_eq!(header("authorization").as_deref(), Some("Basic UEswMDAwXzBhMWIyYzphLWxvbmctcGFzc3dvcmQ="));
+    assert_eq!(header("content-type").as_deref(), Some("application/json"));
+    let shown = format!("{request:?} {operation:?}");
+    assert!(!shown.contains("UEsw") && !shown.contains("captured_amount"), "{shown}");
+
+    let capture = done(operation.step(captured("id-1"))).unwrap();
+    assert_eq!((capture.capture_id(), capture.idempotency_key(), capture.attempts()), ("id-1", "a-key", 1));
+}
+
+#[test]
+fn every_attempt_is_noted() {
+    let client = Client::new(config()).unwrap();
+    let mut operation = prepared(&client, "a-key");
+    sent(operation.step(Event::Start));
+    let pause = waited(operation.step(Event::NotSent("no connection: a-long-password\u{1b}[31m".into())));
+    assert_eq!(operation.attempt_log()[0].wait(), Some(pause));
+    sent(operation.step(Event::Waited));
+    let lost = json!({"error_code": "INTERNAL\n_ERROR", "error_messages": ["a-long-password"]});
+    waited(operation.step(refused(503, &lost)));
+    sent(operation.step(Event::Waited));
+    let capture = done(operation.step(captured("id-1"))).unwrap();
+
+    let told: Vec<_> = capture.attempt_log().iter().map(Attempt::came_back).collect();
+    assert_eq!(told, ["not_sent: no connection: [hidden] [31m", "503 INTERNAL _ERROR", "201"]);
+    let [first, second, third] = capture.attempt_log() else { panic!("three attempts") };
+    assert!(first.sent().starts_with("POST https://klarna.example/gateway/"), "{first:?}");
+    assert_eq!((first.http_status(), first.error_code()), (None, None));
+    assert_eq!((second.http_status(), second.correlation_id()), (Some(503), Some("c0ffee")));
+    assert_eq!((third.http_status(), third.wait()), (Some(201), None));
+    assert!(first.started() <= second.started() && second.started() <= third.started());
+    assert_eq!(capture.attempts(), 3);
+}
+
+#[test]
+fn an_error_has_its_attempts_too() {
+    let client = Client::new(config()).unwrap();
+    let mut operation = prepared(&client, "a-key");
+    sent(operation.step(Event::Start));
+    let error = done(operation.step(refused(404, &json!({"error_code": "NO_SUCH_ORDER"})))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Rejected);
+    let [attempt] = error.attempt_log() else { panic!("one attempt") };
+    assert_eq!((attempt.came_back(), attempt.error_code()), ("404 NO_SUCH_ORDER", Some("NO_SUCH_ORDER")));
+}
+
+#[test]
+fn a_look_is_driven_the_same_way() {
+    let client = Client::new(config()).unwrap();
+    let mut look: Operation<Reconciliation> = client.prepare_reconcile(ORDER, "parcel-1", 6000).unwrap();
+    assert_eq!(look.idempotency_key(), None);
+    sent(look.step(Event::Start));
+    assert_eq!((look.request().method(), look.request().body()), ("GET", &b""[..]));
+    let list = json!([{"capture_id": "id-1", "reference": "parcel-1", "captured_amount": 6000}]);
+    let found = done(look.step(refused(200, &list))).unwrap();
+    assert_eq!((found.found(), found.capture_id()), (Found::Once, Some("id-1")));
+    assert_eq!(found.attempt_log().len(), 1);
+}
+
+#[test]
+fn with_reconcile_the_request_changes() {
+    let mut config = config();
+    config.reconcile = true;
+    config.max_attempts = 1;
+    let mut request = CaptureRequest::new(6000);
+    request.reference = Some("parcel-1".into());
+    let client = Client::new(config).unwrap();
+    let mut operation = client.prepare(ORDER, &request, None).unwrap();
+    sent(operation.step(Event::Start));
+    sent(operation.step(Event::MaybeSent("no answer".into())));
+    assert_eq!(operation.request().method(), "GET");
+    let list = json!([{"capture_id": "id-1", "reference": "parcel-1", "captured_amount": 6000}]);
+    let capture = done(operation.step(refused(200, &list))).unwrap();
+    assert_eq!(capture.capture_id(), "id-1");
+    let told: Vec<_> =
+        capture.attempt_log().iter().map(|attempt| (&attempt.sent()[..4], attempt.came_back())).collect();
+    assert_eq!(told, [("POST", "no answer"), ("GET ", "200")]);
+}
+
+#[test]
+fn an_event_out_of_turn_loses_nothing() {
+    let client = Client::new(config()).unwrap();
+    let mut operation = prepared(&client, "a-key");
+    let error = done(operation.step(captured("id-1"))).unwrap_err();
+    assert_eq!((error.kind(), error.attempts(), error.retryable()), (ErrorKind::Internal, 0, false));
+
+    let mut operation = prepared(&client, "a-key");
+    sent(operation.step(Event::Start));
+    let error = done(operation.step(Event::Waited)).unwrap_err();
+    assert_eq!((error.kind(), error.attempts(), error.retryable()), (ErrorKind::Internal, 1, true));
+    assert_eq!(error.idempotency_key(), Some("a-key"));
+    // and once more after the end
+    assert!(done(operation.step(captured("id-1"))).is_err());
+}
+
+#[test]
+fn one_that_is_dropped_before_it_began_frees_its_key() {
+    let client = Client::new(config()).unwrap();
+    drop(prepared(&client, "a-key"));
+    client.prepare("another order", &CaptureRequest::new(1), Some("a-key")).expect("nothing was sent with it");
+}
+
+#[test]
+fn one_that_is_dropped_on_its_way_keeps_its_key() {
+    let client = Client::new(config()).unwrap();
+    let mut operation = prepared(&client, "a-key");
+    sent(operation.step(Event::Start));
+    drop(operation);
+    let error = client.prepare("another order", &CaptureRequest::new(1), Some("a-key")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    // and a refusal that does not speak of the lost request is none of it
+    let mut again = prepared(&client, "a-key");
+    sent(again.step(Event::Start));
+    let error = done(again.step(refused(401, &json!({})))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutcomeUnknown);
+}
+
+#[test]
+fn an_answer_to_another_key_is_not_believed() {
+    let client = Client::new(config()).unwrap();
+    let mut first = prepared(&client, "key-1");
+    sent(first.step(Event::Start));
+    done(first.step(captured("id-1"))).unwrap();
+    let mut second = prepared(&client, "key-2");
+    sent(second.step(Event::Start));
+    assert_eq!(done(second.step(captured("id-1"))).unwrap_err().kind(), ErrorKind::OutcomeUnknown);
+}
+
+#[test]
+fn a_long_answer_is_read_as_far_as_it_is_worth() {
+    let client = Client::new(config()).unwrap();
+    let mut operation = prepared(&client, "a-key");
+    sent(operation.step(Event::Start));
+    assert_eq!(operation.request().most_answer(), 256 * 1024);
+    // The code stands beyond what is read, so it is not known.
+    let body = format!("{{\"error_messages\": [\"{}\"], \"error_code\": \"BAD_VALUE\"}}", "x".repeat(256 * 1024));
+    let error = done(operation.step(Event::Answered(Answer::new(400, [("a", "b")], body.into())))).unwrap_err();
+    assert_eq!((error.kind(), error.error_code()), (ErrorKind::Rejected, None));
+}
+
+#[test]
+fn a_client_can_be_sent_by_itself() {
+    // No address has a server on port 1: that is known before anything leaves.
+    let mut config = Config::at("http://127.0.0.1:1", Credentials::basic("user", "a-long-password"));
+    config.max_attempts = 2;
+    config.backoff = Duration::from_millis(1);
+    let operation = prepared(&Client::new(config).unwrap(), "a-key");
+    let mut told = Vec::new();
+    let error = operation.send_and_tell(|attempt| told.push(attempt.clone())).unwrap_err();
+    assert_eq!((error.kind(), error.attempts()), (ErrorKind::NotSent, 2));
+    assert_eq!(error.attempt_log(), told);
+    assert!(told[0].wait().is_some() && told[1].wait().is_none());
+}
+
+#[test]
+fn a_panic_of_the_listener_is_an_error() {
+    let config = Config::at("http://127.0.0.1:1", Credentials::basic("user", "a-long-password"));
+    let operation = prepared(&Client::new(config).unwrap(), "a-key");
+    let error = operation.send_and_tell(|_| panic!("for this test")).unwrap_err();
+    assert_eq!((error.kind(), error.idempotency_key()), (ErrorKind::Internal, Some("a-key")));
+}

@@ -59,7 +59,7 @@ pub use key::{idempotency_key, new_idempotency_key};
 pub use lines::CheckLines;
 pub use machine::{Event, Step};
 pub use minor::minor;
-pub use operation::{Attempt, Operation};
+pub use operation::{Attempt, Operation, Outcome};
 pub use reconcile::{Found, Reconciliation};
 pub use request::{
     CaptureRequest, Interval, OrderLine, OrderLineType, ProductIdentifiers, ShippingInfo, ShippingMethod, Subscription,

@@ -72,8 +72,15 @@ pub struct Operation<T> {
     attempt_log: Vec<Attempt>,
 }
 
-/// What an [`Operation`] ends in when it goes well.
-pub(crate) trait Outcome: Sized {
+/// What an [`Operation`] ends in when it goes well: a [`Capture`] or a [`Reconciliation`], and
+/// nothing else.
+#[allow(private_bounds, reason = "nobody else's type can be one")]
+pub trait Outcome: Ended {}
+
+impl Outcome for Capture {}
+impl Outcome for Reconciliation {}
+
+pub(crate) trait Ended: Sized {
     fn log(&mut self, attempts: Vec<Attempt>);
 
     /// Its name in a log, the correlation id, the number of attempts.
@@ -81,7 +88,7 @@ pub(crate) trait Outcome: Sized {
     fn facts(&self) -> (&'static str, Option<&str>, u32);
 }
 
-impl Outcome for Capture {
+impl Ended for Capture {
     fn log(&mut self, attempts: Vec<Attempt>) {
         self.attempt_log = attempts;
     }
@@ -92,7 +99,7 @@ impl Outcome for Capture {
     }
 }
 
-impl Outcome for Reconciliation {
+impl Ended for Reconciliation {
     fn log(&mut self, attempts: Vec<Attempt>) {
         self.attempt_log = attempts;
     }
@@ -141,7 +148,6 @@ impl<T> Operation<T> {
     }
 }
 
-#[allow(private_bounds, reason = "a capture or a reconciliation, and nothing else")]
 impl<T: Outcome> Operation<T> {
     /// Tells what happened and gives what to do next. The first event is [`Event::Start`].
     ///

@@ -2,10 +2,16 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "that is how it answers")]
 
+#[path = "host.rs"]
+mod host;
+
 use std::io::Write as _;
 
 use serde_json::{Value, json};
 use takings::{Capture, CaptureRequest, Client, Config, Error, Reconciliation};
+
+/// A client, and the host's own HTTP client where it is driven by one (argument `step`).
+type Made = (Client, Option<host::Http>);
 
 fn main() -> std::io::Result<()> {
     let mut client = None;
@@ -18,7 +24,7 @@ fn main() -> std::io::Result<()> {
     Ok(())
 }
 
-fn answer(client: &mut Option<Client>, task: &Value) -> Result<Value, Error> {
+fn answer(client: &mut Option<Made>, task: &Value) -> Result<Value, Error> {
     let text = |name: &str| task[name].as_str();
     if let Some([order_id, name]) = task["derive"].as_array().map(Vec::as_slice) {
         let argument = |value: &Value| value.as_str().expect("a text").to_owned();
@@ -26,16 +32,25 @@ fn answer(client: &mut Option<Client>, task: &Value) -> Result<Value, Error> {
     }
     if task["config"].is_object() {
         *client = None;
-        *client = Some(Client::new(Config::from_json(&task["config"].to_string())?)?);
+        let made = Client::new(Config::from_json(&task["config"].to_string())?)?;
+        let driven = std::env::args().nth(1).is_some_and(|argument| argument == "step");
+        *client = Some((made, driven.then(|| host::Http::new(task["config"]["ca_file"].as_str()))));
     }
-    let client = client.as_ref().expect("the first call of a case makes the client");
+    let (client, http) = client.as_ref().expect("the first call of a case makes the client");
     let order_id = text("order_id").expect("an order id");
     if task["reconcile"].is_object() {
         let operation = client.prepare_reconcile_from(order_id, task["reconcile"].clone())?;
-        return operation.send().map(|found| found_out(&found));
+        let found = match http {
+            Some(http) => http.drive(operation),
+            None => operation.send(),
+        };
+        return found.map(|found| found_out(&found));
     }
     let key = text("idempotency_key");
     let request = text("request_text").map_or_else(|| task["request"].to_string(), str::to_owned);
+    if let Some(http) = http {
+        return http.drive(client.prepare_json(order_id, &request, key)?).map(|capture| told(&capture));
+    }
     // the typed way wherever it can be taken
     let capture = match CaptureRequest::from_json(&request) {
         Ok(request) => client.capture(order_id, &request, key),

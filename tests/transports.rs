@@ -1,0 +1,125 @@
+//! The same cases over HTTP clients that are not ours: the conformance kit for a transport.
+//!
+//! A host may send by itself (`takings::Operation`), and what it sends with decides whether "not
+//! sent" is true, whether a late answer is taken for the next call's, whether a redirect gets the
+//! credential. So each transport runs the cases in which that matters. Against the sandbox every
+//! outcome must be the very one; a transport that cannot tell "not sent" may say that it does not
+//! know. Against a hostile server HTTP clients differ in what they accept, and what counts is that
+//! nothing untrue is told.
+//!
+//! `ADAPTER="program argument" cargo test -p takings-conformance transports::host` runs them
+//! over an adapter of your own, which reads and answers JSON lines as `README.md` says.
+
+use serde_json::{Map, Value};
+
+use crate::{Case, Outcome, Run, contains, shape};
+
+/// Cases that say the same whatever sends: input, settings, and what the machine makes of answers
+/// that every HTTP client reads alike.
+const OF_NO_CONCERN: [&str; 14] = [
+    "config-",
+    "input-",
+    "key-",
+    "lines-",
+    "again-",
+    "hostile-env-",
+    "hostile-limit",
+    "hostile-error-body-",
+    "hostile-after-unclear-",
+    "hostile-refused-4xx",
+    "hostile-unclear-5xx",
+    "hostile-retry-after-",
+    "hostile-ratelimit-",
+    "reconcile-reference-",
+];
+
+pub fn concerns(name: &str, case: &Case) -> bool {
+    let own_process = !case.env.is_empty() || case.limits.descriptors.or(case.limits.descriptors_left).is_some();
+    !own_process && case.surfaces.is_none() && !OF_NO_CONCERN.iter().any(|beginning| name.starts_with(beginning))
+}
+
+/// `loosely`: against a hostile server.
+pub fn judge(outcome: &Outcome, answer: &Value, loosely: bool) -> Vec<String> {
+    let without_message = outcome.without_message();
+    let problems = without_message.judge(answer);
+    if problems.is_empty() {
+        return problems;
+    }
+    let error = &answer["error"];
+    // Not to know is never untrue, but a transport that never knows would be of no use.
+    let honest = error["kind"] == "outcome_unknown" && (loosely || without_message.may_be("not_sent"));
+    // Whether it is true that it was captured, the ledger says.
+    let captured = loosely && !answer["capture"].is_null();
+    let refused =
+        loosely && ["rejected", "not_sent"].iter().any(|kind| error["kind"] == **kind && without_message.may_be(kind));
+    if captured {
+        Vec::new()
+    } else if honest || refused {
+        shape(error)
+    } else {
+        problems
+    }
+}
+
+/// Whether what was told is true.
+pub fn judge_ledger(ledger: &[Value], answers: &[Value]) -> Vec<String> {
+    let mut problems = Vec::new();
+    let of_key = |key: &Value| ledger.iter().filter(|entry| entry["idempotency_key"] == *key).collect::<Vec<_>>();
+    for entry in ledger {
+        if of_key(&entry["idempotency_key"]).len() != 1 {
+            problems.push(format!("captured more than once: {entry}"));
+        }
+    }
+    let mut told = Vec::new();
+    for answer in answers {
+        if let Some(capture) = answer.get("capture") {
+            told.push(&capture["idempotency_key"]);
+            let entry = of_key(&capture["idempotency_key"]);
+            if entry.first().is_some_and(|entry| entry["capture_id"] != capture["capture_id"]) {
+                problems.push(format!("told {capture}, the ledger is {entry:?}"));
+            }
+        }
+    }
+    for answer in answers {
+        let error = &answer["error"];
+        let key = &error["idempotency_key"];
+        let certain = error["kind"] == "rejected" || error["kind"] == "not_sent";
+        // an earlier call with the same key may have captured it, and told so
+        if certain && !of_key(key).is_empty() && !told.contains(&key) {
+            problems.push(format!("told {error}, and it was captured"));
+        }
+    }
+    problems
+}
+
+impl Outcome {
+    /// The words are those of the HTTP client.
+    fn without_message(&self) -> Outcome {
+        match self {
+            Outcome::Error(fields) => {
+                let fields: Map<String, Value> =
+                    fields.iter().filter(|(name, _)| *name != "message").map(|(k, v)| (k.clone(), v.clone())).collect();
+                Outcome::Error(fields)
+            }
+            Outcome::OneOf(outcomes) => Outcome::OneOf(outcomes.iter().map(Outcome::without_message).collect()),
+            other => other.clone(),
+        }
+    }
+
+    fn may_be(&self, kind: &str) -> bool {
+        match self {
+            Outcome::Error(fields) => {
+                contains(&Value::from(fields.clone()), &Map::from_iter([("kind".into(), kind.into())]))
+            }
+            Outcome::OneOf(outcomes) => outcomes.iter().any(|outcome| outcome.may_be(kind)),
+            Outcome::Capture(_) | Outcome::Reconciliation(_) => false,
+        }
+    }
+}
+
+/// A host that drives the core with an HTTP client of its own: Rust with `reqwest`, or the adapter
+/// that ADAPTER names.
+#[test]
+fn host() {
+    Run::over("host").cases();
+}

@@ -125,14 +125,18 @@ fn the_c_program_calls_every_function() {
 }
 
 /// functions.c, linked one way or the other, run under `before`.
+/// The program, run by this tool or by itself.
+fn under(before: &[&str], program: &std::path::Path) -> Run {
+    match before {
+        [] => Run::new(program),
+        [tool, options @ ..] => Run::new(tool).args(options).arg(program),
+    }
+}
+
 fn every_function(program: &std::path::Path, before: &[&str]) {
     let sandbox = sandbox();
     let (order_id, lost) = (order(&sandbox), lost_order(&sandbox));
-    let run = match before {
-        [] => Run::new(program),
-        [tool, options @ ..] => Run::new(tool).args(options).arg(program),
-    };
-    let printed = run.args([sandbox.url(), &order_id, &lost]).klarna(&sandbox).ok();
+    let printed = under(before, program).args([sandbox.url(), &order_id, &lost]).klarna(&sandbox).ok();
     assert_eq!(printed, "done\n");
     assert_eq!(distinct_captures(&sandbox, &order_id), 3);
     assert_eq!(distinct_captures(&sandbox, &lost), 1, "the money moved once");
@@ -210,11 +214,7 @@ fn layer(before: &[&str]) {
     cxx("c++17").arg("ffi-c/tests/cpp/layer.cpp").arg("-o").arg(&program).shared(&folder).ok();
     let sandbox = sandbox();
     let (order_id, lost) = (order(&sandbox), lost_order(&sandbox));
-    let run = match before {
-        [] => Run::new(program),
-        [tool, options @ ..] => Run::new(tool).args(options).arg(program),
-    };
-    let printed = run.args([sandbox.url(), &order_id, &lost]).klarna(&sandbox).ok();
+    let printed = under(before, &program).args([sandbox.url(), &order_id, &lost]).klarna(&sandbox).ok();
     assert_eq!(printed, "done\n");
     assert_eq!(distinct_captures(&sandbox, &order_id), 8);
     assert_eq!(distinct_captures(&sandbox, &lost), 1, "the money moved once");
@@ -251,18 +251,28 @@ fn valgrind_finds_nothing_in_cpp() {
 
 /// A C program that prints how many captures it made.
 fn counting(source: &str, extra: &[&str]) {
+    counting_under(&[], source, extra);
+}
+
+fn counting_under(before: &[&str], source: &str, extra: &[&str]) {
     let folder = Folder::new().with_library();
     let program = folder.path().join("program");
     cc("c99").arg(format!("ffi-c/tests/c/{source}")).arg("-o").arg(&program).shared(&folder).arg("-ldl").ok();
     let sandbox = sandbox();
     let order_id = order(&sandbox);
-    let printed = Run::new(program).args(extra).args([sandbox.url(), &order_id]).ok();
+    let printed = under(before, &program).args(extra).args([sandbox.url(), &order_id]).ok();
     assert_eq!(printed.trim().parse(), Ok(distinct_captures(&sandbox, &order_id)), "{printed}");
 }
 
 #[test]
 fn a_client_survives_forks() {
     counting("fork.c", &[]);
+}
+
+/// No bad access in any process. A child forgets what is its parent's on purpose: no leak check.
+#[test]
+fn valgrind_finds_nothing_over_forks() {
+    counting_under(&[VALGRIND[0], VALGRIND[1], VALGRIND[2], VALGRIND[6]], "fork.c", &[]);
 }
 
 #[test]

@@ -13,11 +13,13 @@
  * 3. NULL is an error wherever an object or a text is needed; the getters of NULL are NULL, 0 or
  *    false; freeing NULL does nothing. Texts are UTF-8 that ends with NUL; other bytes are errors.
  * 4. Threads: any number of them may use one client at the same time. A capture and an error never
- *    change and may be read by all; a takings_json_t is for one thread at a time. Freeing is for
- *    the last user, alone.
+ *    change and may be read by all; a takings_json_t or a takings_operation_t is for one thread at a
+ *    time, whichever that is. Freeing is for the last user, alone.
  * 5. Fork: a client may be used and freed in a child process, whether it was used before the fork
  *    or not, and in the parent. The first call in each process starts a thread that stays; a name
- *    look-up and the end of a client have one for as long as they last.
+ *    look-up and the end of a client have one for as long as they last. A call that your program
+ *    sends by itself (takings_operation_t) starts none; after a fork one of the two processes goes
+ *    on with it.
  * 6. No abort: no input, answer or fault inside takings ends the program; a fault becomes an error
  *    of the kind TAKINGS_ERROR_INTERNAL.
  * 7. A good guest: no set-up call, no global or thread-local state to look after, no signal
@@ -79,6 +81,29 @@ typedef enum {
 } takings_error_kind_t;
 
 /**
+ * What an operation asks for next.
+ */
+typedef enum {
+  /**
+   * There is no operation: the step of NULL.
+   */
+  TAKINGS_STEP_NONE = 0,
+  /**
+   * Send the request once and be done within takings_operation_time_ms; then call
+   * takings_operation_answered, takings_operation_not_sent or takings_operation_maybe_sent.
+   */
+  TAKINGS_STEP_SEND = 1,
+  /**
+   * Pause for takings_operation_time_ms, then call takings_operation_waited.
+   */
+  TAKINGS_STEP_WAIT = 2,
+  /**
+   * The outcome is there: takings_operation_capture or takings_operation_reconciliation.
+   */
+  TAKINGS_STEP_DONE = 3,
+} takings_step_t;
+
+/**
  * How often a capture was found.
  */
 typedef enum {
@@ -100,6 +125,13 @@ typedef enum {
    */
   TAKINGS_FOUND_SEVERAL = 3,
 } takings_found_t;
+
+/**
+ * One request of a call, for whoever has to see afterwards what happened. It belongs to the
+ * capture, reconciliation or error it was asked of, and holds no credential. Any number of
+ * threads may read it.
+ */
+typedef struct takings_attempt_t takings_attempt_t;
 
 /**
  * Klarna captured it: ship. Any number of threads may read it.
@@ -129,13 +161,45 @@ typedef struct takings_error_t takings_error_t;
  * on the way are made as needed: a list where the next step is a number or "-", an object
  * otherwise. A list grows by one at its end: by its length as index, or by "-". A value takes
  * the place of an earlier one, but never of an object or a list. Only one thread at a time
- * may use it.
+ * may use it. What it held is wiped from memory when it is replaced or freed: settings hold a
+ * password.
  *
  *     takings_json_t *request = takings_json_new();
  *     takings_json_set_integer(request, "/captured_amount", 6000, &error);
  *     takings_json_set_string(request, "/order_lines/0/name", "Tomatoes", &error);
  */
 typedef struct takings_json_t takings_json_t;
+
+/**
+ * A call that your program sends by itself: takings decides what to send, when to wait and what
+ * an answer means, your HTTP client sends. No thread is started and nothing is called back, so it
+ * fits any event loop.
+ *
+ *     takings_operation_t *operation = takings_client_prepare(client, order_id, request, key, &error);
+ *     takings_step_t step = takings_operation_start(operation);
+ *     while (step == TAKINGS_STEP_SEND || step == TAKINGS_STEP_WAIT) {
+ *         if (step == TAKINGS_STEP_SEND)
+ *             step = send_over_http(operation);    // tells answered, not_sent or maybe_sent
+ *         else {
+ *             pause_for(takings_operation_time_ms(operation));
+ *             step = takings_operation_waited(operation);
+ *         }
+ *     }
+ *     capture = takings_operation_capture(operation, &error);
+ *     takings_operation_free(operation);
+ *
+ * What your HTTP client owes it: for each TAKINGS_STEP_SEND it sends the request once, as it is,
+ * follows no redirect, sends nothing again by itself, checks certificates, and is done within
+ * takings_operation_time_ms. It closes the connection after a time-out, an error, or bytes beyond
+ * an answer, so that a late answer is not taken for the next call's.
+ *
+ * One thread at a time may use it, whichever that is. After a fork go on with it in one of the
+ * two processes and free it in the other; whether a connection may go on there is your HTTP
+ * client's matter. It does not need the client any more, which may be freed before it. Freed
+ * before TAKINGS_STEP_DONE the call is given up: what was sent may still be captured, and its
+ * key stays safe to call again with.
+ */
+typedef struct takings_operation_t takings_operation_t;
 
 /**
  * What a look into an order's captures found. Any number of threads may read it.
@@ -331,6 +395,22 @@ char *takings_idempotency_key(const char *order_id, const char *name, takings_er
 char *takings_new_idempotency_key(takings_error_t **error);
 
 /**
+ * Puts the amount, in the minor units that Klarna counts in, into *minor: "60.00" of "EUR" is
+ * 6000, exactly or not at all.
+ *
+ * amount is a decimal number such as 60, -4.5 or 60.00, with a point and without a thousands
+ * separator, sign +, exponent or spaces. currency is a code of ISO 4217 in upper or lower case,
+ * whose number of decimals counts: 2 for EUR, 0 for JPY, 3 for KWD. Zeros beyond those are passed
+ * over; any other digit there is refused, since nothing is rounded.
+ *
+ * false and an error (invalid_input): *minor is as it was.
+ */
+bool takings_minor(const char *amount,
+                   const char *currency,
+                   int64_t *minor,
+                   takings_error_t **error);
+
+/**
  * Frees a string of takings_idempotency_key or takings_new_idempotency_key, and no other.
  */
 void takings_string_free(char *string);
@@ -340,6 +420,80 @@ void takings_string_free(char *string);
  * the header the program was compiled with.
  */
 const char *takings_version(void);
+
+/**
+ * How many requests its attempt log holds. With the setting reconcile the looks for the capture
+ * are among them, so there can be more than takings_capture_attempts tells.
+ */
+size_t takings_capture_attempt_log_count(const takings_capture_t *capture);
+
+/**
+ * One request of the call, in order, counted from 0; NULL beyond the last.
+ */
+const takings_attempt_t *takings_capture_attempt_log(const takings_capture_t *capture,
+                                                     size_t index);
+
+/**
+ * How many requests its attempt log holds.
+ */
+size_t takings_reconciliation_attempt_log_count(const takings_reconciliation_t *reconciliation);
+
+/**
+ * One request of the look, in order, counted from 0; NULL beyond the last.
+ */
+const takings_attempt_t *takings_reconciliation_attempt_log(const takings_reconciliation_t *reconciliation,
+                                                            size_t index);
+
+/**
+ * How many requests its attempt log holds: those of the failed call that ended.
+ */
+size_t takings_error_attempt_log_count(const takings_error_t *error);
+
+/**
+ * One request of the failed call, in order, counted from 0; NULL beyond the last.
+ */
+const takings_attempt_t *takings_error_attempt_log(const takings_error_t *error, size_t index);
+
+/**
+ * When it was begun, by the system's clock, in milliseconds since 1970 (UTC).
+ */
+int64_t takings_attempt_started_ms(const takings_attempt_t *attempt);
+
+/**
+ * How long it took, in milliseconds.
+ */
+int64_t takings_attempt_took_ms(const takings_attempt_t *attempt);
+
+/**
+ * Method and URL, such as "POST https://api.klarna.com/ordermanagement/v1/orders/.../captures".
+ */
+const char *takings_attempt_sent(const takings_attempt_t *attempt);
+
+/**
+ * What came back, for people: "201", "503 INTERNAL_ERROR", "no answer within 10.0s",
+ * "not_sent: no connection to ...".
+ */
+const char *takings_attempt_came_back(const takings_attempt_t *attempt);
+
+/**
+ * The HTTP status; 0 where there was no answer.
+ */
+uint16_t takings_attempt_http_status(const takings_attempt_t *attempt);
+
+/**
+ * Klarna's error_code; NULL where the answer had none.
+ */
+const char *takings_attempt_error_code(const takings_attempt_t *attempt);
+
+/**
+ * Klarna's name for the request; NULL where the answer had none.
+ */
+const char *takings_attempt_correlation_id(const takings_attempt_t *attempt);
+
+/**
+ * The pause after it, in milliseconds; -1 where no other request followed.
+ */
+int64_t takings_attempt_wait_ms(const takings_attempt_t *attempt);
 
 /**
  * Begins with {}. Free it with takings_json_free. NULL only if takings itself is at fault.
@@ -402,6 +556,170 @@ const char *takings_json_text(takings_json_t *json);
  * Frees it and its text.
  */
 void takings_json_free(takings_json_t *json);
+
+/**
+ * The first half of takings_client_capture, with the same arguments: everything that can be
+ * refused is refused here, and the key is known before anything is sent. The operation is the
+ * second half, for your program to send.
+ *
+ * Returns an operation for takings_operation_free, or NULL and an error (invalid_input).
+ */
+takings_operation_t *takings_client_prepare(const takings_client_t *client,
+                                            const char *order_id,
+                                            const char *request_json,
+                                            const char *idempotency_key,
+                                            takings_error_t **error);
+
+/**
+ * The first half of takings_client_reconcile, with the same arguments.
+ *
+ * Returns an operation for takings_operation_free, or NULL and an error (invalid_input).
+ */
+takings_operation_t *takings_client_prepare_reconcile(const takings_client_t *client,
+                                                      const char *order_id,
+                                                      const char *reference,
+                                                      int64_t captured_amount,
+                                                      takings_error_t **error);
+
+/**
+ * The order it is for.
+ */
+const char *takings_operation_order_id(const takings_operation_t *operation);
+
+/**
+ * The key it is sent with, given or made; NULL for a look, which changes nothing.
+ */
+const char *takings_operation_idempotency_key(const takings_operation_t *operation);
+
+/**
+ * Begins the call, whose timeout_ms counts from here. The first step is TAKINGS_STEP_SEND.
+ *
+ * What is told out of turn, as a second start, ends the call as internal: after a request was
+ * begun its outcome is then unknown. After TAKINGS_STEP_DONE nothing changes any more.
+ */
+takings_step_t takings_operation_start(takings_operation_t *operation);
+
+/**
+ * How long sending may take (1 or more) or a pause lasts, in milliseconds; 0 when it is neither.
+ */
+int64_t takings_operation_time_ms(const takings_operation_t *operation);
+
+/**
+ * How long a connection may take to be made, within the time for sending, in milliseconds.
+ */
+int64_t takings_operation_connect_timeout_ms(const takings_operation_t *operation);
+
+/**
+ * POST, or GET for a look. This and the other parts of the request are there during
+ * TAKINGS_STEP_SEND and stay valid until the next thing is told; otherwise they are NULL and 0.
+ * With the setting reconcile they change during a call: read them for each TAKINGS_STEP_SEND.
+ */
+const char *takings_operation_method(const takings_operation_t *operation);
+
+/**
+ * The whole URL, to be sent as it is: what it names is percent-encoded already.
+ */
+const char *takings_operation_url(const takings_operation_t *operation);
+
+/**
+ * How many headers it has. host and content-length are your HTTP client's to add.
+ */
+size_t takings_operation_header_count(const takings_operation_t *operation);
+
+/**
+ * The name of a header, in lower case, counted from 0; NULL beyond the last.
+ */
+const char *takings_operation_header_name(const takings_operation_t *operation, size_t index);
+
+/**
+ * The value of a header, in printable ASCII. That of authorization is the credential, for the
+ * host of the URL and no other.
+ */
+const char *takings_operation_header_value(const takings_operation_t *operation, size_t index);
+
+/**
+ * The body, takings_operation_body_length bytes of JSON in UTF-8; NULL for a look, which has none.
+ */
+const char *takings_operation_body(const takings_operation_t *operation);
+
+/**
+ * How many bytes the body has.
+ */
+size_t takings_operation_body_length(const takings_operation_t *operation);
+
+/**
+ * How many bytes of the answer's body are worth reading. What is beyond may be left unread; the
+ * connection is then closed.
+ */
+size_t takings_operation_most_answer(const takings_operation_t *operation);
+
+/**
+ * A header of the answer, before takings_operation_answered: the name in any case, the value in
+ * any bytes. One that came twice is given twice, not joined; headers of a 1xx are left out.
+ * NULL for name or value is passed over, and so is a header when nothing is being sent.
+ */
+void takings_operation_answer_header(takings_operation_t *operation,
+                                     const char *name,
+                                     const char *value);
+
+/**
+ * A part of the answer's body, before takings_operation_answered, with its transfer coding undone;
+ * in one part or in many, in order. false: no more of it is worth reading.
+ */
+bool takings_operation_answer_body(takings_operation_t *operation,
+                                   const char *bytes,
+                                   size_t length);
+
+/**
+ * Tells an answer whose head was complete, whatever its status, after its headers and its body; a
+ * body that broke off is told as far as it came. status is that of the last answer that was no
+ * 1xx.
+ */
+takings_step_t takings_operation_answered(takings_operation_t *operation, uint16_t status);
+
+/**
+ * Tells that nothing of the request can have left, since no connection was made: name look-up,
+ * refused, TLS handshake, proxy. When in doubt it is takings_operation_maybe_sent.
+ *
+ * why is for people and may be NULL; bytes that are not UTF-8 are replaced.
+ */
+takings_step_t takings_operation_not_sent(takings_operation_t *operation, const char *why);
+
+/**
+ * Tells that the request may have left and no answer came (time-out, reset, a head that was cut),
+ * or that your HTTP client cannot tell. why as for takings_operation_not_sent.
+ */
+takings_step_t takings_operation_maybe_sent(takings_operation_t *operation, const char *why);
+
+/**
+ * Tells that the pause is over.
+ */
+takings_step_t takings_operation_waited(takings_operation_t *operation);
+
+/**
+ * What a capture ended in, as takings_client_capture gives it; it can be asked for again.
+ *
+ * Before TAKINGS_STEP_DONE it is the error for a caller that stops waiting: outcome_unknown, with
+ * the key to call again with.
+ *
+ * Returns a capture for takings_capture_free, or NULL and an error.
+ */
+takings_capture_t *takings_operation_capture(const takings_operation_t *operation,
+                                             takings_error_t **error);
+
+/**
+ * What a look ended in, as takings_client_reconcile gives it; it can be asked for again. Before
+ * TAKINGS_STEP_DONE as for a capture.
+ *
+ * Returns what was found for takings_reconciliation_free, or NULL and an error.
+ */
+takings_reconciliation_t *takings_operation_reconciliation(const takings_operation_t *operation,
+                                                           takings_error_t **error);
+
+/**
+ * Frees an operation and the strings of its request.
+ */
+void takings_operation_free(takings_operation_t *operation);
 
 /**
  * Looks into the captures of an order for the one with this reference and captured_amount (in

@@ -27,6 +27,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -160,6 +161,18 @@ struct config {
     std::optional<bool> reconcile; /* settle an unclear capture by its reference, if that is unique */
 };
 
+/* One request of a call, for whoever has to see afterwards what happened. It holds no credential. */
+struct attempt {
+    std::chrono::system_clock::time_point started;
+    std::string sent; /* method and URL */
+    std::chrono::milliseconds took;
+    std::string came_back; /* for people: "201", "503 INTERNAL_ERROR", "no answer within 10.0s" */
+    std::optional<int> http_status;
+    std::optional<std::string> error_code;
+    std::optional<std::string> correlation_id;
+    std::optional<std::chrono::milliseconds> wait; /* the pause after it, where another followed */
+};
+
 /* Klarna captured it: ship. */
 struct capture {
     std::string capture_id;
@@ -167,6 +180,7 @@ struct capture {
     std::string idempotency_key; /* given or made */
     std::optional<std::string> correlation_id;
     std::uint32_t attempts;
+    std::vector<attempt> attempt_log; /* with the looks that settled it, where reconcile is set */
     std::vector<std::string> warnings; /* order lines that do not add up */
 };
 
@@ -177,6 +191,7 @@ struct reconciliation {
     std::string order_id;
     std::optional<std::string> correlation_id;
     std::uint32_t attempts;
+    std::vector<attempt> attempt_log;
 
     /* The capture, if it was found once. */
     std::optional<std::string> capture_id() const {
@@ -196,6 +211,7 @@ struct error_fields {
     std::optional<std::string> order_id;
     std::optional<std::string> idempotency_key;
     std::uint32_t attempts;
+    std::vector<attempt> attempt_log;
     bool retryable;
 };
 
@@ -216,6 +232,7 @@ public:
     const std::optional<std::string> &order_id() const noexcept { return fields_->order_id; }
     const std::optional<std::string> &idempotency_key() const noexcept { return fields_->idempotency_key; }
     std::uint32_t attempts() const noexcept { return fields_->attempts; }
+    const std::vector<attempt> &attempt_log() const noexcept { return fields_->attempt_log; }
     bool retryable() const noexcept { return fields_->retryable; }
 
 private:
@@ -255,6 +272,7 @@ struct closer {
     void operator()(takings_capture_t *capture) const noexcept { takings_capture_free(capture); }
     void operator()(takings_reconciliation_t *found) const noexcept { takings_reconciliation_free(found); }
     void operator()(takings_error_t *error) const noexcept { takings_error_free(error); }
+    void operator()(takings_operation_t *operation) const noexcept { takings_operation_free(operation); }
     void operator()(char *string) const noexcept { takings_string_free(string); }
 };
 
@@ -265,6 +283,23 @@ inline std::string text(const char *text) { return text ? text : ""; }
 
 inline std::optional<std::string> optional_text(const char *text) {
     return text ? std::optional<std::string>(text) : std::nullopt;
+}
+
+inline attempt read(const takings_attempt_t *from) {
+    takings::attempt attempt{};
+    attempt.started = std::chrono::system_clock::time_point(std::chrono::milliseconds(takings_attempt_started_ms(from)));
+    attempt.sent = text(takings_attempt_sent(from));
+    attempt.took = std::chrono::milliseconds(takings_attempt_took_ms(from));
+    attempt.came_back = text(takings_attempt_came_back(from));
+    if (takings_attempt_http_status(from) != 0) {
+        attempt.http_status = takings_attempt_http_status(from);
+    }
+    attempt.error_code = optional_text(takings_attempt_error_code(from));
+    attempt.correlation_id = optional_text(takings_attempt_correlation_id(from));
+    if (takings_attempt_wait_ms(from) >= 0) {
+        attempt.wait = std::chrono::milliseconds(takings_attempt_wait_ms(from));
+    }
+    return attempt;
 }
 
 [[noreturn]] inline void raise(error_fields fields) {
@@ -299,8 +334,49 @@ inline std::optional<std::string> optional_text(const char *text) {
     fields.order_id = optional_text(takings_error_order_id(failure));
     fields.idempotency_key = optional_text(takings_error_idempotency_key(failure));
     fields.attempts = takings_error_attempts(failure);
+    for (std::size_t i = 0; i < takings_error_attempt_log_count(failure); ++i) {
+        fields.attempt_log.push_back(read(takings_error_attempt_log(failure, i)));
+    }
     fields.retryable = takings_error_retryable(failure);
     raise(std::move(fields));
+}
+
+/* What a call gave, or its error. */
+inline capture read(const handle<takings_capture_t> &from, takings_error_t *error) {
+    if (!from) {
+        raise(error);
+    }
+    takings::capture capture{};
+    capture.capture_id = text(takings_capture_capture_id(from.get()));
+    capture.order_id = text(takings_capture_order_id(from.get()));
+    capture.idempotency_key = text(takings_capture_idempotency_key(from.get()));
+    capture.correlation_id = optional_text(takings_capture_correlation_id(from.get()));
+    capture.attempts = takings_capture_attempts(from.get());
+    for (std::size_t i = 0; i < takings_capture_attempt_log_count(from.get()); ++i) {
+        capture.attempt_log.push_back(read(takings_capture_attempt_log(from.get(), i)));
+    }
+    for (std::size_t i = 0; i < takings_capture_warning_count(from.get()); ++i) {
+        capture.warnings.emplace_back(text(takings_capture_warning(from.get(), i)));
+    }
+    return capture;
+}
+
+inline reconciliation read(const handle<takings_reconciliation_t> &from, takings_error_t *error) {
+    if (!from) {
+        raise(error);
+    }
+    takings::reconciliation found{};
+    found.found = takings_reconciliation_found(from.get());
+    for (std::size_t i = 0; i < takings_reconciliation_capture_id_count(from.get()); ++i) {
+        found.capture_ids.emplace_back(text(takings_reconciliation_capture_id_at(from.get(), i)));
+    }
+    found.order_id = text(takings_reconciliation_order_id(from.get()));
+    found.correlation_id = optional_text(takings_reconciliation_correlation_id(from.get()));
+    found.attempts = takings_reconciliation_attempts(from.get());
+    for (std::size_t i = 0; i < takings_reconciliation_attempt_log_count(from.get()); ++i) {
+        found.attempt_log.push_back(read(takings_reconciliation_attempt_log(from.get(), i)));
+    }
+    return found;
 }
 
 /* A string for takings.h, where NUL would end it: half an order id is another order's. */
@@ -472,6 +548,110 @@ private:
 
 } // namespace detail
 
+/* A call that your program sends by itself: takings decides what to send, when to wait and what an
+ * answer means, your HTTP client sends. It stands in takings.h, at takings_operation_t, what that
+ * client owes it.
+ *
+ *     takings::operation operation = client.prepare(order_id, request, key);
+ *     takings_step_t step = operation.start();
+ *     while (step != TAKINGS_STEP_DONE) {
+ *         step = step == TAKINGS_STEP_SEND ? send_over_http(operation) : pause(operation);
+ *     }
+ *     takings::capture capture = operation.capture();
+ *
+ * One thread at a time may use it. It can be moved; a moved-from operation has nothing to do
+ * (TAKINGS_STEP_NONE). It does not need its client. */
+class operation {
+public:
+    std::string order_id() const { return detail::text(takings_operation_order_id(handle_.get())); }
+
+    /* The key it is sent with, given or made; none for a look. */
+    std::optional<std::string> idempotency_key() const {
+        return detail::optional_text(takings_operation_idempotency_key(handle_.get()));
+    }
+
+    /* Begins it; the time-out of the whole call counts from here. */
+    takings_step_t start() noexcept { return takings_operation_start(handle_.get()); }
+
+    /* The time for sending (TAKINGS_STEP_SEND), or the pause (TAKINGS_STEP_WAIT). */
+    std::chrono::milliseconds time() const noexcept {
+        return std::chrono::milliseconds(takings_operation_time_ms(handle_.get()));
+    }
+
+    /* Of the time for sending, at most this for making a connection. */
+    std::chrono::milliseconds connect_timeout() const noexcept {
+        return std::chrono::milliseconds(takings_operation_connect_timeout_ms(handle_.get()));
+    }
+
+    /* The request, while it is to be sent. The header authorization is the credential. */
+    std::string method() const { return detail::text(takings_operation_method(handle_.get())); }
+    std::string url() const { return detail::text(takings_operation_url(handle_.get())); }
+    std::vector<std::pair<std::string, std::string>> headers() const {
+        std::vector<std::pair<std::string, std::string>> headers;
+        for (std::size_t i = 0; i < takings_operation_header_count(handle_.get()); ++i) {
+            headers.emplace_back(detail::text(takings_operation_header_name(handle_.get(), i)),
+                                 detail::text(takings_operation_header_value(handle_.get(), i)));
+        }
+        return headers;
+    }
+    std::string body() const {
+        const char *body = takings_operation_body(handle_.get());
+        return body ? std::string(body, takings_operation_body_length(handle_.get())) : std::string();
+    }
+
+    /* How many bytes of the answer's body are worth reading. */
+    std::size_t most_answer() const noexcept { return takings_operation_most_answer(handle_.get()); }
+
+    /* A header and a part of the body of the answer, before answered. A header that came twice is
+     * given twice; those of a 1xx are left out. false: no more of the body is worth reading. */
+    void answer_header(const std::string &name, const std::string &value) {
+        takings_operation_answer_header(handle_.get(), name.c_str(), value.c_str());
+    }
+    bool answer_body(std::string_view bytes) {
+        return takings_operation_answer_body(handle_.get(), bytes.data(), bytes.size());
+    }
+
+    /* An answer whose head was complete, after its headers and its body. */
+    takings_step_t answered(std::uint16_t status) noexcept {
+        return takings_operation_answered(handle_.get(), status);
+    }
+
+    /* No connection was made, so nothing of the request can have left. When in doubt: maybe_sent. */
+    takings_step_t not_sent(const std::string &why) {
+        return takings_operation_not_sent(handle_.get(), why.c_str());
+    }
+
+    /* It may have left, and no answer came. */
+    takings_step_t maybe_sent(const std::string &why) {
+        return takings_operation_maybe_sent(handle_.get(), why.c_str());
+    }
+
+    /* The pause is over. */
+    takings_step_t waited() noexcept { return takings_operation_waited(handle_.get()); }
+
+    /* What a capture ended in. Throws one of the classes of error; before TAKINGS_STEP_DONE it is
+     * outcome_unknown, for a caller that stops waiting. */
+    takings::capture capture() const {
+        takings_error_t *error = nullptr;
+        const detail::handle<takings_capture_t> handle(takings_operation_capture(handle_.get(), &error));
+        return detail::read(handle, error);
+    }
+
+    /* What a look ended in, in the same way. */
+    takings::reconciliation reconciliation() const {
+        takings_error_t *error = nullptr;
+        const detail::handle<takings_reconciliation_t> handle(takings_operation_reconciliation(handle_.get(), &error));
+        return detail::read(handle, error);
+    }
+
+private:
+    friend class client;
+
+    explicit operation(detail::handle<takings_operation_t> handle) noexcept : handle_(std::move(handle)) {}
+
+    detail::handle<takings_operation_t> handle_;
+};
+
 /* Captures the orders of one merchant account. Make one and keep it: it reuses its connections.
  * Any number of threads may use it at the same time, and so may a forked process. It can be moved;
  * a moved-from client refuses every call with invalid_input. */
@@ -515,19 +695,28 @@ public:
         const detail::handle<takings_capture_t> handle(takings_client_capture(
             handle_.get(), detail::c_string("order_id", order_id), detail::c_string("request_json", request_json),
             idempotency_key ? detail::c_string("idempotency_key", *idempotency_key) : nullptr, &error));
+        return detail::read(handle, error);
+    }
+
+    /* The first half of capture: everything that can be refused is refused here, and the key is known
+     * before anything is sent. The operation is the second half, for your program to send. Throws
+     * invalid_input. */
+    takings::operation prepare(const std::string &order_id, const capture_request &request,
+                               const std::optional<std::string> &idempotency_key = std::nullopt) const {
+        return prepare(order_id, detail::json::of(request), idempotency_key);
+    }
+
+    /* The same with the request as JSON text. */
+    takings::operation prepare(const std::string &order_id, const std::string &request_json,
+                               const std::optional<std::string> &idempotency_key = std::nullopt) const {
+        takings_error_t *error = nullptr;
+        detail::handle<takings_operation_t> handle(takings_client_prepare(
+            handle_.get(), detail::c_string("order_id", order_id), detail::c_string("request_json", request_json),
+            idempotency_key ? detail::c_string("idempotency_key", *idempotency_key) : nullptr, &error));
         if (!handle) {
             detail::raise(error);
         }
-        takings::capture capture{};
-        capture.capture_id = detail::text(takings_capture_capture_id(handle.get()));
-        capture.order_id = detail::text(takings_capture_order_id(handle.get()));
-        capture.idempotency_key = detail::text(takings_capture_idempotency_key(handle.get()));
-        capture.correlation_id = detail::optional_text(takings_capture_correlation_id(handle.get()));
-        capture.attempts = takings_capture_attempts(handle.get());
-        for (std::size_t i = 0; i < takings_capture_warning_count(handle.get()); ++i) {
-            capture.warnings.emplace_back(detail::text(takings_capture_warning(handle.get(), i)));
-        }
-        return capture;
+        return takings::operation(std::move(handle));
     }
 
     /* Looks into the order's captures for the one with this reference and amount; only sound when
@@ -539,18 +728,20 @@ public:
         const detail::handle<takings_reconciliation_t> handle(takings_client_reconcile(
             handle_.get(), detail::c_string("order_id", order_id), detail::c_string("reference", reference),
             captured_amount.value(), &error));
+        return detail::read(handle, error);
+    }
+
+    /* The first half of reconcile, as prepare is that of capture. */
+    takings::operation prepare_reconcile(const std::string &order_id, const std::string &reference,
+                                         amount captured_amount) const {
+        takings_error_t *error = nullptr;
+        detail::handle<takings_operation_t> handle(takings_client_prepare_reconcile(
+            handle_.get(), detail::c_string("order_id", order_id), detail::c_string("reference", reference),
+            captured_amount.value(), &error));
         if (!handle) {
             detail::raise(error);
         }
-        takings::reconciliation found{};
-        found.found = takings_reconciliation_found(handle.get());
-        for (std::size_t i = 0; i < takings_reconciliation_capture_id_count(handle.get()); ++i) {
-            found.capture_ids.emplace_back(detail::text(takings_reconciliation_capture_id_at(handle.get(), i)));
-        }
-        found.order_id = detail::text(takings_reconciliation_order_id(handle.get()));
-        found.correlation_id = detail::optional_text(takings_reconciliation_correlation_id(handle.get()));
-        found.attempts = takings_reconciliation_attempts(handle.get());
-        return found;
+        return takings::operation(std::move(handle));
     }
 
     /* Where requests go, without credentials. */
@@ -582,6 +773,18 @@ inline std::string new_idempotency_key() {
         detail::raise(error);
     }
     return key.get();
+}
+
+/* An amount in minor units, exactly or not at all: minor("60.00", "EUR") is 6000. The text is a decimal
+ * number with a point, the currency a code of ISO 4217, whose number of decimals counts. Throws
+ * invalid_input. */
+inline amount minor(const std::string &text, const std::string &currency) {
+    takings_error_t *error = nullptr;
+    std::int64_t minor = 0;
+    if (!takings_minor(detail::c_string("amount", text), detail::c_string("currency", currency), &minor, &error)) {
+        detail::raise(error);
+    }
+    return minor;
 }
 
 /* The version of the library that runs; TAKINGS_VERSION is that of the headers. */

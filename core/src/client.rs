@@ -326,16 +326,22 @@ impl Client {
         idempotency_key: Option<&str>,
         half: impl FnOnce() -> Result<T, Error>,
     ) -> Result<T, Error> {
-        catch_unwind(AssertUnwindSafe(half)).unwrap_or_else(|_| Err(Error::panicked())).map_err(|error| {
-            let error = error.with(|fields| {
-                let shown = |text: &str| self.0.endpoint.scrub(text, 255);
-                fields.order_id.get_or_insert_with(|| shown(order_id));
-                fields.idempotency_key = fields.idempotency_key.take().or_else(|| idempotency_key.map(shown));
-            });
-            #[cfg(feature = "tracing")]
-            crate::operation::trace_refused(&error);
-            error
-        })
+        let half = catch_unwind(AssertUnwindSafe(half)).unwrap_or_else(|_| Err(Error::panicked()));
+        half.map_err(|error| self.refused(error, Some(order_id), idempotency_key))
+    }
+
+    /// For bindings as well: an error from before there was an operation, with what is known of the
+    /// call it belongs to.
+    #[doc(hidden)]
+    pub fn refused(&self, error: Error, order_id: Option<&str>, idempotency_key: Option<&str>) -> Error {
+        let error = error.with(|fields| {
+            let shown = |text: &str| self.0.endpoint.scrub(text, 255);
+            fields.order_id = fields.order_id.take().or_else(|| order_id.map(shown));
+            fields.idempotency_key = fields.idempotency_key.take().or_else(|| idempotency_key.map(shown));
+        });
+        #[cfg(feature = "tracing")]
+        crate::operation::trace_refused(&error);
+        error
     }
 
     fn checked(

@@ -146,6 +146,12 @@ impl<T> Operation<T> {
     pub fn abandoned(&self) -> Error {
         self.drive.unclear("the wait for the answer was interrupted")
     }
+
+    /// For bindings: the error for a host that asks a call for what it does not have.
+    #[doc(hidden)]
+    pub fn misused(&self, what: &str) -> Error {
+        self.drive.internal(what)
+    }
 }
 
 impl<T: Outcome> Operation<T> {
@@ -155,8 +161,12 @@ impl<T: Outcome> Operation<T> {
     /// begun the outcome is then unknown.
     pub fn step(&mut self, mut event: Event) -> Step<T> {
         let now = self.client.now();
-        if let Event::Answered(answer) = &mut event {
-            answer.body.truncate(self.drive.request().most_answer);
+        match &mut event {
+            Event::Answered(answer) => answer.body.truncate(self.drive.request().most_answer),
+            Event::NotSent(why) | Event::MaybeSent(why) if why.is_empty() => {
+                *why = "the host's HTTP client gave no reason".into();
+            }
+            _ => {}
         }
         if let Some((started, since)) = self.sending.take() {
             let request = self.drive.request();

@@ -1,12 +1,14 @@
 //! Writing JSON text from C, for programs without a JSON library.
 
-use std::ffi::{CString, c_char};
-use std::fmt::Write as _;
+use std::ffi::c_char;
+use std::io::{self, Write};
 use std::mem::MaybeUninit;
+use std::ptr;
 
 use takings::Error;
+use zeroize::Zeroizing;
 
-use crate::{ErrorOut, c_string, free, guard, null, pointer, takings_error_t, text};
+use crate::{ErrorOut, Wiped, free, guard, null, takings_error_t, text};
 
 /// The most steps a pointer may have. Deeper trees would be written and dropped by deeper
 /// recursion, up to the end of the stack.
@@ -20,21 +22,22 @@ const DEEPEST: usize = 64;
 /// on the way are made as needed: a list where the next step is a number or "-", an object
 /// otherwise. A list grows by one at its end: by its length as index, or by "-". A value takes
 /// the place of an earlier one, but never of an object or a list. Only one thread at a time
-/// may use it.
+/// may use it. What it held is wiped from memory when it is replaced or freed: settings hold a
+/// password.
 ///
 ///     takings_json_t *request = takings_json_new();
 ///     takings_json_set_integer(request, "/captured_amount", 6000, &error);
 ///     takings_json_set_string(request, "/order_lines/0/name", "Tomatoes", &error);
 pub struct takings_json_t {
     root: Value,
-    text: Option<CString>,
+    text: Option<Wiped>,
 }
 
 enum Value {
     Null,
     Bool(bool),
     Integer(i64),
-    String(String),
+    String(Zeroizing<String>),
     List(Vec<Value>),
     /// In the order the members were set.
     Object(Vec<(String, Value)>),
@@ -45,41 +48,62 @@ impl Value {
         matches!(self, Value::List(_) | Value::Object(_))
     }
 
-    fn write(&self, out: &mut String) {
+    fn write(&self, out: &mut impl Write) -> io::Result<()> {
         match self {
-            Value::Null => out.push_str("null"),
-            Value::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
-            // writing to a String cannot fail
-            Value::Integer(value) => _ = write!(out, "{value}"),
+            Value::Null => out.write_all(b"null"),
+            Value::Bool(value) => write!(out, "{value}"),
+            Value::Integer(value) => write!(out, "{value}"),
             Value::String(value) => write_string(value, out),
             Value::List(items) => {
-                out.push('[');
+                out.write_all(b"[")?;
                 for (index, item) in items.iter().enumerate() {
                     if index > 0 {
-                        out.push(',');
+                        out.write_all(b",")?;
                     }
-                    item.write(out);
+                    item.write(out)?;
                 }
-                out.push(']');
+                out.write_all(b"]")
             }
             Value::Object(members) => {
-                out.push('{');
+                out.write_all(b"{")?;
                 for (index, (name, value)) in members.iter().enumerate() {
                     if index > 0 {
-                        out.push(',');
+                        out.write_all(b",")?;
                     }
-                    write_string(name, out);
-                    out.push(':');
-                    value.write(out);
+                    write_string(name, out)?;
+                    out.write_all(b":")?;
+                    value.write(out)?;
                 }
-                out.push('}');
+                out.write_all(b"}")
             }
         }
     }
+
+    /// Written at its full length at once: a text that grew would leave copies of itself behind.
+    fn text(&self) -> Zeroizing<Vec<u8>> {
+        struct Length(usize);
+        impl Write for Length {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0 += bytes.len();
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut length = Length(0);
+        let mut text = Zeroizing::new(Vec::new());
+        let written = self.write(&mut length).and_then(|()| {
+            text.reserve_exact(length.0);
+            self.write(&mut *text)
+        });
+        written.expect("neither a count nor memory refuses to be written");
+        text
+    }
 }
 
-fn write_string(text: &str, out: &mut String) {
-    out.push_str(&serde_json::to_string(text).expect("any text can be a JSON string"));
+fn write_string(text: &str, out: &mut impl Write) -> io::Result<()> {
+    serde_json::to_writer(out, text).map_err(io::Error::from)
 }
 
 /// A step of a JSON Pointer with `~1` and `~0` undone.
@@ -231,7 +255,7 @@ pub unsafe extern "C" fn takings_json_set_string(
     error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
 ) -> bool {
     // SAFETY: C strings or NULL, by the header's rules.
-    unsafe { put(json, pointer, error, || Ok(Value::String(text("value", value)?.to_owned()))) }
+    unsafe { put(json, pointer, error, || Ok(Value::String(Zeroizing::new(text("value", value)?.to_owned())))) }
 }
 
 /// Puts a whole number at the pointer. false and an error: nothing was changed.
@@ -298,16 +322,9 @@ pub unsafe extern "C" fn takings_json_set_empty_object(
 /// change or takings_json_free.
 #[unsafe(no_mangle)]
 pub extern "C" fn takings_json_text(json: Option<&mut takings_json_t>) -> *const c_char {
-    let text = guard(None, || {
-        Ok(json.map(|json| {
-            &*json.text.get_or_insert_with(|| {
-                let mut text = String::new();
-                json.root.write(&mut text);
-                c_string(&text)
-            })
-        }))
-    });
-    pointer(text.flatten())
+    let text =
+        guard(None, || Ok(json.map(|json| json.text.get_or_insert_with(|| Wiped::new(&json.root.text())).as_ptr())));
+    text.flatten().unwrap_or(ptr::null())
 }
 
 /// Frees it and its text.
@@ -320,6 +337,10 @@ pub extern "C" fn takings_json_free(json: Option<Box<takings_json_t>>) {
 mod tests {
     use super::*;
 
+    fn shown(root: &Value) -> String {
+        String::from_utf8(root.text().to_vec()).expect("UTF-8")
+    }
+
     fn build(steps: &[(&str, i64)]) -> Result<String, String> {
         let mut root = Value::Object(Vec::new());
         let mut refused = None;
@@ -328,8 +349,7 @@ mod tests {
                 refused.get_or_insert(error.message().to_owned());
             }
         }
-        let mut text = String::new();
-        root.write(&mut text);
+        let text = shown(&root);
         match refused {
             None => Ok(text),
             Some(message) => Err(format!("{text} {message}")),
@@ -386,8 +406,6 @@ mod tests {
         set(&mut root, "/object/1", Value::Null).unwrap();
         set(&mut root, "/list", Value::Object(Vec::new())).unwrap_err();
         set(&mut root, "/object", Value::Object(Vec::new())).unwrap_err();
-        let mut text = String::new();
-        root.write(&mut text);
-        assert_eq!(text, r#"{"list":[],"object":{"1":null}}"#);
+        assert_eq!(shown(&root), r#"{"list":[],"object":{"1":null}}"#);
     }
 }

@@ -1,5 +1,5 @@
-//! The C ABI of takings. `include/takings.h` is made from this file and `json.rs`: their doc
-//! comments are that header's manual, so they speak of C.
+//! The C ABI of takings. `include/takings.h` is made from this file and the others
+//! beside it: their doc comments are that header's manual, so they speak of C.
 //!
 //! Each function turns C's values into Rust's, calls the core inside [`guard`], and hands back
 //! an owned handle or an error. `&T`, `Option<&T>` and `Option<Box<T>>` in the signatures are
@@ -12,7 +12,9 @@
 // What a caller has to keep to stands at the head of the header, in C's terms.
 #![allow(clippy::missing_safety_doc)]
 
+mod attempt;
 mod json;
+mod operation;
 mod reconcile;
 
 use std::ffi::{CStr, CString, c_char};
@@ -20,7 +22,11 @@ use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
-use takings::{Client, Config, Error, ErrorKind};
+use takings::{Capture, Client, Config, Error, ErrorKind, Operation, Reconciliation};
+use zeroize::Zeroizing;
+
+use attempt::{attempt_log, takings_attempt_t};
+use reconcile::takings_reconciliation_t;
 
 #[cfg(not(panic = "unwind"))]
 compile_error!("takings-c needs panic = \"unwind\": with \"abort\" a panic would end the program that called it");
@@ -41,6 +47,7 @@ pub struct takings_capture_t {
     idempotency_key: CString,
     correlation_id: Option<CString>,
     attempts: u32,
+    attempt_log: Vec<takings_attempt_t>,
     warnings: Vec<CString>,
 }
 
@@ -54,6 +61,7 @@ pub struct takings_error_t {
     correlation_id: Option<CString>,
     order_id: Option<CString>,
     idempotency_key: Option<CString>,
+    attempt_log: Vec<takings_attempt_t>,
 }
 
 /// What an error means for the money, and so for what to do next. A later version may add
@@ -141,6 +149,24 @@ fn pointer(text: Option<&CString>) -> *const c_char {
     text.map_or(ptr::null(), |text| text.as_ptr())
 }
 
+/// A C string that is wiped when it goes: it may hold a credential.
+struct Wiped(Zeroizing<Vec<u8>>);
+
+impl Wiped {
+    /// Of a text without NUL.
+    fn new(text: &[u8]) -> Wiped {
+        // as long as it gets: one that grew would leave a copy behind
+        let mut bytes = Vec::with_capacity(text.len() + 1);
+        bytes.extend_from_slice(text);
+        bytes.push(0);
+        Wiped(Zeroizing::new(bytes))
+    }
+
+    fn as_ptr(&self) -> *const c_char {
+        self.0.as_ptr().cast()
+    }
+}
+
 fn owned(text: Option<String>) -> *mut c_char {
     text.map_or(ptr::null_mut(), |text| c_string(&text).into_raw())
 }
@@ -160,8 +186,68 @@ impl From<Error> for takings_error_t {
             correlation_id: error.correlation_id().map(c_string),
             order_id: error.order_id().map(c_string),
             idempotency_key: error.idempotency_key().map(c_string),
+            attempt_log: attempt_log(error.attempt_log()),
             error,
         }
+    }
+}
+
+impl From<Capture> for takings_capture_t {
+    fn from(capture: Capture) -> takings_capture_t {
+        takings_capture_t {
+            capture_id: c_string(capture.capture_id()),
+            order_id: c_string(capture.order_id()),
+            idempotency_key: c_string(capture.idempotency_key()),
+            correlation_id: capture.correlation_id().map(c_string),
+            attempts: capture.attempts(),
+            attempt_log: attempt_log(capture.attempt_log()),
+            warnings: c_strings(capture.warnings()),
+        }
+    }
+}
+
+/// Everything of a capture before it is sent.
+///
+/// # Safety
+///
+/// As [`text`].
+unsafe fn prepare(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    request: *const c_char,
+    key: *const c_char,
+) -> Result<Operation<Capture>, Error> {
+    let client = &client.ok_or_else(|| null("client"))?.client;
+    // SAFETY: the caller's promise.
+    let (order_id, request, key) = unsafe {
+        let key = (!key.is_null()).then(|| text("idempotency_key", key));
+        (text("order_id", order_id), text("request_json", request), key.transpose())
+    };
+    let known = (order_id.as_ref().ok().copied(), key.as_ref().ok().copied().flatten());
+    match (order_id, request, key) {
+        (Ok(order_id), Ok(request), Ok(key)) => client.prepare_json(order_id, request, key),
+        (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => Err(client.refused(error, known.0, known.1)),
+    }
+}
+
+/// Everything of a look before it is sent.
+///
+/// # Safety
+///
+/// As [`text`].
+unsafe fn prepare_reconcile(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    reference: *const c_char,
+    captured_amount: i64,
+) -> Result<Operation<Reconciliation>, Error> {
+    let client = &client.ok_or_else(|| null("client"))?.client;
+    // SAFETY: the caller's promise.
+    let (order_id, reference) = unsafe { (text("order_id", order_id), text("reference", reference)) };
+    let known = order_id.as_ref().ok().copied();
+    match (order_id, reference) {
+        (Ok(order_id), Ok(reference)) => client.prepare_reconcile(order_id, reference, captured_amount),
+        (Err(error), _) | (_, Err(error)) => Err(client.refused(error, known, None)),
     }
 }
 
@@ -223,21 +309,9 @@ pub unsafe extern "C" fn takings_client_capture(
     error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
 ) -> Option<Box<takings_capture_t>> {
     guard(error, || {
-        let client = client.ok_or_else(|| null("client"))?;
         // SAFETY: C strings or NULL, by the header's rules.
-        let (order_id, request, key) = unsafe {
-            let key = (!idempotency_key.is_null()).then(|| text("idempotency_key", idempotency_key));
-            (text("order_id", order_id)?, text("request_json", request_json)?, key.transpose()?)
-        };
-        let capture = client.client.capture_json(order_id, request, key)?;
-        Ok(Box::new(takings_capture_t {
-            capture_id: c_string(capture.capture_id()),
-            order_id: c_string(capture.order_id()),
-            idempotency_key: c_string(capture.idempotency_key()),
-            correlation_id: capture.correlation_id().map(c_string),
-            attempts: capture.attempts(),
-            warnings: c_strings(capture.warnings()),
-        }))
+        let operation = unsafe { prepare(client, order_id, request_json, idempotency_key) }?;
+        Ok(Box::new(operation.send()?.into()))
     })
 }
 
@@ -429,6 +503,31 @@ pub extern "C" fn takings_new_idempotency_key(
     error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
 ) -> *mut c_char {
     owned(guard(error, takings::new_idempotency_key))
+}
+
+/// Puts the amount, in the minor units that Klarna counts in, into *minor: "60.00" of "EUR" is
+/// 6000, exactly or not at all.
+///
+/// amount is a decimal number such as 60, -4.5 or 60.00, with a point and without a thousands
+/// separator, sign +, exponent or spaces. currency is a code of ISO 4217 in upper or lower case,
+/// whose number of decimals counts: 2 for EUR, 0 for JPY, 3 for KWD. Zeros beyond those are passed
+/// over; any other digit there is refused, since nothing is rounded.
+///
+/// false and an error (invalid_input): *minor is as it was.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_minor(
+    amount: *const c_char,
+    currency: *const c_char,
+    minor: Option<&mut MaybeUninit<i64>>,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> bool {
+    let done = guard(error, || {
+        // SAFETY: C strings or NULL, by the header's rules.
+        let (amount, currency) = unsafe { (text("amount", amount)?, text("currency", currency)?) };
+        minor.ok_or_else(|| null("minor"))?.write(takings::minor(amount, currency)?);
+        Ok(())
+    });
+    done.is_some()
 }
 
 /// Frees a string of takings_idempotency_key or takings_new_idempotency_key, and no other.

@@ -3,9 +3,10 @@
 use std::ffi::{CString, c_char};
 use std::mem::MaybeUninit;
 
-use takings::Found;
+use takings::{Found, Reconciliation};
 
-use crate::{c_string, c_strings, free, guard, null, pointer, takings_client_t, takings_error_t, text};
+use crate::attempt::{attempt_log, takings_attempt_t};
+use crate::{c_string, c_strings, free, guard, pointer, prepare_reconcile, takings_client_t, takings_error_t};
 
 /// What a look into an order's captures found. Any number of threads may read it.
 pub struct takings_reconciliation_t {
@@ -14,6 +15,20 @@ pub struct takings_reconciliation_t {
     order_id: CString,
     correlation_id: Option<CString>,
     attempts: u32,
+    pub(crate) attempt_log: Vec<takings_attempt_t>,
+}
+
+impl From<Reconciliation> for takings_reconciliation_t {
+    fn from(reconciliation: Reconciliation) -> takings_reconciliation_t {
+        takings_reconciliation_t {
+            found: reconciliation.found(),
+            capture_ids: c_strings(reconciliation.capture_ids()),
+            order_id: c_string(reconciliation.order_id()),
+            correlation_id: reconciliation.correlation_id().map(c_string),
+            attempts: reconciliation.attempts(),
+            attempt_log: attempt_log(reconciliation.attempt_log()),
+        }
+    }
 }
 
 /// How often a capture was found.
@@ -46,17 +61,9 @@ pub unsafe extern "C" fn takings_client_reconcile(
     error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
 ) -> Option<Box<takings_reconciliation_t>> {
     guard(error, || {
-        let client = client.ok_or_else(|| null("client"))?;
         // SAFETY: C strings or NULL, by the header's rules.
-        let (order_id, reference) = unsafe { (text("order_id", order_id)?, text("reference", reference)?) };
-        let reconciliation = client.client.reconcile(order_id, reference, captured_amount)?;
-        Ok(Box::new(takings_reconciliation_t {
-            found: reconciliation.found(),
-            capture_ids: c_strings(reconciliation.capture_ids()),
-            order_id: c_string(reconciliation.order_id()),
-            correlation_id: reconciliation.correlation_id().map(c_string),
-            attempts: reconciliation.attempts(),
-        }))
+        let operation = unsafe { prepare_reconcile(client, order_id, reference, captured_amount) }?;
+        Ok(Box::new(operation.send()?.into()))
     })
 }
 

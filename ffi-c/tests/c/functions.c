@@ -20,8 +20,8 @@ static bool is(const char *text, const char *expected) {
     return text && strcmp(text, expected) == 0;
 }
 
-/* The error says that an argument was refused, and which. */
-static void refused(takings_error_t *error, const char *beginning) {
+/* The error says that an argument was refused, and which, and of which call it was. */
+static void refused_of(takings_error_t *error, const char *beginning, const char *order_id, const char *key) {
     CHECK(error && error != UNTOUCHED);
     if (strncmp(takings_error_message(error), beginning, strlen(beginning)) != 0) {
         fprintf(stderr, "%s\n", takings_error_message(error));
@@ -31,7 +31,26 @@ static void refused(takings_error_t *error, const char *beginning) {
     CHECK(is(takings_error_kind_name(error), "invalid_input"));
     CHECK(takings_error_attempts(error) == 0);
     CHECK(!takings_error_retryable(error));
+    CHECK(takings_error_attempt_log_count(error) == 0 && !takings_error_attempt_log(error, 0));
+    CHECK(order_id ? is(takings_error_order_id(error), order_id) : !takings_error_order_id(error));
+    CHECK(key ? is(takings_error_idempotency_key(error), key) : !takings_error_idempotency_key(error));
     takings_error_free(error);
+}
+
+static void refused(takings_error_t *error, const char *beginning) {
+    refused_of(error, beginning, NULL, NULL);
+}
+
+/* A request that was answered with this status, the only one of its call. */
+static void one_attempt(const takings_attempt_t *attempt, unsigned status) {
+    CHECK(takings_attempt_started_ms(attempt) > 1577836800000); /* 2020 */
+    CHECK(takings_attempt_took_ms(attempt) >= 0 && takings_attempt_took_ms(attempt) < 20000);
+    CHECK(strstr(takings_attempt_sent(attempt), "/ordermanagement/v1/orders/"));
+    CHECK((unsigned)strtoul(takings_attempt_came_back(attempt), NULL, 10) == status);
+    CHECK(takings_attempt_http_status(attempt) == status);
+    CHECK((takings_attempt_error_code(attempt) != NULL) == (status >= 400));
+    CHECK(strlen(takings_attempt_correlation_id(attempt)) > 0);
+    CHECK(takings_attempt_wait_ms(attempt) == -1);
 }
 
 static void versions(void) {
@@ -83,6 +102,8 @@ static void captures(const char *base_url, const char *order_id) {
     CHECK(is(takings_capture_idempotency_key(capture), "functions-1"));
     CHECK(strlen(takings_capture_correlation_id(capture)) > 0);
     CHECK(takings_capture_attempts(capture) == 1);
+    CHECK(takings_capture_attempt_log_count(capture) == 1 && !takings_capture_attempt_log(capture, 1));
+    one_attempt(takings_capture_attempt_log(capture, 0), 201);
     CHECK(takings_capture_warning_count(capture) == 1);
     CHECK(strstr(takings_capture_warning(capture, 0), "order_lines[0].total_amount"));
     CHECK(!takings_capture_warning(capture, 1));
@@ -100,21 +121,21 @@ static void captures(const char *base_url, const char *order_id) {
 
     CHECK(!takings_client_capture(NULL, order_id, REQUEST, NULL, &error));
     refused(error, "client is NULL; ");
-    CHECK(!takings_client_capture(client, NULL, REQUEST, NULL, &error));
-    refused(error, "order_id is NULL; ");
-    CHECK(!takings_client_capture(client, order_id, NULL, NULL, &error));
-    refused(error, "request_json is NULL; ");
+    CHECK(!takings_client_capture(client, NULL, REQUEST, "key", &error));
+    refused_of(error, "order_id is NULL; ", NULL, "key");
+    CHECK(!takings_client_capture(client, order_id, NULL, "key", &error));
+    refused_of(error, "request_json is NULL; ", order_id, "key");
     CHECK(!takings_client_capture(NULL, NULL, NULL, NULL, NULL));
     CHECK(!takings_client_capture(client, BAD_UTF8, REQUEST, NULL, &error));
     refused(error, "order_id is not valid UTF-8; ");
     CHECK(!takings_client_capture(client, order_id, BAD_UTF8, NULL, &error));
-    refused(error, "request_json is not valid UTF-8; ");
+    refused_of(error, "request_json is not valid UTF-8; ", order_id, NULL);
     CHECK(!takings_client_capture(client, order_id, REQUEST, BAD_UTF8, &error));
-    refused(error, "idempotency_key is not valid UTF-8; ");
+    refused_of(error, "idempotency_key is not valid UTF-8; ", order_id, NULL);
     CHECK(!takings_client_capture(client, order_id, "{\"captured_amount\": 10.5}", NULL, &error));
-    refused(error, "captured_amount is ");
+    refused_of(error, "captured_amount is ", order_id, NULL);
     CHECK(!takings_client_capture(client, order_id, "{\"captured_amount\": 11}", "functions-1", &error));
-    refused(error, "idempotency_key functions-1 was used for another capture");
+    refused_of(error, "idempotency_key functions-1 was used for another capture", order_id, "functions-1");
 
     /* What it returned does not need the client. */
     takings_client_free(client);
@@ -126,6 +147,7 @@ static void captures(const char *base_url, const char *order_id) {
     CHECK(!takings_capture_idempotency_key(NULL));
     CHECK(!takings_capture_correlation_id(NULL));
     CHECK(takings_capture_attempts(NULL) == 0);
+    CHECK(takings_capture_attempt_log_count(NULL) == 0 && !takings_capture_attempt_log(NULL, 0));
     CHECK(takings_capture_warning_count(NULL) == 0);
     CHECK(!takings_capture_warning(NULL, 0));
     takings_capture_free(NULL);
@@ -153,6 +175,8 @@ static void reconciliations(const char *base_url, const char *order_id) {
     CHECK(is(takings_reconciliation_order_id(found), order_id));
     CHECK(strlen(takings_reconciliation_correlation_id(found)) > 0);
     CHECK(takings_reconciliation_attempts(found) == 1);
+    CHECK(takings_reconciliation_attempt_log_count(found) == 1 && !takings_reconciliation_attempt_log(found, 1));
+    one_attempt(takings_reconciliation_attempt_log(found, 0), 200);
     takings_reconciliation_free(found);
     takings_capture_free(capture);
 
@@ -161,9 +185,9 @@ static void reconciliations(const char *base_url, const char *order_id) {
     CHECK(!takings_client_reconcile(client, NULL, "r", 1, &error));
     refused(error, "order_id is NULL; ");
     CHECK(!takings_client_reconcile(client, order_id, NULL, 1, &error));
-    refused(error, "reference is NULL; ");
+    refused_of(error, "reference is NULL; ", order_id, NULL);
     CHECK(!takings_client_reconcile(client, order_id, "r", 0, &error));
-    refused(error, "captured_amount is 0; ");
+    refused_of(error, "captured_amount is 0; ", order_id, NULL);
     CHECK(!takings_client_reconcile(client, order_id, BAD_UTF8, 1, NULL));
     takings_client_free(client);
 
@@ -174,6 +198,7 @@ static void reconciliations(const char *base_url, const char *order_id) {
     CHECK(!takings_reconciliation_order_id(NULL));
     CHECK(!takings_reconciliation_correlation_id(NULL));
     CHECK(takings_reconciliation_attempts(NULL) == 0);
+    CHECK(takings_reconciliation_attempt_log_count(NULL) == 0 && !takings_reconciliation_attempt_log(NULL, 0));
     takings_reconciliation_free(NULL);
 }
 
@@ -196,6 +221,8 @@ static void errors(const char *base_url, const char *lost_order_id) {
     CHECK(is(takings_error_order_id(error), "no-such-order"));
     CHECK(is(takings_error_idempotency_key(error), "functions-2"));
     CHECK(takings_error_attempts(error) == 1);
+    CHECK(takings_error_attempt_log_count(error) == 1);
+    one_attempt(takings_error_attempt_log(error, 0), 404);
     CHECK(!takings_error_retryable(error));
     takings_error_free(error);
 
@@ -237,7 +264,218 @@ static void errors(const char *base_url, const char *lost_order_id) {
     CHECK(!takings_error_idempotency_key(NULL));
     CHECK(takings_error_attempts(NULL) == 0);
     CHECK(!takings_error_retryable(NULL));
+    CHECK(takings_error_attempt_log_count(NULL) == 0 && !takings_error_attempt_log(NULL, 0));
     takings_error_free(NULL);
+
+    CHECK(takings_attempt_started_ms(NULL) == 0 && takings_attempt_took_ms(NULL) == 0);
+    CHECK(!takings_attempt_sent(NULL) && !takings_attempt_came_back(NULL));
+    CHECK(takings_attempt_http_status(NULL) == 0);
+    CHECK(!takings_attempt_error_code(NULL) && !takings_attempt_correlation_id(NULL));
+    CHECK(takings_attempt_wait_ms(NULL) == -1);
+}
+
+/* The request of an operation, as it is to be sent. */
+static void sendable(const takings_operation_t *operation, const char *method, const char *body, const char *key) {
+    const char *sent_key = NULL;
+    size_t i;
+    bool authorized = false;
+    CHECK(takings_operation_time_ms(operation) >= 1);
+    CHECK(takings_operation_connect_timeout_ms(operation) >= 1);
+    CHECK(is(takings_operation_method(operation), method));
+    CHECK(strstr(takings_operation_url(operation), "/ordermanagement/v1/orders/an%20order/captures"));
+    for (i = 0; i < takings_operation_header_count(operation); i++) {
+        const char *name = takings_operation_header_name(operation, i);
+        const char *value = takings_operation_header_value(operation, i);
+        authorized = authorized || (is(name, "authorization") && is(value, "Basic c2FuZGJveDpzYW5kYm94"));
+        sent_key = is(name, "klarna-idempotency-key") ? value : sent_key;
+    }
+    CHECK(authorized && i >= 3);
+    CHECK(key ? is(sent_key, key) : !sent_key);
+    CHECK(!takings_operation_header_name(operation, i) && !takings_operation_header_value(operation, i));
+    CHECK(takings_operation_body_length(operation) == strlen(body));
+    CHECK(body[0] ? memcmp(takings_operation_body(operation), body, strlen(body)) == 0
+                  : !takings_operation_body(operation));
+    CHECK(takings_operation_most_answer(operation) > 200000);
+}
+
+/* Nothing is to be sent. */
+static void silent(const takings_operation_t *operation) {
+    CHECK(!takings_operation_method(operation) && !takings_operation_url(operation));
+    CHECK(takings_operation_header_count(operation) == 0 && !takings_operation_header_name(operation, 0));
+    CHECK(!takings_operation_header_value(operation, 0) && !takings_operation_body(operation));
+    CHECK(takings_operation_body_length(operation) == 0 && takings_operation_most_answer(operation) == 0);
+}
+
+/* Calls that this program sends by itself; that is, it only says so. */
+static void operations(void) {
+    static const char BODY[] = "{\"captured_amount\":10}";
+    static const char REFUSAL[] = "{\"error_code\":\"CAPTURE_NOT_ALLOWED\",\"error_messages\":[\"no\"]}";
+    takings_client_t *client = sandbox_client("http://127.0.0.1:1", 3);
+    takings_error_t *error = UNTOUCHED;
+    takings_operation_t *operation;
+    takings_capture_t *capture, *again;
+    takings_reconciliation_t *found;
+    char *most;
+    size_t length;
+
+    /* each way an attempt can end, then a success */
+    operation = takings_client_prepare(client, "an order", "{\"captured_amount\": 10}", "operation-1", &error);
+    CHECK(operation && error == UNTOUCHED);
+    CHECK(is(takings_operation_order_id(operation), "an order"));
+    CHECK(is(takings_operation_idempotency_key(operation), "operation-1"));
+    CHECK(takings_operation_time_ms(operation) == 0);
+    silent(operation);
+    takings_operation_answer_header(operation, "Capture-Id", "too-early");
+    CHECK(!takings_operation_answer_body(operation, "too early", 9));
+    CHECK(!takings_operation_capture(operation, &error));
+    CHECK(takings_error_kind(error) == TAKINGS_ERROR_OUTCOME_UNKNOWN);
+    CHECK(is(takings_error_idempotency_key(error), "operation-1"));
+    takings_error_free(error);
+    CHECK(takings_operation_start(operation) == TAKINGS_STEP_SEND);
+    sendable(operation, "POST", BODY, "operation-1");
+    /* what was said of an answer that then broke off is forgotten */
+    takings_operation_answer_header(operation, "Capture-Id", "forgotten");
+    CHECK(takings_operation_maybe_sent(operation, "reset \xff by peer") == TAKINGS_STEP_WAIT);
+    silent(operation);
+    CHECK(takings_operation_time_ms(operation) >= 0 && takings_operation_time_ms(operation) <= 2);
+    CHECK(takings_operation_waited(operation) == TAKINGS_STEP_SEND);
+    CHECK(takings_operation_not_sent(operation, NULL) == TAKINGS_STEP_WAIT);
+    CHECK(takings_operation_waited(operation) == TAKINGS_STEP_SEND);
+    sendable(operation, "POST", BODY, "operation-1");
+    takings_operation_answer_header(operation, "X-Odd", "\xff");
+    takings_operation_answer_header(operation, NULL, "a");
+    takings_operation_answer_header(operation, "a", NULL);
+    takings_operation_answer_header(operation, "CAPTURE-ID", "4ba29b50-be7b-44f5-a492-113e6a865e22");
+    CHECK(takings_operation_answer_body(operation, NULL, 0));
+    CHECK(takings_operation_answered(operation, 201) == TAKINGS_STEP_DONE);
+    CHECK(takings_operation_time_ms(operation) == 0);
+    silent(operation);
+    error = UNTOUCHED;
+    capture = takings_operation_capture(operation, &error);
+    CHECK(is(takings_capture_capture_id(capture), "4ba29b50-be7b-44f5-a492-113e6a865e22") && error == UNTOUCHED);
+    CHECK(takings_capture_attempts(capture) == 3 && takings_capture_attempt_log_count(capture) == 3);
+    CHECK(is(takings_attempt_came_back(takings_capture_attempt_log(capture, 0)), "reset \xef\xbf\xbd by peer"));
+    CHECK(takings_attempt_wait_ms(takings_capture_attempt_log(capture, 0)) >= 0);
+    CHECK(takings_attempt_http_status(takings_capture_attempt_log(capture, 1)) == 0);
+    CHECK(strstr(takings_attempt_came_back(takings_capture_attempt_log(capture, 1)), "not_sent: "));
+    CHECK(takings_attempt_http_status(takings_capture_attempt_log(capture, 2)) == 201);
+    /* it stays what it ended in */
+    CHECK(takings_operation_start(operation) == TAKINGS_STEP_DONE);
+    CHECK(takings_operation_maybe_sent(operation, "late") == TAKINGS_STEP_DONE);
+    again = takings_operation_capture(operation, NULL);
+    CHECK(is(takings_capture_capture_id(again), takings_capture_capture_id(capture)));
+    takings_capture_free(again);
+    CHECK(!takings_operation_reconciliation(operation, &error));
+    CHECK(takings_error_kind(error) == TAKINGS_ERROR_INTERNAL && takings_error_attempts(error) == 3);
+    takings_error_free(error);
+    takings_operation_free(operation);
+    CHECK(is(takings_capture_order_id(capture), "an order"));
+    takings_capture_free(capture);
+
+    /* a refusal, its body in two parts */
+    operation = takings_client_prepare(client, "an order", "{\"captured_amount\": 10}", NULL, NULL);
+    CHECK(strlen(takings_operation_idempotency_key(operation)) == 36);
+    CHECK(takings_operation_start(operation) == TAKINGS_STEP_SEND);
+    CHECK(takings_operation_answer_body(operation, REFUSAL, 9));
+    CHECK(takings_operation_answer_body(operation, REFUSAL + 9, sizeof REFUSAL - 1 - 9));
+    CHECK(takings_operation_answered(operation, 403) == TAKINGS_STEP_DONE);
+    CHECK(!takings_operation_capture(operation, &error));
+    CHECK(takings_error_kind(error) == TAKINGS_ERROR_REJECTED);
+    CHECK(is(takings_error_error_code(error), "CAPTURE_NOT_ALLOWED"));
+    CHECK(is(takings_attempt_error_code(takings_error_attempt_log(error, 0)), "CAPTURE_NOT_ALLOWED"));
+    takings_error_free(error);
+    takings_operation_free(operation);
+
+    /* too much of a body */
+    operation = takings_client_prepare(client, "an order", "{\"captured_amount\": 10}", NULL, NULL);
+    CHECK(takings_operation_start(operation) == TAKINGS_STEP_SEND);
+    length = takings_operation_most_answer(operation) + 1;
+    most = (char *)calloc(1, length);
+    CHECK(most);
+    CHECK(takings_operation_answer_body(operation, most, length - 2));
+    CHECK(!takings_operation_answer_body(operation, most, length));
+    CHECK(!takings_operation_answer_body(operation, most, 1));
+    free(most);
+    CHECK(takings_operation_answered(operation, 503) == TAKINGS_STEP_WAIT);
+    /* out of turn: internal, and after a request that is no "no" */
+    CHECK(takings_operation_answered(operation, 201) == TAKINGS_STEP_DONE);
+    CHECK(!takings_operation_capture(operation, &error));
+    CHECK(takings_error_kind(error) == TAKINGS_ERROR_INTERNAL && takings_error_retryable(error));
+    takings_error_free(error);
+    takings_operation_free(operation);
+
+    /* a look */
+    operation = takings_client_prepare_reconcile(client, "an order", "find-me", 7, &error);
+    CHECK(operation && !takings_operation_idempotency_key(operation));
+    CHECK(takings_operation_start(operation) == TAKINGS_STEP_SEND);
+    sendable(operation, "GET", "", NULL);
+    CHECK(takings_operation_answer_body(operation, "[]", 2));
+    CHECK(takings_operation_answered(operation, 200) == TAKINGS_STEP_DONE);
+    found = takings_operation_reconciliation(operation, &error);
+    CHECK(takings_reconciliation_found(found) == TAKINGS_FOUND_NEVER);
+    takings_reconciliation_free(found);
+    CHECK(!takings_operation_capture(operation, &error));
+    CHECK(takings_error_kind(error) == TAKINGS_ERROR_INTERNAL);
+    takings_error_free(error);
+    takings_operation_free(operation);
+
+    /* refused before there is anything to send */
+    CHECK(!takings_client_prepare(client, "an order", "{}", "operation-2", &error));
+    refused_of(error, "captured_amount is missing", "an order", "operation-2");
+    CHECK(!takings_client_prepare(client, BAD_UTF8, "{}", NULL, &error));
+    refused(error, "order_id is not valid UTF-8; ");
+    CHECK(!takings_client_prepare(NULL, NULL, NULL, NULL, &error));
+    refused(error, "client is NULL; ");
+    CHECK(!takings_client_prepare_reconcile(client, "an order", BAD_UTF8, 1, &error));
+    refused_of(error, "reference is not valid UTF-8; ", "an order", NULL);
+    CHECK(!takings_client_prepare_reconcile(NULL, NULL, NULL, 0, &error));
+    refused(error, "client is NULL; ");
+
+    /* given up while it runs; and the client freed before */
+    operation = takings_client_prepare(client, "an order", "{\"captured_amount\": 10}", NULL, NULL);
+    takings_client_free(client);
+    CHECK(takings_operation_start(operation) == TAKINGS_STEP_SEND);
+    takings_operation_answer_header(operation, "Capture-Id", "lost");
+    takings_operation_free(operation);
+
+    CHECK(takings_operation_start(NULL) == TAKINGS_STEP_NONE);
+    CHECK(takings_operation_answered(NULL, 201) == TAKINGS_STEP_NONE);
+    CHECK(takings_operation_not_sent(NULL, NULL) == TAKINGS_STEP_NONE);
+    CHECK(takings_operation_maybe_sent(NULL, NULL) == TAKINGS_STEP_NONE);
+    CHECK(takings_operation_waited(NULL) == TAKINGS_STEP_NONE);
+    takings_operation_answer_header(NULL, "a", "b");
+    CHECK(!takings_operation_answer_body(NULL, "a", 1));
+    CHECK(!takings_operation_order_id(NULL) && !takings_operation_idempotency_key(NULL));
+    CHECK(takings_operation_time_ms(NULL) == 0 && takings_operation_connect_timeout_ms(NULL) == 0);
+    silent(NULL);
+    CHECK(!takings_operation_capture(NULL, &error));
+    refused(error, "operation is NULL; ");
+    CHECK(!takings_operation_reconciliation(NULL, &error));
+    refused(error, "operation is NULL; ");
+    takings_operation_free(NULL);
+}
+
+static void amounts(void) {
+    takings_error_t *error = UNTOUCHED;
+    int64_t minor = -1;
+    CHECK(takings_minor("60.00", "EUR", &minor, &error) && minor == 6000 && error == UNTOUCHED);
+    CHECK(takings_minor("1500", "JPY", &minor, NULL) && minor == 1500);
+    CHECK(takings_minor("-92233720368547758.08", "eur", &minor, &error) && minor == INT64_MIN);
+    minor = -1;
+    CHECK(!takings_minor("19,99", "EUR", &minor, &error));
+    refused(error, "amount is \"19,99\" (with a comma); ");
+    CHECK(!takings_minor("19.99", "Euro", &minor, &error));
+    refused(error, "currency is \"Euro\"; ");
+    CHECK(!takings_minor(NULL, "EUR", &minor, &error));
+    refused(error, "amount is NULL; ");
+    CHECK(!takings_minor("1", NULL, &minor, &error));
+    refused(error, "currency is NULL; ");
+    CHECK(!takings_minor(BAD_UTF8, "EUR", &minor, &error));
+    refused(error, "amount is not valid UTF-8; ");
+    CHECK(!takings_minor("1", "EUR", NULL, &error));
+    refused(error, "minor is NULL; ");
+    CHECK(!takings_minor(NULL, NULL, NULL, NULL));
+    CHECK(minor == -1);
 }
 
 static void keys(void) {
@@ -340,6 +578,8 @@ int main(int count, char **arguments) {
     captures(arguments[1], arguments[2]);
     reconciliations(arguments[1], arguments[2]);
     errors(arguments[1], arguments[3]);
+    operations();
+    amounts();
     keys();
     json();
     puts("done");

@@ -35,6 +35,9 @@ static_assert(!makes_a_whole<std::nullptr_t> && !makes_a_whole<std::chrono::seco
 
 // A client is owned once; a copy of an exception cannot fail.
 static_assert(!std::is_copy_constructible_v<takings::client> && std::is_nothrow_move_constructible_v<takings::client>);
+static_assert(!std::is_copy_constructible_v<takings::operation>);
+static_assert(std::is_nothrow_move_constructible_v<takings::operation>);
+static_assert(std::is_same_v<decltype(takings::minor("1", "EUR")), takings::amount>);
 static_assert(std::is_nothrow_copy_constructible_v<takings::rejected>);
 static_assert(std::is_base_of_v<std::runtime_error, takings::error>);
 
@@ -121,6 +124,12 @@ int main(int count, char **arguments) {
     const takings::capture capture = client.capture(order_id, everything(), key);
     CHECK(!capture.capture_id.empty() && capture.order_id == order_id && capture.idempotency_key == key);
     CHECK(capture.correlation_id && capture.attempts == 1 && capture.warnings.empty());
+    CHECK(capture.attempt_log.size() == 1);
+    const takings::attempt &attempt = capture.attempt_log.front();
+    CHECK(attempt.sent.find("POST ") == 0 && attempt.came_back == "201" && attempt.http_status == 201);
+    CHECK(attempt.correlation_id == capture.correlation_id && !attempt.error_code && !attempt.wait);
+    CHECK(attempt.started <= std::chrono::system_clock::now() && attempt.took < std::chrono::seconds(20));
+    CHECK(attempt.started > std::chrono::system_clock::now() - std::chrono::minutes(5));
     CHECK(client.capture(order_id, everything(), key).capture_id == capture.capture_id);
     const takings::capture text = client.capture(order_id, "{\"captured_amount\": 2}");
     CHECK(text.capture_id != capture.capture_id && text.idempotency_key.size() == 36);
@@ -139,6 +148,7 @@ int main(int count, char **arguments) {
     const takings::reconciliation found = client.reconcile(order_id, "find-me", 1);
     CHECK(found.found == TAKINGS_FOUND_SEVERAL && found.capture_ids.size() == 2 && !found.capture_id());
     CHECK(found.order_id == order_id && found.correlation_id && found.attempts == 1);
+    CHECK(found.attempt_log.size() == 1 && found.attempt_log.front().sent.find("GET ") == 0);
     CHECK(thrown<takings::outcome_unknown>([&] { client.reconcile("no-such-order", "r", 1); }).http_status() == 404);
 
     // each kind has its class, and the fields outlive the client
@@ -150,6 +160,7 @@ int main(int count, char **arguments) {
     CHECK(rejected.http_status() == 404 && rejected.error_code() == "NO_SUCH_ORDER");
     CHECK(rejected.error_messages().size() == 1 && rejected.correlation_id() && rejected.order_id() == "no-such-order");
     CHECK(rejected.idempotency_key() == "key-1" && rejected.attempts() == 1 && !rejected.retryable());
+    CHECK(rejected.attempt_log().size() == 1 && rejected.attempt_log().front().error_code == "NO_SUCH_ORDER");
     CHECK(rejected.what() == rejected.message() && !rejected.message().empty());
 
     const auto unknown = thrown<takings::outcome_unknown>([&] {
@@ -192,6 +203,44 @@ int main(int count, char **arguments) {
     thrown<takings::invalid_input>([&] { client.capture(order_id, takings::capture_request(1), cut); });
     thrown<takings::invalid_input>([&] { takings::idempotency_key(cut, "parcel-1"); });
     thrown<takings::invalid_input>([&] { takings::idempotency_key(order_id, cut); });
+
+    // a call that this program sends by itself; that is, it only says so
+    takings::operation operation = client.prepare(order_id, takings::capture_request(3), "key-2");
+    CHECK(operation.order_id() == order_id && operation.idempotency_key() == "key-2");
+    CHECK(operation.time().count() == 0 && operation.method().empty() && operation.headers().empty());
+    CHECK(thrown<takings::outcome_unknown>([&] { operation.capture(); }).idempotency_key() == "key-2");
+    CHECK(operation.start() == TAKINGS_STEP_SEND);
+    CHECK(operation.method() == "POST" && operation.url().find(client.base_url().substr(0, 20)) == 0);
+    CHECK(operation.body() == "{\"captured_amount\":3}" && operation.headers().size() > 3);
+    CHECK(operation.time() > operation.connect_timeout() && operation.connect_timeout().count() > 0);
+    CHECK(operation.maybe_sent("a reset") == TAKINGS_STEP_DONE); // max_attempts is 1
+    CHECK(thrown<takings::outcome_unknown>([&] { operation.capture(); }).attempt_log().front().came_back == "a reset");
+    takings::operation second = client.prepare(order_id, "{\"captured_amount\": 3}", "key-2");
+    operation = std::move(second);
+    CHECK(second.start() == TAKINGS_STEP_NONE && operation.start() == TAKINGS_STEP_SEND);
+    thrown<takings::invalid_input>([&] { second.capture(); });
+    operation.answer_header("capture-id", "4ba29b50-be7b-44f5-a492-113e6a865e22");
+    CHECK(operation.answer_body("") && !operation.answer_body(std::string(operation.most_answer(), ' ')));
+    CHECK(operation.answered(201) == TAKINGS_STEP_DONE && operation.waited() == TAKINGS_STEP_DONE);
+    CHECK(operation.capture().capture_id == "4ba29b50-be7b-44f5-a492-113e6a865e22");
+    thrown<takings::internal_error>([&] { operation.reconciliation(); });
+    takings::operation look = client.prepare_reconcile(order_id, "find-me", 1);
+    CHECK(look.start() == TAKINGS_STEP_SEND && look.method() == "GET" && look.body().empty());
+    CHECK(look.answer_body("[") && look.answer_body("]") && look.answered(200) == TAKINGS_STEP_DONE);
+    CHECK(look.reconciliation().found == TAKINGS_FOUND_NEVER && !look.idempotency_key());
+    CHECK(client.prepare(order_id, takings::capture_request(3)).start() == TAKINGS_STEP_SEND); // given up
+    takings::operation unsent = client.prepare(order_id, takings::capture_request(3));
+    CHECK(unsent.start() == TAKINGS_STEP_SEND && unsent.not_sent("refused") == TAKINGS_STEP_DONE);
+    thrown<takings::not_sent>([&] { unsent.capture(); });
+    thrown<takings::invalid_input>([&] { client.prepare(cut, takings::capture_request(1)); });
+    thrown<takings::invalid_input>([&] { client.prepare_reconcile(order_id, "", 1); });
+
+    // amounts, exact or refused
+    CHECK(takings::minor("60.00", "EUR").value() == 6000 && takings::minor("60", "JPY").value() == 60);
+    CHECK(takings::capture_request(takings::minor("-1.5", "eur")).captured_amount.value() == -150);
+    const auto comma = thrown<takings::invalid_input>([&] { takings::minor("19,99", "EUR"); });
+    CHECK(comma.message().find("amount is \"19,99\"") == 0);
+    thrown<takings::invalid_input>([&] { takings::minor("1", std::string("EUR\0", 4)); });
 
     // a moved-from client is refused, not followed
     takings::client moved = std::move(client);

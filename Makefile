@@ -14,7 +14,7 @@ venv := target/venv/bin
 warnings := -Wall -Wextra -Wpedantic -Werror
 link := -Ltarget/debug -ltakings -Wl,-rpath,$(CURDIR)/target/debug
 
-.PHONY: help setup build rust wheel lua examples test demo fuzz fmt bless clean
+.PHONY: help setup build rust wheel lua examples library install uninstall test demo fuzz fmt bless clean
 .DEFAULT_GOAL := help
 
 help:
@@ -27,6 +27,7 @@ help:
 	@echo
 	@echo '  make setup   what both need: interpreters, Python packages'
 	@echo '  make build   libraries, sandbox, wheel, Lua modules, examples; into target/'
+	@echo '  make install the C and C++ library, optimised, into PREFIX (/usr/local); make uninstall takes it away'
 	@echo '  make fuzz    looks for inputs that break a promise, an hour long'
 	@echo '  make fmt     formats the sources'
 	@echo '  make bless   writes the generated files again'
@@ -59,6 +60,20 @@ target/examples/capture-c: examples/capture.c include/takings.h | rust
 target/examples/capture-cpp: examples/capture.cpp include/takings.h include/takings.hpp | rust
 	@mkdir -p $(@D)
 	$(CXX) -std=c++17 $(warnings) -Iinclude $< -o $@ $(link)
+
+# The C and C++ library as it is installed, optimised, and what a program needs beside the static one: only the run that
+# makes it can tell. Without set-up: it takes a Rust toolchain and a C compiler.
+library:
+	cargo rustc --release --locked --package takings-c --lib -- --print native-static-libs=$(CARGO_TARGET_DIR)/release/native-static-libs
+
+installed := DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' ffi-c/install.sh
+
+# make install PREFIX=~/.local; DESTDIR and LIBDIR as usual: ffi-c/install.sh
+install: library
+	@$(installed) install
+
+uninstall:
+	@$(installed) uninstall
 
 test:
 	@scripts/test.sh

@@ -1,11 +1,18 @@
-//! What the linker must know about libtakings.so.
+//! What the linker must know about the shared library.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    if std::env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("linux") {
-        // Programs remember this name: it changes only with the ABI.
-        println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libtakings.so.0");
-        // A dlclose would take the code away under the thread that serves the connections.
-        println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
+    println!("cargo:rerun-if-changed=abi.txt");
+    // Programs remember the library under a name with the ABI's number, which changes only with the ABI.
+    let abi = std::fs::read_to_string("abi.txt").expect("abi.txt");
+    let number = abi.lines().find_map(|line| line.strip_prefix("abi ")).expect("abi.txt says `abi NUMBER`");
+    match std::env::var("CARGO_CFG_TARGET_OS").as_deref() {
+        Ok("linux") => {
+            println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libtakings.so.{number}");
+            // A dlclose would take the code away under the thread that serves the connections.
+            println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
+        }
+        Ok("macos") => println!("cargo:rustc-cdylib-link-arg=-Wl,-install_name,@rpath/libtakings.{number}.dylib"),
+        _ => {}
     }
 }

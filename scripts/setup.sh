@@ -47,6 +47,10 @@ luajit luajit2
 luacheck lua-check
 valgrind valgrind
 curl curl
+pkg-config pkgconf
+cmake cmake
+php php-cli
+cobc gnucobol3
 '
 lacking() {
     local program package names=

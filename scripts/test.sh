@@ -83,6 +83,8 @@ step "fuzz corpus" cargo test --locked --manifest-path fuzz/Cargo.toml --target-
 step "Python tests" "$venv/python" -m pytest python
 step "Lua tests" lua/tests/run
 step "process tests" "$venv/python" -m pytest --quiet tests/process
+# Optimised: two minutes from empty, and the host tests install it.
+step "C library" make --silent library
 step "host tests" "$venv/python" -m pytest --quiet tests/hosts
 step "demo" make demo
 step "demo: its own tests" "$venv/python" -m pytest --quiet scripts

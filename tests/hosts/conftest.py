@@ -10,10 +10,19 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "process"))
 
-from support import Sandbox
+from support import ROOT, Sandbox, run
 
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
     with Sandbox() as sandbox:
         yield sandbox
+
+
+@pytest.fixture(scope="session")
+def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The C and C++ library as `make install` puts it in place: all that the programs in C, C++,
+    PHP and COBOL know of takings."""
+    folder = tmp_path_factory.mktemp("prefix")
+    run("make", "-C", ROOT, "install", f"PREFIX={folder}", within=900)
+    return folder

@@ -1,0 +1,27 @@
+"""COBOL, over the C ABI."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from batch import captures_each_once, needs_an_account, tells_a_refusal
+from support import ROOT, Sandbox, run
+
+SOURCE = ROOT / "examples/hosts/cobol/capture.cob"
+
+
+@pytest.fixture(scope="module")
+def capture(prefix: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    program = tmp_path_factory.mktemp("cobol") / "capture"
+    strict = ["-Wall", "-Werror", "-fstatic-call"]
+    installed = ["-I", prefix / "share/takings", "-L", prefix / "lib", "-ltakings"]
+    run("cobc", "-x", *strict, SOURCE, *installed, "-o", program)
+    return program
+
+
+def test_each_line_is_captured_once(sandbox: Sandbox, prefix: Path, capture: Path) -> None:
+    library = str(prefix / "lib")
+    captures_each_once(sandbox, capture, LD_LIBRARY_PATH=library)
+    tells_a_refusal(sandbox, capture, LD_LIBRARY_PATH=library)
+    needs_an_account(sandbox, capture, LD_LIBRARY_PATH=library)

@@ -1,11 +1,10 @@
-//! The commands and the snippet of README.md, carried out.
+//! The C snippet of README.md, carried out. tests/hosts carries out the rest of it, with what was installed.
 
 mod support;
 
 use std::fs;
-use std::os::unix::fs::symlink;
 
-use support::{Folder, Run, built, cc, root};
+use support::{Folder, Run, cc, root};
 use takings_sandbox::{NewOrder, Options, Sandbox};
 
 fn blocks(language: &str) -> Vec<String> {
@@ -39,49 +38,6 @@ impl Shop {
         let amounts: Vec<i64> = self.sandbox.ledger_of(&order_id).iter().map(|entry| entry.captured_amount).collect();
         assert_eq!(amounts, [6000]);
     }
-}
-
-#[test]
-fn the_commands_build_programs_that_capture() {
-    let folder = Folder::new();
-    let path = folder.path();
-    symlink(root().join("include"), path.join("include")).expect("a link");
-    symlink(root().join("examples"), path.join("examples")).expect("a link");
-    fs::create_dir_all(path.join("target/release")).expect("a folder");
-    for library in ["libtakings.so", "libtakings.a"] {
-        symlink(built().join(library), path.join("target/release").join(library)).expect("a link");
-    }
-    let shop = Shop::open();
-    let file = root().join("examples/capture.json");
-    let run = |commands: &str| {
-        // What cargo builds there is there already, unoptimised.
-        let commands: String = commands.lines().filter(|line| !line.starts_with("cargo ")).fold(
-            String::from("set -e\ncd \"$FOLDER\"\n"),
-            |mut all, line| {
-                all.push_str(line);
-                all.push('\n');
-                all
-            },
-        );
-        Run::new("sh").args(["-c", &commands]).env("FOLDER", path).env("PREFIX", path.join("prefix")).ok();
-    };
-    for commands in blocks("sh") {
-        run(&commands);
-        for program in ["capture-c", "capture-cpp"].map(|name| path.join(name)) {
-            if program.exists() {
-                shop.captures(|order_id| Run::new(&program).arg(order_id).arg(&file));
-                fs::remove_file(&program).expect("a program");
-            } else {
-                assert!(!commands.contains(" -o "), "{commands} makes no program");
-            }
-        }
-    }
-
-    // with what the last commands installed
-    run("c++ -std=c++17 -I\"$PREFIX/include\" examples/capture.cpp -L\"$PREFIX/lib\" -ltakings -o installed");
-    shop.captures(|order_id| {
-        Run::new(path.join("installed")).arg(order_id).arg(&file).env("LD_LIBRARY_PATH", path.join("prefix/lib"))
-    });
 }
 
 #[test]

@@ -25,3 +25,11 @@ def test_each_line_is_captured_once(sandbox: Sandbox, prefix: Path, capture: Pat
     captures_each_once(sandbox, capture, LD_LIBRARY_PATH=library)
     tells_a_refusal(sandbox, capture, LD_LIBRARY_PATH=library)
     needs_an_account(sandbox, capture, LD_LIBRARY_PATH=library)
+
+
+def test_functions_are_found_at_run_time(sandbox: Sandbox, prefix: Path, tmp_path: Path) -> None:
+    """As shops do that link nothing."""
+    program = tmp_path / "capture"
+    run("cobc", "-x", "-I", prefix / "share/takings", SOURCE, "-o", program)
+    found = {"COB_PRE_LOAD": "libtakings", "COB_LIBRARY_PATH": str(prefix / "lib")}
+    captures_each_once(sandbox, program, **found)

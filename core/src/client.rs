@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -302,6 +303,19 @@ impl Client {
     /// Where requests go, without credentials.
     pub fn base_url(&self) -> &str {
         self.0.endpoint.base_url().as_str()
+    }
+
+    /// The proxy that this client's own connections go through, as its host and port: the setting
+    /// `proxy`, or the environment's, whose exceptions (`NO_PROXY`) may still leave it out. A host
+    /// that sends by itself goes the same way, or refuses.
+    pub fn proxy(&self) -> Option<&str> {
+        self.0.transport.proxy()
+    }
+
+    /// The setting `ca_file`: whom a host that sends by itself has to trust instead of the system's
+    /// authorities.
+    pub fn ca_file(&self) -> Option<&Path> {
+        self.0.config.ca_file.as_deref()
     }
 
     fn seek(

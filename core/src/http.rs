@@ -68,6 +68,11 @@ impl Transport {
         })
     }
 
+    /// The proxy, without its password.
+    pub fn proxy(&self) -> Option<&str> {
+        self.proxy.as_ref().map(|(_, name)| &**name)
+    }
+
     /// A connection pool and the thread that serves it, for this process alone.
     pub fn open(&self) -> Result<Connections, Error> {
         let unusable = |what: &str, error: &dyn std::fmt::Display| {

@@ -67,8 +67,8 @@ use crate::wire::{Endpoint, HttpRequest};
 pub struct Operation<T> {
     client: Client,
     drive: Box<dyn Drive<Output = T> + Send>,
-    /// When the attempt that runs was begun.
-    sending: Option<(SystemTime, Duration)>,
+    /// When the attempt that runs was begun, by both clocks, and how long it may take.
+    sending: Option<(SystemTime, Duration, Duration)>,
     attempt_log: Vec<Attempt>,
 }
 
@@ -136,6 +136,12 @@ impl<T> Operation<T> {
         self.client.limits().connect
     }
 
+    /// What is left of the time of the last [`Step::Send`], for a host that reads an answer piece by
+    /// piece: a server may take a while for each. Nothing, where nothing is being sent.
+    pub fn time_left(&self) -> Duration {
+        self.sending.map_or(Duration::ZERO, |(_, since, timeout)| (since + timeout).saturating_sub(self.client.now()))
+    }
+
     /// The requests that ended so far, in order.
     pub fn attempt_log(&self) -> &[Attempt] {
         &self.attempt_log
@@ -168,7 +174,7 @@ impl<T: Outcome> Operation<T> {
             }
             _ => {}
         }
-        if let Some((started, since)) = self.sending.take() {
+        if let Some((started, since, _)) = self.sending.take() {
             let request = self.drive.request();
             self.attempt_log.push(Attempt {
                 started,
@@ -183,7 +189,7 @@ impl<T: Outcome> Operation<T> {
             .unwrap_or_else(|_| Step::Done(Err(self.drive.internal("a panic was caught"))));
         match step {
             Step::Send(timeout) => {
-                self.sending = Some((SystemTime::now(), now));
+                self.sending = Some((SystemTime::now(), now, timeout));
                 Step::Send(timeout)
             }
             Step::Wait(pause) => {

@@ -31,6 +31,26 @@ impl HttpRequest {
         self.url.as_str()
     }
 
+    /// Whether the scheme of the URL is `https`. It is plain http for a loopback address alone.
+    pub fn is_tls(&self) -> bool {
+        self.url.scheme() == "https"
+    }
+
+    /// The host of the URL: a name, or an address (of IPv6 in brackets).
+    pub fn host(&self) -> &str {
+        self.url.host_str().unwrap_or_default()
+    }
+
+    /// The port of the URL, or that of its scheme.
+    pub fn port(&self) -> u16 {
+        self.url.port_or_known_default().unwrap_or_default()
+    }
+
+    /// What stands in the request line after the method: the path of the URL, which has no query.
+    pub fn target(&self) -> &str {
+        self.url.path()
+    }
+
     /// Names in lower case and values in printable ASCII. `authorization` is among them: the
     /// credential, for the host of [`url`](HttpRequest::url) and no other. `host` and
     /// `content-length` are the HTTP client's to add.
@@ -236,6 +256,20 @@ mod tests {
             check_order_id(id).unwrap();
             let request = endpoint("https://x.example/gw/").post(&order_path(id), "k", vec![]);
             assert_eq!(request.url.as_str(), format!("https://x.example/gw/ordermanagement/v1/orders/{segment}"));
+            assert_eq!(request.target(), format!("/gw/ordermanagement/v1/orders/{segment}"));
+        }
+    }
+
+    #[test]
+    fn the_parts_of_a_url() {
+        for (base, tls, host, port) in [
+            ("https://x.example", true, "x.example", 443),
+            ("https://x.example:8443/gw", true, "x.example", 8443),
+            ("http://127.0.0.1", false, "127.0.0.1", 80),
+            ("http://[::1]:81", false, "[::1]", 81),
+        ] {
+            let request = endpoint(base).get("/p");
+            assert_eq!((request.is_tls(), request.host(), request.port()), (tls, host, port));
         }
     }
 

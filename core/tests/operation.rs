@@ -54,6 +54,8 @@ fn a_host_sends_what_it_is_given() {
     let mut operation = prepared(&client, "a-key");
     assert_eq!(sent(operation.step(Event::Start)), Duration::from_secs(10));
     assert_eq!(operation.connect_timeout(), Duration::from_secs(5));
+    let left = operation.time_left();
+    assert!(left <= Duration::from_secs(10) && left > Duration::from_secs(5), "{left:?}");
     let request = operation.request();
     assert_eq!(request.method(), "POST");
     assert_eq!(request.url(), format!("https://klarna.example/gateway/ordermanagement/v1/orders/{ORDER}/captures"));
@@ -66,6 +68,7 @@ fn a_host_sends_what_it_is_given() {
     assert!(!shown.contains("UEsw") && !shown.contains("captured_amount"), "{shown}");
 
     let capture = done(operation.step(captured("id-1"))).unwrap();
+    assert_eq!(operation.time_left(), Duration::ZERO);
     assert_eq!((capture.capture_id(), capture.idempotency_key(), capture.attempts()), ("id-1", "a-key", 1));
 }
 

@@ -29,11 +29,14 @@ local takings = {}
 ---@field check_lines? takings.check_lines what to do about order lines that do not add up; default warn
 ---@field accept_unknown_values? boolean lets words pass that Klarna has added since; default false
 ---@field reconcile? boolean looks for an unclear capture by its reference, see client:reconcile; default false
+---@field transport? takings.transport what calls are sent over; default auto: cosockets inside nginx, which block no
+---worker, and connections of its own elsewhere, for which a call waits
 
 ---@alias takings.region "eu"|"na"|"oc"|"kustom"
 ---@alias takings.environment "live"|"playground"
 ---@alias takings.auth "basic"|"raw"
 ---@alias takings.check_lines "off"|"warn"|"refuse"
+---@alias takings.transport "auto"|"blocking"|"cosocket"
 
 ---What is captured: the body of Klarna's capture call.
 ---@class takings.capture_request
@@ -119,6 +122,7 @@ local takings = {}
 ---@field idempotency_key string the key the call used, given or made
 ---@field correlation_id? string Klarna's name for the answered request
 ---@field attempts integer how many requests it took
+---@field attempt_log takings.attempt[] each of them, in order
 ---@field warnings string[] what did not add up in the order lines
 
 ---What a look into an order's captures found. `never` says so only of the moment: a capture whose answer was lost may
@@ -130,6 +134,7 @@ local takings = {}
 ---@field order_id string
 ---@field correlation_id? string Klarna's name for the answered request
 ---@field attempts integer how many requests it took
+---@field attempt_log takings.attempt[] each of them, in order
 
 ---@alias takings.found "once"|"never"|"several"
 
@@ -144,9 +149,21 @@ local takings = {}
 ---@field order_id? string
 ---@field idempotency_key? string keep it: after outcome_unknown, call again with it
 ---@field attempts integer how many requests were begun
+---@field attempt_log takings.attempt[] those that ended, in order
 ---@field retryable boolean whether the same call can end differently later
 
 ---@alias takings.error_kind "invalid_input"|"not_sent"|"rejected"|"outcome_unknown"|"internal"
+
+---One request of a call, for whoever has to see afterwards what happened. It holds no credential.
+---@class takings.attempt
+---@field started number seconds since 1970, with a fraction
+---@field sent string method and URL
+---@field took_ms integer
+---@field came_back string for people: "201", "503 INTERNAL_ERROR", "no answer within 10.0s", "not_sent: no connection …"
+---@field http_status? integer
+---@field error_code? string
+---@field correlation_id? string
+---@field wait_ms? integer the pause after it, where another attempt followed
 
 ---Captures orders of one merchant account. Make one and keep it: it reuses its connections.
 ---@class takings.client
@@ -170,9 +187,105 @@ function client:capture(order_id, request, idempotency_key) end
 ---@return takings.error? err
 function client:reconcile(order_id, reference, captured_amount) end
 
+---A capture that has been checked and has its key, to be sent by yourself with an HTTP client of your own.
+---@param order_id string
+---@param request takings.capture_request
+---@param idempotency_key? string
+---@return takings.operation? operation
+---@return takings.error? err
+function client:prepare(order_id, request, idempotency_key) end
+
+---The same for a look into the order's captures.
+---@param order_id string
+---@param reference string
+---@param captured_amount integer
+---@return takings.operation? operation
+---@return takings.error? err
+function client:prepare_reconcile(order_id, reference, captured_amount) end
+
 ---Ends its connections. Closing again does nothing; so does the collector for a client that is not closed.
 ---@return true
 function client:close() end
+
+---A call that you drive: takings decides, you send and wait. Begin with `start` and do what each step says, until
+---"done". No redirect is followed, nothing is sent twice behind its back, and certificates are checked.
+---@class takings.operation
+local operation = {}
+
+---What a step gives: "send" and the milliseconds it may take: send the request once, then tell `answered`, `not_sent` or
+---`maybe_sent`. "wait" and milliseconds: pause, then tell `waited`. "done" and a capture or a reconciliation, or "done",
+---nil and an error.
+---@alias takings.step "send"|"wait"|"done"
+
+---@return takings.step step
+---@return integer|takings.capture|takings.reconciliation|nil value
+---@return takings.error? err
+function operation:start() end
+
+---An answer, whatever its status; not one of 1xx.
+---@param status integer
+---@param headers table<string, string|string[]> each with its value or, where it came several times, its values
+---@param body? string as far as it came
+---@return takings.step step
+---@return integer|takings.capture|takings.reconciliation|nil value
+---@return takings.error? err
+function operation:answered(status, headers, body) end
+
+---Nothing of the request can have left, since no connection was made. When in doubt, tell `maybe_sent`.
+---@param why string for people
+---@return takings.step step
+---@return integer|takings.capture|takings.reconciliation|nil value
+---@return takings.error? err
+function operation:not_sent(why) end
+
+---The request may have left and no answer came.
+---@param why string for people
+---@return takings.step step
+---@return integer|takings.capture|takings.reconciliation|nil value
+---@return takings.error? err
+function operation:maybe_sent(why) end
+
+---The pause is over.
+---@return takings.step step
+---@return integer|takings.capture|takings.reconciliation|nil value
+---@return takings.error? err
+function operation:waited() end
+
+---What "send" asks to send; to be read for each, since it can change.
+---@return takings.http_request
+function operation:request() end
+
+---The key it is sent with; nil for a look.
+---@return string? key
+function operation:idempotency_key() end
+
+---How long a connection may take to be made, in milliseconds, within the time of "send".
+---@return integer milliseconds
+function operation:connect_timeout() end
+
+---What is left of the time of the last "send", in milliseconds, for a client that reads an answer piece by piece.
+---@return integer milliseconds
+function operation:time_left() end
+
+---The requests that ended so far.
+---@return takings.attempt[]
+function operation:attempt_log() end
+
+---The error for a caller that stops waiting: outcome_unknown, with the key.
+---@return takings.error
+function operation:abandoned() end
+
+---What is sent over HTTP. `host` and `content-length` are the HTTP client's to add.
+---@class takings.http_request
+---@field method string POST, or GET for a look
+---@field url string
+---@field tls boolean whether it is https
+---@field host string a name or an address, of IPv6 in brackets
+---@field port integer
+---@field target string what stands in the request line: the path
+---@field headers table<string, string> names in lower case; authorization is the credential
+---@field body string empty for a GET
+---@field most_answer integer how many bytes of the answer's body are worth reading
 
 ---@param config takings.config
 ---@return takings.client? client
@@ -192,6 +305,13 @@ function takings.client_from_env() end
 ---@return string? key
 ---@return takings.error? err
 function takings.idempotency_key(order_id, name) end
+
+---An amount in the minor units that Klarna counts in: minor("60.00", "EUR") is 6000. Nothing is rounded.
+---@param amount string a decimal number with a point, such as "60", "-4.5" or "60.00"
+---@param currency string of ISO 4217, such as "EUR"
+---@return integer? minor
+---@return takings.error? err
+function takings.minor(amount, currency) end
 
 ---A fresh key, to be stored before the call.
 ---@return string? key

@@ -7,6 +7,9 @@ PYTHON=${PYTHON:-python3}
 target=${CARGO_TARGET_DIR:-$PWD/target}
 venv=$target/venv
 
+# Debian has servers where not every user looks.
+export PATH=$PATH:/usr/sbin
+
 have() { command -v "$1" >/dev/null 2>&1; }
 
 # What only the person at the keyboard can put right; told in one message.
@@ -51,12 +54,16 @@ pkg-config pkgconf
 cmake cmake
 php php-cli
 cobc gnucobol3
+nginx nginx
+luarocks luarocks
 '
 lacking() {
     local program package names=
     while read -r program package; do
         [ -z "$program" ] || have "$program" || names+=" $package"
     done <<<"$programs"
+    # nginx's Lua, which has no program of its own.
+    [ -e /usr/lib/nginx/modules/ngx_http_lua_module.so ] || names+=" libnginx-mod-http-lua"
     # Debian's own python3 comes without it.
     if [ -n "$python_found" ] && ! "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null; then
         names+=" python3-venv"
@@ -74,6 +81,13 @@ install_packages() {
         set -eu
         export DEBIAN_FRONTEND=noninteractive
         install() { apt-get -q -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "$@"; }
+        # The tests start an nginx of their own; as a service nobody asked for it.
+        policy=/usr/sbin/policy-rc.d
+        if [ ! -e "$policy" ]; then
+            trap "rm -f $policy" EXIT
+            printf "#!/bin/sh\nexit 101\n" >"$policy"
+            chmod +x "$policy"
+        fi
         known() { apt-cache show "$@" >/dev/null 2>&1; }
         known lua5.4 || apt-get -q update
         # Beside nginx only luajit2 can be installed, and not every release has it.

@@ -249,6 +249,12 @@ impl Run {
                 let python = exists(target().join("venv/bin/python"), "make build");
                 (vec![python.into_os_string(), adapter("adapter.py")], vec![])
             }
+            "nginx" => {
+                let python = exists(target().join("venv/bin/python"), "make build");
+                exists(target().join("lua/jit/takings.so"), "lua/build.sh");
+                // what it leaves behind when it is ended goes with this folder
+                (vec![python.into_os_string(), adapter("nginx.py")], vec![("TMPDIR", folder.path().into())])
+            }
             lua => {
                 let version = lua.trim_start_matches("lua");
                 let modules = target().join("lua").join(version);

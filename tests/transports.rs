@@ -48,8 +48,9 @@ pub fn judge(outcome: &Outcome, answer: &Value, loosely: bool) -> Vec<String> {
     let error = &answer["error"];
     // Not to know is never untrue, but a transport that never knows would be of no use.
     let honest = error["kind"] == "outcome_unknown" && (loosely || without_message.may_be("not_sent"));
-    // Whether it is true that it was captured, the ledger says.
-    let captured = loosely && !answer["capture"].is_null();
+    // Whether it is true that it was captured, the ledger says; where nothing may have been sent (a
+    // certificate of somebody else), it was sent to whom it must not be.
+    let captured = loosely && !answer["capture"].is_null() && !without_message.may_be("not_sent");
     let refused =
         loosely && ["rejected", "not_sent"].iter().any(|kind| error["kind"] == **kind && without_message.may_be(kind));
     if captured {
@@ -122,4 +123,10 @@ impl Outcome {
 #[test]
 fn host() {
     Run::over("host").cases();
+}
+
+/// The Lua module inside nginx, over its cosockets.
+#[test]
+fn nginx() {
+    Run::over("nginx").cases();
 }

@@ -3,8 +3,12 @@
 
 #![forbid(unsafe_code)]
 
+mod call;
+mod client;
 mod module;
+mod operation;
 mod source;
+mod told;
 
 /// What `require "takings"` calls.
 #[mlua::lua_module]

@@ -13,7 +13,7 @@ use serde::de::{DeserializeSeed, Error as _, Expected, MapAccess, SeqAccess, Une
 pub(crate) struct Source(pub Value);
 
 /// From here on a float stands for several whole numbers: 2^53 + 1 arrives as 2^53.
-const FLOATS_SKIP: f64 = 9_007_199_254_740_992.0;
+pub(crate) const FLOATS_SKIP: f64 = 9_007_199_254_740_992.0;
 
 /// Before 5.3 every number of Lua is a float, also those that mlua hands over as integers.
 const HAS_INTEGERS: bool = cfg!(any(feature = "lua53", feature = "lua54"));

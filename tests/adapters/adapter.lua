@@ -3,10 +3,12 @@
 --
 --     LUA_CPATH=target/lua/5.4/?.so lua5.4 tests/adapters/adapter.lua
 --
+-- Inside nginx (nginx.py) it is a module: the function that answers a line.
+--
 -- null arrives at the module as takings.null, [] and {} both as an empty table.
 
-local here = arg[0]:match("^(.*)[/\\]") or "."
-package.path = here .. "/../../examples/?.lua;" .. package.path
+local here = arg and (arg[0]:match("^(.*)[/\\]") or ".")
+package.path = here and here .. "/../../examples/?.lua;" .. package.path or package.path
 
 local json = require "json"
 local takings = require "takings"
@@ -118,15 +120,23 @@ local function answer(line)
   return '{"capture":' .. object(CAPTURE, capture) .. "}"
 end
 
+local function answered(line)
+  local ok, text = pcall(answer, line)
+  if not ok then -- the runner expects none of these
+    text = '{"error":' .. object(ERROR, {kind = "raised", message = tostring(text)}) .. "}"
+  end
+  return text
+end
+
+if not here then
+  return function(text) return answered(decode(text)) end
+end
+
 for text in io.lines() do
   local line = decode(text)
   if line.quit then
     break
   end
-  local ok, answered = pcall(answer, line)
-  if not ok then -- the runner expects none of these
-    answered = '{"error":' .. object(ERROR, {kind = "raised", message = tostring(answered)}) .. "}"
-  end
-  io.write(answered, "\n")
+  io.write(answered(line), "\n")
   io.flush()
 end

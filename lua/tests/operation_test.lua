@@ -1,0 +1,184 @@
+-- A call that its host drives step by step, the list of its attempts, amounts.
+--
+-- order: log 6000 [{"fault": "lost_answer"}]
+-- ledger: log 6000
+
+local h = ...
+local takings = require "takings"
+local test, equal, holds, raises = h.test, h.equal, h.holds, h.raises
+
+local client = h.client({attempt_timeout_ms = 3000, connect_timeout_ms = 1000})
+local ID = "4ba29b50-be7b-44f5-a492-113e6a865e22"
+
+local function prepared(key)
+  return assert(client:prepare("driven", {captured_amount = 6000}, key))
+end
+
+test("a host sends, waits, and is told what came of it", function()
+  local operation = prepared("a-key")
+  equal(operation:idempotency_key(), "a-key")
+  equal(operation:time_left(), 0)
+  local step, milliseconds = operation:start()
+  equal(step, "send")
+  equal(milliseconds, 3000)
+  equal(operation:connect_timeout(), 1000)
+  assert(operation:time_left() > 2000 and operation:time_left() <= 3000)
+  local request = operation:request()
+  equal(request.method, "POST")
+  equal(request.tls, false)
+  equal(request.url, ("http://%s:%d%s"):format(request.host, request.port, request.target))
+  equal(request.target, "/ordermanagement/v1/orders/driven/captures")
+  equal(request.body, '{"captured_amount":6000}')
+  equal(request.headers["klarna-idempotency-key"], "a-key")
+  equal(request.headers["content-type"], "application/json")
+  holds(request.headers.authorization, "Basic ")
+  step, milliseconds = operation:maybe_sent("the answer was lost \255")
+  equal(step, "wait")
+  assert(milliseconds >= 1 and milliseconds <= 10)
+  equal(operation:time_left(), 0)
+  equal(operation:waited(), "send")
+  local capture, err
+  step, capture, err = operation:answered(201, {["Capture-Id"] = {ID}})
+  equal(step, "done")
+  equal(err, nil)
+  equal(capture.capture_id, ID)
+  equal(capture.idempotency_key, "a-key")
+  equal(capture.attempts, 2)
+  holds(capture.attempt_log[1].came_back, "the answer was lost")
+  assert(capture.attempt_log[1].wait_ms >= 1)
+  equal(capture.attempt_log[2].http_status, 201)
+  equal(tostring(operation), "takings.operation (done)")
+  raises({"operation:waited: the operation is done"}, operation.waited, operation)
+  raises({"operation:request: the operation is done"}, operation.request, operation)
+end)
+
+test("an end that is no capture", function()
+  local operation = prepared()
+  operation:start()
+  local step, value, err = operation:answered(403, {}, '{"error_code": "NOT_ALLOWED", "error_messages": ["no"]}')
+  equal(step, "done")
+  equal(value, nil)
+  equal(err.kind, "rejected")
+  equal(err.error_code, "NOT_ALLOWED")
+  equal(err.attempt_log[1].came_back, "403 NOT_ALLOWED")
+  operation = prepared()
+  equal(operation:abandoned().kind, "outcome_unknown")
+  equal(operation:abandoned().idempotency_key, operation:idempotency_key())
+  equal(operation:start(), "send")
+  repeat
+    step, value, err = operation:not_sent("no connection")
+    assert(step == "wait" or value == nil)
+    if step == "wait" then
+      step = operation:waited()
+    end
+  until step == "done"
+  equal(err.kind, "not_sent")
+  equal(#err.attempt_log, 3)
+  holds(err.attempt_log[3].came_back, "not_sent: no connection")
+end)
+
+test("a look is driven too", function()
+  local operation = assert(client:prepare_reconcile("driven", "r", 10))
+  equal(operation:idempotency_key(), nil)
+  equal(operation:start(), "send")
+  equal(operation:request().method, "GET")
+  equal(operation:request().body, "")
+  local step, found = operation:answered(200, {}, "[]")
+  equal(step, "done")
+  equal(found.found, "never")
+  equal(#found.attempt_log, 1)
+end)
+
+test("what is refused is refused before there is an operation", function()
+  local operation, err = client:prepare("driven", {captured_amount = 1.5})
+  equal(operation, nil)
+  equal(err.kind, "invalid_input")
+  operation, err = client:prepare_reconcile("driven", "", 1)
+  equal(operation, nil)
+  holds(err, "reference")
+end)
+
+test("misuse of an operation is raised", function()
+  local operation = prepared()
+  raises({"client:prepare: order_id is a number"}, client.prepare, client, 5, {})
+  raises({"self is a string; it must be an operation: write operation:start() with a colon"}, operation.start, "x")
+  raises({"self is a userdata; it must be an operation"}, operation.waited, client)
+  raises({"self is a userdata; it must be a client"}, client.close, operation)
+  raises({"arguments is 1; it must be 2 to 3 (status, headers, body)"}, operation.answered, operation, 201)
+  raises({"status is a string; it must be the number of an HTTP status"}, operation.answered, operation, "201", {})
+  raises({"status is a number; it must be"}, operation.answered, operation, 1e9, {})
+  raises({"headers is nil; it must be a table"}, operation.answered, operation, 201, nil)
+  raises({"headers has a number for a name"}, operation.answered, operation, 201, {"Capture-Id: x"})
+  raises({'headers has a boolean for "x"; it must be a string'}, operation.answered, operation, 201, {x = true})
+  raises({'headers has a table for "x"; it must be a string'}, operation.answered, operation, 201, {x = {{}}})
+  raises({"body is a table; it must be a string"}, operation.answered, operation, 201, {}, {})
+  raises({"why is nil; it must be a string"}, operation.not_sent, operation, nil)
+  raises({"operation_test.lua:"}, function()
+    local nothing = operation:maybe_sent({})
+    return nothing
+  end)
+  equal(operation:start(), "send")
+end)
+
+test("an operation that is given up gives its key back", function()
+  local operation = prepared("given-up")
+  equal(operation:idempotency_key(), "given-up")
+  operation = nil -- luacheck: ignore
+  collectgarbage()
+  collectgarbage()
+  assert(client:prepare("driven", {captured_amount = 1}, "given-up"))
+end)
+
+test("a call tells of its attempts", function()
+  local capture = assert(client:capture("log", {captured_amount = 6000}))
+  equal(#capture.attempt_log, 2)
+  local first, second = capture.attempt_log[1], capture.attempt_log[2]
+  assert(math.abs(first.started - os.time()) < 60)
+  holds(first.sent, "POST http://", "/orders/log/captures")
+  holds(first.came_back, "the answer was lost")
+  equal(first.http_status, nil)
+  equal(type(first.wait_ms), "number")
+  equal(second.came_back, "201")
+  equal(second.correlation_id, capture.correlation_id)
+  equal(second.wait_ms, nil)
+  local _, err = client:capture("log", {})
+  equal(#err.attempt_log, 0)
+end)
+
+test("amounts are exact or refused", function()
+  equal(takings.minor("60.00", "EUR"), 6000)
+  equal(takings.minor("-4.5", "eur"), -450)
+  equal(takings.minor("60", "JPY"), 60)
+  equal(tostring(takings.minor("60.00", "EUR")), "6000")
+  for _, given in ipairs({{"60.001", "EUR"}, {"60,00", "EUR"}, {"6e3", "EUR"}, {"60", "EURO"}, {"", "EUR"}}) do
+    local minor, err = takings.minor(given[1], given[2])
+    equal(minor, nil)
+    equal(err.kind, "invalid_input")
+    holds(err, "; it must be")
+  end
+  raises({"takings.minor: amount is a number; it must be a string"}, takings.minor, 60.0, "EUR")
+  local big, err = takings.minor("90071992547409.92", "EUR")
+  if math.type then -- luacheck: ignore
+    equal(big, 9007199254740992)
+  else
+    equal(big, nil)
+    holds(err, "amount is", "numbers skip some")
+  end
+  equal(takings.minor("90071992547409.91", "EUR"), 9007199254740991)
+end)
+
+test("what a client sends over can be chosen", function()
+  for _, transport in ipairs({"auto", "blocking"}) do
+    local found = h.client({transport = transport}):reconcile("log", "r", 1)
+    equal(found.found, "never")
+  end
+  local found, err = h.client({transport = "cosocket"}):reconcile("log", "r", 1)
+  equal(found, nil)
+  holds(err, "transport is cosocket outside of nginx; it must be auto or blocking there")
+  for _, bad in ipairs({"curl", 5, {}, true}) do
+    local made
+    made, err = takings.client(h.settings({transport = bad}))
+    equal(made, nil)
+    holds(err, "transport is ", "; it must be one of auto, blocking, cosocket")
+  end
+end)

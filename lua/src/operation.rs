@@ -173,18 +173,20 @@ fn answer(arguments: &Arguments) -> Result<Answer, Failure> {
             return arguments.misuse(format_args!("headers has {} for a name; it must be a string", kind(Some(&name))));
         };
         let name = name.to_string_lossy();
-        let values = match value {
-            Value::Table(values) => values.sequence_values().collect::<mlua::Result<Vec<Value>>>()?,
-            value => vec![value],
+        let mut add = |value: Value| match value {
+            Value::String(value) => {
+                headers.push((name.clone(), value.as_bytes().to_vec()));
+                Ok(())
+            }
+            other => arguments.misuse(format_args!(
+                "headers has {} for {name:?}; it must be a string, or a list of strings",
+                kind(Some(&other))
+            )),
         };
-        for value in values {
-            let Value::String(value) = value else {
-                return arguments.misuse(format_args!(
-                    "headers has {} for {name:?}; it must be a string, or a list of strings",
-                    kind(Some(&value))
-                ));
-            };
-            headers.push((name.clone(), value.as_bytes().to_vec()));
+        match value {
+            // one at a time: mlua cannot hold thousands of a server's
+            Value::Table(values) => values.sequence_values().try_for_each(|value| add(value?))?,
+            value => add(value)?,
         }
     }
     let body = match arguments.value(2) {

@@ -1,7 +1,8 @@
-"""The conformance adapter of the Lua module inside nginx, over its cosockets: a JSON object a line in, one out.
+"""The conformance adapter of the Lua module inside nginx, over its cosockets; JSON lines in, out.
 
-nginx is told whom to trust when it starts, so it is started again for another `ca_file`, and it looks for names alone
-in a certificate, so that 127.0.0.1 is called localhost for it. The rest is adapter.lua.
+nginx is told whom to trust when it starts, so it is started again for another `ca_file`, and it
+looks for names alone in a certificate, so that 127.0.0.1 is called localhost for it. The rest is
+adapter.lua.
 """
 
 from __future__ import annotations

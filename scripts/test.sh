@@ -68,7 +68,7 @@ step "ruff format" "$venv/ruff" format --check
 step "mypy" "$venv/mypy" --config-file python/pyproject.toml
 step "mypy: scripts" "$venv/mypy" --strict scripts
 step "pyright" "$venv/pyright" --project python
-step "stubtest" "$venv/stubtest" takings
+step "stubtest" "$venv/stubtest" takings pytest_takings
 step "luacheck" luacheck --quiet --no-color lua examples tests
 
 # --- the tests ------------------------------------------------------------------------------------------------

@@ -215,6 +215,10 @@ object! {
 const MAX_ATTEMPTS: Rule = Rule::Integer { min: 1, max: 20, unit: "requests" };
 const WHOLE: &str = "the configuration";
 
+/// What [`Config::from_env`] reads.
+pub(crate) const VARIABLES: [&str; 6] =
+    ["KLARNA_USERNAME", "KLARNA_PASSWORD", "KLARNA_API_KEY", "KLARNA_REGION", "KLARNA_ENVIRONMENT", "KLARNA_BASE_URL"];
+
 impl Config {
     /// Klarna's live system of a region: captures move money.
     pub fn live(region: Region, credentials: Credentials) -> Config {
@@ -277,7 +281,7 @@ impl Config {
 
     /// Reads `KLARNA_USERNAME` and `KLARNA_PASSWORD` or `KLARNA_API_KEY`, and `KLARNA_REGION`
     /// with `KLARNA_ENVIRONMENT` or `KLARNA_BASE_URL`. An empty variable counts as absent.
-    /// Nothing else in takings reads them.
+    /// Nothing else in takings reads them, but for [`diagnosis`](crate::diagnosis).
     ///
     /// # Errors
     ///
@@ -286,7 +290,7 @@ impl Config {
         Config::from_variables(|name| std::env::var_os(name))
     }
 
-    fn from_variables(get: impl Fn(&str) -> Option<std::ffi::OsString>) -> Result<Config, Error> {
+    pub(crate) fn from_variables(get: impl Fn(&str) -> Option<std::ffi::OsString>) -> Result<Config, Error> {
         let text = |name: &str| match get(name).filter(|value| !value.is_empty()).map(|value| value.into_string()) {
             None => Ok(None),
             Some(Ok(value)) => Ok(Some(value)),

@@ -136,23 +136,33 @@ fn without_sigpipe<T>(make: impl FnOnce() -> T) -> T {
     make()
 }
 
-/// The proxy from the settings, else the one curl would use for HTTPS; and its name for people.
-fn proxy(config: &Config, endpoint: &Endpoint) -> Result<Option<(reqwest::Proxy, Arc<str>)>, Error> {
-    if is_loopback(endpoint.base_url()) {
-        return Ok(None);
-    }
+/// A proxy as it was asked for: where, its URL, and the variable with the exceptions.
+struct Wanted {
+    by: String,
+    url: String,
+    exceptions: Option<(String, String)>,
+}
+
+/// The proxy from the settings, else the one curl would use for HTTPS.
+fn wanted_proxy(config: &Config) -> Option<Wanted> {
     let variable = |names: [&str; 2]| {
         names
             .iter()
             .find_map(|name| Some((name.to_string(), std::env::var(name).ok().filter(|value| !value.is_empty())?)))
     };
-    let (setting, url, exceptions) = match &config.proxy {
-        Some(url) => ("proxy".to_owned(), url.clone(), None),
-        None => match variable(["https_proxy", "HTTPS_PROXY"]) {
-            Some((name, url)) => (name, url, variable(["no_proxy", "NO_PROXY"])),
-            None => return Ok(None),
-        },
-    };
+    if let Some(url) = &config.proxy {
+        return Some(Wanted { by: "proxy".to_owned(), url: url.clone(), exceptions: None });
+    }
+    let (by, url) = variable(["https_proxy", "HTTPS_PROXY"])?;
+    Some(Wanted { by, url, exceptions: variable(["no_proxy", "NO_PROXY"]) })
+}
+
+/// The proxy that requests take, and its name for people.
+fn proxy(config: &Config, endpoint: &Endpoint) -> Result<Option<(reqwest::Proxy, Arc<str>)>, Error> {
+    if is_loopback(endpoint.base_url()) {
+        return Ok(None);
+    }
+    let Some(Wanted { by: setting, url, exceptions }) = wanted_proxy(config) else { return Ok(None) };
     // to curl this is every host, to reqwest every one that is not written as an address
     if exceptions.as_ref().is_some_and(|(_, list)| list.trim() == "*") {
         return Ok(None);
@@ -176,6 +186,54 @@ fn proxy(config: &Config, endpoint: &Endpoint) -> Result<Option<(reqwest::Proxy,
     };
     let proxy = proxy.no_proxy(exceptions.and_then(|(_, list)| reqwest::NoProxy::from_string(&list)));
     Ok(Some((proxy, shown.into())))
+}
+
+/// The proxy that a configuration takes, in words.
+pub(crate) fn proxy_in_words(config: &Config, endpoint: &Endpoint) -> String {
+    match (proxy(config, endpoint), wanted_proxy(config)) {
+        (Err(error), _) => error.message().to_owned(),
+        (Ok(None), Some(Wanted { by, .. })) => {
+            format!("none for {}, though {by} is set", endpoint.base_url().host_str().unwrap_or_default())
+        }
+        (Ok(Some((_, name))), Some(Wanted { by, exceptions, .. })) => match exceptions {
+            Some((variable, list)) => format!("{name}, by {by}, but for the hosts in {variable}: {list:?}"),
+            None => format!("{name}, by {by}"),
+        },
+        (Ok(_), None) => "none".to_owned(),
+    }
+}
+
+/// The authorities that are trusted where no `ca_file` names others, in words. They are read as the platform verifier
+/// reads them.
+#[cfg(all(unix, not(target_vendor = "apple"), not(target_os = "android")))]
+pub(crate) fn authorities_in_words() -> String {
+    let found = rustls_native_certs::load_native_certs();
+    let (usable, unusable) = RootCertStore::empty().add_parsable_certificates(found.certs);
+    let variables = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
+    let set = variables.iter().filter_map(|name| Some(format!("{name}={}", std::env::var_os(name)?.display())));
+    let mut places: Vec<String> = set.collect();
+    if places.is_empty() {
+        let probed = openssl_probe::probe();
+        places = probed.cert_file.iter().chain(&probed.cert_dir).map(|path| path.display().to_string()).collect();
+    }
+    let places = if places.is_empty() { "no place that is known".to_owned() } else { places.join(" and ") };
+    let mut words = match usable {
+        0 => format!("NONE in {places}, so no https call can succeed: name a PEM file in SSL_CERT_FILE or ca_file"),
+        _ => format!("{usable} in {places}"),
+    };
+    if unusable > 0 {
+        words.push_str(&format!("; {unusable} more cannot be used"));
+    }
+    for error in found.errors {
+        words.push_str(&format!("; {error}"));
+    }
+    words
+}
+
+/// The same where the system verifies by itself.
+#[cfg(not(all(unix, not(target_vendor = "apple"), not(target_os = "android"))))]
+pub(crate) fn authorities_in_words() -> String {
+    "the operating system's own, asked for each connection".to_owned()
 }
 
 /// Open connections of one process.

@@ -26,7 +26,7 @@
 //! It installs no panic hook, signal handler, logger or process-wide TLS provider, prints
 //! nothing, and reads no environment but the `HTTPS_PROXY` and `NO_PROXY` of
 //! [`Config::proxy`], what the platform's trust store reads (`SSL_CERT_FILE`,
-//! `SSL_CERT_DIR`), and, when asked, [`Config::from_env`].
+//! `SSL_CERT_DIR`), and, when asked, [`Config::from_env`] and [`diagnosis`].
 
 #![forbid(unsafe_code)]
 
@@ -34,6 +34,7 @@ mod answer;
 mod capture;
 mod client;
 mod config;
+mod diagnosis;
 mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -54,6 +55,7 @@ pub use answer::Answer;
 pub use capture::Capture;
 pub use client::Client;
 pub use config::{Config, Credentials, Environment, Region};
+pub use diagnosis::diagnosis;
 pub use error::{Error, ErrorKind};
 pub use key::{idempotency_key, new_idempotency_key};
 pub use lines::CheckLines;

@@ -11,6 +11,7 @@ mod settings;
 mod value;
 mod wait;
 
+use std::ffi::OsString;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::PyTypeError;
@@ -180,6 +181,18 @@ fn new_idempotency_key(py: Python<'_>) -> PyResult<String> {
     takings::new_idempotency_key().map_err(|error| exception_of(py, &error))
 }
 
+/// `takings::diagnosis`.
+#[pyfunction]
+fn diagnosis() -> String {
+    takings::diagnosis()
+}
+
+/// The program `takings-sandbox` with these flags, for `takings.__main__` alone; its exit code.
+#[pyfunction]
+fn sandbox(py: Python<'_>, flags: Vec<OsString>) -> u8 {
+    u8::from(!py.detach(|| takings_sandbox::program(flags)))
+}
+
 /// The compiled half of the package `takings`.
 #[pymodule]
 mod _takings {
@@ -192,6 +205,9 @@ mod _takings {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         // What a call needs is imported now: a process without a free descriptor cannot do so later.
         module.py().import("threading")?;
+        // For the package itself: not in __all__, where `add` would put them.
+        module.setattr("diagnosis", wrap_pyfunction!(super::diagnosis, module)?)?;
+        module.setattr("sandbox", wrap_pyfunction!(super::sandbox, module)?)?;
         module.add("__version__", takings::VERSION)
     }
 }

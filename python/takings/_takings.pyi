@@ -160,3 +160,11 @@ def idempotency_key(order_id: str, name: str) -> str:
 
 def new_idempotency_key() -> str:
     """Make a fresh random key (UUID v4), to be stored before the call."""
+
+# For the package itself, and not exported.
+
+def diagnosis() -> str:
+    """What `python -m takings` says about takings and what it finds around it. No credential."""
+
+def sandbox(flags: list[str]) -> int:
+    """Be the program `takings-sandbox` and give its exit code. It handles no signals."""

@@ -21,8 +21,10 @@ def test_it_is_the_wheel_that_is_tested() -> None:
     assert {path.name for path in package.iterdir()} >= {"py.typed", "_takings.pyi"}
     assert Path(_takings.__file__).name in ("_takings.abi3.so", "_takings.pyd")
     # what is installed is what is here
-    for source in (ROOT / "python" / "takings").glob("*.py*"):
-        assert source.read_bytes() == (package / source.name).read_bytes(), "build the wheel again"
+    for folder in ("takings", "pytest_takings"):
+        for source in (ROOT / "python" / folder).glob("*.py*"):
+            installed = package.parent / folder / source.name
+            assert source.read_bytes() == installed.read_bytes(), "build the wheel again"
 
 
 def test_the_version_is_the_workspaces() -> None:

@@ -25,12 +25,14 @@ mod control;
 mod fault;
 mod http;
 mod klarna;
+mod program;
 mod server;
 mod state;
 mod tls;
 
 pub use fault::{Created, Fault, PlannedFault, Raw, Status, Then, When};
 pub use klarna::{Entry, NewOrder, OrderStatus};
+pub use program::program;
 
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};

@@ -1,0 +1,250 @@
+"""The stand-in Klarna for your tests, with faults on demand.
+
+With pytest there is nothing to set up: the fixture `klarna_sandbox` is a `KlarnaSandbox`.
+
+    def test_a_lost_answer_takes_the_money_once(klarna_sandbox):
+        order_id = klarna_sandbox.create_order(6000, faults=["lost_answer"])
+        my_shop.ship(order_id)
+        assert len(klarna_sandbox.ledger(order_id)) == 1
+
+Elsewhere it is a context manager: `with KlarnaSandbox() as sandbox: ...`. It is not a Klarna
+product.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import subprocess
+import sys
+import urllib.parse
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+from ._takings import Client
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["Fault", "KlarnaSandbox", "LedgerEntry", "ReceivedRequest"]
+
+Fault = (
+    Literal[
+        "lost_answer",
+        "reset_before_commit",
+        "reset_after_commit",
+        "close_before_commit",
+        "reset_mid_answer",
+        "close_mid_answer",
+        "cut_body",
+        "delay",
+        "stall",
+        "too_many_requests",
+        "status",
+        "created_without_id",
+        "created",
+        "raw",
+        "leftover",
+        "close_idle",
+    ]
+    | Mapping[str, Any]
+)
+"""What can go wrong, by its name, or with more members: `{"fault": "delay", "seconds": 2}`.
+
+The sandbox's README says what each does. In short: after `lost_answer`, `reset_after_commit` and
+`cut_body` the money has moved; after `reset_before_commit`, `close_before_commit`,
+`too_many_requests` and `status` it has not."""
+
+
+class LedgerEntry(TypedDict):
+    """A capture that was committed."""
+
+    order_id: str
+    capture_id: str
+    captured_amount: int
+    reference: str | None
+    idempotency_key: str | None
+    captured_at: str
+    request_number: int
+
+
+class _Received(TypedDict):
+    number: int
+    order_id: str | None
+    order_request: int | None
+    method: str
+    target: str
+    version: str
+    headers: list[list[str]]
+    connection: int
+    committed: bool
+    fault: str | None
+    answered_status: int | None
+
+
+class ReceivedRequest(_Received, total=False):
+    """A request as it arrived, `Authorization` included."""
+
+    body: str
+    body_base64: str
+    """In place of `body`, where that is no UTF-8."""
+
+
+class KlarnaSandbox:
+    """A running stand-in for Klarna, in a process of its own that ends with this one.
+
+    It listens on 127.0.0.1 alone. Its methods raise `ValueError` with the sandbox's words where
+    something cannot be.
+    """
+
+    username = "sandbox"
+    password = "sandbox"
+    url: str
+    """What `base_url` has to be."""
+
+    def __init__(self) -> None:
+        # From where this very package is, whatever the folder is in which the tests run.
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "takings", "sandbox", "--port", "0", "--parent-watch"],
+            cwd=Path(__file__).parent.parent,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # Ctrl-C is for the tests, which may have questions to the sandbox yet.
+            start_new_session=True,
+        )
+        assert self._process.stdout is not None
+        self.url = self._process.stdout.readline().strip()
+        if not self.url:
+            _, complaint = self._process.communicate()
+            raise RuntimeError(f"the sandbox did not start: {complaint.strip()}")
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment for `Client.from_env()`. Other `KLARNA_*` variables must not be set."""
+        return {
+            "KLARNA_BASE_URL": self.url,
+            "KLARNA_USERNAME": self.username,
+            "KLARNA_PASSWORD": self.password,
+        }
+
+    def client(self, **settings: Any) -> Client:
+        """A client of the sandbox, with short pauses; `settings` are those of `takings.Client`."""
+        usual: dict[str, Any] = {
+            "username": self.username,
+            "password": self.password,
+            "base_url": self.url,
+            "backoff": 0.01,
+        }
+        return Client(**(usual | settings))
+
+    def create_order(
+        self,
+        order_amount: int,
+        *,
+        order_id: str | None = None,
+        faults: Iterable[Fault] = (),
+        **fields: Any,
+    ) -> str:
+        """Create an order over an amount in minor units and return its id, a UUID if none is given.
+
+        `faults` strike its requests one after the other. `fields` are the order's other ones:
+        `purchase_currency`, `merchant_reference1`, `order_lines`, `expires_in`, `status`,
+        `fraud_status`.
+        """
+        order: dict[str, Any] = {
+            "order_amount": order_amount,
+            "faults": [_fault(fault) for fault in faults],
+            **fields,
+        }
+        if order_id is not None:
+            order["order_id"] = order_id
+        return str(self.control("/orders", order)["order_id"])
+
+    def fault(self, order_id: str, fault: Fault, **members: Any) -> None:
+        """Plan a fault for the order's next request that has none.
+
+        `members` say more: `seconds=2` for a `delay`, `request=3` for the third request. The order
+        need not exist.
+        """
+        self.control(_order(order_id, "faults"), {**_fault(fault), **members})
+
+    def clear_faults(self, order_id: str) -> None:
+        """Drop the order's faults that have not struck."""
+        self.control(_order(order_id, "faults"), method="DELETE")
+
+    def ledger(self, order_id: str | None = None) -> list[LedgerEntry]:
+        """The captures that were committed, in order: of one order, or all."""
+        entries: list[LedgerEntry] = self.control(
+            "/ledger" if order_id is None else _order(order_id, "ledger")
+        )
+        return entries
+
+    def requests(self, order_id: str | None = None) -> list[ReceivedRequest]:
+        """The requests that arrived, oldest first: for one order, or all (the last 10,000)."""
+        received: list[ReceivedRequest] = self.control(
+            "/requests" if order_id is None else _order(order_id, "requests")
+        )
+        return received
+
+    def advance(self, seconds: float) -> None:
+        """Move the sandbox's clock on: keys are forgotten after 24 hours, orders expire."""
+        self.control("/clock", {"advance_seconds": seconds})
+
+    def reset(self) -> None:
+        """Forget orders, captures, keys, faults and requests, and set the clock right."""
+        self.control("/reset", {})
+
+    def control(self, path: str, body: object = None, method: str | None = None) -> Any:
+        """Ask the control endpoint for what has no method here; the sandbox's README lists it."""
+        where = urllib.parse.urlsplit(self.url)
+        # No proxy, and none of the libraries that tests put doubles in the place of.
+        connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=30)
+        try:
+            data = None if body is None else json.dumps(body)
+            connection.request(
+                method or ("GET" if data is None else "POST"), f"/sandbox{path}", data
+            )
+            answer = connection.getresponse()
+            text = answer.read()
+        finally:
+            connection.close()
+        told: Any = json.loads(text) if text else None
+        if answer.status >= 400:
+            raise ValueError(f"the sandbox: {told['error']}")
+        return told
+
+    def close(self) -> None:
+        """End it."""
+        process = self._process
+        with contextlib.suppress(OSError):
+            # A forked child may hold its standard input open: that alone would not do.
+            process.terminate()
+        process.communicate()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<takings.testing.KlarnaSandbox {self.url}>"
+
+
+def _fault(fault: Fault) -> Mapping[str, Any]:
+    return {"fault": fault} if isinstance(fault, str) else fault
+
+
+def _order(order_id: str, what: str) -> str:
+    return f"/orders/{urllib.parse.quote(order_id, safe='')}/{what}"

@@ -1,0 +1,156 @@
+//! The sandbox as a program, whoever starts it: `takings-sandbox`, or the Python package.
+
+use crate::{NewOrder, Options, Sandbox};
+use std::error::Error;
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::thread;
+
+const HELP: &str = "\
+takings-sandbox: a stand-in for Klarna's Order Management API, for tests
+
+usage: takings-sandbox [flags]
+
+  --port N           port; 0, the default, takes a free one
+  --bind ADDRESS     a loopback address; default 127.0.0.1
+  --tls              HTTPS with a certificate made now
+  --ca-out FILE      with --tls: writes the CA certificate (PEM) that clients have to trust
+  --username U       Basic credentials; default sandbox
+  --password P       default sandbox
+  --api-key K        an API key that is accepted too, alone behind \"Basic\" or as the password
+  --prefix /p        a path in front of the API's paths
+  --html-401         answers wrong credentials with a gateway's HTML page
+  --rate-limit N     429 beyond N requests a second; default: no limit
+  --order ID=AMOUNT  creates an order over AMOUNT minor units; may be repeated
+  --parent-watch     ends when standard input does, so that no test leaves it behind
+  --help, --version
+
+Once it listens, it prints its base URL as one line on standard output.
+
+API, below the base URL, with Basic credentials:
+  POST /ordermanagement/v1/orders/{order_id}/captures
+  GET  /ordermanagement/v1/orders/{order_id}/captures[/{capture_id}]
+  GET  /ordermanagement/v1/orders/{order_id}
+
+control, below the base URL, without credentials:
+  POST /sandbox/orders                {\"order_id\", \"order_amount\", \"expires_in\", \"status\", \"faults\", ...}
+  GET, PATCH /sandbox/orders/{id}     {\"status\", \"fraud_status\"}
+  POST, GET, DELETE /sandbox/orders/{id}/faults   one fault or a list, e.g. {\"fault\": \"lost_answer\"}
+  GET  /sandbox/ledger                /sandbox/orders/{id}/ledger
+  GET  /sandbox/requests              /sandbox/orders/{id}/requests
+  GET, POST /sandbox/clock            {\"advance_seconds\": 86400}
+  GET  /sandbox/connections
+  POST /sandbox/reset
+
+faults; \"request\": n strikes the order's n-th request, otherwise each request takes the next:
+  lost_answer, reset_before_commit, reset_after_commit, close_before_commit,
+  reset_mid_answer and close_mid_answer (after_bytes), cut_body (status, when),
+  delay (seconds, when), stall (seconds, when), too_many_requests (retry_after, ratelimit_reset),
+  status (status, when, error_code, error_messages, html, headers, body), created_without_id,
+  created (capture_id_header, location, headers), raw (text or base64, when, then, chunk_delay_ms),
+  leftover (text), close_idle
+
+This is not a Klarna product. It does not imitate refunds, cancellation, updates of an order, several merchants,
+address and risk checks, or the portal; where Klarna's documentation is silent, it guesses. Loopback only.
+";
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+/// What the flags ask for.
+enum Wish {
+    Print(String),
+    Run(Box<Run>),
+}
+
+#[derive(Default)]
+struct Run {
+    options: Options,
+    ca_out: Option<PathBuf>,
+    orders: Vec<NewOrder>,
+    parent_watch: bool,
+}
+
+fn wish(mut flags: lexopt::Parser) -> Result<Wish, lexopt::Error> {
+    use lexopt::{Arg::Long, ValueExt};
+    let mut run = Run::default();
+    while let Some(flag) = flags.next()? {
+        let Long(name) = flag else {
+            return Err(flag.unexpected());
+        };
+        match name {
+            "port" => run.options.port = flags.value()?.parse()?,
+            "bind" => run.options.bind = flags.value()?.parse()?,
+            "tls" => run.options.tls = true,
+            "ca-out" => run.ca_out = Some(flags.value()?.into()),
+            "username" => run.options.username = flags.value()?.string()?,
+            "password" => run.options.password = flags.value()?.string()?,
+            "api-key" => run.options.api_key = Some(flags.value()?.string()?),
+            "prefix" => run.options.prefix = flags.value()?.string()?,
+            "html-401" => run.options.html_unauthorized = true,
+            "rate-limit" => run.options.rate_limit = Some(flags.value()?.parse()?),
+            "order" => run.orders.push(flags.value()?.parse_with(order)?),
+            "parent-watch" => run.parent_watch = true,
+            "help" => return Ok(Wish::Print(HELP.into())),
+            "version" => {
+                let version = env!("CARGO_PKG_VERSION");
+                return Ok(Wish::Print(format!("takings-sandbox {version}\n")));
+            }
+            _ => return Err(flag.unexpected()),
+        }
+    }
+    if run.ca_out.is_some() && !run.options.tls {
+        return Err("--ca-out needs --tls".into());
+    }
+    Ok(Wish::Run(Box::new(run)))
+}
+
+fn order(text: &str) -> Result<NewOrder, String> {
+    let (id, amount) = text.rsplit_once('=').ok_or("it is not ID=AMOUNT")?;
+    Ok(NewOrder {
+        order_id: Some(id.into()),
+        order_amount: amount.parse().map_err(|_| "the amount is not an integer in minor units")?,
+        ..NewOrder::default()
+    })
+}
+
+fn run(run: Run) -> Result<(), Failure> {
+    let sandbox = Sandbox::start(run.options)?;
+    for order in run.orders {
+        sandbox.try_create_order(order)?;
+    }
+    if let (Some(file), Some(pem)) = (run.ca_out, sandbox.ca_pem()) {
+        std::fs::write(&file, pem).map_err(|why| format!("{}: {why}", file.display()))?;
+    }
+    let mut output = io::stdout().lock();
+    writeln!(output, "{}", sandbox.url())?;
+    output.flush()?;
+    // A closed standard error is no reason to end.
+    let _ = writeln!(
+        io::stderr(),
+        "takings-sandbox: a stand-in for Klarna's Order Management API, not a Klarna product; \
+         --help lists what it can do"
+    );
+    if run.parent_watch {
+        io::copy(&mut io::stdin(), &mut io::sink())?;
+        return Ok(());
+    }
+    loop {
+        thread::park();
+    }
+}
+
+/// Does what `takings-sandbox` does with these flags, its name not among them, and says whether that went well. It
+/// prints the base URL as the one line on standard output, and then runs until standard input closes
+/// (`--parent-watch`) or the process ends.
+pub fn program(flags: impl IntoIterator<Item = OsString>) -> bool {
+    let done = match wish(lexopt::Parser::from_args(flags)) {
+        Ok(Wish::Print(text)) => io::stdout().write_all(text.as_bytes()).map_err(Failure::from),
+        Ok(Wish::Run(wanted)) => run(*wanted),
+        Err(error) => Err(format!("{error}; see takings-sandbox --help").into()),
+    };
+    if let Err(error) = &done {
+        let _ = writeln!(io::stderr(), "takings-sandbox: {error}");
+    }
+    done.is_ok()
+}

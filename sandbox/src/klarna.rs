@@ -344,8 +344,8 @@ impl Klarna {
 
     /// Looks a key up and, if it is free, takes it.
     pub fn reserve(&mut self, key: &Key, now: Millis) -> KeyState {
-        self.known.retain(|_, known| now < known.until);
-        if let Some(known) = self.known.get(key) {
+        // Only this key: a look through all of them at every request would take longer with every capture.
+        if let Some(known) = self.known.get(key).filter(|known| now < known.until) {
             KeyState::Known { capture_id: known.capture_id.clone(), location: known.location.clone() }
         } else if self.in_flight.insert(key.clone()) {
             KeyState::Reserved

@@ -206,9 +206,17 @@ def test_few_descriptors_are_enough(sandbox: Sandbox, many: list[str | Path]) ->
     assert use[-1].descriptors == use[0].descriptors
 
 
-def test_too_few_descriptors_send_nothing(sandbox: Sandbox, many: list[str | Path]) -> None:
-    ended, use = calls(sandbox, many, amount=1200, rounds=2, threads=THREADS, descriptors=24)
+@pytest.mark.parametrize("descriptors", [32, 24])
+def test_too_few_descriptors_send_nothing(
+    sandbox: Sandbox, many: list[str | Path], descriptors: int
+) -> None:
+    """More threads than descriptors: who gets none has sent nothing, and is told so."""
+    ended, use = calls(
+        sandbox, many, amount=1200, rounds=2, threads=THREADS, descriptors=descriptors
+    )
     kinds = agree(sandbox, ended)
     print(dict(kinds))
     assert kinds["not_sent"] > 0
+    # who gets one captures; few of the list, which the others are through with at once
+    assert kinds["capture"] > 0
     assert use[-1].descriptors == use[0].descriptors

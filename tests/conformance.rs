@@ -945,6 +945,16 @@ fn memory(process: u32, what: &str) -> u64 {
     line.trim().trim_end_matches(" kB").parse().expect("a number")
 }
 
+/// How long the threads of a process were ready to run while others had the processors.
+fn waited_for_processor(process: u32) -> Duration {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).expect("the process");
+    let waited = |task: std::fs::DirEntry| {
+        let statistics = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        statistics.split(' ').nth(1)?.parse().ok()
+    };
+    Duration::from_nanos(tasks.filter_map(Result::ok).filter_map(waited).sum())
+}
+
 #[test]
 fn no_call_outlasts_its_time_out() {
     let slow = [
@@ -967,7 +977,7 @@ fn no_call_outlasts_its_time_out() {
         let mut surface = Run::new(name).surface;
         let sandbox = Sandbox::start(Options::default()).expect("a sandbox");
         for script in slow {
-            // The bound is for an idle machine, and this one runs other tests.
+            // The machine runs other tests: what they had the processors for is not the call's.
             let least = (0..5).map(|attempt| {
                 let server =
                     Hostile::start(serde_json::from_str(script).expect("a script"), sandbox.url()).expect("a server");
@@ -977,9 +987,10 @@ fn no_call_outlasts_its_time_out() {
                 });
                 let request = Some(json!({"captured_amount": 1}));
                 let call = Call { request, idempotency_key: Some(format!("key-{attempt}")), ..Call::default() };
-                let began = Instant::now();
+                let process = surface.child.id();
+                let (began, waited) = (Instant::now(), waited_for_processor(process));
                 surface.call(config.as_object(), "an order", &call).expect("an answer");
-                began.elapsed()
+                began.elapsed().saturating_sub(waited_for_processor(process).saturating_sub(waited))
             });
             let bound = total + Duration::from_millis(more);
             let took: Vec<Duration> = least.take_while(|took| *took > bound).collect();

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import urllib.parse
@@ -22,6 +23,9 @@ ROOT = HERE.parent.parent
 sys.path[:] = [path for path in sys.path if Path(path or ".").resolve() != HERE.parent]
 
 import takings  # noqa: E402
+
+# What a shell starts in the background ignores Ctrl-C, and so does all that it starts in turn.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def sandbox_program() -> Path:

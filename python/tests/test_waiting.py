@@ -18,6 +18,9 @@ import pytest
 import takings
 from conftest import Sandbox
 
+HANGS = 10
+"""So many seconds nothing takes, on however busy a machine, but what waits for its time-out."""
+
 
 def delay(seconds: float) -> dict[str, Any]:
     return {"fault": "delay", "seconds": seconds, "when": "before_commit"}
@@ -34,12 +37,13 @@ def until_captured(sandbox: Sandbox, order_id: str) -> None:
 
 
 def test_slow_calls_overlap(sandbox: Sandbox, client: takings.Client) -> None:
-    orders = [sandbox.order(delay(1)) for _ in range(4)]
+    orders = [sandbox.order(delay(1)) for _ in range(8)]
     began = time.monotonic()
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
         calls = [pool.submit(client.capture, order_id, captured_amount=1) for order_id in orders]
         captures = [call.result() for call in calls]
-    assert 1 <= time.monotonic() - began < 2
+    # one after the other they would take 8
+    assert 1 <= time.monotonic() - began < 4
     assert [capture.order_id for capture in captures] == orders
 
 
@@ -57,7 +61,8 @@ def test_the_interpreter_is_free_while_waiting(sandbox: Sandbox, client: takings
     client.capture(sandbox.order(delay(0.5)), captured_amount=1)
     done.set()
     ticker.join()
-    assert len(ticks) > 20
+    # a handful on a busy machine, none where the interpreter is held
+    assert len(ticks) > 5
 
 
 def test_closing_while_another_thread_waits(sandbox: Sandbox) -> None:
@@ -277,7 +282,7 @@ def test_a_used_client_after_fork(sandbox: Sandbox, client: takings.Client) -> N
         order_id = sandbox.order()
         began = time.monotonic()
         keys.add(in_child(lambda: client.capture(order_id, captured_amount=1).idempotency_key))  # noqa: B023
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < HANGS
         assert len(sandbox.ledger(order_id)) == 1
         order_id = sandbox.order()
         keys.add(client.capture(order_id, captured_amount=1).idempotency_key)
@@ -285,7 +290,7 @@ def test_a_used_client_after_fork(sandbox: Sandbox, client: takings.Client) -> N
 
 
 def test_fork_in_the_middle_of_a_call(sandbox: Sandbox, client: takings.Client) -> None:
-    slow, quick = sandbox.order(delay(1)), sandbox.order()
+    slow, quick = sandbox.order(delay(3)), sandbox.order()
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(client.capture, slow, captured_amount=1)
         while not sandbox.requests(slow):
@@ -314,7 +319,7 @@ def test_a_client_freed_in_a_child(sandbox: Sandbox, how: str, used: bool) -> No
 
     began = time.monotonic()
     assert in_child(free) == "freed"
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < HANGS
     # the parent's own is untouched
     assert clients[0].capture(sandbox.order(), captured_amount=1)
 

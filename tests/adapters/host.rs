@@ -11,7 +11,16 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use takings::{Answer, Event, HttpRequest, Operation, Outcome, Step};
 
-pub struct Http(blocking::Client);
+/// There until dropped.
+pub struct Http(Option<blocking::Client>);
+
+impl Drop for Http {
+    /// Its end waits for what a server still sends. The next call has a deadline, and no time for that.
+    fn drop(&mut self) {
+        let client = self.0.take();
+        std::thread::spawn(move || drop(client));
+    }
+}
 
 impl Http {
     pub fn new(ca_file: Option<&str>) -> Http {
@@ -31,7 +40,7 @@ impl Http {
             .timeout(None)
             .no_proxy()
             .build();
-        Http(client.expect("an HTTP client"))
+        Http(Some(client.expect("an HTTP client")))
     }
 
     pub fn drive<T: Outcome>(&self, mut operation: Operation<T>) -> Result<T, takings::Error> {
@@ -53,7 +62,8 @@ impl Http {
 
     fn exchange(&self, request: &HttpRequest, timeout: Duration) -> Event {
         let method = request.method().parse().expect("a method");
-        let mut sent = self.0.request::<&str>(method, request.url()).timeout(timeout).body(request.body().to_vec());
+        let client = self.0.as_ref().expect("there until dropped");
+        let mut sent = client.request::<&str>(method, request.url()).timeout(timeout).body(request.body().to_vec());
         for (name, value) in request.headers() {
             sent = sent.header(name, value);
         }

@@ -32,6 +32,9 @@ CREDENTIALS = {"username": "sandbox", "password": "sandbox"}
 PROXIES = ("https_proxy", "http_proxy", "all_proxy", "no_proxy")
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name.lower() not in PROXIES}
 
+# What a shell starts in the background ignores Ctrl-C, and so does all that it starts in turn.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 # The sandbox is ours; whether takings trusts it is another matter.
 NO_QUESTIONS = ssl._create_unverified_context()
 
@@ -186,6 +189,16 @@ class Sandbox:
         if order_id is None:
             return list(self.control("/requests"))
         return list(self.control(f"/orders/{urllib.parse.quote(order_id)}/requests"))
+
+
+def waited_for_processor(process: int) -> float:
+    """How long, in seconds, this thread and those of a process were ready to run while others had
+    the processors. What the machine took in this way is no fault of what is measured."""
+    nanoseconds = 0
+    for task in [Path("/proc/thread-self"), *Path(f"/proc/{process}/task").iterdir()]:
+        with contextlib.suppress(OSError):  # it ended just now, or the system does not tell
+            nanoseconds += int((task / "schedstat").read_text().split()[1])
+    return nanoseconds / 1e9
 
 
 def until(condition: Any, within: float = 20, what: str = "") -> Any:

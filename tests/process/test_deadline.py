@@ -31,6 +31,7 @@ from support import (
     built,
     compiled,
     run,
+    waited_for_processor,
 )
 
 TOTAL = 0.9
@@ -193,6 +194,8 @@ class Measured:
     kind: str
     took: float
     """From the call to its outcome, in seconds."""
+    waited: float
+    """How much of that it may have waited for a processor."""
     freed: float
     """From the order to end to the end."""
     outcome: dict[str, Any]
@@ -217,10 +220,14 @@ def measure(
             call = json.dumps(task)
             program.say(json.dumps({"derive": ["order-1", "up"]}))
         assert "key" in json.loads(program.hear())
+        process = program.process.pid
+        waited = waited_for_processor(process)
         began = time.monotonic()
         program.say(call)
         line = program.hear(within=60)
         took = time.monotonic() - began
+        # less, where a thread is gone that had waited before
+        waited = max(waited_for_processor(process) - waited, 0)
         began = time.monotonic()
         program.close_input()
         with suppress(subprocess.TimeoutExpired):  # far too late; then it is killed
@@ -228,7 +235,7 @@ def measure(
         freed = time.monotonic() - began
     outcome: dict[str, Any] = json.loads(line)
     kind = "capture" if "capture" in outcome else outcome["error"]["kind"]
-    return Measured(kind, took, freed, outcome)
+    return Measured(kind, took, waited, freed, outcome)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -279,7 +286,8 @@ def test_no_call_outlasts_its_deadline(
                 assert measured.kind in case.kinds, (surface, measured)
                 if case.lasts:
                     assert measured.took > TOTAL / 2, (surface, measured)
-                if measured.took > TOTAL + LIMITS[surface] or measured.freed > FREED:
+                within = TOTAL + LIMITS[surface] + measured.waited
+                if measured.took > within or measured.freed > FREED:
                     late[surface] = f"{measured.took:.3f} s, freed in {measured.freed:.3f} s"
             waiting = {surface: programs[surface] for surface in late}
             if not waiting:

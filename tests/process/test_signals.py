@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import takings
-from support import Program, Sandbox, python, until
+from support import Program, Sandbox, python, until, waited_for_processor
 
 WITHIN = 0.1
-"""From the signal to the exception, in seconds, on an idle machine."""
+"""From the signal to the exception, in seconds, without what others had the processors."""
 
 MISSES = 3
 """How often in a row it may be later: the machine may be busy."""
@@ -71,13 +71,16 @@ def interrupt(
     assert program.hear() == "calling"
     until(lambda: sandbox.requests(order_id), what="the request")
     time.sleep(luck.uniform(0, 0.25))
+    waited = waited_for_processor(program.process.pid)
     sent = time.monotonic()
     program.process.send_signal(number)
     told = program.hear().split()
+    # less, where a thread is gone that had waited before
+    waited = max(waited_for_processor(program.process.pid) - waited, 0)
     assert told[1:5] == [exception, "outcome_unknown", order_id, key]
     assert int(told[5]) >= 1
     # one clock for all processes of a machine
-    return float(told[0]) - sent
+    return float(told[0]) - sent - waited
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -950,7 +950,7 @@ fn waited_for_processor(process: u32) -> Duration {
     let tasks = std::fs::read_dir(format!("/proc/{process}/task")).expect("the process");
     let waited = |task: std::fs::DirEntry| {
         let statistics = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
-        statistics.split(' ').nth(1)?.parse().ok()
+        statistics.split(' ').nth(1)?.parse::<u64>().ok()
     };
     Duration::from_nanos(tasks.filter_map(Result::ok).filter_map(waited).sum())
 }

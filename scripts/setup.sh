@@ -50,6 +50,7 @@ luajit luajit2
 luacheck lua-check
 valgrind valgrind
 curl curl
+curl-config libcurl4-openssl-dev
 pkg-config pkgconf
 cmake cmake
 php php-cli

@@ -244,7 +244,7 @@ impl Run {
                 Ok(command) => (vec!["sh".into(), "-c".into(), format!("exec {command}").into()], vec![]),
                 Err(_) => (vec![env!("CARGO_BIN_EXE_adapter-rust").into(), "step".into()], vec![]),
             },
-            "c" | "cpp" => (vec![compiled(name, folder.path()).into_os_string()], vec![]),
+            "c" | "cpp" | "curl" => (vec![compiled(name, folder.path()).into_os_string()], vec![]),
             "python" => {
                 let python = exists(target().join("venv/bin/python"), "make build");
                 (vec![python.into_os_string(), adapter("adapter.py")], vec![])
@@ -482,11 +482,13 @@ impl Run {
                 problems.push("a look carries a key or a body".into());
             }
         }
-        if !call.sent.allows(requests.len()) && !loosely {
+        // a server that must not be spoken to gets nothing, whoever speaks
+        let forbidden = matches!(call.sent, Sent::Exactly(0)) && !requests.is_empty();
+        if !call.sent.allows(requests.len()) && (!loosely || forbidden) {
             problems.push(format!("{} requests reached the server", requests.len()));
         }
         let attempts = answer.pointer("/capture/attempts").or(answer.pointer("/error/attempts"));
-        if attempts.and_then(Value::as_u64).is_some_and(|attempts| attempts < requests.len() as u64) && !loosely {
+        if attempts.and_then(Value::as_u64).is_some_and(|attempts| attempts < requests.len() as u64) {
             problems.push(format!("{} requests reached the server in {attempts:?} attempts", requests.len()));
         }
         let key = |request: &Received| header(request, "klarna-idempotency-key").map(str::to_owned);
@@ -775,28 +777,38 @@ impl Call {
     }
 }
 
-/// Compiles the adapter of C or C++ against the built library and the header.
-fn compiled(language: &str, folder: &Path) -> PathBuf {
+/// Compiles the adapter of C or C++ against the built library and the header; that of C also over
+/// libcurl.
+fn compiled(surface: &str, folder: &Path) -> PathBuf {
     exists(built().join("libtakings.so"), "cargo build -p takings-c");
-    let (variable, usual, standard, source) = match language {
-        "c" => ("CC", "cc", "-std=c99", "adapter.c"),
-        _ => ("CXX", "c++", "-std=c++17", "adapter.cpp"),
+    let adapter = |file: &str| root().join("tests/adapters").join(file);
+    let (variable, usual, standard, sources) = match surface {
+        "cpp" => ("CXX", "c++", "-std=c++17", vec![adapter("adapter.cpp")]),
+        "curl" => {
+            let host = root().join("examples/hosts/libcurl");
+            ("CC", "cc", "-std=c99", vec![adapter("adapter.c"), host.join("sender.c")])
+        }
+        _ => ("CC", "cc", "-std=c99", vec![adapter("adapter.c")]),
     };
     let program = folder.join("adapter");
-    let status = Command::new(std::env::var(variable).unwrap_or_else(|_| usual.into()))
+    let mut compiler = Command::new(std::env::var(variable).unwrap_or_else(|_| usual.into()));
+    compiler
         .args([standard, "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O1", "-o"])
         .arg(&program)
-        .arg(root().join("tests/adapters").join(source))
+        .args(&sources)
         .arg("-I")
         .arg(root().join("include"))
         .arg("-L")
         .arg(built())
         .arg(format!("-Wl,-rpath,{}", built().display()))
-        .arg("-ltakings")
-        .status();
+        .arg("-ltakings");
+    if surface == "curl" {
+        compiler.args(["-DOVER_CURL", "-lcurl", "-I"]).arg(root().join("examples/hosts/libcurl"));
+    }
+    let status = compiler.status();
     assert!(
         status.as_ref().is_ok_and(|status| status.success()),
-        "the {language} adapter does not compile: {status:?}"
+        "the {surface} adapter does not compile: {status:?}; `make setup` installs what it needs"
     );
     program
 }

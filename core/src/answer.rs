@@ -26,7 +26,8 @@ impl fmt::Debug for Answer {
 impl Answer {
     /// An answer as a host's HTTP client gives it: the status of the last answer that was no 1xx,
     /// its headers (names in any case; a header that came twice is given twice, not joined), and the
-    /// body with its transfer coding undone.
+    /// body with its transfer coding undone. One whose head HTTP does not allow (a header without a
+    /// proper name, two lengths) counts as no answer: it may be the rest of somebody else's.
     pub fn new<N: Into<String>, V: Into<Vec<u8>>>(
         status: u16,
         headers: impl IntoIterator<Item = (N, V)>,
@@ -43,6 +44,33 @@ impl Answer {
             .iter()
             .filter(move |(header, _)| header.eq_ignore_ascii_case(name))
             .map(|(_, value)| std::str::from_utf8(value).ok().filter(|text| text.is_ascii()).map(str::trim))
+    }
+
+    /// Why a head is none that HTTP allows, for people. Not every host's HTTP client looks, and what
+    /// such a head belongs to nobody can tell: an answer cut in two, or somebody else's.
+    pub(crate) fn nonsense(&self) -> Option<&'static str> {
+        let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        let mut lengths = self
+            .headers
+            .iter()
+            .filter(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+            .flat_map(|(_, value)| value.split(|byte| *byte == b','))
+            .map(|length| {
+                let digits = length.trim_ascii();
+                // more than digits would parse, a sign
+                let length = std::str::from_utf8(digits).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+                length.and_then(|length| length.parse::<u64>().ok())
+            });
+        let first = lengths.next();
+        if self.headers.iter().any(|(name, _)| name.is_empty() || !name.bytes().all(is_token)) {
+            Some("a header without a proper name")
+        } else if self.headers.iter().any(|(_, value)| value.iter().any(|b| b.is_ascii_control() && *b != b'\t')) {
+            Some("a header with a control character")
+        } else if first == Some(None) || lengths.any(|length| Some(length) != first) {
+            Some("a Content-Length that is none")
+        } else {
+            None
+        }
     }
 
     /// How long the server asks to be left alone. Of several values the longest counts; what
@@ -173,6 +201,45 @@ impl<'de> Deserialize<'de> for Texts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_head_that_http_does_not_allow_makes_no_sense() {
+        let nonsense = |name: &str, value: &[u8]| {
+            Answer::new(404, [("Date", b"today".to_vec()), (name, value.to_vec())], Vec::new()).nonsense()
+        };
+        for (name, value) in [
+            ("X-Any", &b"a\tb \xff"[..]),
+            ("content-length", b"5"),
+            ("Content-Length", b"5, 5"),
+            ("Content-Length", b" 0 "),
+            ("!#$%&'*+-.^_`|~0aZ", b""),
+        ] {
+            assert_eq!(nonsense(name, value), None, "{name}");
+        }
+        for (name, value) in [
+            ("", &b"a"[..]),
+            ("X ", b"a"),
+            ("X\u{1}", b"a"),
+            ("\u{fffd}", b"a"),
+            ("X", b"a\rb"),
+            ("X", b"a\r"),
+            ("X", b"a\0b"),
+            ("X", b"\x7f"),
+            ("Content-Length", b""),
+            ("Content-Length", b"5, 6"),
+            ("Content-Length", b"-1"),
+            ("Content-Length", b"+2"),
+            ("Content-Length", b"0x10"),
+            ("Content-Length", b"many"),
+            ("Content-Length", b"\xff"),
+            ("Content-Length", b"99999999999999999999999"),
+        ] {
+            assert!(nonsense(name, value).is_some(), "{name}: {value:?}");
+        }
+        let lengths =
+            |second: &str| Answer::new(404, [("Content-Length", "5"), ("content-length", second)], Vec::new());
+        assert!(lengths("6").nonsense().is_some() && lengths("5").nonsense().is_none());
+    }
 
     fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> Answer {
         Answer {

@@ -168,7 +168,10 @@ impl<T: Outcome> Operation<T> {
     pub fn step(&mut self, mut event: Event) -> Step<T> {
         let now = self.client.now();
         match &mut event {
-            Event::Answered(answer) => answer.body.truncate(self.drive.request().most_answer),
+            Event::Answered(answer) => match answer.nonsense() {
+                Some(what) => event = Event::MaybeSent(format!("the answer's head makes no sense: {what}")),
+                None => answer.body.truncate(self.drive.request().most_answer),
+            },
             Event::NotSent(why) | Event::MaybeSent(why) if why.is_empty() => {
                 *why = "the host's HTTP client gave no reason".into();
             }

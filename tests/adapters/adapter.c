@@ -8,12 +8,21 @@
  *     quit
  *
  * and each line of the standard output is its outcome, as JSON.
+ *
+ * With OVER_CURL defined the calls are sent over libcurl, by the very code of examples/hosts/libcurl.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "takings.h"
+
+#ifdef OVER_CURL
+#include <curl/curl.h>
+#include <signal.h>
+
+#include "sender.h"
+#endif
 
 enum { MOST_FIELDS = 6 };
 
@@ -155,10 +164,86 @@ static char *read_line(void) {
     return NULL;
 }
 
+#ifdef OVER_CURL
+
+/* What sends the calls of the last client. */
+static sender_t *sender;
+
+static void begin(void) {
+    signal(SIGPIPE, SIG_IGN);
+    curl_global_init(CURL_GLOBAL_DEFAULT);
+}
+
+static void end(void) {
+    sender_free(sender);
+    curl_global_cleanup();
+}
+
+/* A client, and the sender that trusts the authorities it would trust. */
+static takings_client_t *new_client(char *config, takings_error_t **error) {
+    static const char NAME[] = "\"ca_file\":\"";
+    takings_client_t *client = takings_client_new(config, error);
+    char *ca_file = strstr(config, NAME);
+    if (ca_file) {
+        ca_file += sizeof NAME - 1;
+        ca_file[strcspn(ca_file, "\"")] = '\0';
+    }
+    sender_free(sender);
+    sender = sender_new(ca_file);
+    return client;
+}
+
+/* Drives an operation to its end. */
+static takings_operation_t *sent(takings_operation_t *operation) {
+    if (!operation || !sender_add(sender, operation)) {
+        return operation;
+    }
+    return sender_next(sender);
+}
+
+static takings_capture_t *capture_order(const takings_client_t *client, const char *order_id, const char *request,
+                                        const char *key, takings_error_t **error) {
+    takings_operation_t *operation = sent(takings_client_prepare(client, order_id, request, key, error));
+    takings_capture_t *capture = operation ? takings_operation_capture(operation, error) : NULL;
+    takings_operation_free(operation);
+    return capture;
+}
+
+static takings_reconciliation_t *look(const takings_client_t *client, const char *order_id, const char *reference,
+                                      int64_t amount, takings_error_t **error) {
+    takings_operation_t *operation =
+        sent(takings_client_prepare_reconcile(client, order_id, reference, amount, error));
+    takings_reconciliation_t *found = operation ? takings_operation_reconciliation(operation, error) : NULL;
+    takings_operation_free(operation);
+    return found;
+}
+
+#else
+
+static void begin(void) {}
+static void end(void) {}
+
+static takings_client_t *new_client(char *config, takings_error_t **error) {
+    return takings_client_new(config, error);
+}
+
+static takings_capture_t *capture_order(const takings_client_t *client, const char *order_id, const char *request,
+                                        const char *key, takings_error_t **error) {
+    return takings_client_capture(client, order_id, request, key, error);
+}
+
+static takings_reconciliation_t *look(const takings_client_t *client, const char *order_id, const char *reference,
+                                      int64_t amount, takings_error_t **error) {
+    return takings_client_reconcile(client, order_id, reference, amount, error);
+}
+
+#endif
+
 int main(void) {
     takings_client_t *client = NULL;
     char *line;
     int status = 0;
+    begin();
     while (status == 0 && (line = read_line())) {
         char *field[MOST_FIELDS];
         int count = cut(line, field);
@@ -169,11 +254,11 @@ int main(void) {
             takings_capture_t *capture = NULL;
             if (field[1][0] != '\0') {
                 takings_client_free(client);
-                client = takings_client_new(field[1], &error);
+                client = new_client(field[1], &error);
             }
             if (!error) {
                 const char *key = strcmp(field[4], "1") == 0 ? field[5] : NULL;
-                capture = takings_client_capture(client, field[2], field[3], key, &error);
+                capture = capture_order(client, field[2], field[3], key, &error);
             }
             if (capture) {
                 put_capture(outcome, capture);
@@ -183,10 +268,10 @@ int main(void) {
             takings_reconciliation_t *found = NULL;
             if (field[1][0] != '\0') {
                 takings_client_free(client);
-                client = takings_client_new(field[1], &error);
+                client = new_client(field[1], &error);
             }
             if (!error) {
-                found = takings_client_reconcile(client, field[2], field[3], strtoll(field[4], NULL, 10), &error);
+                found = look(client, field[2], field[3], strtoll(field[4], NULL, 10), &error);
             }
             if (found) {
                 put_reconciliation(outcome, found);
@@ -219,5 +304,6 @@ int main(void) {
         free(line);
     }
     takings_client_free(client);
+    end();
     return status;
 }

@@ -1,0 +1,325 @@
+#define _POSIX_C_SOURCE 200809L
+#include "sender.h"
+
+#include <curl/curl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#if LIBCURL_VERSION_NUM < 0x075700
+#error "libcurl 7.87 or newer is needed"
+#endif
+
+/* More of an answer's head is not worth reading. */
+enum { MOST_HEAD = 64 * 1024 };
+
+/* An operation on its way. */
+struct call {
+    struct call *next;
+    takings_operation_t *operation;
+    takings_step_t step;
+    long long due; /* when its pause is over */
+
+    /* The attempt that runs: a handle of its own, so that nothing of it is left for the next one. */
+    CURL *easy;
+    struct curl_slist *headers;
+    bool begun;  /* a connection was there and the request was about to leave */
+    long status; /* of the answer whose head is complete; 0 until then */
+    size_t head;
+    char why[CURL_ERROR_SIZE];
+};
+
+struct sender {
+    CURLM *multi;
+    char *ca_file;
+    struct call *calls;
+};
+
+static long long now_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
+}
+
+/* libcurl calls this when a connection has been made, TLS and all, and nothing of the request has
+ * been sent over it: the one proof of "not sent" is that it was never called. A second time would
+ * be libcurl trying again by itself, on a new connection in the place of one that broke. */
+static int on_connected(void *data, char *address, char *own_address, int port, int own_port) {
+    struct call *call = data;
+    (void)address, (void)own_address, (void)port, (void)own_port;
+    if (call->begun) {
+        return CURL_PREREQFUNC_ABORT;
+    }
+    call->begun = true;
+    return CURL_PREREQFUNC_OK;
+}
+
+/* A header, given on without its line's end and the blanks around its value. */
+static bool give_header(struct call *call, const char *line, size_t length) {
+    const char *colon = memchr(line, ':', length);
+    char *name, *value;
+    if (!colon) {
+        return true;
+    }
+    length -= length > 0 && line[length - 1] == '\n';
+    length -= length > 0 && line[length - 1] == '\r';
+    while (length > 0 && (line[length - 1] == ' ' || line[length - 1] == '\t')) {
+        length--;
+    }
+    name = malloc(length + 1);
+    if (!name) {
+        return false;
+    }
+    memcpy(name, line, length);
+    name[length] = '\0';
+    name[colon - line] = '\0';
+    value = name + (colon - line) + 1;
+    value += strspn(value, " \t");
+    takings_operation_answer_header(call->operation, name, value);
+    free(name);
+    return true;
+}
+
+/* Each line of a head, the status line first, an empty one last. */
+static size_t on_header(char *line, size_t size, size_t count, void *data) {
+    struct call *call = data;
+    size_t length = size * count;
+    long status = 0;
+    call->head += length;
+    /* libcurl was told to speak HTTP/1.1, and would take another version for an answer */
+    if (call->head > MOST_HEAD ||
+        (length > 7 && strncmp(line, "HTTP/", 5) == 0 && strncmp(line, "HTTP/1.", 7) != 0)) {
+        return 0;
+    }
+    curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);
+    /* neither an announcement (1xx) nor what comes behind a body */
+    if (status < 200 || call->status != 0) {
+        return length;
+    }
+    if (line[0] == '\r' || line[0] == '\n') {
+        call->status = status;
+        return length;
+    }
+    /* A value that goes on in a second line is not taken for the whole of it. */
+    if (line[0] == ' ' || line[0] == '\t') {
+        return 0;
+    }
+    return give_header(call, line, length) ? length : 0;
+}
+
+/* Stops where no more is worth reading, and libcurl closes the connection. */
+static size_t on_body(char *bytes, size_t size, size_t count, void *data) {
+    struct call *call = data;
+    return takings_operation_answer_body(call->operation, bytes, size * count) ? size * count : 0;
+}
+
+static bool add_header(struct call *call, const char *name, const char *value) {
+    size_t length = strlen(name) + strlen(value) + 3;
+    char *line = malloc(length);
+    struct curl_slist *longer;
+    if (!line) {
+        return false;
+    }
+    strcat(strcat(strcpy(line, name), ": "), value);
+    longer = curl_slist_append(call->headers, line);
+    free(line);
+    call->headers = longer ? longer : call->headers;
+    return longer != NULL;
+}
+
+#define SET(option, value) (curl_easy_setopt(call->easy, (option), (value)) == CURLE_OK)
+
+/* Makes libcurl ready to send the request as it is, once. */
+static bool prepare(const sender_t *sender, struct call *call) {
+    const takings_operation_t *operation = call->operation;
+    const char *url = takings_operation_url(operation);
+    const char *body = takings_operation_body(operation);
+    size_t i;
+    call->easy = curl_easy_init();
+    if (!call->easy) {
+        return false;
+    }
+    /* With an empty value libcurl leaves out what it would add: no pause before a long body. */
+    call->headers = curl_slist_append(NULL, "Expect:");
+    if (!call->headers) {
+        return false;
+    }
+    for (i = 0; i < takings_operation_header_count(operation); i++) {
+        if (!add_header(call, takings_operation_header_name(operation, i),
+                        takings_operation_header_value(operation, i))) {
+            return false;
+        }
+    }
+    /* The body stays where it is until the operation is told what came of it. */
+    if (body && !(SET(CURLOPT_POST, 1L) &&
+                  SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)takings_operation_body_length(operation)) &&
+                  SET(CURLOPT_POSTFIELDS, body))) {
+        return false;
+    }
+    return SET(CURLOPT_URL, url) && SET(CURLOPT_PATH_AS_IS, 1L) &&
+           SET(CURLOPT_CUSTOMREQUEST, takings_operation_method(operation)) &&
+           SET(CURLOPT_HTTPHEADER, call->headers) &&
+           SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) &&
+           /* where it goes: there and nowhere else */
+           SET(CURLOPT_PROTOCOLS_STR, "http,https") && SET(CURLOPT_FOLLOWLOCATION, 0L) &&
+           SET(CURLOPT_SSL_VERIFYPEER, 1L) && SET(CURLOPT_SSL_VERIFYHOST, 2L) &&
+           SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) &&
+           (!sender->ca_file || SET(CURLOPT_CAINFO, sender->ca_file)) &&
+           (strncmp(url, "http:", 5) != 0 || SET(CURLOPT_PROXY, "")) && SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L) &&
+           /* how long; libcurl itself would wait for a name look-up that has begun */
+           SET(CURLOPT_TIMEOUT_MS, (long)takings_operation_time_ms(operation)) &&
+           SET(CURLOPT_CONNECTTIMEOUT_MS, (long)takings_operation_connect_timeout_ms(operation)) &&
+           SET(CURLOPT_QUICK_EXIT, 1L) && SET(CURLOPT_NOSIGNAL, 1L) &&
+           /* and what became of it */
+           SET(CURLOPT_PREREQFUNCTION, on_connected) && SET(CURLOPT_PREREQDATA, call) &&
+           SET(CURLOPT_HEADERFUNCTION, on_header) && SET(CURLOPT_HEADERDATA, call) &&
+           SET(CURLOPT_WRITEFUNCTION, on_body) && SET(CURLOPT_WRITEDATA, call) &&
+           SET(CURLOPT_ERRORBUFFER, call->why) && SET(CURLOPT_PRIVATE, call);
+}
+
+static void clean_up(sender_t *sender, struct call *call) {
+    if (call->easy) {
+        curl_multi_remove_handle(sender->multi, call->easy); /* one that was not added is fine */
+        curl_easy_cleanup(call->easy);
+    }
+    curl_slist_free_all(call->headers);
+    call->easy = NULL;
+    call->headers = NULL;
+}
+
+/* Does what the operation asks for, as far as it can be done without waiting. */
+static void go_on(sender_t *sender, struct call *call, takings_step_t step) {
+    if (step == TAKINGS_STEP_SEND) {
+        call->begun = false;
+        call->status = 0;
+        call->head = 0;
+        call->why[0] = '\0';
+        if (!prepare(sender, call) || curl_multi_add_handle(sender->multi, call->easy) != CURLM_OK) {
+            clean_up(sender, call);
+            step = takings_operation_not_sent(call->operation, "libcurl could not be made ready to send");
+        }
+    }
+    if (step == TAKINGS_STEP_WAIT) {
+        call->due = now_ms() + takings_operation_time_ms(call->operation);
+    }
+    call->step = step;
+}
+
+/* Tells the operation what became of an attempt. */
+static void ended(sender_t *sender, struct call *call, CURLcode result) {
+    const char *why = call->why[0] ? call->why : curl_easy_strerror(result);
+    takings_step_t step;
+    if (call->status != 0) {
+        /* A complete head is an answer, whatever became of its body. */
+        step = takings_operation_answered(call->operation, (uint16_t)call->status);
+    } else if (!call->begun) {
+        step = takings_operation_not_sent(call->operation, why);
+    } else if (result == CURLE_OK) {
+        step = takings_operation_maybe_sent(call->operation, "the answer broke off");
+    } else {
+        step = takings_operation_maybe_sent(call->operation, why);
+    }
+    clean_up(sender, call);
+    go_on(sender, call, step);
+}
+
+sender_t *sender_new(const char *ca_file) {
+    sender_t *sender = calloc(1, sizeof *sender);
+    if (!sender) {
+        return NULL;
+    }
+    sender->multi = curl_multi_init();
+    if (ca_file) {
+        sender->ca_file = malloc(strlen(ca_file) + 1);
+    }
+    if (!sender->multi || (ca_file && !sender->ca_file)) {
+        sender_free(sender);
+        return NULL;
+    }
+    if (ca_file) {
+        strcpy(sender->ca_file, ca_file);
+    }
+    return sender;
+}
+
+bool sender_add(sender_t *sender, takings_operation_t *operation) {
+    struct call *call = calloc(1, sizeof *call);
+    if (!call) {
+        return false;
+    }
+    call->operation = operation;
+    call->next = sender->calls;
+    sender->calls = call;
+    go_on(sender, call, takings_operation_start(operation));
+    return true;
+}
+
+/* Takes an operation that is done off the list. */
+static takings_operation_t *take_done(sender_t *sender) {
+    struct call **place;
+    for (place = &sender->calls; *place; place = &(*place)->next) {
+        struct call *call = *place;
+        if (call->step == TAKINGS_STEP_DONE) {
+            takings_operation_t *operation = call->operation;
+            *place = call->next;
+            free(call);
+            return operation;
+        }
+    }
+    return NULL;
+}
+
+takings_operation_t *sender_next(sender_t *sender) {
+    takings_operation_t *done;
+    while (!(done = take_done(sender)) && sender->calls) {
+        const long long now = now_ms();
+        int pause = 1000, running, left;
+        struct call *call;
+        CURLMsg *message;
+        bool works;
+        for (call = sender->calls; call; call = call->next) {
+            if (call->step == TAKINGS_STEP_WAIT && call->due <= now) {
+                go_on(sender, call, takings_operation_waited(call->operation));
+            }
+            if (call->step == TAKINGS_STEP_WAIT && call->due - now < pause) {
+                pause = (int)(call->due > now ? call->due - now : 0);
+            }
+            if (call->step == TAKINGS_STEP_DONE) {
+                pause = 0;
+            }
+        }
+        works = curl_multi_poll(sender->multi, NULL, 0, pause, NULL) == CURLM_OK &&
+                curl_multi_perform(sender->multi, &running) == CURLM_OK;
+        while ((message = curl_multi_info_read(sender->multi, &left))) {
+            if (message->msg == CURLMSG_DONE) {
+                CURLcode result = message->data.result;
+                char *data = NULL;
+                curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &data);
+                ended(sender, (struct call *)(void *)data, result);
+            }
+        }
+        /* no memory, or a fault: what is on its way is not waited for */
+        for (call = sender->calls; call && !works; call = call->next) {
+            if (call->step == TAKINGS_STEP_SEND) {
+                ended(sender, call, CURLE_OUT_OF_MEMORY);
+            }
+        }
+    }
+    return done;
+}
+
+void sender_free(sender_t *sender) {
+    if (!sender) {
+        return;
+    }
+    while (sender->calls) {
+        struct call *call = sender->calls;
+        sender->calls = call->next;
+        clean_up(sender, call);
+        takings_operation_free(call->operation);
+        free(call);
+    }
+    curl_multi_cleanup(sender->multi);
+    free(sender->ca_file);
+    free(sender);
+}

@@ -195,10 +195,11 @@ static takings_client_t *new_client(char *config, takings_error_t **error) {
 
 /* Drives an operation to its end. */
 static takings_operation_t *sent(takings_operation_t *operation) {
-    if (!operation || !sender_add(sender, operation)) {
+    void *nothing = NULL;
+    if (!operation || !sender_add(sender, operation, nothing)) {
         return operation;
     }
-    return sender_next(sender);
+    return sender_next(sender, &nothing);
 }
 
 static takings_capture_t *capture_order(const takings_client_t *client, const char *order_id, const char *request,

@@ -63,8 +63,8 @@ def captures(sandbox: Sandbox, program: Path) -> None:
     if program.name in ("capture-c", "capture-cpp"):
         run(program, order, ROOT / "examples/capture.json", **account(sandbox))
     else:
-        threads = ["2"] if program.name == "capture-threads" else []
-        with Program(program, *threads, environment=account(sandbox)) as started:
+        at_once = ["2"] if program.name in ("capture-threads", "capture-multi") else []
+        with Program(program, *at_once, environment=account(sandbox)) as started:
             started.end(given=f"{order} 6000 parcel-1\n")
     assert [capture["captured_amount"] for capture in sandbox.ledger(order)] == [6000]
 

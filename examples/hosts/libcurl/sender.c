@@ -17,6 +17,7 @@ enum { MOST_HEAD = 64 * 1024 };
 struct call {
     struct call *next;
     takings_operation_t *operation;
+    void *data;
     takings_step_t step;
     long long due; /* when its pause is over */
 
@@ -43,7 +44,7 @@ static long long now_ms(void) {
 
 /* libcurl calls this when a connection has been made, TLS and all, and nothing of the request has
  * been sent over it: the one proof of "not sent" is that it was never called. A second time would
- * be libcurl trying again by itself, on a new connection in the place of one that broke. */
+ * be libcurl sending again by itself. */
 static int on_connected(void *data, char *address, char *own_address, int port, int own_port) {
     struct call *call = data;
     (void)address, (void)own_address, (void)port, (void)own_port;
@@ -160,6 +161,9 @@ static bool prepare(const sender_t *sender, struct call *call) {
            SET(CURLOPT_CUSTOMREQUEST, takings_operation_method(operation)) &&
            SET(CURLOPT_HTTPHEADER, call->headers) &&
            SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) &&
+           /* A connection for each request: on one that is kept, libcurl takes what a server still had
+            * to say of an earlier request for the answer to this one. */
+           SET(CURLOPT_FRESH_CONNECT, 1L) && SET(CURLOPT_FORBID_REUSE, 1L) &&
            /* where it goes: there and nowhere else */
            SET(CURLOPT_PROTOCOLS_STR, "http,https") && SET(CURLOPT_FOLLOWLOCATION, 0L) &&
            SET(CURLOPT_SSL_VERIFYPEER, 1L) && SET(CURLOPT_SSL_VERIFYHOST, 2L) &&
@@ -242,12 +246,13 @@ sender_t *sender_new(const char *ca_file) {
     return sender;
 }
 
-bool sender_add(sender_t *sender, takings_operation_t *operation) {
+bool sender_add(sender_t *sender, takings_operation_t *operation, void *data) {
     struct call *call = calloc(1, sizeof *call);
     if (!call) {
         return false;
     }
     call->operation = operation;
+    call->data = data;
     call->next = sender->calls;
     sender->calls = call;
     go_on(sender, call, takings_operation_start(operation));
@@ -255,12 +260,13 @@ bool sender_add(sender_t *sender, takings_operation_t *operation) {
 }
 
 /* Takes an operation that is done off the list. */
-static takings_operation_t *take_done(sender_t *sender) {
+static takings_operation_t *take_done(sender_t *sender, void **data) {
     struct call **place;
     for (place = &sender->calls; *place; place = &(*place)->next) {
         struct call *call = *place;
         if (call->step == TAKINGS_STEP_DONE) {
             takings_operation_t *operation = call->operation;
+            *data = call->data;
             *place = call->next;
             free(call);
             return operation;
@@ -269,9 +275,9 @@ static takings_operation_t *take_done(sender_t *sender) {
     return NULL;
 }
 
-takings_operation_t *sender_next(sender_t *sender) {
+takings_operation_t *sender_next(sender_t *sender, void **data) {
     takings_operation_t *done;
-    while (!(done = take_done(sender)) && sender->calls) {
+    while (!(done = take_done(sender, data)) && sender->calls) {
         const long long now = now_ms();
         int pause = 1000, running, left;
         struct call *call;

@@ -18,12 +18,13 @@ typedef struct sender sender_t;
 /* ca_file is a PEM file of the authorities to trust, or NULL for libcurl's own. NULL: no memory. */
 sender_t *sender_new(const char *ca_file);
 
-/* Begins an operation, which is the sender's until sender_next gives it back. false: no memory;
- * nothing was begun, and the operation is still yours. */
-bool sender_add(sender_t *sender, takings_operation_t *operation);
+/* Begins an operation, which is the sender's until sender_next gives it back, together with data,
+ * which is whatever you like. false: no memory; nothing was begun, and the operation is still yours. */
+bool sender_add(sender_t *sender, takings_operation_t *operation, void *data);
 
-/* Sends and waits until one of the operations is done, and gives it back; NULL when none is left. */
-takings_operation_t *sender_next(sender_t *sender);
+/* Sends and waits until one of the operations is done, and gives it back, its data in *data; NULL when
+ * none is left. */
+takings_operation_t *sender_next(sender_t *sender, void **data);
 
 /* Frees it, and gives up the operations that it still has. */
 void sender_free(sender_t *sender);

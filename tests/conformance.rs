@@ -228,6 +228,7 @@ fn exists(path: PathBuf, made_by: &str) -> PathBuf {
 fn user_agent(surface: &str) -> String {
     let name = match surface {
         "cpp" => "c",
+        "async" => "python",
         lua if lua.starts_with("lua") => "lua",
         other => other,
     };
@@ -245,9 +246,10 @@ impl Run {
                 Err(_) => (vec![env!("CARGO_BIN_EXE_adapter-rust").into(), "step".into()], vec![]),
             },
             "c" | "cpp" | "curl" => (vec![compiled(name, folder.path()).into_os_string()], vec![]),
-            "python" => {
+            "python" | "async" | "httpx" | "httpx-async" | "requests" => {
                 let python = exists(target().join("venv/bin/python"), "make build");
-                (vec![python.into_os_string(), adapter("adapter.py")], vec![])
+                let way = (name != "python").then(|| name.into());
+                (vec![python.into_os_string(), adapter("adapter.py")].into_iter().chain(way).collect(), vec![])
             }
             "nginx" => {
                 let python = exists(target().join("venv/bin/python"), "make build");
@@ -892,6 +894,7 @@ surfaces! {
     c = "c",
     cpp = "cpp",
     python = "python",
+    python_async = "async",
     lua_5_1 = "lua5.1",
     lua_5_2 = "lua5.2",
     lua_5_3 = "lua5.3",

@@ -16,7 +16,7 @@ use crate::{Case, Outcome, Run, contains, shape};
 
 /// Cases that say the same whatever sends: input, settings, and what the machine makes of answers
 /// that every HTTP client reads alike.
-const OF_NO_CONCERN: [&str; 15] = [
+const OF_NO_CONCERN: [&str; 18] = [
     "config-",
     "input-",
     "key-",
@@ -33,6 +33,11 @@ const OF_NO_CONCERN: [&str; 15] = [
     // which is older than the rule against it: some still go by what the certificate calls itself
     "hostile-tls-nameless",
     "reconcile-reference-",
+    // a client may unfold a line (RFC 9112, 5.2), and what is then there is a refusal
+    "hostile-answer-nonsense-refusal: folded",
+    // and take this for a number of three digits: nothing shows that it was not
+    "hostile-answer-protocol: status 0404",
+    "hostile-answer-protocol-always: status 0404",
 ];
 
 pub fn concerns(name: &str, case: &Case) -> bool {
@@ -137,4 +142,20 @@ fn nginx() {
 #[test]
 fn curl() {
     Run::over("curl").cases();
+}
+
+/// Python over HTTP clients of its programs, and its client for asyncio.
+#[test]
+fn httpx() {
+    Run::over("httpx").cases();
+}
+
+#[test]
+fn httpx_async() {
+    Run::over("httpx-async").cases();
+}
+
+#[test]
+fn requests() {
+    Run::over("requests").cases();
 }

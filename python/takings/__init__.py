@@ -18,10 +18,21 @@ Call it as often as you like: the money moves once, and you always know whether 
 Amounts are `int`s in minor units: 60.00 is 6000.
 """
 
+from typing import TYPE_CHECKING, Any
+
 # First: a compiled half that is loaded in a subinterpreter cannot be unloaded.
 from . import _main_only  # isort: skip  # noqa: F401  # pyright: ignore[reportUnusedImport]
-from ._takings import Client, __version__, idempotency_key, new_idempotency_key
+from . import _driving  # noqa: F401  # pyright: ignore[reportUnusedImport]
+from ._takings import (
+    Client,
+    Operation,
+    __version__,
+    idempotency_key,
+    minor,
+    new_idempotency_key,
+)
 from .outcomes import (
+    Attempt,
     Capture,
     InternalError,
     InvalidInput,
@@ -32,23 +43,43 @@ from .outcomes import (
     TakingsError,
 )
 from .request import CaptureRequest, OrderLine, ProductIdentifiers, ShippingInfo, Subscription
+from .steps import Send, Wait
+
+if TYPE_CHECKING:
+    from ._asynchronous import AsyncClient
 
 __all__ = [
+    "AsyncClient",
+    "Attempt",
     "Capture",
     "CaptureRequest",
     "Client",
     "InternalError",
     "InvalidInput",
     "NotSent",
+    "Operation",
     "OrderLine",
     "OutcomeUnknown",
     "ProductIdentifiers",
     "Reconciliation",
     "Rejected",
+    "Send",
     "ShippingInfo",
     "Subscription",
     "TakingsError",
+    "Wait",
     "__version__",
     "idempotency_key",
+    "minor",
     "new_idempotency_key",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`AsyncClient` brings asyncio along, and so is loaded by those who name it."""
+    if name == "AsyncClient":
+        from ._asynchronous import AsyncClient
+
+        globals()[name] = AsyncClient
+        return AsyncClient
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,15 +1,29 @@
 """The compiled half of `takings`, and its manual."""
 
+from collections.abc import Iterable
+from decimal import Decimal
 from os import PathLike
-from types import TracebackType
-from typing import Literal, NoReturn, overload
+from types import GenericAlias, TracebackType
+from typing import Any, Generic, Literal, NoReturn, TypeVar, final, overload
 
 from typing_extensions import Self, Unpack, disjoint_base
 
-from .outcomes import Capture, Reconciliation
+from ._transport import Transport
+from .outcomes import Attempt, Capture, InvalidInput, OutcomeUnknown, Reconciliation
 from .request import CaptureRequest
+from .steps import Send, Wait
 
-__all__ = ["Client", "__version__", "idempotency_key", "new_idempotency_key"]
+__all__ = [
+    "Client",
+    "Operation",
+    "__version__",
+    "idempotency_key",
+    "invalid_argument",
+    "minor",
+    "new_idempotency_key",
+]
+
+_OutcomeT = TypeVar("_OutcomeT", Capture, Reconciliation)
 
 __version__: str
 
@@ -46,6 +60,7 @@ class Client:
         check_lines: Literal["off", "warn", "refuse"] | None = "warn",
         accept_unknown_values: bool | None = False,
         reconcile: bool | None = False,
+        transport: Transport | None = None,
     ) -> None:
         """Check the settings and make a client. Nothing is connected before the first call.
 
@@ -75,10 +90,13 @@ class Client:
           that takings does not know.
         - `reconcile`: when attempts had no clear answer, look at the order's captures before giving
           up. Sound only when every capture has a `reference` of its own.
+        - `transport`: an `httpx.Client` or a `requests.Session` that sends in place of takings' own
+          connections, with its proxies, certificates, hooks and mocks. It is not closed with the
+          client. See the README for what takings takes from it.
         """
 
     @classmethod
-    def from_env(cls) -> Self:
+    def from_env(cls, *, transport: Transport | None = None) -> Self:
         """Make a client from the environment.
 
         Reads `KLARNA_USERNAME` and `KLARNA_PASSWORD` or `KLARNA_API_KEY`, and `KLARNA_REGION` with
@@ -130,6 +148,28 @@ class Client:
         stays unknown.
         """
 
+    @overload
+    def prepare(
+        self, order_id: str, request: CaptureRequest, /, *, idempotency_key: str | None = None
+    ) -> Operation[Capture]: ...
+    @overload
+    def prepare(
+        self,
+        order_id: str,
+        request: None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        **fields: Unpack[CaptureRequest],
+    ) -> Operation[Capture]:
+        """The first half of `capture`: the request is checked and its key is known, and nothing is
+        sent. The `Operation` is the second half, for whoever sends by other means."""
+
+    def prepare_reconcile(
+        self, order_id: str, /, *, reference: str, captured_amount: int
+    ) -> Operation[Reconciliation]:
+        """The first half of `reconcile`."""
+
     def close(self) -> None:
         """Close the connections. Calls that are under way end first in their own threads; later
         ones raise `InvalidInput`. Leaving a `with` block does the same."""
@@ -144,6 +184,84 @@ class Client:
     ) -> None: ...
     def __reduce__(self) -> NoReturn:
         """Raise TypeError: a client holds credentials and connections."""
+
+@final
+class Operation(Generic[_OutcomeT]):
+    """A call that is ready to be sent (`Client.prepare`).
+
+    `send` sends it over the client's own connections. A program with an HTTP client that takings
+    does not know drives it instead: `start` and every answer to a step gives the next step, until
+    it is the outcome:
+
+        step = operation.start()
+        while not isinstance(step, takings.Capture):
+            if isinstance(step, takings.Wait):
+                time.sleep(step.seconds)
+                step = operation.waited()
+            else:
+                step = operation.answered(*my_http_client(step))  # or not_sent, or maybe_sent
+
+    Whoever drives it sends each `Send` once and as it is, within its time-out, follows no redirect,
+    and closes the connection after an error, a time-out or bytes beyond the answer.
+
+    Dropping it gives the call up; what was sent may still be captured. Any thread may use it, one
+    at a time.
+    """
+
+    @property
+    def order_id(self) -> str:
+        """The order it is for."""
+
+    @property
+    def idempotency_key(self) -> str | None:
+        """The key it is sent with; none for a look."""
+
+    @property
+    def attempt_log(self) -> tuple[Attempt, ...]:
+        """The requests so far, while it is driven; the outcome has them all."""
+
+    def send(self) -> _OutcomeT:
+        """Send it and wait for the outcome, as `Client.capture` does."""
+
+    def start(self) -> Send | Wait | _OutcomeT:
+        """The first step. Raises the `TakingsError` that the call ends in, as the others do."""
+
+    def answered(
+        self,
+        status: int,
+        headers: Iterable[tuple[str | bytes, str | bytes]],
+        body: bytes,
+        /,
+    ) -> Send | Wait | _OutcomeT:
+        """An answer came, whatever its status. A header that came twice is given twice."""
+
+    def not_sent(self, why: str, /) -> Send | Wait | _OutcomeT:
+        """Nothing of the request can have left: no connection was made."""
+
+    def maybe_sent(self, why: str, /) -> Send | Wait | _OutcomeT:
+        """No answer came, or it cannot be told; when in doubt it is this."""
+
+    def waited(self) -> Send | Wait | _OutcomeT:
+        """The pause is over."""
+
+    def abandon(self) -> OutcomeUnknown:
+        """The error to raise where the wait ends before the call does (a cancelled task). The call
+        may go on elsewhere; nobody will be told its outcome, so it is logged as a warning."""
+
+    def __class_getitem__(cls, key: Any) -> GenericAlias: ...
+
+def minor(amount: str | int | Decimal, currency: str) -> int:
+    """`minor("60.00", "EUR")` is `6000`: an amount in the minor units that Klarna counts in,
+    exactly or not at all.
+
+    `currency` is a code of ISO 4217, whose number of decimals counts: 2 for `EUR`, 0 for `JPY`. A
+    `float` is refused, and so is what would have to be rounded.
+
+    Raises `InvalidInput`, naming the argument.
+    """
+
+def invalid_argument(field: str, got: str, allowed: str) -> InvalidInput:
+    """An error of this package's own, in the core's words."""
 
 def idempotency_key(order_id: str, name: str) -> str:
     """Derive the idempotency key of the capture called `name` of an order.

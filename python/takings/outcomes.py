@@ -6,10 +6,12 @@ make one by hand.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import ClassVar, Literal
 
 __all__ = [
+    "Attempt",
     "Capture",
     "InternalError",
     "InvalidInput",
@@ -19,6 +21,29 @@ __all__ = [
     "Rejected",
     "TakingsError",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One request of a call. It holds no credential."""
+
+    started: datetime
+    """When it was begun, in UTC."""
+    took: float
+    """How many seconds it took."""
+    sent: str
+    """Method and URL."""
+    came_back: str
+    """What came back, for people: `201`, `503 INTERNAL_ERROR`, `no answer within 10.0s`,
+    `not_sent: no connection to …`."""
+    http_status: int | None = None
+    """The HTTP status, where there was an answer."""
+    error_code: str | None = None
+    """Klarna's `error_code`, where the answer had one."""
+    correlation_id: str | None = None
+    """Klarna's name for the request, where the answer had one."""
+    wait: float | None = None
+    """The pause after it in seconds, where another attempt followed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +62,8 @@ class Capture:
     """How many requests it took, 1 or more."""
     warnings: tuple[str, ...] = ()
     """What did not add up in the order lines (see `check_lines`). It was captured all the same."""
+    attempt_log: tuple[Attempt, ...] = field(default=(), repr=False, compare=False)
+    """Each request, in order; the looks of the setting `reconcile` are among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +81,8 @@ class Reconciliation:
     """Klarna's name for the answered request, where it gave one."""
     attempts: int = 1
     """How many requests it took, 1 or more."""
+    attempt_log: tuple[Attempt, ...] = field(default=(), repr=False, compare=False)
+    """Each request, in order."""
 
     @property
     def capture_id(self) -> str | None:
@@ -90,6 +119,8 @@ class TakingsError(Exception):
     makes the second call safe."""
     attempts: int
     """How many requests were begun, 0 when nothing was sent."""
+    attempt_log: tuple[Attempt, ...]
+    """Each request, in order; the looks of the setting `reconcile` are among them."""
     retryable: bool = False
     """Whether the same call, with the same key, can end differently later."""
 
@@ -104,6 +135,7 @@ class TakingsError(Exception):
         order_id: str | None = None,
         idempotency_key: str | None = None,
         attempts: int = 0,
+        attempt_log: tuple[Attempt, ...] = (),
         retryable: bool | None = None,
     ) -> None:
         # The message alone goes into args; the rest is in __dict__, which pickle and copy carry.
@@ -116,6 +148,7 @@ class TakingsError(Exception):
         self.order_id = order_id
         self.idempotency_key = idempotency_key
         self.attempts = attempts
+        self.attempt_log = attempt_log
         if retryable is not None:
             self.retryable = retryable
 
@@ -126,7 +159,7 @@ class TakingsError(Exception):
         facts = "".join(
             f", {name}={value!r}"
             for name, value in vars(self).items()
-            if name != "message" and value not in (None, (), 0)
+            if name not in ("message", "attempt_log") and value not in (None, (), 0)
         )
         return f"{type(self).__name__}({self.message!r}{facts})"
 

@@ -7,6 +7,7 @@ import dataclasses
 import pickle
 import socket
 import traceback
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
@@ -29,6 +30,7 @@ FIELDS = {
     "order_id",
     "idempotency_key",
     "attempts",
+    "attempt_log",
     "retryable",
 }
 
@@ -96,7 +98,7 @@ def test_the_text_is_the_message(error: takings.TakingsError) -> None:
     assert "None" not in shown
     # enough to make it again
     made = eval(shown, {type(error).__name__: type(error)})
-    assert all(getattr(made, name) == getattr(error, name) for name in FIELDS)
+    assert all(getattr(made, name) == getattr(error, name) for name in FIELDS - {"attempt_log"})
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
@@ -150,3 +152,45 @@ def test_a_capture_is_a_value(client: takings.Client, order_id: str) -> None:
     shown = repr(capture)
     assert shown.startswith(f"Capture(capture_id={capture.capture_id!r}, order_id={order_id!r}, ")
     assert eval(shown, {"Capture": takings.Capture}) == capture
+
+
+def test_each_attempt_is_told(sandbox: Sandbox, client: takings.Client) -> None:
+    unavailable = {"fault": "status", "status": 503}
+    order_id = sandbox.order(unavailable, {"fault": "lost_answer"})
+    began = datetime.now(timezone.utc)
+    capture = client.capture(order_id, captured_amount=1)
+    first, lost, last = capture.attempt_log
+    assert capture.attempts == 3
+    for attempt in capture.attempt_log:
+        assert began <= attempt.started <= datetime.now(timezone.utc)
+        assert 0 <= attempt.took < 10
+        assert (
+            attempt.sent == f"POST {client.base_url}ordermanagement/v1/orders/{order_id}/captures"
+        )
+    assert (first.http_status, first.error_code) == (503, "TEMPORARILY_UNAVAILABLE")
+    assert first.came_back == "503 TEMPORARILY_UNAVAILABLE"
+    assert first.correlation_id
+    assert (lost.http_status, lost.correlation_id) == (None, None)
+    assert "lost" in lost.came_back
+    assert (last.http_status, last.came_back, last.wait) == (201, "201", None)
+    assert last.correlation_id == capture.correlation_id
+    assert first.wait is not None
+    assert 0 <= first.wait < 1
+    travelled: takings.Capture = pickle.loads(pickle.dumps(capture))
+    assert travelled.attempt_log == copy.deepcopy(capture).attempt_log == capture.attempt_log
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        first.wait = 0  # type: ignore[misc]  # pyright: ignore
+
+
+def test_errors_and_looks_tell_their_attempts(
+    sandbox: Sandbox, client: takings.Client, order_id: str
+) -> None:
+    with pytest.raises(takings.Rejected) as caught:
+        client.capture(order_id, captured_amount=10_001)
+    [attempt] = caught.value.attempt_log
+    assert attempt.error_code == "CAPTURE_NOT_ALLOWED"
+    [attempt] = client.reconcile(order_id, reference="r", captured_amount=1).attempt_log
+    assert attempt.sent.startswith("GET ")
+    with pytest.raises(takings.InvalidInput) as refused:
+        client.capture(order_id, captured_amount=0)
+    assert refused.value.attempt_log == ()

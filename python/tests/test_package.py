@@ -12,7 +12,12 @@ from typing import Any, get_type_hints
 import pytest
 import takings
 from conftest import ROOT, Sandbox
-from takings import _takings, outcomes, request  # pyright: ignore[reportPrivateUsage]
+from takings import (
+    _takings,  # pyright: ignore[reportPrivateUsage]
+    outcomes,
+    request,
+    steps,
+)
 
 
 def test_it_is_the_wheel_that_is_tested() -> None:
@@ -38,7 +43,9 @@ def test_everything_is_exported() -> None:
         *_takings.__all__,
         *outcomes.__all__,
         *request.__all__,
-    }
+        *steps.__all__,
+        "AsyncClient",
+    } - {"invalid_argument"}
 
 
 def core_fields(client: takings.Client, request: Any) -> set[str]:

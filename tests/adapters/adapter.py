@@ -1,24 +1,63 @@
-"""The conformance suite's way into Python: JSON lines in, `takings.Client` calls, JSON lines out.
+"""The conformance suite's way into Python: JSON lines in, takings' calls, JSON lines out.
 
 A plain program over the installed package, as a shop would use it: dicts to `Client.capture`,
-settings as keywords.
+settings as keywords. Its argument says what calls and what sends: nothing (`Client`), `async`
+(`AsyncClient`), and with a program's own HTTP client `httpx`, `requests` and `httpx-async`.
 """
 
+import asyncio
 import json
+import ssl
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 import takings
 
+way = sys.argv[1] if len(sys.argv) > 1 else ""
+loop = asyncio.new_event_loop()
 
-def client_of(config: dict[str, Any]) -> takings.Client:
+
+def settings_of(config: dict[str, Any]) -> dict[str, Any]:
     """The suite's settings are in milliseconds; Python's are seconds, without the suffix."""
     settings: dict[str, Any] = {}
     for name, value in config.items():
         is_time = name.endswith("_ms") and isinstance(value, int) and not isinstance(value, bool)
         settings[name.removesuffix("_ms")] = value / 1000 if is_time else value
-    return takings.Client(**settings)
+    return settings
+
+
+def client_of(config: dict[str, Any]) -> takings.Client | takings.AsyncClient:
+    settings = settings_of(config)
+    if way == "":
+        return takings.Client(**settings)
+    if way == "async":
+        return takings.AsyncClient(**settings)
+    # these are the HTTP client's
+    ca_file, proxy = settings.pop("ca_file", None), settings.pop("proxy", None)
+    # The proxies of the machine are none of the suite's business: trust_env.
+    if way == "requests":
+        import requests
+
+        session = requests.Session()
+        session.trust_env = False
+        session.verify = ca_file or True
+        if proxy:
+            session.proxies = {"https": proxy}
+        return takings.Client(transport=session, **settings)
+    import httpx
+
+    trust = ssl.create_default_context(cafile=ca_file)
+    if way == "httpx":
+        sync = httpx.Client(verify=trust, proxy=proxy, trust_env=False)
+        return takings.Client(transport=sync, **settings)
+    on_loop = httpx.AsyncClient(verify=trust, proxy=proxy, trust_env=False)
+    return takings.AsyncClient(transport=on_loop, **settings)
+
+
+def told(value: Any) -> dict[str, Any]:
+    return {name: field for name, field in asdict(value).items() if name != "attempt_log"}
 
 
 def answer_of(error: takings.TakingsError) -> dict[str, Any]:
@@ -38,8 +77,13 @@ def answer_of(error: takings.TakingsError) -> dict[str, Any]:
     }
 
 
+def call(method: Callable[..., Any], *arguments: Any, **fields: Any) -> Any:
+    outcome = method(*arguments, **fields)
+    return loop.run_until_complete(outcome) if asyncio.iscoroutine(outcome) else outcome
+
+
 def main() -> None:
-    client: takings.Client | None = None
+    client: takings.Client | takings.AsyncClient | None = None
     for line in sys.stdin:
         task: dict[str, Any] = json.loads(line)
         if "quit" in task:
@@ -54,15 +98,14 @@ def main() -> None:
                     client = client_of(task["config"])
                 assert client is not None, "the first task names the config"
                 if "reconcile" in task:
-                    found = client.reconcile(task["order_id"], **task["reconcile"])
-                    told = {**asdict(found), "capture_id": found.capture_id}
-                    print(json.dumps({"reconciliation": told}), flush=True)
-                    continue
-                text = task.get("request_text")
-                request = task["request"] if text is None else json.loads(text)
-                key = task.get("idempotency_key")
-                capture = client.capture(task["order_id"], request, idempotency_key=key)
-                answer = {"capture": asdict(capture)}
+                    found = call(client.reconcile, task["order_id"], **task["reconcile"])
+                    answer = {"reconciliation": {**told(found), "capture_id": found.capture_id}}
+                else:
+                    text = task.get("request_text")
+                    request = task["request"] if text is None else json.loads(text)
+                    key = task.get("idempotency_key")
+                    made = call(client.capture, task["order_id"], request, idempotency_key=key)
+                    answer = {"capture": told(made)}
         except takings.TakingsError as error:
             answer = answer_of(error)
         print(json.dumps(answer), flush=True)

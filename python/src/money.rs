@@ -1,0 +1,44 @@
+//! Amounts as Python has them.
+
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyInt, PyString};
+use takings::Error;
+
+use crate::outcome::exception_of;
+use crate::value::{kind, text};
+
+/// A `Decimal` with more digits than this before or after its point is no amount, and may take
+/// more memory than there is when it is written out.
+const MOST_DIGITS: u64 = 50;
+
+#[pyfunction]
+pub fn minor(py: Python<'_>, amount: &Bound<'_, PyAny>, currency: &Bound<'_, PyAny>) -> PyResult<i64> {
+    let currency = text("currency", currency)?;
+    let amount = written(amount)?;
+    takings::minor(text("amount", &amount)?, currency).map_err(|error| exception_of(py, &error))
+}
+
+/// The amount as a decimal number: a string as it is, an int and a `Decimal` written out.
+fn written<'py>(amount: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = amount.py();
+    let refuse = |got: &str| {
+        let allowed = "a str, an int or a decimal.Decimal, such as \"60.00\": a float is not exact";
+        Err(exception_of(py, &Error::invalid_argument("amount", got, allowed)))
+    };
+    if amount.is_instance_of::<PyString>() {
+        return Ok(amount.clone());
+    }
+    if amount.is_instance_of::<PyInt>() && !amount.is_instance_of::<PyBool>() {
+        return match amount.extract::<i128>() {
+            Ok(whole) => Ok(PyString::new(py, &whole.to_string()).into_any()),
+            Err(_) => refuse("an int beyond every amount"),
+        };
+    }
+    if !amount.is_instance(&py.import("decimal")?.getattr("Decimal")?)? {
+        return refuse(&if amount.is_none() { "None".to_owned() } else { kind(amount) });
+    }
+    let magnitude: i64 = amount.call_method0("adjusted")?.extract()?;
+    // one with an exponent, or none at all such as NaN, is for the core to refuse
+    let form = if magnitude.unsigned_abs() > MOST_DIGITS { "" } else { "f" };
+    amount.call_method1("__format__", (form,))
+}

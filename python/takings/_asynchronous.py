@@ -1,0 +1,343 @@
+"""The client for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextvars
+import os
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypedDict, TypeVar, cast, overload
+
+from ._driving import Answer, Unsent, run
+from ._takings import Client, Operation, invalid_argument
+from ._telling import Span, ended
+from ._transport import Arriving, OnLoop, httpx_head, httpx_request, httpx_sent_nothing
+from .outcomes import Capture, Reconciliation
+from .request import CaptureRequest
+from .steps import Send, Wait
+
+if TYPE_CHECKING:
+    from os import PathLike
+    from typing import Literal
+
+    from typing_extensions import Self, Unpack
+
+__all__ = ["AsyncClient"]
+
+OutcomeT = TypeVar("OutcomeT", Capture, Reconciliation)
+Running = concurrent.futures.Future[Any]
+AsyncExchange = Callable[[Send], Awaitable[Answer]]
+
+# More threads than this serve nobody: it is most likely a slip.
+MOST_CONCURRENCY = 1000
+# Captures whose wait was cancelled, whose outcomes are kept.
+MOST_ALONE = 1000
+
+
+class AsyncTransport(Protocol):
+    """An `httpx.AsyncClient`."""
+
+    def send(self, request: Any, /) -> Any: ...
+    async def aclose(self) -> None: ...
+
+
+class Settings(TypedDict, total=False):
+    """The settings of a `Client`, which says what they mean."""
+
+    api_key: str | None
+    auth: Literal["basic", "raw"] | None
+    region: Literal["eu", "na", "oc", "kustom"] | None
+    environment: Literal["live", "playground"] | None
+    base_url: str | None
+    timeout: float | None
+    connect_timeout: float | None
+    attempt_timeout: float | None
+    max_attempts: int | None
+    backoff: float | None
+    max_backoff: float | None
+    proxy: str | None
+    ca_file: str | PathLike[str] | None
+    user_agent_suffix: str | None
+    check_lines: Literal["off", "warn", "refuse"] | None
+    accept_unknown_values: bool | None
+    reconcile: bool | None
+
+
+class _Mine:
+    """What belongs to one process: a fork copies neither threads nor event loops."""
+
+    def __init__(self, max_concurrency: int) -> None:
+        self.pool = concurrent.futures.ThreadPoolExecutor(max_concurrency, "takings")
+        self.running: set[Running] = set()
+        # by their keys: those that run, and the latest whose wait was cancelled
+        self.captures: dict[str, Running] = {}
+        self.alone: OrderedDict[str, Running] = OrderedDict()
+
+
+class AsyncClient:
+    """Captures orders of one merchant account, for asyncio.
+
+    The methods are those of `Client`, to be awaited. Make one and keep it: any number of event
+    loops and threads may share it, and so may a process forked from the one that made it.
+
+    Calls run in threads of its own, `max_concurrency` at a time, made as they are needed; others
+    wait their turn, and their time-out begins with it. With a `transport` they run on the event
+    loop, and its own limits count.
+
+    Cancelling an `await` does not stop a capture that may have been sent: it goes on to its
+    outcome. The `CancelledError` then has an `OutcomeUnknown` with the key as its `__cause__`, and
+    `outcome` has the outcome. Without that cause nothing was sent.
+    """
+
+    def __init__(
+        self,
+        username: str | None = None,
+        password: str | None = None,
+        *,
+        max_concurrency: int = 32,
+        transport: AsyncTransport | None = None,
+        **settings: Unpack[Settings],
+    ) -> None:
+        """Check the settings, which are those of `Client`, and make a client.
+
+        - `max_concurrency`: how many calls run at a time, 1 or more.
+        - `transport`: an `httpx.AsyncClient` that sends in place of takings' own connections, on
+          the event loop it belongs to. It is not closed with the client.
+        """
+        on_loop = None if transport is None else OnLoop(transport)
+        self._open(
+            Client(username, password, transport=on_loop, **settings), max_concurrency, on_loop
+        )
+
+    @classmethod
+    def from_env(
+        cls, *, max_concurrency: int = 32, transport: AsyncTransport | None = None
+    ) -> Self:
+        """Make a client from the environment, as `Client.from_env` does."""
+        made = cls.__new__(cls)
+        on_loop = None if transport is None else OnLoop(transport)
+        made._open(Client.from_env(transport=on_loop), max_concurrency, on_loop)
+        return made
+
+    def _open(self, client: Client, max_concurrency: int, transport: OnLoop | None) -> None:
+        given: Any = max_concurrency
+        if type(given) is not int or not 1 <= given <= MOST_CONCURRENCY:
+            got = repr(given) if isinstance(given, (int, float)) else type(given).__name__
+            allowed = f"a whole number from 1 to {MOST_CONCURRENCY}"
+            raise invalid_argument("max_concurrency", got, allowed)
+        self._client = client
+        self._max_concurrency = max_concurrency
+        self._exchange = None if transport is None else partial(_exchange, transport.client)
+        self._mine: dict[int, _Mine] = {}
+
+    @property
+    def base_url(self) -> str:
+        """Where requests go, without credentials."""
+        return self._client.base_url
+
+    @overload
+    async def capture(
+        self, order_id: str, request: CaptureRequest, /, *, idempotency_key: str | None = None
+    ) -> Capture: ...
+    @overload
+    async def capture(
+        self,
+        order_id: str,
+        request: None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        **fields: Unpack[CaptureRequest],
+    ) -> Capture: ...
+    async def capture(
+        self,
+        order_id: str,
+        request: Any = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        **fields: Any,
+    ) -> Capture:
+        """Capture the order, in full or in part, and wait for the outcome, as `Client.capture`
+        does."""
+        return await self._call(
+            self._client.prepare(order_id, request, idempotency_key=idempotency_key, **fields)
+        )
+
+    async def reconcile(
+        self, order_id: str, /, *, reference: str, captured_amount: int
+    ) -> Reconciliation:
+        """Look into the order's captures, as `Client.reconcile` does."""
+        return await self._call(
+            self._client.prepare_reconcile(
+                order_id, reference=reference, captured_amount=captured_amount
+            )
+        )
+
+    async def outcome(self, idempotency_key: str) -> Capture:
+        """Wait for the outcome of a capture that this client began in this process: one that runs,
+        or one of the latest 1000 whose wait was cancelled.
+
+        Raises the `TakingsError` it ended in, and `InvalidInput` for a key of no such capture: then
+        capture again, with the same key.
+        """
+        mine = self._ours()
+        running = mine.captures.get(idempotency_key) or mine.alone.get(idempotency_key)
+        if running is None:
+            raise invalid_argument(
+                "idempotency_key",
+                "that of no capture that runs or whose wait was cancelled here",
+                "one of those; to be sure of any other capture, call it again with the same key",
+            )
+        # cancelling this wait, too, leaves the capture running
+        return cast(Capture, await asyncio.shield(asyncio.wrap_future(running)))
+
+    async def aclose(self) -> None:
+        """Wait for the calls that are under way, then close the connections. Later calls raise
+        `InvalidInput`. Leaving an `async with` block does the same."""
+        mine = self._ours()
+        # it may wait for a thread to end; what runs has a share of the connections until then
+        await asyncio.to_thread(self._client.close)
+        try:
+            if running := [asyncio.wrap_future(each) for each in mine.running]:
+                await asyncio.wait(running)
+        finally:
+            mine.pool.shutdown(wait=False)
+
+    async def __aenter__(self) -> Self:
+        self._client.__enter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def __reduce__(self) -> NoReturn:
+        """Raise TypeError: a client holds credentials and connections."""
+        self._client.__reduce__()
+
+    def __repr__(self) -> str:
+        return repr(self._client).replace("takings.Client", f"takings.{type(self).__name__}", 1)
+
+    def _ours(self) -> _Mine:
+        process = os.getpid()
+        mine = self._mine.get(process)
+        # no lock: one that is held during a fork would stay locked in the child
+        return mine or self._mine.setdefault(process, _Mine(self._max_concurrency))
+
+    async def _call(self, operation: Operation[OutcomeT]) -> OutcomeT:
+        mine = self._ours()
+        if self._exchange is None:
+            context = contextvars.copy_context()
+            running: Running = mine.pool.submit(context.run, run, operation, None)
+        else:
+            running = _on_loop(operation, self._exchange)
+        key = operation.idempotency_key
+        mine.running.add(running)
+        if key is not None:
+            mine.captures[key] = running
+        running.add_done_callback(partial(_forget, mine, key))
+        try:
+            return cast(OutcomeT, await asyncio.wrap_future(running))
+        except asyncio.CancelledError as cancelled:
+            # one whose turn had not come is not sent any more
+            if key is not None and not running.cancel():
+                mine.alone[key] = running
+                while len(mine.alone) > MOST_ALONE:
+                    mine.alone.popitem(last=False)
+                cancelled.__cause__ = operation.abandon()
+            raise
+
+
+def _forget(mine: _Mine, key: str | None, running: Running) -> None:
+    mine.running.discard(running)
+    if key is not None and mine.captures.get(key) is running:
+        del mine.captures[key]
+
+
+async def _run(operation: Operation[OutcomeT], exchange: AsyncExchange) -> OutcomeT:
+    """As `run` does, on an event loop."""
+    with Span(operation) as span:
+        try:
+            outcome = await _drive(operation, exchange)
+        except asyncio.CancelledError:
+            # by the end of the event loop: nobody else holds this task
+            error = operation.abandon()
+            ended(error.order_id, error.idempotency_key, error, alone=True)
+            raise
+        span.ended(outcome)
+        return outcome
+
+
+async def _drive(operation: Operation[OutcomeT], exchange: AsyncExchange) -> OutcomeT:
+    step = operation.start()
+    while True:
+        if isinstance(step, Send):
+            try:
+                answer = await exchange(step)
+            except Unsent as why:
+                step = operation.not_sent(str(why))
+            except Exception as why:
+                step = operation.maybe_sent(str(why))
+            else:
+                step = operation.answered(*answer)
+        elif isinstance(step, Wait):
+            await asyncio.sleep(step.seconds)
+            step = operation.waited()
+        else:
+            return step
+
+
+def _on_loop(operation: Operation[Any], exchange: AsyncExchange) -> Running:
+    """Runs it as a task of its own, which a cancelled wait does not end, and which any loop and
+    thread may wait for."""
+    running: Running = concurrent.futures.Future()
+    running.set_running_or_notify_cancel()
+    task = asyncio.ensure_future(_run(operation, exchange))
+
+    def tell(task: asyncio.Task[Any]) -> None:
+        # the loop itself came to its end
+        error = operation.abandon() if task.cancelled() else task.exception()
+        if error is None:
+            running.set_result(task.result())
+        else:
+            running.set_exception(error)
+
+    task.add_done_callback(tell)
+    return running
+
+
+async def _exchange(client: Any, send: Send) -> Answer:
+    """One request over an `httpx.AsyncClient`."""
+    arriving = Arriving(send)
+    attempt = asyncio.ensure_future(_attempt(client, send, arriving))
+    try:
+        await asyncio.wait([attempt], timeout=send.timeout)
+    finally:
+        done = attempt.done()
+        if not done:
+            attempt.cancel()
+            # it closes its connection; what it says at its end is told to nobody
+            attempt.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+    return arriving.end(done, attempt.exception() if done else None, httpx_sent_nothing)
+
+
+async def _attempt(client: Any, send: Send, arriving: Arriving) -> None:
+    if client.is_closed:
+        raise Unsent("the httpx.AsyncClient is closed")
+    answer = await client.send(httpx_request(send), auth=None, follow_redirects=False, stream=True)
+    try:
+        httpx_head(answer, arriving)
+        async for chunk in answer.aiter_raw():
+            if not arriving.more(chunk):
+                break
+    finally:
+        await answer.aclose()

@@ -1,0 +1,51 @@
+"""Sending a call: over our own connections, or step by step over the program's HTTP client."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from ._takings import Operation
+from ._telling import Span
+from .outcomes import Capture, Reconciliation
+from .steps import Send, Wait
+
+__all__ = ["Answer", "Exchange", "Unsent", "run"]
+
+# Status, headers and body of an answer.
+Answer = tuple[int, list[tuple[bytes | str, bytes | str]], bytes]
+Exchange = Callable[[Send], Answer]
+OutcomeT = TypeVar("OutcomeT", Capture, Reconciliation)
+
+
+class Unsent(Exception):
+    """An exchange raises it where it is certain that nothing of the request has left; anything else
+    that it raises means that it may have."""
+
+
+def run(operation: Operation[OutcomeT], exchange: Exchange | None) -> OutcomeT:
+    """Send a call and wait for its outcome."""
+    with Span(operation) as span:
+        outcome = operation.send() if exchange is None else _drive(operation, exchange)
+        span.ended(outcome)
+        return outcome
+
+
+def _drive(operation: Operation[OutcomeT], exchange: Exchange) -> OutcomeT:
+    step = operation.start()
+    while True:
+        if isinstance(step, Send):
+            try:
+                answer = exchange(step)
+            except Unsent as why:
+                step = operation.not_sent(str(why))
+            except Exception as why:
+                step = operation.maybe_sent(str(why))
+            else:
+                step = operation.answered(*answer)
+        elif isinstance(step, Wait):
+            time.sleep(step.seconds)
+            step = operation.waited()
+        else:
+            return step

@@ -1,0 +1,355 @@
+"""HTTP clients of a program's own, as takings sends over them.
+
+Of the program's client come its proxies, certificates, connections, hooks and mocks. What is sent
+is takings' own, to the header: no default header, cookie, query or credential of the client's joins
+it. No redirect is followed, no answer is unpacked, and the time-out holds for the whole attempt.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextvars
+import http.client
+import re
+import ssl
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any, NoReturn, Protocol
+
+from ._driving import Answer, Exchange, Unsent
+from ._takings import invalid_argument
+from .steps import Send
+
+
+class Transport(Protocol):
+    """An `httpx.Client` or a `requests.Session`."""
+
+    def send(self, request: Any, /) -> Any: ...
+    def close(self) -> None: ...
+
+
+def over(transport: Transport, base_url: str) -> Exchange:
+    """How one request is exchanged over it."""
+    if isinstance(transport, OnLoop):
+        return transport.never
+    if is_a(transport, "httpx", "Client"):
+        return partial(_within, partial(_httpx, transport), httpx_sent_nothing)
+    if is_a(transport, "requests", "Session"):
+        _refuse_to_send_again(transport, base_url)
+        return partial(_within, partial(_requests, transport), _requests_sent_nothing)
+    raise invalid_argument(
+        "transport",
+        name_of(transport),
+        "an httpx.Client or a requests.Session (takings.AsyncClient takes an httpx.AsyncClient; "
+        "anything else can drive what prepare() returns)",
+    )
+
+
+class OnLoop:
+    """An `httpx.AsyncClient`, which sends on an event loop, for a `takings.AsyncClient` alone."""
+
+    def __init__(self, transport: Any) -> None:
+        if not is_a(transport, "httpx", "AsyncClient"):
+            allowed = "an httpx.AsyncClient (takings.Client takes an httpx.Client)"
+            raise invalid_argument("transport", name_of(transport), allowed)
+        self.client = transport
+
+    def send(self, request: Any, /) -> NoReturn:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+    def never(self, send: Send) -> NoReturn:
+        raise NotImplementedError
+
+
+def is_a(transport: object, package: str, name: str) -> bool:
+    """Whether it is of this class, without loading the package that it would come from."""
+    return any(
+        class_.__name__ == name and class_.__module__.partition(".")[0] == package
+        for class_ in type(transport).__mro__
+    )
+
+
+def name_of(transport: object) -> str:
+    name = f"{type(transport).__module__}.{type(transport).__qualname__}"
+    return "of the type " + "".join(filter(str.isprintable, name))[:100]
+
+
+class Arriving:
+    """An answer, as far as it has come."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._status = 0
+        self._headers: list[tuple[bytes | str, bytes | str]] = []
+        self._body = bytearray()
+        self._over = False
+
+    def head(self, status: int, headers: Iterable[tuple[bytes | str, bytes | str]]) -> None:
+        self._headers = list(headers)
+        self._status = status
+
+    def more(self, chunk: bytes) -> bool:
+        """Takes a part of the body; whether another one is wanted."""
+        self._body += chunk[: self._send.most_answer - len(self._body)]
+        return len(self._body) < self._send.most_answer and not self._over
+
+    def end(
+        self, done: bool, error: BaseException | None, sent_nothing: Callable[[Any], bool]
+    ) -> Answer:
+        """What there is at the end of the attempt, or the reason why there is nothing."""
+        self._over = True
+        # a hook that raises for a status it does not like has met an answer all the same
+        refused = getattr(error, "response", None)
+        if not self._status and refused is not None:
+            return int(refused.status_code), list(refused.headers.items()), b""
+        if self._status:
+            # a body that broke off leaves what was read: the status decides
+            return self._status, self._headers, bytes(self._body)
+        if not done:
+            raise TimeoutError(f"no answer within {self._send.timeout:.1f} s")
+        if isinstance(error, Unsent):
+            raise error
+        if error is None:
+            raise ConnectionError("the transport gave no answer")
+        if sent_nothing(error):
+            raise Unsent(f"no connection ({_root(error)})") from error
+        raise ConnectionError(f"the answer was lost ({_root(error)})") from error
+
+
+def _within(
+    attempt: Callable[[Send, Arriving], None], sent_nothing: Callable[[Any], bool], send: Send
+) -> Answer:
+    """Makes the attempt, and stops waiting for it when its time is up.
+
+    These HTTP clients limit each read and not the whole, so an answer that comes byte by byte would
+    go on for as long as it likes, and a name look-up too. The attempt has a thread of its own; one
+    whose time is up keeps it until it fails or is answered.
+    """
+    arriving = Arriving(send)
+    ended: concurrent.futures.Future[None] = concurrent.futures.Future()
+    # for what the program's hooks know of the call, such as the span above it
+    context = contextvars.copy_context()
+
+    def work() -> None:
+        try:
+            context.run(attempt, send, arriving)
+        except BaseException as error:
+            ended.set_exception(error)
+        else:
+            ended.set_result(None)
+
+    try:
+        threading.Thread(target=work, name="takings attempt", daemon=True).start()
+    except RuntimeError as error:
+        raise Unsent(f"no thread for it ({error})") from error
+    concurrent.futures.wait([ended], send.timeout)
+    done = ended.done()
+    return arriving.end(done, ended.exception() if done else None, sent_nothing)
+
+
+# The reason that is furthest inside: the outer ones only say that something failed.
+def _root(error: BaseException) -> str:
+    for _ in range(20):
+        cause = error.__cause__ or error.__context__
+        if cause is None:
+            break
+        error = cause
+    return str(error) or type(error).__name__
+
+
+# --- httpx --------------------------------------------------------------------------------
+
+
+def httpx_request(send: Send) -> Any:
+    """The request as an httpx.Request that no client adds to.
+
+    Its connection is not used again: httpx takes bytes that come behind an answer for the answer to
+    the next request, and so for the outcome of another capture.
+    """
+    import httpx
+
+    within = {"connect": send.connect_timeout, "pool": send.connect_timeout}
+    return httpx.Request(
+        send.method,
+        send.url,
+        headers=[*send.headers, ("accept-encoding", "identity"), ("connection", "close")],
+        content=send.body or None,
+        extensions={"timeout": {**within, "read": send.timeout, "write": send.timeout}},
+    )
+
+
+def httpx_head(answer: Any, arriving: Arriving) -> None:
+    """The head of an answer. httpx reads one of any version."""
+    if answer.http_version not in ("HTTP/1.1", "HTTP/1.0", "HTTP/2"):
+        raise ConnectionError(f"the answer is not HTTP but {answer.http_version!r:.20}")
+    arriving.head(answer.status_code, answer.headers.raw)
+
+
+def httpx_sent_nothing(error: BaseException) -> bool:
+    """Only a connection that was not made proves it."""
+    import httpx
+
+    return isinstance(
+        error,
+        (
+            httpx.ConnectError,
+            httpx.ConnectTimeout,
+            httpx.PoolTimeout,
+            httpx.ProxyError,
+            httpx.UnsupportedProtocol,
+        ),
+    )
+
+
+def _httpx(client: Any, send: Send, arriving: Arriving) -> None:
+    if client.is_closed:
+        raise Unsent("the httpx.Client is closed")
+    # auth: neither the client's nor that of a .netrc takes the place of ours
+    answer = client.send(httpx_request(send), auth=None, follow_redirects=False, stream=True)
+    try:
+        httpx_head(answer, arriving)
+        for chunk in answer.iter_raw():
+            if not arriving.more(chunk):
+                break
+    finally:
+        # where something is left of it, this closes the connection
+        answer.close()
+
+
+# --- requests -----------------------------------------------------------------------------
+
+
+def _requests(session: Any, send: Send, arriving: Arriving) -> None:
+    import requests
+    import urllib3
+
+    def take(answer: Any, **settings: Any) -> Any:
+        raw = answer.raw
+        try:
+            for hook in session.hooks.get("response", []):
+                answer = hook(answer, **settings) or answer
+            head = list(raw.headers.items())
+            real = _sense(raw)
+            unended = real and not real.chunked and _unended(real, raw.connection)
+            chunks, begun, broken = _chunks(raw), b"", False
+            try:
+                begun = next(chunks, b"")
+            except urllib3.exceptions.HTTPError:
+                broken = True
+            # http.client takes the end of a connection for the end of a head as well. A body that
+            # begins proves that the head was whole, and so does one that is to be empty on a
+            # connection that goes on. Otherwise its last line may have been cut.
+            if real and not begun and (broken or unended):
+                if answer.status_code >= 300:
+                    raise ConnectionError("the answer may have been cut")
+                head.pop()
+            arriving.head(answer.status_code, head)
+            if arriving.more(begun) and not broken:
+                for chunk in chunks:
+                    if not arriving.more(chunk):
+                        break
+        finally:
+            answer.close()
+        # or else requests reads the whole body of a redirect, to say where it would lead
+        answer.headers.pop("location", None)
+        return answer
+
+    # prepared without the session, whose headers, cookies, query and credentials would join it
+    prepared = requests.Request(
+        send.method,
+        send.url,
+        headers={**dict(send.headers), "accept-encoding": "identity"},
+        data=send.body or None,
+        hooks={"response": take},
+    ).prepare()
+    settings = session.merge_environment_settings(prepared.url, {}, True, None, None)
+    session.send(
+        prepared,
+        timeout=(send.connect_timeout, send.timeout),
+        allow_redirects=False,
+        **settings,
+    )
+
+
+def _sense(raw: Any) -> http.client.HTTPResponse | None:
+    """Refuses a head that makes no sense, which http.client lets pass; none for a test's double."""
+    answer = getattr(raw, "_original_response", None)
+    if not isinstance(answer, http.client.HTTPResponse):
+        return None
+    message = answer.msg
+    if (
+        message.defects
+        or message.get_payload()
+        or any(
+            not _TOKEN.fullmatch(name) or _CONTROL.search(value) for name, value in message.items()
+        )
+        or not all(_LENGTH.fullmatch(each) for each in message.get_all("content-length", []))
+    ):
+        raise ConnectionError("the answer makes no sense")
+    return answer
+
+
+def _unended(answer: http.client.HTTPResponse, connection: Any) -> bool:
+    """Whether an answer without a body may have ended with its connection."""
+    from urllib3.util.connection import is_connection_dropped
+
+    if answer.length is None:
+        return True
+    return not answer.will_close and bool(is_connection_dropped(connection))
+
+
+_TOKEN = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_LENGTH = re.compile(r"[0-9]{1,18}")
+
+
+def _chunks(raw: Any) -> Iterator[bytes]:
+    """A body as it comes: `stream` would wait for a chunk to be full."""
+    if not hasattr(raw, "read1"):
+        yield from raw.stream(65536, decode_content=False)
+        return
+    while chunk := raw.read1(65536, decode_content=False):
+        yield chunk
+
+
+def _requests_sent_nothing(error: BaseException) -> bool:
+    """requests has one ConnectionError for a connection that was not made and for one that broke;
+    the reason inside tells them apart."""
+    import requests
+
+    if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)):
+        return True
+    inside = error.args[0] if error.args else None
+    return _made_no_connection(getattr(inside, "reason", inside))
+
+
+def _made_no_connection(reason: Any) -> bool:
+    from urllib3 import exceptions
+
+    if isinstance(reason, exceptions.ProxyError):
+        # the proxy was not reached, or refused to lead further
+        inner = reason.original_error
+        return _made_no_connection(inner) or str(inner).startswith("Tunnel connection failed")
+    if isinstance(reason, exceptions.SSLError):
+        # any other may have happened behind the handshake
+        return any(isinstance(inner, ssl.SSLCertVerificationError) for inner in reason.args)
+    connecting = (exceptions.NewConnectionError, exceptions.ConnectTimeoutError)
+    return isinstance(reason, (*connecting, ssl.SSLCertVerificationError))
+
+
+def _refuse_to_send_again(session: Any, base_url: str) -> None:
+    """An adapter with retries may send a capture again behind takings' back."""
+    retries = getattr(session.get_adapter(base_url), "max_retries", None)
+    if retries is None or not getattr(retries, "total", 0):
+        return
+    methods = getattr(retries, "allowed_methods", None)
+    if not methods or "POST" in methods:
+        raise invalid_argument(
+            "transport",
+            "a requests.Session that sends a POST again (allowed_methods of its adapter's Retry)",
+            "one that leaves this to takings: mount an adapter without it for " + base_url,
+        )

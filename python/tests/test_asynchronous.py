@@ -1,0 +1,381 @@
+"""`AsyncClient`: calls that overlap, cancelled waits, the ends of loops and processes."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import gc
+import logging
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+import takings
+import uvloop
+from conftest import Sandbox
+
+USUAL: dict[str, Any] = {"username": "sandbox", "password": "sandbox", "backoff": 0.002}
+
+
+def delay(seconds: float) -> dict[str, Any]:
+    return {"fault": "delay", "seconds": seconds, "when": "before_commit"}
+
+
+@pytest.fixture
+def key() -> str:
+    return takings.new_idempotency_key()
+
+
+Clients = Callable[..., Any]
+
+
+@pytest.fixture(params=["own connections", "httpx"])
+def clients(sandbox: Sandbox, request: Any) -> Clients:
+    """Makes an AsyncClient, closed at the end with the HTTP client that it sends over."""
+
+    @asynccontextmanager
+    async def made(**settings: Any) -> AsyncGenerator[takings.AsyncClient]:
+        settings = {**USUAL, "base_url": sandbox.url, **settings}
+        if request.param == "httpx":
+            async with (
+                httpx.AsyncClient(trust_env=False) as http,
+                takings.AsyncClient(transport=http, **settings) as client,
+            ):
+                yield client
+        else:
+            async with takings.AsyncClient(**settings) as client:
+                yield client
+
+    return made
+
+
+@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def run(request: Any) -> Callable[[Coroutine[Any, Any, Any]], Any]:
+    def run(work: Coroutine[Any, Any, Any]) -> Any:
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            # a thread of its own, as asyncio.Runner comes with 3.11 only
+            return pool.submit(_run, request.param(), work).result()
+
+    return run
+
+
+def _run(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any]) -> Any:
+    try:
+        return loop.run_until_complete(work)
+    finally:
+        loop.close()
+
+
+def test_calls_overlap(sandbox: Sandbox, clients: Clients, run: Any) -> None:
+    orders = [sandbox.order(delay(1)) for _ in range(8)]
+
+    async def ship() -> tuple[list[takings.Capture], int]:
+        ticks = 0
+
+        async def tick() -> None:
+            nonlocal ticks
+            while True:
+                await asyncio.sleep(0.01)
+                ticks += 1
+
+        async with clients() as client:
+            ticking = asyncio.ensure_future(tick())
+            captures = await asyncio.gather(
+                *(client.capture(order_id, captured_amount=1) for order_id in orders)
+            )
+            ticking.cancel()
+            return captures, ticks
+
+    began = time.monotonic()
+    captures, ticks = run(ship())
+    assert 1 <= time.monotonic() - began < 3
+    # the loop is free all the while
+    assert ticks > 40
+    assert [capture.order_id for capture in captures] == orders
+    for capture in captures:
+        [entry] = sandbox.ledger(capture.order_id)
+        assert entry["capture_id"] == capture.capture_id
+
+
+def test_a_lost_answer_and_a_look(key: str, sandbox: Sandbox, clients: Clients, run: Any) -> None:
+    order_id = sandbox.order({"fault": "lost_answer"})
+
+    async def ship() -> tuple[takings.Capture, takings.Reconciliation]:
+        async with clients() as client:
+            capture = await client.capture(
+                order_id, {"captured_amount": 1, "reference": "r"}, idempotency_key=key
+            )
+            return capture, await client.reconcile(order_id, reference="r", captured_amount=1)
+
+    capture, found = run(ship())
+    assert (capture.attempts, len(capture.attempt_log)) == (2, 2)
+    assert capture.idempotency_key == key
+    assert found.capture_id == capture.capture_id
+    assert len(sandbox.ledger(order_id)) == 1
+
+
+def test_errors_come_as_they_are(clients: Clients, order_id: str) -> None:
+    async def ship() -> None:
+        async with clients() as client:
+            with pytest.raises(takings.Rejected, match="CAPTURE_NOT_ALLOWED"):
+                await client.capture(order_id, captured_amount=10_001)
+            with pytest.raises(takings.InvalidInput, match="captured_amount is the number"):
+                await client.capture(order_id, captured_amount=1.5)
+        with pytest.raises(takings.InvalidInput, match="the client is closed"):
+            await client.capture(order_id, captured_amount=1)
+        assert repr(client) == "<takings.AsyncClient closed>"
+
+    asyncio.run(ship())
+
+
+def test_a_cancelled_wait_leaves_the_capture_running(
+    key: str, sandbox: Sandbox, clients: Clients, caplog: pytest.LogCaptureFixture
+) -> None:
+    order_id = sandbox.order(delay(0.6))
+
+    async def ship() -> None:
+        async with clients() as client:
+
+            async def capture() -> None:
+                with pytest.raises(asyncio.CancelledError) as cancelled:
+                    await client.capture(order_id, captured_amount=1, idempotency_key=key)
+                error = cancelled.value.__cause__
+                assert isinstance(error, takings.OutcomeUnknown), error
+                assert (error.idempotency_key, error.order_id) == (key, order_id)
+
+            task = asyncio.ensure_future(capture())
+            await asyncio.sleep(0.3)
+            task.cancel()
+            await task
+            assert sandbox.ledger(order_id) == []
+            # as often as it is asked for; a cancelled wait for it changes nothing
+            waiting = asyncio.ensure_future(client.outcome(key))
+            await asyncio.sleep(0)
+            waiting.cancel()
+            made = await client.outcome(key)
+            assert await client.outcome(key) == made
+            [entry] = sandbox.ledger(order_id)
+            assert entry["capture_id"] == made.capture_id
+            with pytest.raises(takings.InvalidInput, match="idempotency_key is that of no capture"):
+                await client.outcome("another-key")
+
+    asyncio.run(ship())
+    # nobody waited for it, and so whoever reads the log has to know
+    [record] = caplog.records
+    assert (record.levelname, record.__dict__["outcome"]) == ("WARNING", "captured")
+
+
+def test_the_outcome_of_a_cancelled_wait_may_be_an_error(
+    key: str, sandbox: Sandbox, clients: Clients
+) -> None:
+    order_id = sandbox.order({**delay(0.3), "seconds": 0.3})
+
+    async def ship() -> None:
+        async with clients() as client:
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(
+                    client.capture(order_id, captured_amount=10_001, idempotency_key=key), 0.1
+                )
+            with pytest.raises(takings.Rejected):
+                await client.outcome(key)
+
+    asyncio.run(ship())
+
+
+def test_one_that_waits_for_its_turn_is_not_sent_any_more(key: str, sandbox: Sandbox) -> None:
+    slow, late = sandbox.order(delay(0.5)), sandbox.order()
+
+    async def ship() -> None:
+        async with takings.AsyncClient(**USUAL, base_url=sandbox.url, max_concurrency=1) as client:
+            first = asyncio.ensure_future(client.capture(slow, captured_amount=1))
+            await asyncio.sleep(0.1)
+
+            async def second() -> None:
+                with pytest.raises(asyncio.CancelledError) as cancelled:
+                    await client.capture(late, captured_amount=1, idempotency_key=key)
+                # it is certain that nothing was sent
+                assert cancelled.value.__cause__ is None
+
+            waiting = asyncio.ensure_future(second())
+            await asyncio.sleep(0.1)
+            waiting.cancel()
+            await waiting
+            with pytest.raises(takings.InvalidInput):
+                await client.outcome(key)
+            await first
+            assert sandbox.requests(late) == []
+            await client.capture(late, captured_amount=1, idempotency_key=key)
+
+    asyncio.run(ship())
+    assert len(sandbox.ledger(late)) == 1
+
+
+def test_no_more_run_at_a_time_than_asked_for(sandbox: Sandbox) -> None:
+    orders = [sandbox.order(delay(0.3)) for _ in range(4)]
+
+    async def ship() -> None:
+        async with takings.AsyncClient(**USUAL, base_url=sandbox.url, max_concurrency=2) as client:
+            await asyncio.gather(*(client.capture(each, captured_amount=1) for each in orders))
+
+    began = time.monotonic()
+    asyncio.run(ship())
+    assert time.monotonic() - began > 0.6
+
+
+def test_closing_waits_for_what_runs(sandbox: Sandbox, clients: Clients) -> None:
+    order_id = sandbox.order(delay(0.5))
+
+    async def ship() -> takings.Capture:
+        async with clients() as client:
+            capture = asyncio.ensure_future(client.capture(order_id, captured_amount=1))
+            await asyncio.sleep(0.1)
+        assert capture.done()
+        made: takings.Capture = await capture
+        return made
+
+    assert asyncio.run(ship()).order_id == order_id
+
+
+def test_several_loops_and_threads_share_one(sandbox: Sandbox) -> None:
+    client = takings.AsyncClient(**USUAL, base_url=sandbox.url)
+    orders = [[sandbox.order(delay(0.1)) for _ in range(5)] for _ in range(4)]
+
+    async def ship(orders: list[str]) -> list[str]:
+        captures = [client.capture(order_id, captured_amount=1) for order_id in orders]
+        return [capture.order_id for capture in await asyncio.gather(*captures)]
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        done = [each.result() for each in [pool.submit(asyncio.run, ship(own)) for own in orders]]
+    assert done == orders
+    asyncio.run(client.aclose())
+
+
+@pytest.mark.filterwarnings("ignore", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_what_ends_with_its_loop(
+    key: str, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Over the program's own HTTP client a capture cannot outlive the loop; then it is told."""
+    order_id = sandbox.order(delay(1))
+
+    async def ship() -> None:
+        http = httpx.AsyncClient(trust_env=False)
+        client = takings.AsyncClient(**USUAL, base_url=sandbox.url, transport=http)
+        capture = client.capture(order_id, captured_amount=1, idempotency_key=key)
+        holding.append(asyncio.ensure_future(capture))
+        await asyncio.sleep(0.3)
+
+    holding: list[Any] = []
+    asyncio.run(ship())
+    # with the connection that nobody has closed
+    holding.clear()
+    gc.collect()
+    [record] = caplog.records
+    facts = (record.levelname, record.__dict__["outcome"], record.__dict__["idempotency_key"])
+    assert facts == ("WARNING", "outcome_unknown", key)
+
+
+ENDS = """
+import asyncio, sys, takings
+import logging; logging.basicConfig(format="%(levelname)s %(outcome)s %(idempotency_key)s")
+
+async def ship():
+    client = takings.AsyncClient("sandbox", "sandbox", base_url=sys.argv[1])
+    waits.append(asyncio.ensure_future(
+        client.capture(sys.argv[2], captured_amount=1, idempotency_key=sys.argv[3])))
+    await asyncio.sleep(0.5)
+    print("ends", flush=True)
+
+waits = []
+asyncio.run(ship())
+"""
+
+
+def test_the_end_of_the_interpreter_waits_for_the_outcome(key: str, sandbox: Sandbox) -> None:
+    order_id = sandbox.order(delay(1.5))
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", ENDS, sandbox.url, order_id, key],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("ends\n", f"WARNING captured {key}\n")
+    assert len(sandbox.ledger(order_id)) == 1
+
+
+def test_a_used_client_after_fork(sandbox: Sandbox) -> None:
+    client = takings.AsyncClient(**USUAL, base_url=sandbox.url)
+
+    async def ship(order_id: str) -> str:
+        return (await client.capture(order_id, captured_amount=1)).idempotency_key
+
+    keys = {asyncio.run(ship(sandbox.order()))}
+    for _ in range(3):
+        order_id = sandbox.order()
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                signal.alarm(20)
+                os.write(writer, asyncio.run(ship(order_id)).encode())
+                asyncio.run(client.aclose())
+                gc.collect()
+            finally:
+                os._exit(0)
+        os.close(writer)
+        with os.fdopen(reader) as pipe:
+            keys.add(pipe.read())
+        assert os.waitpid(child, 0)[1] == 0
+        assert len(sandbox.ledger(order_id)) == 1
+    keys.add(asyncio.run(ship(sandbox.order())))
+    assert len(keys - {""}) == 5
+    asyncio.run(client.aclose())
+
+
+def test_logs_and_spans_know_who_called(
+    sandbox: Sandbox, clients: Clients, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "takings")
+    order_id = sandbox.order({"fault": "status", "status": 503})
+
+    async def ship() -> takings.Capture:
+        async with clients() as client:
+            made: takings.Capture = await client.capture(order_id, captured_amount=1)
+            return made
+
+    capture = asyncio.run(ship())
+    told = [(record.levelname, record.__dict__["attempt"]) for record in caplog.records]
+    assert told == [("WARNING", 1), ("INFO", 2)]
+    assert {record.__dict__["idempotency_key"] for record in caplog.records} == {
+        capture.idempotency_key
+    }
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 1001, 1.5, True, None, "8"])
+def test_max_concurrency_is_a_number(wrong: Any) -> None:
+    with pytest.raises(takings.InvalidInput, match=r"max_concurrency is .*whole number from 1 to"):
+        takings.AsyncClient("u", "p", environment="live", max_concurrency=wrong)
+
+
+def test_it_is_made_as_a_client_is(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(takings.InvalidInput, match="enviroment is not a"):
+        takings.AsyncClient("u", "p", enviroment="live")  # type: ignore[call-arg]  # pyright: ignore
+    monkeypatch.setenv("KLARNA_USERNAME", "sandbox")
+    monkeypatch.setenv("KLARNA_PASSWORD", "s3cret")
+    monkeypatch.setenv("KLARNA_BASE_URL", sandbox.url)
+    client = takings.AsyncClient.from_env(max_concurrency=2)
+    assert repr(client) == f'<takings.AsyncClient base_url="{sandbox.url}/">'
+    assert client.base_url == f"{sandbox.url}/"
+    with pytest.raises(TypeError, match="cannot be pickled"):
+        pickle.dumps(client)
+    asyncio.run(client.aclose())
+    asyncio.run(client.aclose())

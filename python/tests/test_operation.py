@@ -1,0 +1,130 @@
+"""Calls that are driven step by step."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+import takings
+
+ID = "4ba29b50-be7b-44f5-a492-113e6a865e22"
+
+
+@pytest.fixture
+def operation(client: takings.Client) -> takings.Operation[takings.Capture]:
+    return client.prepare("an order", captured_amount=10, idempotency_key="the-key")
+
+
+def test_step_by_step(operation: takings.Operation[takings.Capture]) -> None:
+    assert (operation.order_id, operation.idempotency_key) == ("an order", "the-key")
+    send = operation.start()
+    assert isinstance(send, takings.Send)
+    assert send.method == "POST"
+    assert send.url.endswith("/ordermanagement/v1/orders/an%20order/captures")
+    headers = dict(send.headers)
+    assert headers["klarna-idempotency-key"] == "the-key"
+    assert headers["authorization"].startswith("Basic ")
+    assert send.body == b'{"captured_amount":10}'
+    assert 9 < send.timeout <= 10
+    assert send.connect_timeout == 5
+    assert "Basic" not in repr(send)
+    assert "captured_amount" not in repr(send)
+
+    wait = operation.maybe_sent("the answer was lost")
+    assert isinstance(wait, takings.Wait)
+    assert 0 <= wait.seconds < 1
+    assert [attempt.came_back for attempt in operation.attempt_log] == ["the answer was lost"]
+    again = operation.waited()
+    assert isinstance(again, takings.Send)
+    assert (again.headers, again.body) == (send.headers, send.body)
+    capture = operation.answered(201, [("capture-ID", ID), (b"X", b"\xff")], b"")
+    assert isinstance(capture, takings.Capture)
+    assert (capture.capture_id, capture.attempts) == (ID, 2)
+    with pytest.raises(takings.InvalidInput, match="the operation is over"):
+        operation.start()
+
+
+def test_not_sent(client: takings.Client) -> None:
+    operation = client.prepare("an order", {"captured_amount": 10})
+    operation.start()
+    for _ in range(2):
+        assert isinstance(operation.not_sent("no connection"), takings.Wait)
+        assert isinstance(operation.waited(), takings.Send)
+    with pytest.raises(takings.NotSent, match="no connection") as caught:
+        operation.not_sent("no connection")
+    assert caught.value.attempts == 3
+
+
+def test_a_look(client: takings.Client) -> None:
+    operation = client.prepare_reconcile("an order", reference="r", captured_amount=1)
+    send = operation.start()
+    assert isinstance(send, takings.Send)
+    assert (send.method, send.body, operation.idempotency_key) == ("GET", b"", None)
+    found = operation.answered(200, {"content-type": "application/json"}.items(), b"[]")
+    assert isinstance(found, takings.Reconciliation)
+    assert found.found == "never"
+
+
+def test_it_is_sent_as_well(client: takings.Client, order_id: str) -> None:
+    operation = client.prepare(order_id, captured_amount=10)
+    capture = operation.send()
+    assert capture.idempotency_key == operation.idempotency_key
+    with pytest.raises(takings.InvalidInput, match="the operation is over"):
+        operation.send()
+
+
+@pytest.mark.parametrize(
+    ("event", "arguments"),
+    [
+        ("waited", []),
+        ("answered", [201, [("Capture-Id", ID)], b""]),
+        ("not_sent", ["no"]),
+    ],
+)
+def test_an_event_that_does_not_fit(
+    operation: takings.Operation[takings.Capture], event: str, arguments: list[Any]
+) -> None:
+    with pytest.raises(takings.InternalError):
+        getattr(operation, event)(*arguments)
+    with pytest.raises(takings.InvalidInput, match="the operation is over"):
+        operation.start()
+
+
+WRONG: list[tuple[str, list[Any]]] = [
+    ("not_sent", [5]),
+    ("answered", [201, [("a", 5)], b""]),
+    ("answered", [201, [5], b""]),
+    ("answered", [201, None, b""]),
+    ("answered", ["201", [], b""]),
+    ("answered", [201, [], "text"]),
+]
+
+
+@pytest.mark.parametrize(("event", "arguments"), WRONG)
+def test_a_wrong_argument_loses_nothing(
+    operation: takings.Operation[takings.Capture], event: str, arguments: list[Any]
+) -> None:
+    operation.start()
+    with pytest.raises((TypeError, takings.InvalidInput)):
+        getattr(operation, event)(*arguments)
+    assert operation.answered(201, [("Capture-Id", ID)], b"")
+
+
+def test_an_abandoned_one(operation: takings.Operation[takings.Capture], caplog: Any) -> None:
+    operation.start()
+    error = operation.abandon()
+    assert isinstance(error, takings.OutcomeUnknown)
+    assert error.idempotency_key == "the-key"
+    # its outcome, which nobody waits for, is told to whoever has not set the log up for it
+    operation.answered(201, [("Capture-Id", ID)], b"")
+    [record] = caplog.records
+    assert (record.levelname, record.outcome) == ("WARNING", "captured")
+
+
+def test_what_it_shows(operation: takings.Operation[takings.Capture]) -> None:
+    assert repr(operation) == '<takings.Operation order_id="an order" idempotency_key="the-key">'
+    with pytest.raises(TypeError):
+        pickle.dumps(operation)
+    with pytest.raises(TypeError):
+        takings.Operation()

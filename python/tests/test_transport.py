@@ -1,0 +1,316 @@
+"""HTTP clients of a program's own: what takings takes from them, and what it does not."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import requests
+import requests_mock
+import respx
+import takings
+from conftest import Sandbox
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
+
+ID = "4ba29b50-be7b-44f5-a492-113e6a865e22"
+Http = Any
+Make = Callable[..., takings.Client]
+
+
+@pytest.fixture(params=["httpx", "requests"])
+def http(request: pytest.FixtureRequest) -> Iterator[Http]:
+    with httpx.Client() if request.param == "httpx" else requests.Session() as http:
+        yield http
+
+
+@pytest.fixture
+def make(sandbox: Sandbox, http: Http) -> Make:
+    """Makes a client that sends over the HTTP client."""
+
+    def make(**settings: Any) -> takings.Client:
+        settings = {"base_url": sandbox.url, "backoff": 0.002, "transport": http, **settings}
+        return takings.Client("sandbox", "sandbox", **settings)
+
+    return make
+
+
+def until_captured(sandbox: Sandbox, order_id: str) -> None:
+    deadline = time.monotonic() + 10
+    while not sandbox.ledger(order_id):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def headers(request: dict[str, Any]) -> dict[str, str]:
+    return {name.lower(): value for name, value in request["headers"]}
+
+
+def test_a_capture_and_a_look(sandbox: Sandbox, make: Make) -> None:
+    order_id = sandbox.order({"fault": "lost_answer"}, {"fault": "status", "status": 503})
+    client = make()
+    capture = client.capture(order_id, captured_amount=1, reference="r")
+    assert (capture.attempts, len(capture.attempt_log)) == (3, 3)
+    [entry] = sandbox.ledger(order_id)
+    assert entry["capture_id"] == capture.capture_id
+    found = client.reconcile(order_id, reference="r", captured_amount=1)
+    assert found.capture_id == capture.capture_id
+    with pytest.raises(takings.Rejected, match="CAPTURE_NOT_ALLOWED"):
+        client.capture(order_id, captured_amount=10_001)
+
+
+def test_what_is_sent_is_takings_own(
+    sandbox: Sandbox, make: Make, http: Http, order_id: str, monkeypatch: Any, tmp_path: Path
+) -> None:
+    """Whatever the HTTP client would add, its credentials above all."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password else\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    http.auth = ("somebody", "else")
+    http.params = {"added": "1"}
+    http.headers["x-added"] = "1"
+    http.headers["authorization"] = "Bearer other"
+    http.cookies.set("added", "1")
+    http.follow_redirects = True
+    make().capture(order_id, captured_amount=1)
+    [request] = sandbox.requests(order_id)
+    sent = headers(request)
+    assert sent["authorization"] == "Basic c2FuZGJveDpzYW5kYm94"
+    assert sent["user-agent"] == f"takings/{takings.__version__} (python)"
+    assert sent["accept-encoding"] == "identity"
+    assert request["target"].endswith("/captures")
+    assert not {"x-added", "cookie"} & set(sent)
+
+
+def test_a_redirect_is_not_followed(sandbox: Sandbox, make: Make, http: Http) -> None:
+    http.follow_redirects = True
+    order_id = sandbox.order(*[{"fault": "status", "status": 307, "when": "after_commit"}] * 3)
+    with pytest.raises(takings.OutcomeUnknown) as caught:
+        make().capture(order_id, captured_amount=1)
+    assert caught.value.http_status == 307
+    assert len(sandbox.requests(order_id)) == 3
+
+
+def test_the_hooks_of_the_program_are_called(make: Make, http: Http, order_id: str) -> None:
+    """With what the program knows of the call."""
+    shop = contextvars.ContextVar[str]("shop")
+    seen: list[tuple[str, int]] = []
+
+    def hook(answer: Any, **_: Any) -> None:
+        seen.append((shop.get("?"), answer.status_code))
+
+    if isinstance(http, httpx.Client):
+        http.event_hooks["response"].append(hook)
+    else:
+        http.hooks["response"].append(hook)
+    shop.set("ours")
+    make().capture(order_id, captured_amount=1)
+    assert seen == [("ours", 201)]
+
+
+def test_a_hook_that_raises_for_a_status(make: Make, http: Http, order_id: str) -> None:
+    """A common one; the answer is one all the same."""
+
+    def hook(answer: Any, **_: Any) -> None:
+        answer.raise_for_status()
+
+    if isinstance(http, httpx.Client):
+        http.event_hooks["response"].append(hook)
+    else:
+        http.hooks["response"].append(hook)
+    with pytest.raises(takings.Rejected) as caught:
+        make().capture(order_id, captured_amount=10_001)
+    assert (caught.value.http_status, caught.value.attempts) == (403, 1)
+
+
+def test_a_hook_that_fails_leaves_the_outcome_unknown(
+    sandbox: Sandbox, make: Make, http: Http, order_id: str
+) -> None:
+    def hook(answer: Any, **_: Any) -> None:
+        raise ZeroDivisionError
+
+    if isinstance(http, httpx.Client):
+        http.event_hooks["response"].append(hook)
+    else:
+        http.hooks["response"].append(hook)
+    with pytest.raises(takings.OutcomeUnknown):
+        make().capture(order_id, captured_amount=1)
+    assert len(sandbox.ledger(order_id)) == 1
+
+
+def test_where_nobody_listens_nothing_is_sent(make: Make) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        with pytest.raises(takings.NotSent, match="refused"):
+            make(base_url=url).capture("order", captured_amount=1)
+    with pytest.raises(takings.NotSent):
+        make(base_url="https://no-such-host.invalid").capture("order", captured_amount=1)
+
+
+def test_the_http_client_stays_open(sandbox: Sandbox, make: Make, http: Http) -> None:
+    with make() as client:
+        client.capture(sandbox.order(), captured_amount=1)
+    assert http.get(f"{sandbox.url}/sandbox/ledger").status_code == 200
+
+
+def test_a_closed_one_sends_nothing(sandbox: Sandbox) -> None:
+    http = httpx.Client()
+    http.close()
+    client = takings.Client(
+        "sandbox", "sandbox", base_url=sandbox.url, transport=http, max_attempts=1
+    )
+    with pytest.raises(takings.NotSent, match=r"the httpx\.Client is closed"):
+        client.capture("order", captured_amount=1)
+
+
+@pytest.fixture
+def trickle() -> Iterator[str]:
+    """A server whose answers come byte by byte, without end."""
+    over = threading.Event()
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve(connection: socket.socket) -> None:
+        with connection:
+            try:
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 201 Created\r\nX-Long: ")
+                while not over.wait(0.02):
+                    connection.sendall(b"a")
+            except OSError:
+                pass
+
+    def accept() -> None:
+        while not over.is_set():
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=serve, args=[connection], daemon=True).start()
+
+    accepting = threading.Thread(target=accept, daemon=True)
+    accepting.start()
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    over.set()
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    accepting.join(5)
+
+
+def test_an_answer_that_trickles_ends_in_time(make: Make, trickle: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(takings.OutcomeUnknown, match="no answer within"):
+        make(base_url=trickle, timeout=0.5).capture("order", captured_amount=1)
+    assert time.monotonic() - began < 1
+
+
+def test_ctrl_c_keeps_the_key(sandbox: Sandbox, make: Make) -> None:
+    order_id = sandbox.order({"fault": "delay", "seconds": 1, "when": "before_commit"})
+    alarm = threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT))
+    alarm.start()
+    with pytest.raises(KeyboardInterrupt) as raised:
+        make().capture(order_id, captured_amount=1)
+    alarm.join()
+    cause = raised.value.__cause__
+    assert isinstance(cause, takings.OutcomeUnknown)
+    assert cause.idempotency_key
+    # what was sent is captured; the key leads to it
+    until_captured(sandbox, order_id)
+    again = make().capture(order_id, captured_amount=1, idempotency_key=cause.idempotency_key)
+    [entry] = sandbox.ledger(order_id)
+    assert entry["capture_id"] == again.capture_id
+
+
+# --- what programs put in their place in tests ----------------------------------------------
+
+
+def test_mocks_of_httpx() -> None:
+    def shop(request: httpx.Request) -> httpx.Response:
+        assert request.headers["klarna-idempotency-key"] == "k"
+        return httpx.Response(201, headers={"Capture-Id": ID})
+
+    usual: dict[str, Any] = {"username": "u", "password": "p", "environment": "playground"}
+    mocked = httpx.Client(transport=httpx.MockTransport(shop))
+    client = takings.Client(**usual, transport=mocked)
+    assert client.capture("order", captured_amount=1, idempotency_key="k").capture_id == ID
+
+    async def capture() -> str:
+        async with (
+            httpx.AsyncClient(transport=httpx.MockTransport(shop)) as http,
+            takings.AsyncClient(**usual, transport=http) as client,
+        ):
+            made = await client.capture("order", captured_amount=1, idempotency_key="k")
+            return made.capture_id
+
+    assert asyncio.run(capture()) == ID
+    with respx.mock:
+        respx.post(path="/ordermanagement/v1/orders/order/captures").respond(
+            403, json={"error_code": "CAPTURE_NOT_ALLOWED", "error_messages": []}
+        )
+        with pytest.raises(takings.Rejected) as caught:
+            takings.Client(**usual, transport=httpx.Client()).capture("order", captured_amount=1)
+        assert caught.value.error_code == "CAPTURE_NOT_ALLOWED"
+
+
+def test_mocks_of_requests() -> None:
+    session = requests.Session()
+    client = takings.Client("u", "p", environment="playground", transport=session, backoff=0.002)
+    with requests_mock.Mocker(session=session) as mocker:
+        mocker.post(requests_mock.ANY, [{"exc": requests.ReadTimeout}, {"status_code": 201}])
+        with pytest.raises(takings.OutcomeUnknown):
+            client.capture("order", captured_amount=1)
+        mocker.post(requests_mock.ANY, status_code=201, headers={"Capture-Id": ID})
+        assert client.capture("order", captured_amount=1).capture_id == ID
+        mocker.post(requests_mock.ANY, exc=requests.ConnectionError("which may be anything"))
+        with pytest.raises(takings.OutcomeUnknown):
+            client.capture("order", captured_amount=1)
+
+
+# --- what is refused ------------------------------------------------------------------------
+
+
+def refused(make: Callable[..., Any] = takings.Client, **settings: Any) -> str:
+    with pytest.raises(takings.InvalidInput) as caught:
+        make("u", "p", environment="live", **settings)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["proxy", "ca_file"])
+def test_settings_of_connections_are_the_http_clients(http: Http, name: str) -> None:
+    given: dict[str, Any] = {name: "http://proxy.example:3128"}
+    message = refused(transport=http, **given)
+    assert (
+        message == f"{name} is given beside a transport; it must be a setting of that HTTP client"
+    )
+
+
+def test_what_is_no_transport() -> None:
+    on_loop = httpx.AsyncClient()
+    wrong: Any
+    for wrong in (on_loop, object(), httpx, "httpx", httpx.Client):
+        assert "it must be an httpx.Client or a requests.Session" in refused(transport=wrong)
+    for wrong in (httpx.Client(), requests.Session(), object(), 5):
+        message = refused(takings.AsyncClient, transport=wrong)
+        assert "it must be an httpx.AsyncClient (takings.Client takes an" in message
+    assert "transport is of the type httpx.AsyncClient; " in refused(transport=on_loop)
+    asyncio.run(on_loop.aclose())
+
+
+@pytest.mark.parametrize("methods", [None, False, ["GET", "POST"]])
+def test_a_session_that_sends_again(methods: Any) -> None:
+    session = requests.Session()
+    session.mount("https://", HTTPAdapter(max_retries=Retry(3, allowed_methods=methods)))
+    assert "a requests.Session that sends a POST again" in refused(transport=session)
+    # elsewhere it may
+    session.mount("https://api.klarna.com/", HTTPAdapter(max_retries=3))
+    takings.Client("u", "p", environment="live", transport=session)

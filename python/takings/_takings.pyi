@@ -35,7 +35,7 @@ class Client:
     forked from the one that made it. It cannot be pickled: it holds credentials.
 
     A call holds up its thread, for at most `timeout` in all, with the interpreter free for other
-    threads. In a coroutine, call it through `asyncio.to_thread`.
+    threads. For coroutines there is `AsyncClient`.
     """
 
     def __init__(

@@ -5,4 +5,5 @@ max_comment_line_length = false
 -- Declarations for editors: parameters and a class that no code uses
 -- Run inside nginx alone
 files["lua/src/cosocket.lua"] = {std = "ngx_lua"}
+files["examples/hosts/nginx/*.lua"] = {std = "ngx_lua"}
 files["**/*.d.lua"] = {ignore = {"212", "241"}}

@@ -1,0 +1,429 @@
+"""nginx with its Lua module: captures over cosockets, from a handler and from a timer."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import shutil
+import signal
+import socket
+import time
+import urllib.parse
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from batch import LOST
+from support import ROOT, TARGET, Program, Sandbox, built, until
+from typing_extensions import Self
+
+EXAMPLE = ROOT / "examples/hosts/nginx"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Nginx:
+    """A running nginx whose prefix is `folder`; what it logs is in `log`."""
+
+    def __init__(self, folder: Path, configuration: str, port: int, **environment: str) -> None:
+        (folder / "nginx.conf").write_text(configuration)
+        self.port = port
+        self.log_file = folder / "log"
+        modules = ["ndk_http_module.so", "ngx_http_lua_module.so"]
+        directives = [f"load_module /usr/lib/nginx/modules/{name};" for name in modules]
+        directives += ["daemon off;", f"pid {folder}/pid;"]
+        if os.getuid() == 0:
+            directives.append("user root;")
+        # not every user looks where Debian has it
+        program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+        assert program, "nginx is missing: `make setup` installs it"
+        module = built(TARGET / "lua/jit/takings.so")
+        with self.log_file.open("w") as log:
+            self.program = Program(
+                program,
+                *("-p", folder, "-c", folder / "nginx.conf", "-e", "stderr"),
+                *("-g", " ".join(directives)),
+                environment={"LUA_CPATH": f"{module.parent}/?.so;;", **environment},
+                server=True,
+                stderr=log,
+            )
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text()
+
+    def __enter__(self) -> Self:
+        until(self.listens, what="nginx listens")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.program.kill()
+
+    def listens(self) -> bool:
+        assert self.program.process.poll() is None, self.log
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+            return True
+        return False
+
+    def ask(self, path: str, within: float = 60, **arguments: str) -> tuple[int, str]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=within)
+        with contextlib.closing(connection):
+            connection.request("POST", f"{path}?{urllib.parse.urlencode(arguments)}")
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+
+    def signal(self, number: int) -> None:
+        os.kill(self.program.process.pid, number)
+
+
+@contextlib.contextmanager
+def shop(folder: Path, sandbox: Sandbox, workers: int) -> Iterator[Nginx]:
+    """The example, as it is but for its port and the number of its workers."""
+    for file in EXAMPLE.iterdir():
+        shutil.copy(file, folder)
+    port = free_port()
+    configuration = (EXAMPLE / "nginx.conf").read_text()
+    for old, new in [
+        ("listen 127.0.0.1:8080;", f"listen 127.0.0.1:{port};"),
+        ("worker_processes 2;", f"worker_processes {workers};"),
+    ]:
+        assert old in configuration
+        configuration = configuration.replace(old, new)
+    account = {"KLARNA_USERNAME": "sandbox", "KLARNA_PASSWORD": "sandbox"}
+    with Nginx(folder, configuration, port, KLARNA_BASE_URL=sandbox.url, **account) as nginx:
+        yield nginx
+
+
+def test_a_handler_captures(sandbox: Sandbox, tmp_path: Path) -> None:
+    fine, lost, poor = sandbox.order(), sandbox.order(LOST), sandbox.order(order_amount=5)
+    unknown = sandbox.order(LOST, LOST, LOST)
+    with shop(tmp_path, sandbox, 2) as nginx:
+        for order in (fine, lost):
+            status, said = nginx.ask("/capture", order_id=order, amount="60.00", parcel="parcel-1")
+            [capture] = sandbox.ledger(order)
+            assert (status, said) == (200, f"captured as {capture['capture_id']}\n")
+            assert capture["captured_amount"] == 6000
+        status, said = nginx.ask("/capture", order_id=poor, amount="60.00", parcel="parcel-1")
+        assert status == 422
+        assert "CAPTURE_NOT_ALLOWED" in said
+        status, said = nginx.ask("/capture", order_id=fine, amount="60.001", parcel="parcel-2")
+        assert status == 422
+        assert "rounded" in said
+        # what a call does not learn in three attempts, the timer does
+        status, said = nginx.ask("/capture", order_id=unknown, amount="1.00", parcel="parcel-1")
+        assert (status, said) == (202, "it will be captured\n")
+        [capture] = sandbox.ledger(unknown)
+        until(lambda: f"captured as {capture['capture_id']}" in nginx.log, what=nginx.log)
+    assert len(sandbox.ledger(fine)) == len(sandbox.ledger(unknown)) == 1
+
+
+def test_a_timer_captures(sandbox: Sandbox, tmp_path: Path) -> None:
+    orders = [sandbox.order(), sandbox.order(LOST), sandbox.order(LOST, LOST, LOST, LOST)]
+    with shop(tmp_path, sandbox, 2) as nginx:
+        for order in orders:
+            status, _ = nginx.ask("/ship", order_id=order, amount="60.00", parcel="parcel-1")
+            assert status == 202
+        until(lambda: nginx.log.count("captured as") == len(orders), what=nginx.log)
+        for order in orders:
+            [capture] = sandbox.ledger(order)
+            assert f"captured as {capture['capture_id']}" in nginx.log
+
+
+def slowest_of_others(nginx: Nginx, orders: list[str]) -> tuple[float, float]:
+    """The longest that an unrelated request waits while the orders are captured, and how long that
+    takes in all."""
+    slowest = 0.0
+    with ThreadPoolExecutor(len(orders)) as pool:
+        began = time.monotonic()
+        captures = [
+            pool.submit(nginx.ask, "/capture", order_id=order, amount="1", parcel="p")
+            for order in orders
+        ]
+        while not all(capture.done() for capture in captures):
+            asked = time.monotonic()
+            assert nginx.ask("/health") == (200, "well\n")
+            slowest = max(slowest, time.monotonic() - asked)
+        took = time.monotonic() - began
+        for capture in captures:
+            assert capture.result()[0] == 200, capture.result()
+    return slowest, took
+
+
+def test_the_worker_never_stalls(sandbox: Sandbox, tmp_path: Path) -> None:
+    late = {"fault": "delay", "seconds": 0.3}
+    with shop(tmp_path, sandbox, 1) as nginx:
+        # The bounds are for an idle machine, and this one may run other tests.
+        for _ in range(5):
+            slowest, took = slowest_of_others(nginx, [sandbox.order(late) for _ in range(10)])
+            if slowest < 0.05 and took < 1:
+                break
+        assert slowest < 0.05
+        assert took < 1
+
+
+def test_a_reload_loses_nothing(sandbox: Sandbox, tmp_path: Path) -> None:
+    orders = [sandbox.order({"fault": "delay", "seconds": 0.02}) for _ in range(120)]
+    with shop(tmp_path, sandbox, 3) as nginx, ThreadPoolExecutor(6) as pool:
+
+        def ask(order: str) -> tuple[int, str]:
+            # a listening socket of a worker that ends may reset what it has not accepted
+            for _ in range(5):
+                with contextlib.suppress(ConnectionError, http.client.BadStatusLine):
+                    return nginx.ask("/capture", order_id=order, amount="1", parcel="p")
+            raise AssertionError("five resets")
+
+        captures = [pool.submit(ask, order) for order in orders]
+        for _ in range(3):
+            time.sleep(0.15)
+            nginx.signal(signal.SIGHUP)
+        for order, capture in zip(orders, captures, strict=True):
+            told = capture.result()
+            [entry] = sandbox.ledger(order)
+            assert told == (200, f"captured as {entry['capture_id']}\n")
+        assert nginx.listens()
+        assert "[error]" not in nginx.log
+        assert "[alert]" not in nginx.log
+
+
+@contextlib.contextmanager
+def laboratory(
+    folder: Path, program: str, http: str = "", more: str = "", main: str = "", **environment: str
+) -> Iterator[Nginx]:
+    """One worker; what `program` returns is the answer to /."""
+    port = free_port()
+    (folder / "program.lua").write_text(program)
+    configuration = f"""
+        {main}
+        worker_processes 1;
+        events {{}}
+        http {{
+            access_log off;
+            lua_socket_log_errors off;
+            lua_package_path '{folder}/?.lua;;';
+            lua_shared_dict told 1m;
+            {http}
+            server {{
+                listen 127.0.0.1:{port};
+                location = /none {{ return 204; }}
+                location / {{
+                    content_by_lua_block {{ ngx.print(require("program")(ngx.req.get_uri_args())) }}
+                }}
+                {more}
+            }}
+        }}
+    """
+    with Nginx(folder, configuration, port, **environment) as nginx:
+        yield nginx
+
+
+def client(url: str, more: str = "") -> str:
+    return (
+        "require('takings').client{username = 'sandbox', password = 'sandbox', "
+        f"base_url = '{url}'{more}}}"
+    )
+
+
+REFUSED = "the call is made where nginx's cosockets cannot wait"
+
+
+def test_where_nothing_can_wait_it_is_refused(sandbox: Sandbox, tmp_path: Path) -> None:
+    order = sandbox.order()
+    (tmp_path / "phases.lua").write_text(f"""
+        local client = {client(sandbox.url)}
+        return function(where)
+            local capture, err = client:capture("{order}", {{captured_amount = 1}}, where)
+            ngx.shared.told:set(where, capture and "captured" or err.kind .. ": " .. err)
+        end
+    """)
+    program = """
+        return function(arguments)
+            local phases, where = require("phases"), arguments.where
+            if where == "gsub" then string.gsub("x", "x", function() phases("gsub") end) end
+            if where == "timer" then ngx.timer.at(0, function() phases("timer") end) end
+            if where == "coroutine" then coroutine.wrap(phases)("coroutine") end
+            if where == "thread" then ngx.thread.wait(ngx.thread.spawn(phases, "thread")) end
+            return ngx.shared.told:get(where) or ""
+        end
+    """
+    http = 'init_by_lua_block { require("phases") }'
+    http += 'init_worker_by_lua_block { require("phases")("init_worker") }'
+    blocks = [
+        ("set", "set_by_lua_block $unused"),
+        ("header_filter", "header_filter_by_lua_block"),
+        ("body_filter", "body_filter_by_lua_block"),
+        ("log", "log_by_lua_block"),
+        ("rewrite", "rewrite_by_lua_block"),
+        ("access", "access_by_lua_block"),
+    ]
+    more = "".join(
+        f"""location = /{phase} {{
+                {block} {{ require("phases")("{phase}") {"return 1" if phase == "set" else ""} }}
+                content_by_lua_block {{ ngx.print("x") }}
+            }}"""
+        for phase, block in blocks
+    )
+    with laboratory(tmp_path, program, http, more) as nginx:
+
+        def told(where: str) -> str:
+            nginx.ask(f"/{where}")
+            return str(until(lambda: nginx.ask("/", where=where)[1], what=nginx.log))
+
+        for where in ["init_worker", "set", "header_filter", "body_filter", "log", "gsub"]:
+            assert told(where).startswith(f"invalid_input: {REFUSED} ("), where
+            assert "ngx.timer.at(0, ...)" in told(where)
+        assert sandbox.requests(order) == []
+        for where in ["rewrite", "access", "timer", "coroutine", "thread"]:
+            assert told(where) == "captured", where
+        assert len(sandbox.ledger(order)) == 5
+
+
+def test_blocking_is_asked_for_by_name(sandbox: Sandbox, tmp_path: Path) -> None:
+    """In a worker thread, where there are no cosockets, nobody has to."""
+    blocking, threaded = sandbox.order(), sandbox.order()
+    (tmp_path / "threaded.lua").write_text(f"""
+        return {{capture = function()
+            local client = {client(sandbox.url)}
+            local capture, err = client:capture("{threaded}", {{captured_amount = 1}})
+            return capture and capture.capture_id or tostring(err)
+        end}}
+    """)
+    program = """
+        return function()
+            local ran, told = ngx.run_worker_thread("default", "threaded", "capture")
+            return ran and told or "it did not run: " .. tostring(told)
+        end
+    """
+    http = f"""
+        init_worker_by_lua_block {{
+            local client = {client(sandbox.url, ", transport = 'blocking'")}
+            assert(client:capture("{blocking}", {{captured_amount = 1}}))
+        }}
+    """
+    with laboratory(tmp_path, program, http, main="thread_pool default threads=1;") as nginx:
+        until(lambda: sandbox.ledger(blocking), what=nginx.log)
+        _, told = nginx.ask("/")
+        [capture] = sandbox.ledger(threaded)
+        assert told == capture["capture_id"]
+
+
+def reconciled(made: str) -> str:
+    """A program that tells how a look through the client that is made so ends."""
+    return f"""
+        local client = {made}
+        return function()
+            local found, err = client:reconcile("an order", "r", 1)
+            return found and found.found or err.kind .. ": " .. err
+        end
+    """
+
+
+def test_what_nginx_conf_lacks_is_told(tmp_path: Path) -> None:
+    away = reconciled(client("https://klarna.test", ", max_attempts = 1"))
+    with laboratory(tmp_path, away) as nginx:
+        _, told = nginx.ask("/")
+        assert "no connection to klarna.test:443: no resolver defined" in told
+        assert "nginx.conf has to name one: resolver ADDRESS;" in told
+    with Sandbox("--tls") as sandbox:
+        url = sandbox.url.replace("127.0.0.1", "localhost")
+        untrusted = reconciled(client(url, ", max_attempts = 1"))
+        with laboratory(tmp_path, untrusted) as nginx:
+            _, told = nginx.ask("/")
+            assert "the certificate shown for localhost cannot be trusted" in told
+            assert "lua_ssl_trusted_certificate" in told
+            assert sandbox.requests() == []
+
+
+def test_a_name_server_that_is_silent_is_not_waited_for(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        resolver = f"resolver 127.0.0.1:{silent.getsockname()[1]};"
+        settings = ", timeout_ms = 600, connect_timeout_ms = 300, max_attempts = 1"
+        program = reconciled(client("https://klarna.test", settings))
+        with laboratory(tmp_path, program, resolver) as nginx:
+            began = time.monotonic()
+            _, told = nginx.ask("/")
+            assert "no connection to klarna.test:443: it took too long" in told
+            assert time.monotonic() - began < 5
+
+
+def test_settings_that_cannot_be_kept_are_refused(tmp_path: Path) -> None:
+    program = """
+        return function(arguments)
+            local settings = {username = "sandbox", password = "sandbox", base_url = arguments.url}
+            settings.proxy, settings.ca_file = arguments.proxy, arguments.ca_file
+            local found, err = require("takings").client(settings):reconcile("an order", "r", 1)
+            return err.kind .. ": " .. err
+        end
+    """
+    authority = tmp_path / "ca.pem"
+    http = f"lua_ssl_trusted_certificate {authority};"
+    with Sandbox("--tls", "--ca-out", str(authority)) as sandbox:
+        url = sandbox.url.replace("127.0.0.1", "localhost")
+        with laboratory(tmp_path, program, http) as nginx:
+            _, told = nginx.ask("/", url=url, ca_file=str(authority))
+            assert told.startswith(f'invalid_input: ca_file is "{authority}"; it must be left out')
+            assert "lua_ssl_trusted_certificate" in told
+            proxy = "http://user:secret@proxy.test:3128"
+            _, told = nginx.ask("/", url="https://klarna.test", proxy=proxy)
+            assert told.startswith("invalid_input: proxy is proxy.test:3128 (from the setting, or")
+            assert "secret" not in told
+            assert sandbox.requests() == []
+            # and what nginx trusts instead is enough
+            _, told = nginx.ask("/", url=url)
+            assert "NO_SUCH_ORDER" in told or "no such order" in told.lower(), told
+
+
+def test_a_worker_has_one_client(sandbox: Sandbox, tmp_path: Path) -> None:
+    """Its requests share connections and the memory of keys."""
+    order = sandbox.order()
+    program = f"""
+        local client = {client(sandbox.url)}
+        return function(arguments)
+            local request = {{captured_amount = tonumber(arguments.amount)}}
+            local capture, err = client:capture("{order}", request, arguments.key)
+            return capture and capture.capture_id or tostring(err)
+        end
+    """
+    with laboratory(tmp_path, program) as nginx:
+        one = nginx.ask("/", amount="1", key="a-key")
+        assert nginx.ask("/", amount="1", key="a-key") == one
+        assert "was used for another capture" in nginx.ask("/", amount="2", key="a-key")[1]
+        nginx.ask("/", amount="3", key="b-key")
+        assert len({request["connection"] for request in sandbox.requests(order)}) == 1
+        assert [entry["captured_amount"] for entry in sandbox.ledger(order)] == [1, 3]
+
+
+def test_a_call_that_is_ended_is_called_again(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A handler whose customer has gone, and a thread that is killed."""
+    orders = [sandbox.order({"fault": "delay", "seconds": 1}) for _ in range(2)]
+    program = f"""
+        local client = {client(sandbox.url)}
+        return function(arguments)
+            local function capture()
+                return client:capture(arguments.order, {{captured_amount = 1}}, arguments.order)
+            end
+            if arguments.kill then
+                local thread = ngx.thread.spawn(capture)
+                ngx.sleep(0.3)
+                ngx.thread.kill(thread)
+            end
+            local captured, err = capture()
+            return captured and captured.capture_id or tostring(err)
+        end
+    """
+    with laboratory(tmp_path, program, "lua_check_client_abort on;") as nginx:
+        _, told = nginx.ask("/", order=orders[0], kill="yes")
+        [capture] = sandbox.ledger(orders[0])
+        assert told == capture["capture_id"]
+        with pytest.raises(TimeoutError):
+            nginx.ask("/", within=0.3, order=orders[1])
+        _, told = nginx.ask("/", order=orders[1])
+        [capture] = sandbox.ledger(orders[1])
+        assert told == capture["capture_id"]
+        assert len(sandbox.requests(orders[1])) >= 2

@@ -14,7 +14,7 @@ venv := target/venv/bin
 warnings := -Wall -Wextra -Wpedantic -Werror
 link := -Ltarget/debug -ltakings -Wl,-rpath,$(CURDIR)/target/debug
 
-.PHONY: help setup build rust wheel lua examples library install uninstall test demo fuzz fmt bless clean
+.PHONY: help setup build rust wheel lua lua-dist examples library install uninstall test demo fuzz fmt bless clean
 .DEFAULT_GOAL := help
 
 help:
@@ -28,6 +28,7 @@ help:
 	@echo '  make setup   what both need: interpreters, Python packages'
 	@echo '  make build   libraries, sandbox, wheel, Lua modules, examples; into target/'
 	@echo '  make install the C and C++ library, optimised, into PREFIX (/usr/local); make uninstall takes it away'
+	@echo '  make lua-dist the Lua module, optimised, into dist/lua/LUA/takings.so for each Lua'
 	@echo '  make fuzz    looks for inputs that break a promise, an hour long'
 	@echo '  make fmt     formats the sources'
 	@echo '  make bless   writes the generated files again'
@@ -50,6 +51,11 @@ wheel: rust
 
 lua: rust
 	lua/build.sh
+
+# The module as it is given away, optimised, for each Lua.
+lua-dist:
+	for lua in 5.1 5.2 5.3 5.4 jit; do lua/build.sh --release --into dist/lua/$$lua $$lua || exit; done
+	cp lua/takings.d.lua lua/README.md dist/lua/
 
 examples: target/examples/capture-c target/examples/capture-cpp
 

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Builds the module for each Lua named, or for all of them, into target/lua/NAME/takings.so.
+# Builds the module for each Lua named, or for all of them, as target/lua/NAME/takings.so.
 #
 #   lua/build.sh [--release] [--into DIR] [5.1|5.2|5.3|5.4|jit|INTERPRETER]...
 #
 # INTERPRETER is the path of a Lua program; the module is built for the Lua it is.
-# --into DIR: one more copy of the module, DIR/takings.so (for one Lua).
+# --into DIR: as DIR/takings.so instead, for the one Lua named.
 set -eu
 into=
 cd "$(dirname "$0")/.."
@@ -43,11 +43,11 @@ for lua in $luas; do
     rm -f "$target/$folder/deps/$built"
     [ ! -f "$kept" ] || cp -p "$kept" "$target/$folder/deps/$built"
     cargo build --quiet --profile "$profile" -p takings-lua --no-default-features --features "$feature"
-    for copy in "$kept" "$target/lua/$lua/takings.so" ${into:+"$into/takings.so"}; do
+    for copy in "$kept" "${into:-$target/lua/$lua}/takings.so"; do
         mkdir -p "$(dirname "$copy")"
         # A program may have the old one loaded: never write into it.
         cp -p "$target/$folder/deps/$built" "$copy.new"
         mv -f "$copy.new" "$copy"
     done
-    echo "$target/lua/$lua/takings.so"
+    echo "${into:-$target/lua/$lua}/takings.so"
 done

@@ -20,6 +20,5 @@ dependencies = { "lua >= 5.1, < 5.5" }
 build = {
    type = "command",
    -- for the Lua that luarocks works for
-   build_command = [[sh lua/build.sh --release --into target/rock "$(LUA)"]],
-   install = { lib = { takings = "target/rock/takings.so" } },
+   build_command = [[sh lua/build.sh --release --into "$(LIBDIR)" "$(LUA)"]],
 }

@@ -64,8 +64,8 @@ end
 -- TLS with the certificate checked. lua-resty-core up to 0.1.25 at least raises an error, without a reason, for a
 -- certificate that fails in a handshake that is over at once; and asked for no session, in place of nil, it would take
 -- that one for good.
-local function handshake(socket, host)
-  local ran, made, why = pcall(socket.sslhandshake, socket, nil, host, true)
+local function handshake(socket, name)
+  local ran, made, why = pcall(socket.sslhandshake, socket, nil, name, true)
   if not ran then
     return nil, "certificate verify error"
   end

@@ -24,7 +24,7 @@ ALONE = {"LUA_INIT": "", "LUA_PATH": ";;"}
 
 def captures(sandbox: Sandbox, version: str, modules: Path) -> None:
     environment = {**ALONE, "LUA_CPATH": f"{modules}/?.so"}
-    command = [INTERPRETERS[version], CAPTURE]
+    command: list[str | Path] = [INTERPRETERS[version], CAPTURE]
     captures_each_once(sandbox, *command, **environment)
     tells_a_refusal(sandbox, *command, **environment)
     needs_an_account(sandbox, *command, **environment)
@@ -42,7 +42,7 @@ def test_the_rock_captures(sandbox: Sandbox, version: str, tmp_path: Path) -> No
     headers.mkdir()
     # luarocks wants to see the headers of its Lua, which the module does not need
     (headers / "lua.h").write_text(f"#define LUA_VERSION_NUM {version.replace('.', '0')}\n")
-    luarocks = ["luarocks", "--lua-version", version, "--tree", tree]
+    luarocks: list[str | Path] = ["luarocks", "--lua-version", version, "--tree", tree]
     make = [*luarocks, "make", ROCKSPEC, f"LUA_INCDIR={headers}"]
     # none of its configuration in the home of whoever runs the tests
     environment = {"HOME": str(tmp_path), "CARGO_HOME": cargo_home(), "RUSTUP_HOME": rustup_home()}

@@ -135,6 +135,16 @@ def test_a_timer_captures(sandbox: Sandbox, tmp_path: Path) -> None:
             assert f"captured as {capture['capture_id']}" in nginx.log
 
 
+def test_the_readme_says_what_the_example_does() -> None:
+    readme = (ROOT / "lua/README.md").read_text()
+    configuration = (EXAMPLE / "nginx.conf").read_text()
+    block = readme.split("```nginx\n")[1].split("```")[0]
+    directives = [line.split("#")[0].strip() for line in block.splitlines()]
+    assert len(directives) == 4
+    for directive in directives:
+        assert f"    {directive}\n" in configuration
+
+
 def slowest_of_others(nginx: Nginx, orders: list[str]) -> tuple[float, float]:
     """The longest that an unrelated request waits while the orders are captured, and how long that
     takes in all."""

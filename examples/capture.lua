@@ -1,8 +1,9 @@
 -- Captures an order: lua capture.lua ORDER_ID FILE [KEY]
 --
 -- FILE holds the request as JSON, in Klarna's field names (examples/capture.json). Whom to call and as
--- whom comes from the environment: KLARNA_USERNAME and the like. On failure the message says what
--- happened to the money.
+-- whom comes from the environment: KLARNA_USERNAME and the like. Without KEY one is derived from the
+-- order and the name "parcel-1", so that a second run finds the first one's capture instead of making
+-- another. On failure the message says what happened to the money.
 
 local here = arg[0]:match("^(.*)[/\\]") or "."
 package.path = here .. "/?.lua;" .. package.path -- for json.lua beside this file
@@ -33,6 +34,12 @@ local function capture(order_id, name, key)
   local client, err = takings.client_from_env()
   if not client then
     return nil, err
+  end
+  if not key then
+    key, err = takings.idempotency_key(order_id, "parcel-1")
+    if not key then
+      return nil, err
+    end
   end
   return client:capture(order_id, request, key)
 end

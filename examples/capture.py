@@ -1,8 +1,9 @@
 """Captures an order: `capture.py ORDER_ID FILE [KEY]`.
 
 FILE holds the request as JSON, in Klarna's field names (`examples/capture.json`).
-Whom to call and as whom comes from the environment: see `takings.Client.from_env`. On
-failure the message says what happened to the money.
+Whom to call and as whom comes from the environment: see `takings.Client.from_env`. Without KEY
+one is derived from the order and the name "parcel-1", so that a second run finds the first one's
+capture instead of making another. On failure the message says what happened to the money.
 """
 
 import json
@@ -14,6 +15,8 @@ import takings
 
 def capture(order_id: str, file: str, key: str | None = None) -> takings.Capture:
     request = json.loads(Path(file).read_text(encoding="utf-8"))
+    if key is None:
+        key = takings.idempotency_key(order_id, "parcel-1")
     with takings.Client.from_env() as client:
         return client.capture(order_id, request, idempotency_key=key)
 

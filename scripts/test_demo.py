@@ -48,6 +48,15 @@ def test_five_languages_take_the_money_once(klarna: demo.Sandbox) -> None:
     assert done.stdout.index(klarna.url) < done.stdout.index(str(entry["capture_id"]))
 
 
+def test_five_programs_derive_one_key(klarna: demo.Sandbox) -> None:
+    order_id = klarna.order(5 * 6000)
+    runs = [demo.capture(each, klarna.klarna, order_id, demo.SAMPLE) for each in demo.PROGRAMS]
+    [entry] = klarna.ledger(order_id)
+    assert {(run.capture_id, run.key) for run in runs} == {
+        (entry["capture_id"], entry["idempotency_key"])
+    }
+
+
 def test_a_second_run_takes_nothing_more(klarna: demo.Sandbox) -> None:
     order_id = klarna.order(5 * 6000)
     for _ in range(2):

@@ -1,7 +1,9 @@
 //! Captures an order: `capture ORDER_ID FILE [KEY]`.
 //!
 //! `FILE` holds the request as JSON, in Klarna's field names (`examples/capture.json`). Whom to call and as whom comes
-//! from the environment: see [`Config::from_env`]. On failure the message says what happened to the money.
+//! from the environment: see [`Config::from_env`]. Without `KEY` one is derived from the order and the name `parcel-1`,
+//! so that a second run finds the first one's capture instead of making another. On failure the message says what
+//! happened to the money.
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its terminal")]
 
@@ -32,7 +34,11 @@ fn main() -> ExitCode {
 fn capture(order_id: &str, file: &str, key: Option<&str>) -> Result<(), Box<dyn Error>> {
     let request = fs::read_to_string(file).map_err(|why| format!("{file}: {why}"))?;
     let client = Client::new(Config::from_env()?)?;
-    let capture = client.capture_json(order_id, &request, key)?;
+    let key = match key {
+        Some(key) => key.to_owned(),
+        None => takings::idempotency_key(order_id, "parcel-1")?,
+    };
+    let capture = client.capture_json(order_id, &request, Some(&key))?;
     println!("capture {}", capture.capture_id());
     println!("key {}", capture.idempotency_key());
     Ok(())

@@ -27,6 +27,34 @@ unsafe extern "C" {
         captured_amount: i64,
         error: *mut Handle,
     ) -> Handle;
+    fn takings_client_prepare(
+        client: *const c_void,
+        order_id: *const c_char,
+        request_json: *const c_char,
+        idempotency_key: *const c_char,
+        error: *mut Handle,
+    ) -> Handle;
+    fn takings_operation_start(operation: Handle) -> u32;
+    fn takings_operation_waited(operation: Handle) -> u32;
+    fn takings_operation_answered(operation: Handle, status: u16) -> u32;
+    fn takings_operation_not_sent(operation: Handle, why: *const c_char) -> u32;
+    fn takings_operation_maybe_sent(operation: Handle, why: *const c_char) -> u32;
+    fn takings_operation_answer_header(operation: Handle, name: *const c_char, value: *const c_char);
+    fn takings_operation_answer_body(operation: Handle, bytes: *const c_char, length: usize) -> bool;
+    fn takings_operation_url(operation: *const c_void) -> *const c_char;
+    fn takings_operation_header_count(operation: *const c_void) -> usize;
+    fn takings_operation_header_value(operation: *const c_void, index: usize) -> *const c_char;
+    fn takings_operation_body_length(operation: *const c_void) -> usize;
+    fn takings_operation_time_ms(operation: *const c_void) -> i64;
+    fn takings_operation_capture(operation: *const c_void, error: *mut Handle) -> Handle;
+    fn takings_operation_free(operation: Handle);
+    fn takings_capture_capture_id(capture: *const c_void) -> *const c_char;
+    fn takings_capture_attempt_log_count(capture: *const c_void) -> usize;
+    fn takings_capture_free(capture: Handle);
+    fn takings_error_attempt_log_count(error: *const c_void) -> usize;
+    fn takings_error_attempt_log(error: *const c_void, index: usize) -> *const c_void;
+    fn takings_attempt_came_back(attempt: *const c_void) -> *const c_char;
+    fn takings_minor(amount: *const c_char, currency: *const c_char, minor: *mut i64, error: *mut Handle) -> bool;
     fn takings_client_base_url(client: *const c_void) -> *const c_char;
     fn takings_client_free(client: Handle);
     fn takings_error_kind_name(error: *const c_void) -> *const c_char;
@@ -62,14 +90,21 @@ unsafe impl Send for Deaf {}
 // SAFETY: as above.
 unsafe impl Sync for Deaf {}
 
-static DEAF: LazyLock<Deaf> = LazyLock::new(|| {
-    let config =
-        c"{\"base_url\":\"http://127.0.0.1:1\",\"username\":\"user\",\"password\":\"s3cret\",\"max_attempts\":1}";
+fn deaf(max_attempts: u32) -> Deaf {
+    let config = format!(
+        "{{\"base_url\":\"http://127.0.0.1:1\",\"username\":\"user\",\"password\":\"s3cret\",\
+         \"max_attempts\":{max_attempts},\"backoff_ms\":1}}"
+    );
+    let config = CString::new(config).expect("no NUL");
     // SAFETY: a C string, and nowhere for an error.
     let client = unsafe { takings_client_new(config.as_ptr(), ptr::null_mut()) };
     assert!(!client.is_null());
     Deaf(client)
-});
+}
+
+static DEAF: LazyLock<Deaf> = LazyLock::new(|| deaf(1));
+/// For calls that this program sends by itself, or says so.
+static PREPARING: LazyLock<Deaf> = LazyLock::new(|| deaf(3));
 
 /// Calls, a line each: a letter, a tab, arguments between tabs. An argument that is absent is
 /// NULL; 0x01 stands for a line's end in one, 0x02 for a tab.
@@ -78,6 +113,9 @@ static DEAF: LazyLock<Deaf> = LazyLock::new(|| {
 ///     p order request key      captures
 ///     r order reference amount looks for a capture
 ///     k order name             derives a key
+///     m amount currency        counts in minor units
+///     d order request script   drives a capture: s start, w waited, n not sent, m maybe sent, 1 to 5 answered; i an
+///                              id, x and y the script as a header's name and value, b as a part of the body
 ///     s i b n l o              set a string, an integer, a boolean, null, an empty list, an
 ///                              empty object: pointer, value
 pub fn c_abi(data: &[u8]) {
@@ -125,6 +163,28 @@ pub fn c_abi(data: &[u8]) {
                 }
                 check_error(error, true);
             }
+            b'm' => {
+                let mut minor = -7;
+                // SAFETY: C strings or NULL, places for a number and an error.
+                let done = unsafe { takings_minor(argument(0), argument(1), &mut minor, &mut error) };
+                assert_eq!(done, error.is_null());
+                if done {
+                    let text = |index: usize| arguments[index].to_str().expect("taken, so UTF-8");
+                    assert_eq!(takings::minor(text(0), text(1)), Ok(minor));
+                }
+                assert!(done || minor == -7, "a refusal changed something");
+                check_error(error, true);
+            }
+            b'd' => {
+                // SAFETY: as for a capture.
+                let operation =
+                    unsafe { takings_client_prepare(PREPARING.0, argument(0), argument(1), ptr::null(), &mut error) };
+                assert_ne!(operation.is_null(), error.is_null());
+                check_error(error, true);
+                drive(operation, arguments.get(2).unwrap_or(&CString::default()));
+                // SAFETY: NULL, or made above and freed once.
+                unsafe { takings_operation_free(operation) };
+            }
             b's' | b'i' | b'b' | b'n' | b'l' | b'o' => {
                 let value = arguments.get(1).and_then(|value| value.to_str().ok());
                 let number: i64 = value.and_then(|value| value.parse().ok()).unwrap_or(-7);
@@ -165,6 +225,82 @@ pub fn c_abi(data: &[u8]) {
     }
     // SAFETY: made above, freed once.
     unsafe { takings_json_free(json) };
+}
+
+/// Tells an operation what a script says, in turn or out of it.
+fn drive(operation: Handle, script: &CString) {
+    const SEND: u32 = 1;
+    const DONE: u32 = 3;
+    let whole = script.as_ptr();
+    let mut step = 0;
+    let mut told_id = false;
+    for letter in script.as_bytes().iter().take(64) {
+        let before = step;
+        // SAFETY: NULL, or an operation that only this thread uses; C strings, and bytes of the length told.
+        unsafe {
+            step = match letter {
+                b's' => takings_operation_start(operation),
+                b'w' => takings_operation_waited(operation),
+                b'n' => takings_operation_not_sent(operation, whole),
+                b'm' => takings_operation_maybe_sent(operation, whole),
+                b'1' => takings_operation_answered(operation, 201),
+                b'2' => takings_operation_answered(operation, 204),
+                b'3' => takings_operation_answered(operation, 302),
+                b'4' => takings_operation_answered(operation, 403),
+                b'5' => takings_operation_answered(operation, 503),
+                b'i' => {
+                    told_id = true;
+                    takings_operation_answer_header(operation, c"Capture-Id".as_ptr(), c"4ba29b50".as_ptr());
+                    step
+                }
+                b'x' => {
+                    takings_operation_answer_header(operation, whole, c"x".as_ptr());
+                    step
+                }
+                b'y' => {
+                    takings_operation_answer_header(operation, c"X-Any".as_ptr(), whole);
+                    step
+                }
+                b'b' => {
+                    takings_operation_answer_body(operation, whole, script.as_bytes().len());
+                    step
+                }
+                _ => step,
+            };
+            if operation.is_null() {
+                assert_eq!(step, 0);
+                continue;
+            }
+            assert!(step <= DONE && (before != DONE || step == DONE), "{before} became {step}");
+            let sending = step == SEND;
+            assert_eq!(text(takings_operation_url(operation)).is_some(), sending);
+            assert_eq!(takings_operation_header_count(operation) > 2, sending);
+            assert_eq!(takings_operation_header_value(operation, 0).is_null(), !sending);
+            assert_eq!(takings_operation_body_length(operation) > 2, sending);
+            assert!(!sending || takings_operation_time_ms(operation) > 0);
+        }
+    }
+    let mut error: Handle = ptr::null_mut();
+    // SAFETY: as above; what is given is freed once.
+    unsafe {
+        let capture = takings_operation_capture(operation, &mut error);
+        assert_ne!(capture.is_null(), error.is_null());
+        if let Some(id) = text(takings_capture_capture_id(capture)) {
+            assert!(step == DONE && told_id && id == "4ba29b50", "{id} came from nowhere");
+            assert!(takings_capture_attempt_log_count(capture) > 0);
+        }
+        for index in 0..takings_error_attempt_log_count(error) {
+            let attempt = takings_error_attempt_log(error, index);
+            crate::check_line(text(takings_attempt_came_back(attempt)).expect("each ended somehow"));
+        }
+        let kind = text(takings_error_kind_name(error));
+        if !error.is_null() && !operation.is_null() && step != DONE {
+            assert_eq!(kind, Some("outcome_unknown"));
+        }
+        crate::check_line(text(takings_error_message(error)).unwrap_or("none"));
+        takings_capture_free(capture);
+        takings_error_free(error);
+    }
 }
 
 fn argument(word: &[u8]) -> CString {

@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use support::{Folder, Run, built, cc, cxx, root};
@@ -262,6 +262,12 @@ fn counting_under(before: &[&str], source: &str, extra: &[&str]) {
     let order_id = order(&sandbox);
     let printed = under(before, &program).args(extra).args([sandbox.url(), &order_id]).ok();
     assert_eq!(printed.trim().parse(), Ok(distinct_captures(&sandbox, &order_id)), "{printed}");
+    // a process always sends the same body, and every process its own
+    let mut sent = BTreeMap::new();
+    for request in sandbox.requests_of(&order_id) {
+        let first = sent.entry(request.connection).or_insert_with(|| request.body.clone());
+        assert_eq!(*first, request.body, "two processes on one connection");
+    }
 }
 
 #[test]

@@ -250,15 +250,27 @@ def test_celerys_warm_stop_loses_no_outcome(sandbox: Sandbox, tmp_path: Path) ->
 # --- families of processes ----------------------------------------------------------------
 
 
+@pytest.fixture(params=["http", "https"])
+def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Sandbox, Path]]:
+    """A sandbox, and whom to trust for it."""
+    authority = tmp_path / "ca.pem"
+    flags = ["--tls", "--ca-out", str(authority)] if request.param == "https" else []
+    with Sandbox(*flags) as sandbox:
+        yield sandbox, authority
+
+
 @pytest.mark.parametrize("host", ["python", "luajit"])
-def test_a_family_of_processes(sandbox: Sandbox, tmp_path: Path, host: str) -> None:
+def test_a_family_of_processes(served: tuple[Sandbox, Path], tmp_path: Path, host: str) -> None:
+    sandbox, authority = served
+    environment = {"SSL_CERT_FILE": str(authority)}
     order_id, outcomes = sandbox.order(), tmp_path / "outcomes"
     if host == "python":
-        started = python("forks.py", sandbox.url, order_id, outcomes)
+        started = python("forks.py", sandbox.url, order_id, outcomes, environment=environment)
     else:
-        modules = {"LUA_CPATH": f"{TARGET}/lua/jit/?.so"}
+        environment["LUA_CPATH"] = f"{TARGET}/lua/jit/?.so"
         started = Program(
-            "luajit", HOSTS / "forks.lua", sandbox.url, order_id, outcomes, environment=modules
+            *("luajit", HOSTS / "forks.lua", sandbox.url, order_id, outcomes),
+            environment=environment,
         )
     with started as program:
         assert program.end(within=90) == "done\n"

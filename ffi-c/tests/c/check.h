@@ -35,15 +35,20 @@ static inline takings_client_t *sandbox_client(const char *base_url, int max_att
     return client;
 }
 
-/* A capture of 1 that must succeed. */
-static inline void capture_one(const takings_client_t *client, const char *order_id) {
+/* A capture that must succeed. */
+static inline void capture_so(const takings_client_t *client, const char *order_id, const char *request) {
     takings_error_t *error = NULL;
-    takings_capture_t *capture = takings_client_capture(client, order_id, "{\"captured_amount\": 1}", NULL, &error);
+    takings_capture_t *capture = takings_client_capture(client, order_id, request, NULL, &error);
     if (!capture) {
         fprintf(stderr, "%s\n", takings_error_message(error));
     }
     CHECK(capture);
     takings_capture_free(capture);
+}
+
+/* A capture of 1 that must succeed. */
+static inline void capture_one(const takings_client_t *client, const char *order_id) {
+    capture_so(client, order_id, "{\"captured_amount\": 1}");
 }
 
 #endif

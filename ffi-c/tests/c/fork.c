@@ -3,8 +3,8 @@
  *
  *     fork BASE_URL ORDER
  *
- * Makes 3 + 2 * CHILDREN captures of 1 and those of a thread that captures all the while; prints
- * how many it made in all.
+ * Makes 3 + 3 * CHILDREN captures of 1 and those of a thread that captures all the while; prints
+ * how many it made in all. Their reference is the process: no connection may carry two.
  */
 #define _POSIX_C_SOURCE 200809L
 #include <pthread.h>
@@ -21,15 +21,23 @@ static takings_client_t *client;
 static volatile int stop;
 static long under_load;
 
+static void capture_here(void) {
+    char request[80];
+    snprintf(request, sizeof request, "{\"captured_amount\": 1, \"reference\": \"process %ld\"}", (long)getpid());
+    capture_so(client, order_id, request);
+}
+
 static void *load(void *unused) {
     while (!stop) {
-        capture_one(client, order_id);
+        capture_here();
         under_load++;
     }
     return unused;
 }
 
-enum what { CALL = 1, FREE = 2 };
+enum what { CALL = 1, FREE = 2, FAMILY = 4 };
+
+static void ends_well(pid_t pid);
 
 /* A child that does something with the client and ends as programs do. */
 static pid_t child(int what) {
@@ -38,7 +46,11 @@ static pid_t child(int what) {
     if (pid == 0) {
         alarm(SECONDS);
         if (what & CALL) {
-            capture_one(client, order_id);
+            capture_here();
+        }
+        if (what & FAMILY) {
+            ends_well(child(CALL | FREE));
+            capture_here();
         }
         if (what & FREE) {
             takings_client_free(client);
@@ -66,7 +78,7 @@ int main(int count, char **arguments) {
     client = sandbox_client(arguments[1], 3);
     ends_well(child(CALL | FREE));
     ends_well(child(FREE));
-    capture_one(client, order_id);
+    capture_here();
 
     /* Used before the fork. */
     ends_well(child(CALL | FREE));
@@ -76,8 +88,8 @@ int main(int count, char **arguments) {
     /* Several at once, while a thread of the parent is in the middle of a call. */
     CHECK(pthread_create(&thread, NULL, load, NULL) == 0);
     for (i = 0; i < CHILDREN; i++) {
-        pids[i] = child(i % 2 ? CALL : CALL | FREE);
-        capture_one(client, order_id);
+        pids[i] = child(i % 2 ? CALL | FAMILY : CALL | FREE);
+        capture_here();
     }
     for (i = 0; i < CHILDREN; i++) {
         ends_well(pids[i]);
@@ -85,6 +97,6 @@ int main(int count, char **arguments) {
     stop = 1;
     CHECK(pthread_join(thread, NULL) == 0);
     takings_client_free(client);
-    printf("%ld\n", 3 + 2 * CHILDREN + under_load);
+    printf("%ld\n", 3 + 3 * CHILDREN + under_load);
     return 0;
 }

@@ -70,7 +70,8 @@ def test_many_threads_and_faults_are_clean(sandbox: Sandbox, tmp_path: Path) -> 
     assert sum(" capture " in line for line in output.splitlines()) == 20
 
 
-LEAK = "takings_json_new();"
+# Many: what a register or the stack still points at by chance does not count as lost.
+LEAK = "for (int i = 0; i < 100; i++) takings_json_new();"
 AFTER_FREE = (
     "takings_json_t *json = takings_json_new(); takings_json_free(json);"
     "return *(volatile char *)json;"

@@ -1,0 +1,3 @@
+"""Where the jobs come from."""
+
+broker_url = "amqp://guest@localhost//"

@@ -1,0 +1,50 @@
+"""A shop as a WSGI application, under gunicorn: `gunicorn shop:application`.
+
+POST /orders/ORDER_ID/parcels/NAME with {"amount": "60.00", "currency": "EUR"} captures a parcel
+that ships. It may be called as often as you like: the same parcel is captured once.
+
+Whom to call and as whom comes from the environment: see `takings.Client.from_env`.
+"""
+
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+import takings
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+# With --preload it is made before the workers are forked: each opens connections of its own.
+klarna = takings.Client.from_env()
+
+
+def ship(order_id: str, name: str, parcel: dict[str, Any]) -> tuple[str, dict[str, str]]:
+    try:
+        capture = klarna.capture(
+            order_id,
+            captured_amount=takings.minor(parcel["amount"], parcel["currency"]),
+            reference=name,
+            idempotency_key=takings.idempotency_key(order_id, name),
+        )
+    except takings.InvalidInput as error:
+        return "400 Bad Request", {"detail": str(error)}
+    except takings.TakingsError as error:
+        # 503: not known, or not now; the same request again settles it
+        status = "503 Service Unavailable" if error.retryable else "409 Conflict"
+        return status, {"detail": str(error)}
+    return "200 OK", {"capture_id": capture.capture_id}
+
+
+def application(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+    status, told = "404 Not Found", {"detail": "POST /orders/ORDER_ID/parcels/NAME"}
+    path = environ.get("RAW_URI", environ["PATH_INFO"]).split("/")
+    if environ["REQUEST_METHOD"] == "POST" and path[1::2] == ["orders", "parcels"]:
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        parcel = json.loads(environ["wsgi.input"].read(length))
+        status, told = ship(unquote(path[2]), unquote(path[4]), parcel)
+    body = json.dumps(told).encode()
+    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+    start_response(status, headers)
+    return [body]

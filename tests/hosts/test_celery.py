@@ -1,0 +1,65 @@
+"""celery's prefork pool, with folders for a broker."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from parcels import HOSTS, LOST, account
+from support import Program, Sandbox, until
+
+BROKER = """
+broker_url = "filesystem://"
+broker_transport_options = {options}
+"""
+
+
+def test_each_job_captures_once(sandbox: Sandbox, tmp_path: Path) -> None:
+    from celery import Celery
+
+    queue, control = tmp_path / "queue", tmp_path / "control"
+    queue.mkdir()
+    control.mkdir()
+    options = {
+        "data_folder_in": str(queue),
+        "data_folder_out": str(queue),
+        "control_folder": str(control),
+    }
+    # found before the one of the example
+    (tmp_path / "celeryconfig.py").write_text(BROKER.format(options=options))
+    producer = Celery("test", broker="filesystem://")
+    producer.conf.broker_transport_options = options
+
+    faults = [[], [LOST], [LOST, LOST, LOST, LOST], [{"fault": "status", "status": 503}]]
+    orders = [sandbox.order(*each) for each in faults]
+    poor = sandbox.order(order_amount=5)
+    log = tmp_path / "log"
+    with (
+        log.open("w") as stderr,
+        Program(
+            sys.executable,
+            *("-m", "celery", "-A", "shop", "worker", "--pool", "prefork", "--concurrency", "2"),
+            *("--without-gossip", "--without-mingle", "--without-heartbeat"),
+            environment={
+                **account(sandbox),
+                "PYTHONPATH": f"{tmp_path}:{HOSTS / 'celery'}",
+                "HOME": str(tmp_path),
+            },
+            server=True,
+            stderr=stderr,
+            cwd=tmp_path,
+        ) as program,
+    ):
+        for order_id in (*orders, poor, *orders):
+            # each twice: a queue may deliver a job again
+            producer.send_task("ship", args=[order_id, "parcel-1", "60.00", "EUR"])
+        until(lambda: all(map(sandbox.ledger, orders)), 60, "the captures")
+        until(lambda: not list(queue.iterdir()), 60, "the end of the queue")
+        program.process.terminate()
+        program.process.wait(timeout=30)
+    producer.close()
+    for order_id in orders:
+        [entry] = sandbox.ledger(order_id)
+        assert (entry["captured_amount"], entry["reference"]) == (6000, "parcel-1")
+    assert sandbox.ledger(poor) == []
+    assert "CAPTURE_NOT_ALLOWED" in log.read_text()

@@ -32,9 +32,10 @@ def account(sandbox: Sandbox) -> dict[str, str]:
 
 
 class Web:
-    def __init__(self, port: int, program: Program) -> None:
+    def __init__(self, port: int, program: Program, log: Path) -> None:
         self.port = port
         self.program = program
+        self.log = log
 
     def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
@@ -66,7 +67,7 @@ def serving(sandbox: Sandbox, folder: Path, host: str, *arguments: str | Path) -
         ) as program,
     ):
         told = until(lambda: re.search(r"http://127\.0\.0\.1:(\d+)", log.read_text()), 30, "a port")
-        yield Web(int(told[1]), program)
+        yield Web(int(told[1]), program, log)
 
 
 def each_parcel_is_captured_once(sandbox: Sandbox, web: Web) -> None:

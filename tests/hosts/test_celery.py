@@ -38,7 +38,7 @@ def test_each_job_captures_once(sandbox: Sandbox, tmp_path: Path) -> None:
         log.open("w") as stderr,
         Program(
             sys.executable,
-            *("-m", "celery", "-A", "shop", "worker", "--pool", "prefork", "--concurrency", "2"),
+            *("-m", "celery", "-A", "jobs", "worker", "--pool", "prefork", "--concurrency", "2"),
             *("--without-gossip", "--without-mingle", "--without-heartbeat"),
             environment={
                 **account(sandbox),

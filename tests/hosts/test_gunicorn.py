@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from parcels import (
     each_parcel_is_captured_once,
     serving,
 )
-from support import Sandbox
+from support import Sandbox, until
 
 
 @pytest.fixture(params=["", "--preload"])
@@ -36,4 +37,7 @@ def test_each_parcel_is_captured_once(sandbox: Sandbox, web: Web) -> None:
 
 
 def test_a_graceful_stop_ends_what_runs(sandbox: Sandbox, web: Web) -> None:
+    # a worker that is told to stop while it starts does not hear it
+    until(lambda: web.log.read_text().count("Booting worker") == 2, what="the workers")
+    time.sleep(0.5)
     a_graceful_stop_ends_what_runs(sandbox, web)

@@ -1,6 +1,6 @@
 """How gunicorn runs the shop: threads that wait for Klarna, and enough time for a call."""
 
-wsgi_app = "shop:application"
+wsgi_app = "wsgi"
 workers = 2
 worker_class = "gthread"
 threads = 8

@@ -1,4 +1,4 @@
-"""A shop as a WSGI application, under gunicorn: `gunicorn shop:application`.
+"""A shop as a WSGI application, under gunicorn: `gunicorn wsgi`.
 
 POST /orders/ORDER_ID/parcels/NAME with {"amount": "60.00", "currency": "EUR"} captures a parcel
 that ships. It may be called as often as you like: the same parcel is captured once.
@@ -9,7 +9,6 @@ Whom to call and as whom comes from the environment: see `takings.Client.from_en
 import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 import takings
 
@@ -39,11 +38,11 @@ def ship(order_id: str, name: str, parcel: dict[str, Any]) -> tuple[str, dict[st
 
 def application(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
     status, told = "404 Not Found", {"detail": "POST /orders/ORDER_ID/parcels/NAME"}
-    path = environ.get("RAW_URI", environ["PATH_INFO"]).split("/")
+    path = environ["PATH_INFO"].split("/")
     if environ["REQUEST_METHOD"] == "POST" and path[1::2] == ["orders", "parcels"]:
         length = int(environ.get("CONTENT_LENGTH") or 0)
         parcel = json.loads(environ["wsgi.input"].read(length))
-        status, told = ship(unquote(path[2]), unquote(path[4]), parcel)
+        status, told = ship(path[2], path[4], parcel)
     body = json.dumps(told).encode()
     headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
     start_response(status, headers)

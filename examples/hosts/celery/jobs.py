@@ -1,4 +1,4 @@
-"""A shop's jobs, in celery's prefork pool: `celery -A shop worker`.
+"""A shop's jobs, in celery's prefork pool: `celery -A jobs worker`.
 
 `ship.delay(order_id, "parcel-1", "60.00", "EUR")` captures a parcel that ships. A job that is done
 again, after a crash or by mistake, captures it once. The broker is named in celeryconfig.py.

@@ -94,10 +94,16 @@ def test_what_is_sent_is_takings_own(
 
 def test_a_redirect_is_not_followed(sandbox: Sandbox, make: Make, http: Http) -> None:
     http.follow_redirects = True
-    order_id = sandbox.order(*[{"fault": "status", "status": 307, "when": "after_commit"}] * 3)
-    with pytest.raises(takings.OutcomeUnknown) as caught:
-        make().capture(order_id, captured_amount=1)
-    assert caught.value.http_status == 307
+    with socket.create_server(("127.0.0.1", 0)) as elsewhere:
+        where = f"http://127.0.0.1:{elsewhere.getsockname()[1]}/{ID}"
+        text = f"HTTP/1.1 307 Away\r\nLocation: {where}\r\nContent-Length: 2\r\n\r\nno"
+        order_id = sandbox.order(*[{"fault": "raw", "text": text, "then": "close"}] * 3)
+        with pytest.raises(takings.OutcomeUnknown) as caught:
+            make(timeout=2).capture(order_id, captured_amount=1)
+        assert (caught.value.http_status, caught.value.attempts) == (307, 3)
+        elsewhere.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            elsewhere.accept()
     assert len(sandbox.requests(order_id)) == 3
 
 

@@ -14,7 +14,7 @@ venv := target/venv/bin
 warnings := -Wall -Wextra -Wpedantic -Werror
 link := -Ltarget/debug -ltakings -Wl,-rpath,$(CURDIR)/target/debug
 
-.PHONY: help setup build rust wheel lua lua-dist examples library install uninstall test demo fuzz fmt bless clean
+.PHONY: help setup build rust wheel lua lua-dist examples library install uninstall test demo bench fuzz fmt bless clean
 .DEFAULT_GOAL := help
 
 help:
@@ -24,6 +24,8 @@ help:
 	@echo '               (against the Klarna that KLARNA_* names: make demo ORDER_ID=... FILE=...)'
 	@echo '  make test    set up, build, then every check there is'
 	@echo '  make soak    100,000 captures in 64 threads, with faults: outcomes, ledger, memory'
+	@echo
+	@echo '  make bench   takings beside other ways to send a capture: processor time, memory'
 	@echo
 	@echo '  make setup   what both need: interpreters, Python packages'
 	@echo '  make build   libraries, sandbox, wheel, Lua modules, examples; into target/'
@@ -89,6 +91,11 @@ soak: build
 
 demo: build
 	@$(venv)/python scripts/demo.py
+
+# BENCH: see bench/README.md
+bench:
+	@bench/setup.sh
+	target/bench/venv/bin/python bench/run.py $(BENCH)
 
 # Ten minutes for each target; what is found joins fuzz/corpus/.
 fuzz:

@@ -65,6 +65,9 @@ lacking() {
     done <<<"$programs"
     # nginx's Lua, which has no program of its own.
     [ -e /usr/lib/nginx/modules/ngx_http_lua_module.so ] || names+=" libnginx-mod-http-lua"
+    # bench/'s contenders in C and Lua encode with these; neither has a program.
+    echo '#include <cjson/cJSON.h>' | "${CC:-cc}" -fsyntax-only -x c - 2>/dev/null || names+=" libcjson-dev"
+    lua5.1 -e 'require "cjson"' 2>/dev/null || names+=" lua-cjson"
     # Debian's own python3 comes without it.
     if [ -n "$python_found" ] && ! "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null; then
         names+=" python3-venv"

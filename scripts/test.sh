@@ -56,6 +56,7 @@ clippy_lua() {
     done
 }
 step "clippy: each Lua" clippy_lua
+step "clippy: bench" cargo clippy --locked --package takings-bench --all-targets -- --deny warnings
 fuzz_sources() {
     cargo fmt --manifest-path fuzz/Cargo.toml --check &&
         cargo clippy --locked --manifest-path fuzz/Cargo.toml --target-dir "$target" --all-targets -- --deny warnings
@@ -67,9 +68,11 @@ step "ruff" "$venv/ruff" check
 step "ruff format" "$venv/ruff" format --check
 step "mypy" "$venv/mypy" --config-file python/pyproject.toml
 step "mypy: scripts" "$venv/mypy" --strict scripts
+# What `make bench` compares is not installed here.
+step "mypy: bench" "$venv/mypy" --strict --ignore-missing-imports bench
 step "pyright" "$venv/pyright" --project python
 step "stubtest" "$venv/stubtest" takings pytest_takings
-step "luacheck" luacheck --quiet --no-color lua examples tests
+step "luacheck" luacheck --quiet --no-color lua examples tests bench
 
 # --- the tests ------------------------------------------------------------------------------------------------
 
@@ -86,6 +89,11 @@ step "process tests" "$venv/python" -m pytest --quiet tests/process
 # Optimised: two minutes from empty, and the host tests install it.
 step "C library" make --silent library
 step "host tests" "$venv/python" -m pytest --quiet tests/hosts
+bench_tests() {
+    cargo build --locked --package takings-bench --bins && "$venv/python" -m pytest --quiet bench
+}
+step "bench: takings' own contenders" bench_tests
+step "bench: instructions" "$venv/python" bench/instructions.py
 step "demo" make demo
 step "demo: its own tests" "$venv/python" -m pytest --quiet scripts
 

@@ -1,0 +1,118 @@
+"""Counts the instructions of the pure halves of a capture and compares them with instructions.json.
+
+    bench/instructions.py           compares; fails where one changed by more than the tolerance
+    bench/instructions.py --write   counts and writes them, after a change that was meant
+
+Another compiler, C library or architecture counts otherwise: then it says so and compares nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+KEPT = HERE / "instructions.json"
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+# Runs of a half: what one costs is the difference, without the start of the program.
+FEW, MORE = 10, 110
+FEW_LONG, MORE_LONG = 1, 6
+
+
+def output(*command: str | Path) -> str:
+    ended = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE, cwd=ROOT)
+    return ended.stdout
+
+
+def counted_with() -> dict[str, str]:
+    """What decides on the figures beside the sources."""
+    return {
+        "rustc": output("rustc", "--version").split()[1],
+        "libc": " ".join(platform.libc_ver()),
+        "machine": platform.machine(),
+    }
+
+
+def built() -> Path:
+    """The program that runs a half, as takings is shipped."""
+    cargo = ["cargo", "build", "--quiet", "--locked", "--release"]
+    output(*cargo, "--package", "takings-bench", "--bin", "bench-halves")
+    return TARGET / "release" / "bench-halves"
+
+
+def count(program: Path, half: str) -> int:
+    """Instructions of one run of a half."""
+
+    def collected(times: int) -> int:
+        told = subprocess.run(
+            [
+                "valgrind",
+                "--tool=callgrind",
+                "--callgrind-out-file=/dev/null",
+                program,
+                half,
+                str(times),
+            ],
+            check=True,
+            text=True,
+            capture_output=True,
+            # what a program is given moves its stack, and with that a few instructions
+            env={"PATH": os.environ["PATH"]},
+        ).stderr
+        return int(re.findall(r"Collected : (\d+)", told)[-1])
+
+    few, more = (FEW_LONG, MORE_LONG) if "lines" in half else (FEW, MORE)
+    return round((collected(more) - collected(few)) / (more - few))
+
+
+def compare(kept: dict[str, Any], counts: dict[str, int]) -> bool:
+    tolerance = float(kept["tolerance"])
+    good = list(kept["counts"]) == list(counts)
+    if not good:
+        print("the halves are others than those in instructions.json")
+    for half, found in counts.items():
+        before = kept["counts"].get(half)
+        if before is None:
+            continue
+        change = found / before - 1
+        mark = "" if abs(change) <= tolerance else "  <-- beyond the tolerance"
+        good = good and not mark
+        print(f"{half:26}{before:>12,}{found:>12,}{change:>+8.1%}{mark}")
+    if not good:
+        print("If this was meant, type: bench/instructions.py --write, and commit the file.")
+    return good
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--write", action="store_true", help="write instructions.json")
+    given = parser.parse_args()
+    here = counted_with()
+    kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+    if not given.write and kept.get("counted_with") != here:
+        print(f"NOT COMPARED: counted with {kept.get('counted_with')}, here is {here}")
+        return 0
+    program = built()
+    halves = output(program).splitlines()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = pool.map(lambda half: count(program, half), halves)
+        counts = dict(zip(halves, found, strict=True))
+    if given.write:
+        new = {"counted_with": here, "tolerance": kept.get("tolerance", 0.05), "counts": counts}
+        KEPT.write_text(json.dumps(new, indent=2) + "\n")
+        print(KEPT.read_text())
+        return 0
+    return 0 if compare(kept, counts) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

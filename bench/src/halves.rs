@@ -1,0 +1,68 @@
+//! The halves of a capture that need no server: what comes in is read and checked, what goes out is written, and the
+//! machine decides.
+
+use std::hint::black_box;
+
+use takings::{Answer, CaptureRequest, Client, Config, Credentials, Event, Step};
+
+use crate::Failure;
+
+/// The request of the examples, with one order line.
+pub const SAMPLE: &str = include_str!("../../examples/capture.json");
+const ORDER_ID: &str = "f3392f8b-6116-4073-ab96-e330819e2c07";
+
+/// One half: its name, and the work, done once by a call.
+pub type Half = (&'static str, Box<dyn FnMut()>);
+
+/// The sample with its order line as often as asked.
+///
+/// # Errors
+///
+/// The sample is no request.
+pub fn request(lines: usize) -> Result<CaptureRequest, Failure> {
+    let mut request = CaptureRequest::from_json(SAMPLE)?;
+    let mut all = request.order_lines.take().ok_or("the sample has no order lines")?;
+    all.resize(lines, all[0].clone());
+    request.captured_amount *= i64::try_from(lines)?;
+    request.order_lines = Some(all);
+    Ok(request)
+}
+
+/// All halves. None of them fails: they are given what is right.
+///
+/// # Errors
+///
+/// The sample is no request.
+pub fn all() -> Result<Vec<Half>, Failure> {
+    let one = halves(["parse", "check", "serialise", "prepare", "call"], 1)?;
+    let many = halves(
+        ["parse, 1000 lines", "check, 1000 lines", "serialise, 1000 lines", "prepare, 1000 lines", "call, 1000 lines"],
+        1000,
+    )?;
+    Ok(one.into_iter().chain(many).collect())
+}
+
+/// `names` of: the request read from JSON; checked; written as JSON; both and all that is done before it is sent
+/// (the key, the URL, the headers); the same from JSON text with the machine's steps up to the outcome.
+fn halves(names: [&'static str; 5], lines: usize) -> Result<Vec<Half>, Failure> {
+    let client = Client::new(Config::at("http://127.0.0.1:9", Credentials::basic("user", "password")))?;
+    let request = request(lines)?;
+    let text = serde_json::to_string(&request)?;
+    let (parsed, checked, serialised, prepared) = (text.clone(), request.clone(), request.clone(), request);
+    let preparing = client.clone();
+    let works: [Box<dyn FnMut()>; 5] = [
+        Box::new(move || drop(black_box(CaptureRequest::from_json(black_box(&parsed)).expect("a request")))),
+        Box::new(move || black_box(&checked).check().expect("a good request")),
+        Box::new(move || drop(black_box(serde_json::to_vec(black_box(&serialised)).expect("JSON")))),
+        Box::new(move || drop(black_box(preparing.prepare(ORDER_ID, black_box(&prepared), None).expect("prepared")))),
+        Box::new(move || {
+            let mut operation = client.prepare_json(ORDER_ID, black_box(&text), None).expect("prepared");
+            assert!(matches!(operation.step(Event::Start), Step::Send(_)));
+            // each capture has an id of its own, as its key tells
+            let id = operation.idempotency_key().expect("a capture has a key").to_owned();
+            let answer = Answer::new(201, [("Capture-Id", id.as_str()), ("Content-Length", "0")], Vec::new());
+            assert!(matches!(operation.step(Event::Answered(answer)), Step::Done(Ok(_))));
+        }),
+    ];
+    Ok(names.into_iter().zip(works).collect())
+}

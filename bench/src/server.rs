@@ -1,0 +1,192 @@
+//! The server of every contender: it takes captures as Klarna does, as cheaply as can be.
+//!
+//! `bench-server CA_FILE REQUEST_FILE...` writes the authority to trust into `CA_FILE`, prints where it listens
+//! as JSON, `{"plain": …, "tls": …}`, and ends with its standard input. A base URL with the path `/5ms` is answered
+//! 5 ms late. A capture has to be right: the path, the credentials, a key of its own, one of the requests in the
+//! files. What is not is refused, so that no contender wins by doing less. `GET /captured` tells how many it took.
+
+#![forbid(unsafe_code)]
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread;
+use std::time::Duration;
+
+use bench::{AUTHORIZATION, Failure};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use serde_json::Value;
+use uuid::Uuid;
+
+#[derive(Default)]
+struct Klarna {
+    accepted: Vec<Value>,
+    /// Bodies that were read once and found right: the server is to cost little.
+    known: RwLock<HashSet<Vec<u8>>>,
+    keys: Mutex<HashSet<Uuid>>,
+    captured: AtomicU64,
+}
+
+fn main() -> Result<(), Failure> {
+    let mut arguments = std::env::args().skip(1);
+    let ca_file = arguments.next().ok_or("usage: bench-server CA_FILE REQUEST_FILE...")?;
+    let mut klarna = Klarna::default();
+    for file in arguments {
+        klarna.accepted.push(serde_json::from_str(&fs::read_to_string(file)?)?);
+    }
+    let klarna = Arc::new(klarna);
+    let (tls, authority) = tls()?;
+    fs::write(&ca_file, authority)?;
+    let plain = listen(klarna.clone(), None)?;
+    let tls = listen(klarna, Some(Arc::new(tls)))?;
+    let told = serde_json::json!({"plain": format!("http://{plain}"), "tls": format!("https://{tls}")});
+    #[allow(clippy::print_stdout, reason = "it is how its address is learnt")]
+    {
+        println!("{told}");
+    }
+    io::copy(&mut io::stdin(), &mut io::sink())?;
+    Ok(())
+}
+
+/// A certificate for the loopback address, and the authority it is of.
+fn tls() -> Result<(ServerConfig, String), Failure> {
+    let mut ca = CertificateParams::default();
+    ca.distinguished_name.push(DnType::CommonName, "takings bench CA (this run only)");
+    ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    let ca_key = KeyPair::generate()?;
+    let authority = ca.self_signed(&ca_key)?.pem();
+    let mut server = CertificateParams::new(["127.0.0.1".to_owned(), "localhost".to_owned()])?;
+    server.use_authority_key_identifier_extension = true;
+    let key = KeyPair::generate()?;
+    let certificate = server.signed_by(&key, &Issuer::new(ca, ca_key))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], PrivatePkcs8KeyDer::from(key.serialize_der()).into())?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok((config, authority))
+}
+
+fn listen(klarna: Arc<Klarna>, tls: Option<Arc<ServerConfig>>) -> io::Result<std::net::SocketAddr> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    thread::spawn(move || {
+        for tcp in listener.incoming().flatten() {
+            let (klarna, tls) = (klarna.clone(), tls.clone());
+            // A thread for each connection: the cheapest there is, as there are never many. What a client does to
+            // its connection is its own affair.
+            thread::spawn(move || {
+                tcp.set_nodelay(true)?;
+                match tls {
+                    Some(tls) => {
+                        let connection = ServerConnection::new(tls).map_err(io::Error::other)?;
+                        klarna.serve(StreamOwned::new(connection, tcp))
+                    }
+                    None => klarna.serve::<TcpStream>(tcp),
+                }
+            });
+        }
+    });
+    Ok(address)
+}
+
+impl Klarna {
+    fn serve<S: Read + Write>(&self, mut stream: S) -> io::Result<()> {
+        let mut buffer = Vec::new();
+        let mut chunk = vec![0; 64 * 1024];
+        loop {
+            let mut headers = [httparse::EMPTY_HEADER; 32];
+            let mut request = httparse::Request::new(&mut headers);
+            let parsed = request.parse(&buffer);
+            let end = match parsed {
+                Ok(httparse::Status::Complete(head)) => {
+                    let length = header(&request, "content-length").unwrap_or("0");
+                    let length: usize = length.parse().map_err(io::Error::other)?;
+                    (buffer.len() >= head + length).then_some((head, head + length))
+                }
+                Ok(httparse::Status::Partial) => None,
+                Err(error) => return Err(io::Error::other(error)),
+            };
+            let Some((head, end)) = end else {
+                match stream.read(&mut chunk)? {
+                    0 => return Ok(()),
+                    read => buffer.extend_from_slice(&chunk[..read]),
+                }
+                continue;
+            };
+            let answer = self.answer(&request, &buffer[head..end]);
+            buffer.drain(..end);
+            stream.write_all(answer.as_bytes())?;
+            stream.flush()?;
+        }
+    }
+
+    fn answer(&self, request: &httparse::Request<'_, '_>, body: &[u8]) -> String {
+        if request.path == Some("/captured") {
+            let body = format!("{{\"captured\": {}}}", self.captured.load(Ordering::Relaxed));
+            return format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        }
+        match self.capture(request, body) {
+            Ok(path) => {
+                let id = Uuid::from_u64_pair(0x4ba2_9b50_be7b_44f5, self.captured.fetch_add(1, Ordering::Relaxed));
+                format!(
+                    "HTTP/1.1 201 Created\r\nContent-Length: 0\r\nCapture-Id: {id}\r\n\
+                     Location: http://127.0.0.1{path}/{id}\r\nKlarna-Correlation-Id: {id}\r\n\r\n"
+                )
+            }
+            Err(why) => {
+                let body = serde_json::json!({"error_code": "REFUSED", "error_messages": [why]}).to_string();
+                format!("HTTP/1.1 400 Bad Request\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+            }
+        }
+    }
+
+    /// The path that the capture is found under.
+    fn capture<'r>(&self, request: &httparse::Request<'_, 'r>, body: &[u8]) -> Result<&'r str, &'static str> {
+        let path = request.path.unwrap_or_default();
+        let (delay, path) = match path.split_once("ms/") {
+            Some((delay, _)) => {
+                let milliseconds = delay.strip_prefix('/').and_then(|text| text.parse().ok());
+                (milliseconds.ok_or("the delay is no number")?, &path[delay.len() + 2..])
+            }
+            None => (0, path),
+        };
+        let order = path.strip_prefix("/ordermanagement/v1/orders/").and_then(|rest| rest.strip_suffix("/captures"));
+        if request.method != Some("POST") || order.is_none_or(|order| order.is_empty() || order.contains('/')) {
+            return Err("this is no capture");
+        }
+        if header(request, "authorization") != Some(AUTHORIZATION) {
+            return Err("the credentials are wrong");
+        }
+        if header(request, "content-type").is_none_or(|kind| !kind.starts_with("application/json")) {
+            return Err("the content type is wrong");
+        }
+        if !self.known.read().unwrap_or_else(PoisonError::into_inner).contains(body) {
+            let value: Value = serde_json::from_slice(body).map_err(|_| "the body is no JSON")?;
+            if !self.accepted.contains(&value) {
+                return Err("the request is not the one to send");
+            }
+            self.known.write().unwrap_or_else(PoisonError::into_inner).insert(body.to_vec());
+        }
+        let key = header(request, "klarna-idempotency-key").and_then(|key| Uuid::try_parse(key).ok());
+        let key = key.ok_or("the idempotency key is no UUID")?;
+        if !self.keys.lock().unwrap_or_else(PoisonError::into_inner).insert(key) {
+            return Err("the idempotency key was used before");
+        }
+        if delay > 0 {
+            thread::sleep(Duration::from_millis(delay));
+        }
+        Ok(path)
+    }
+}
+
+fn header<'r>(request: &httparse::Request<'_, 'r>, name: &str) -> Option<&'r str> {
+    let found = request.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
+    found.and_then(|header| std::str::from_utf8(header.value).ok())
+}

@@ -21,7 +21,7 @@ class Task:
     url: str
     order_id: str
     ca_file: str
-    request: dict[str, Any]
+    request: Any
     count: int
     concurrency: int
 

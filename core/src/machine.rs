@@ -66,6 +66,9 @@ pub enum Step<T> {
     Done(Result<T, Error>),
 }
 
+/// No attempt is given less, since no host's clock is finer.
+const SHORTEST: Duration = Duration::from_millis(1);
+
 /// What bounds a call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
@@ -237,7 +240,8 @@ impl<T: Task> Machine<T> {
     fn send(&mut self, now: Duration) -> Step<T::Output> {
         self.state = State::Sending;
         self.attempts += 1;
-        let left = self.deadline.saturating_sub(now).max(Duration::from_millis(1));
+        // a pause that took longer than told may have left nothing
+        let left = self.deadline.saturating_sub(now).max(SHORTEST);
         Step::Send(self.limits.attempt.min(left))
     }
 
@@ -294,7 +298,8 @@ impl<T: Task> Machine<T> {
         let wait = self.wait(pause);
         // As long as nothing can have been sent, an attempt that might be cut off while it
         // connects would only make a clear outcome unclear.
-        let needed = if self.unclear { Duration::ZERO } else { self.limits.connect + self.limits.connect / 10 };
+        let connecting = if self.unclear { Duration::ZERO } else { self.limits.connect + self.limits.connect / 10 };
+        let needed = connecting.max(SHORTEST);
         if now.saturating_add(wait).saturating_add(needed) >= self.deadline {
             return self.fail(ending, Some("no time was left for another attempt"));
         }

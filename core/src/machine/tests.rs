@@ -242,6 +242,16 @@ fn an_attempt_ends_with_the_call() {
 }
 
 #[test]
+fn no_attempt_is_begun_without_time_for_it() {
+    let mut limits = limits();
+    limits.backoff = Duration::ZERO;
+    let mut machine = machine_with(limits, &Arc::new(Budget::new()));
+    machine.step(SECOND, Event::Start);
+    let Step::Done(Err(error)) = machine.step(26 * SECOND - Duration::from_micros(300), lost()) else { panic!() };
+    assert!(error.message().contains("no time was left for another attempt"), "{error}");
+}
+
+#[test]
 fn a_clear_outcome_is_not_risked() {
     // 5 s to connect would not fit into what is left
     let mut machine = machine();

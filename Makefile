@@ -14,7 +14,7 @@ venv := target/venv/bin
 warnings := -Wall -Wextra -Wpedantic -Werror
 link := -Ltarget/debug -ltakings -Wl,-rpath,$(CURDIR)/target/debug
 
-.PHONY: help setup build rust wheel lua lua-dist examples library install uninstall test demo bench fuzz fmt bless clean
+.PHONY: help setup build rust wheel lua lua-dist examples library install uninstall dist test demo bench fuzz fmt bless clean
 .DEFAULT_GOAL := help
 
 help:
@@ -30,6 +30,7 @@ help:
 	@echo '  make setup   what both need: interpreters, Python packages'
 	@echo '  make build   libraries, sandbox, wheel, Lua modules, examples; into target/'
 	@echo '  make install the C and C++ library, optimised, into PREFIX (/usr/local); make uninstall takes it away'
+	@echo '  make dist    all that is given away, for this platform, with checksums; into dist/'
 	@echo '  make lua-dist the Lua module, optimised, into dist/lua/LUA/takings.so for each Lua'
 	@echo '  make fuzz    looks for inputs that break a promise, an hour long'
 	@echo '  make fmt     formats the sources'
@@ -54,7 +55,7 @@ wheel: rust
 lua: rust
 	lua/build.sh
 
-# The module as it is given away, optimised, for each Lua.
+# The module as it is given away, optimised, for each Lua; for systems like this one.
 lua-dist:
 	for lua in 5.1 5.2 5.3 5.4 jit; do lua/build.sh --release --into dist/lua/$$lua $$lua || exit; done
 	cp lua/takings.d.lua lua/README.md dist/lua/
@@ -73,6 +74,10 @@ target/examples/capture-cpp: examples/capture.cpp include/takings.h include/taki
 # makes it can tell. Without set-up: it takes a Rust toolchain and a C compiler.
 library:
 	cargo rustc --release --locked --package takings-c --lib -- --print native-static-libs=$(CARGO_TARGET_DIR)/release/native-static-libs
+
+# All packages, of the committed sources: five minutes from empty. They run on older systems than this one.
+dist: setup
+	@$(venv)/python scripts/dist.py
 
 installed := DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' ffi-c/install.sh
 

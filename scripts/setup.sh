@@ -124,7 +124,8 @@ fi
 
 # --- Python packages, in a virtual environment ----------------------------------------------------------------
 
-requirements=(python/requirements-dev.txt tests/process/requirements.txt tests/hosts/requirements.txt)
+requirements=(scripts/requirements.txt python/requirements-dev.txt)
+requirements+=(tests/process/requirements.txt tests/hosts/requirements.txt tests/dist/requirements.txt)
 # A virtual environment belongs to one interpreter and one place.
 key=$({ "$PYTHON" -c 'import sys; print(sys.version, sys.executable)'; echo "$venv"; cat "${requirements[@]}"; } | cksum)
 stamp=$venv/set-up-for

@@ -1,0 +1,260 @@
+"""Makes all that is given away, for the platform it runs on: what `make dist` does.
+
+    scripts/dist.py                      optimised, for old systems, judged, into dist/
+    scripts/dist.py --as-built FOLDER    of what `make build` and `make library` left: for tests of
+                                         what is in the packages, which then need no second build
+
+It takes a Rust toolchain, a C compiler and scripts/requirements.txt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import hashlib
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import sbom
+
+ROOT = sbom.ROOT
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+HOST = sbom.host()["host"]
+VERSION = re.findall(r'^version = "(.*)"$', (ROOT / "Cargo.toml").read_text(), re.MULTILINE)[0]
+LUAS = ["5.1", "5.2", "5.3", "5.4", "jit"]
+WINDOWS = "windows" in HOST
+OLD_GLIBC = HOST.endswith("-linux-gnu")
+# How many bytes a file may have, by the end of its name.
+LIMITS = {
+    f"libtakings.so.{VERSION}": 5_000_000,
+    f"libtakings.{VERSION}.dylib": 5_000_000,
+    "takings.dll": 5_000_000,
+    ".whl": 3_000_000,
+}
+
+
+def run(*command: str | Path, **environment: str) -> None:
+    subprocess.run(command, cwd=ROOT, check=True, env={**os.environ, **environment})
+
+
+# --- building -----------------------------------------------------------------------------------
+
+
+def registry() -> list[Path]:
+    """Where cargo unpacked the sources of the crates."""
+    home = Path(os.environ.get("CARGO_HOME", Path.home() / ".cargo"))
+    run("cargo", "fetch", "--quiet", "--locked", "--target", HOST)
+    return sorted((home / "registry" / "src").iterdir())
+
+
+def build(target: Path, made: Path) -> None:
+    """Builds what is released, in a folder of its own: other flags make other crates."""
+    # Panics name the place in the sources: not where those were on the machine that built it.
+    renamed = {**dict.fromkeys(map(str, registry()), "crates"), str(target): "target"}
+    flags = os.environ.get("RUSTFLAGS", "").split()
+    flags += [f"--remap-path-prefix={place}={name}" for place, name in renamed.items()]
+    environment = {
+        "CARGO_TARGET_DIR": str(target),
+        "CARGO_ENCODED_RUSTFLAGS": "\x1f".join(flags),
+        "SOURCE_DATE_EPOCH": str(sbom.last_commit()),
+    }
+    promise = []
+    if OLD_GLIBC:
+        linker = f"CARGO_TARGET_{HOST.upper().replace('-', '_')}_LINKER"
+        environment[linker] = str(ROOT / "scripts" / "cc-for-old-glibc")
+        # the linker's `python` is this one
+        environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        promise = ["--compatibility", "manylinux_2_17"]
+
+    native = f"native-static-libs={target / 'release' / 'native-static-libs'}"
+    cargo = ["cargo", "rustc", "--release", "--locked", "--package"]
+    run(*cargo, "takings-c", "--lib", "--", "--print", native, **environment)
+    run(*cargo, "takings-sandbox", "--bin", "takings-sandbox", **environment)
+    wheel = ["--interpreter", sys.executable, "--manifest-path", "python/Cargo.toml"]
+    wheel += ["--sbom-include", str(made / bill_name()), "--out", str(made)]
+    maturin = [sys.executable, "-m", "maturin", "build", "--release", "--locked"]
+    run(*maturin, *promise, *wheel, **environment)
+    for lua in [] if WINDOWS else LUAS:
+        module = target / "lua" / lua
+        run("sh", "lua/build.sh", "--release", "--into", module, lua, **environment)
+
+
+# --- packing ------------------------------------------------------------------------------------
+
+
+def oldest_glibc(*binaries: Path) -> str:
+    """The oldest glibc that has all which these ask for."""
+    asked = {
+        tuple(map(int, version.split(b".")))
+        for binary in binaries
+        for version in re.findall(rb"GLIBC_(\d+\.\d+(?:\.\d+)?)\0", binary.read_bytes())
+    }
+    return ".".join(map(str, max(asked)))
+
+
+def platform_name(*binaries: Path) -> str:
+    machine = HOST.split("-")[0]
+    if OLD_GLIBC:
+        return f"linux-{machine}-glibc{oldest_glibc(*binaries)}"
+    system = {"darwin": "macos", "windows": "windows"}.get(HOST.split("-")[2], "linux")
+    return f"{system}-{machine}" + ("-musl" if HOST.endswith("musl") else "")
+
+
+def bill_name() -> str:
+    return f"takings-{VERSION}-{HOST}.cdx.json"
+
+
+def tarball(folder: Path, into: Path, level: int) -> None:
+    """The same files give the same bytes, whoever packs them and when."""
+
+    def nobodys(member: tarfile.TarInfo) -> tarfile.TarInfo:
+        member.uid = member.gid = 0
+        member.uname = member.gname = ""
+        member.mtime = sbom.last_commit()
+        executable = member.isdir() or member.mode & 0o100
+        member.mode = 0o755 if executable else 0o644
+        return member
+
+    unpacked = io.BytesIO()
+    with tarfile.open(fileobj=unpacked, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for path in [folder, *sorted(folder.rglob("*"))]:
+            name = str(path.relative_to(folder.parent))
+            tar.add(path, name, recursive=False, filter=nobodys)
+    into.write_bytes(gzip.compress(unpacked.getvalue(), level, mtime=0))
+
+
+def put(source: Path, into: Path) -> None:
+    into.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(source, into)
+
+
+def pack(target: Path, made: Path, profile: str, level: int) -> None:
+    """The C library, the Lua modules, the sandbox, each as a folder that can be put anywhere."""
+    sandbox = target / profile / ("takings-sandbox.exe" if WINDOWS else "takings-sandbox")
+    modules = {} if WINDOWS else {lua: target / "lua" / lua / "takings.so" for lua in LUAS}
+    library = target / "release" / "libtakings.so"
+    binaries = [sandbox, library, *modules.values()]
+    place = platform_name(*binaries) if OLD_GLIBC else platform_name()
+    licences = [ROOT / "LICENSE-MIT", ROOT / "LICENSE-APACHE"]
+
+    with tempfile.TemporaryDirectory() as folder:
+        c, lua_, sandbox_ = (
+            Path(folder, f"takings-{part}-{VERSION}-{place}") for part in ("c", "lua", "sandbox")
+        )
+        destination = {"DESTDIR": folder, "PREFIX": f"/{c.name}", "LIBDIR": "lib"}
+        install = ["bash", "ffi-c/install.sh", "install"]
+        run(*install, CARGO_TARGET_DIR=str(target), **destination)
+        put(ROOT / "ffi-c" / "README.md", c / "share/doc/takings/README.md")
+
+        put(sandbox, sandbox_ / sandbox.name)
+        for lua, module in modules.items():
+            put(module, lua_ / lua / "takings.so")
+        put(ROOT / "sandbox" / "README.md", sandbox_ / "README.md")
+        put(ROOT / "lua" / "README.md", lua_ / "README.md")
+        put(ROOT / "lua" / "takings.d.lua", lua_ / "takings.d.lua")
+        for package in [c, sandbox_, *([lua_] if modules else [])]:
+            for licence in licences if package != c else []:
+                put(licence, package / licence.name)
+            tarball(package, made / f"{package.name}.tar.gz", level)
+
+
+def sources(made: Path, target: Path, *flags: str) -> None:
+    epoch = {"SOURCE_DATE_EPOCH": str(sbom.last_commit()), "CARGO_TARGET_DIR": str(target)}
+    maturin = [sys.executable, "-m", "maturin", "sdist"]
+    run(*maturin, "--manifest-path", "python/Cargo.toml", "--out", made, **epoch)
+    run("cargo", "package", "--quiet", "--locked", "--package", "takings", *flags, **epoch)
+    put(target / "package" / f"takings-{VERSION}.crate", made / f"takings-{VERSION}.crate")
+
+
+def sums(folder: Path) -> None:
+    lines = [
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
+        for path in sorted(folder.iterdir())
+    ]
+    (folder / "SHA256SUMS").write_text("".join(lines), newline="\n")
+
+
+# --- judging ------------------------------------------------------------------------------------
+
+
+def contents(path: Path) -> Iterator[tuple[str, bytes]]:
+    """The file, and what is packed in it."""
+    yield path.name, path.read_bytes()
+    if path.suffix == ".whl":
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                yield f"{path.name}: {name}", archive.read(name)
+    elif path.suffix in (".gz", ".crate"):
+        with tarfile.open(path) as tar:
+            for member in tar.getmembers():
+                file = tar.extractfile(member)
+                if member.isfile() and file is not None:
+                    yield f"{path.name}: {member.name}", file.read()
+
+
+def too_large(folder: Path) -> list[str]:
+    return [
+        f"{name} has {len(content):,} bytes; it may have {limit:,}"
+        for path in sorted(folder.iterdir())
+        for name, content in contents(path)
+        for ending, limit in LIMITS.items()
+        if name.endswith(ending) and len(content) > limit
+    ]
+
+
+def telling(folder: Path, *places: str) -> list[str]:
+    """What tells where it was built."""
+    return [
+        f"{name} names {place}"
+        for path in sorted(folder.iterdir())
+        for name, content in contents(path)
+        for place in places
+        if place.encode() in content
+    ]
+
+
+# ------------------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Makes the packages.", allow_abbrev=False)
+    parser.add_argument("--as-built", metavar="FOLDER", type=Path)
+    wanted: Path | None = parser.parse_args().as_built
+    into = wanted or ROOT / "dist"
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder)
+        run(sys.executable, "scripts/sbom.py", made / bill_name())
+        if wanted is None:
+            target = TARGET / "dist"
+            build(target, made)
+            pack(target, made, "release", level=9)
+            sources(made, target)
+            places = [str(ROOT), str(target), *(place.name for place in registry())]
+            places += [str(place.parent) for place in registry()]
+            wrong = too_large(made) + telling(made, *places)
+            if wrong:
+                sys.exit("\n".join(["scripts/dist.py:", *wrong]))
+        else:
+            for wheel in (TARGET / "wheel").glob("takings-*.whl"):
+                put(wheel, made / wheel.name)
+            # large, and gone in a minute
+            pack(TARGET, made, "debug", level=1)
+            sources(made, TARGET, "--no-verify", "--allow-dirty")
+        sums(made)
+        shutil.rmtree(into, ignore_errors=True)
+        shutil.copytree(made, into)
+    for path in sorted(into.iterdir()):
+        print(f"{path.stat().st_size:>12,}  {path.name}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""Writes the software bill of materials: each crate that goes into what is given away, for the
+platform it runs on, as CycloneDX.
+
+    scripts/sbom.py FILE
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import uuid
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from cyclonedx.model import ExternalReference, ExternalReferenceType, HashAlgorithm, HashType, XsUri
+from cyclonedx.model.bom import Bom
+from cyclonedx.model.component import Component, ComponentScope, ComponentType
+from cyclonedx.model.license import LicenseExpression
+from cyclonedx.output.json import JsonV1Dot6
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+from packageurl import PackageURL
+
+ROOT = Path(__file__).resolve().parent.parent
+# What is given away, and the crate that each is built from.
+ARTEFACTS = {
+    "takings for Rust": "takings",
+    "takings for C and C++": "takings-c",
+    "takings for Python": "takings-python",
+    # the same crates, whichever Lua it is for
+    "takings for Lua": "takings-lua",
+    "takings-sandbox": "takings-sandbox",
+}
+REPOSITORY = "git+https://github.com/takings/takings.git"
+# Of sources that are in no git: where the times of a zip begin.
+LONG_AGO = 315532800
+
+
+def said(*command: str) -> str:
+    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    return done.stdout
+
+
+def host() -> dict[str, str]:
+    """What rustc says of itself: its release, and the host it builds for."""
+    return dict(line.split(": ", 1) for line in said("rustc", "-vV").splitlines() if ": " in line)
+
+
+def last_commit() -> int:
+    """When what is packed was last changed, in seconds: a time that is the same for everybody."""
+    git = ["git", "log", "-1", "--format=%ct"]
+    told = os.environ.get("SOURCE_DATE_EPOCH")
+    if not told:
+        done = subprocess.run(git, cwd=ROOT, capture_output=True, text=True)
+        told = done.stdout if done.returncode == 0 else None
+    return int(told or LONG_AGO)
+
+
+def crates(package: str, platform: str, edges: str) -> set[tuple[str, str]]:
+    """Name and version of each crate below a package, with the features that it asks for."""
+    tree = said(
+        *("cargo", "tree", "--locked", "--package", package, "--target", platform),
+        *("--edges", edges, "--prefix", "none", "--format", "{p}"),
+    )
+    words = (line.split() for line in tree.splitlines())
+    return {(word[0], word[1].removeprefix("v")) for word in words}
+
+
+def checksums() -> dict[tuple[str, str], str]:
+    found = re.findall(
+        r'name = "(.*)"\nversion = "(.*)"\nsource = .*\nchecksum = "(.*)"',
+        (ROOT / "Cargo.lock").read_text(),
+    )
+    return {(name, version): checksum for name, version, checksum in found}
+
+
+def component(package: dict[str, Any], checksum: str | None, linked: bool) -> Component:
+    name, version = package["name"], package["version"]
+    licence = re.sub(r"\s*/\s*", " OR ", package["license"])
+    links = {
+        ExternalReferenceType.VCS: package["repository"],
+        ExternalReferenceType.WEBSITE: package["homepage"],
+    }
+    return Component(
+        type=ComponentType.LIBRARY,
+        name=name,
+        version=version,
+        bom_ref=f"pkg:cargo/{name}@{version}",
+        # none of ours is in Rust's registry
+        purl=PackageURL(
+            "cargo",
+            name=name,
+            version=version,
+            qualifiers=None if checksum else {"vcs_url": REPOSITORY},
+        ),
+        description=" ".join((package["description"] or "").split()) or None,
+        # what only runs in the compiler is no part of what it makes
+        scope=ComponentScope.REQUIRED if linked else ComponentScope.EXCLUDED,
+        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=checksum)] if checksum else None,
+        licenses=[LicenseExpression(licence)],
+        external_references=[
+            ExternalReference(type=kind, url=XsUri(url)) for kind, url in links.items() if url
+        ],
+    )
+
+
+def bill() -> Bom:
+    rustc = host()
+    platform = rustc["host"]
+    metadata = json.loads(
+        said("cargo", "metadata", "--locked", "--format-version=1", "--filter-platform", platform)
+    )
+    packages = {(package["name"], package["version"]): package for package in metadata["packages"]}
+    of_id = {package["id"]: key for key, package in packages.items()}
+    linked = {name: crates(name, platform, "normal,no-proc-macro") for name in ARTEFACTS.values()}
+    everything = set[tuple[str, str]]().union(
+        *(crates(name, platform, "normal,build") for name in ARTEFACTS.values())
+    )
+    [version] = (version for name, version in packages if name == "takings")
+
+    known = checksums()
+    components = {
+        key: component(packages[key], known.get(key), key in set().union(*linked.values()))
+        for key in sorted(everything)
+    }
+    # It comes with the compiler and goes into everything.
+    std = Component(
+        type=ComponentType.LIBRARY,
+        name="rust-std",
+        version=rustc["release"],
+        bom_ref=f"pkg:generic/rust-std@{rustc['release']}",
+        purl=PackageURL("generic", name="rust-std", version=rustc["release"]),
+        description=f"Rust's standard library for {platform}",
+        scope=ComponentScope.REQUIRED,
+        licenses=[LicenseExpression("MIT OR Apache-2.0")],
+    )
+    artefacts = {
+        name: Component(type=ComponentType.LIBRARY, name=name, version=version, bom_ref=name)
+        for name in ARTEFACTS
+    }
+    whole = Component(
+        type=ComponentType.LIBRARY,
+        name="takings",
+        version=version,
+        bom_ref="takings",
+        licenses=[LicenseExpression("MIT OR Apache-2.0")],
+        components=artefacts.values(),
+    )
+
+    bom = Bom(components=[*components.values(), std])
+    bom.metadata.component = whole
+    # The same sources give the same bytes.
+    bom.metadata.timestamp = datetime.fromtimestamp(last_commit(), timezone.utc)
+    bom.register_dependency(whole, artefacts.values())
+    for artefact, name in ARTEFACTS.items():
+        into = [components[key] for key in linked[name]]
+        bom.register_dependency(artefacts[artefact], [*into, std])
+    for node in metadata["resolve"]["nodes"]:
+        key = of_id[node["id"]]
+        if key in components:
+            below = {of_id[dependency] for dependency in node["dependencies"]}
+            bom.register_dependency(
+                components[key], [components[each] for each in below & everything - {key}]
+            )
+    contents = f"{last_commit()} {platform} {rustc['release']} {sorted(everything)}"
+    bom.serial_number = uuid.uuid5(uuid.NAMESPACE_URL, f"takings {version} {contents}")
+    return bom
+
+
+def main() -> None:
+    text = JsonV1Dot6(bill()).output_as_string(indent=2) + "\n"
+    wrong = JsonStrictValidator(SchemaVersion.V1_6).validate_str(text)
+    if wrong is not None:
+        sys.exit(f"scripts/sbom.py: {wrong}")
+    Path(sys.argv[1]).write_text(text)
+
+
+if __name__ == "__main__":
+    main()

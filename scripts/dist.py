@@ -251,7 +251,8 @@ def main() -> None:
             sources(made, TARGET, "--no-verify", "--allow-dirty")
         sums(made)
         shutil.rmtree(into, ignore_errors=True)
-        shutil.copytree(made, into)
+        for path in made.iterdir():
+            put(path, into / path.name)
     for path in sorted(into.iterdir()):
         print(f"{path.stat().st_size:>12,}  {path.name}")
 

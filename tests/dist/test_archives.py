@@ -1,0 +1,95 @@
+"""The folder as a whole, and the archives for C, C++ and Lua: each serves where it is unpacked."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+from batch import captures_each_once
+from conftest import only, unpacked
+from sbom import LONG_AGO
+from support import Sandbox, run
+from test_c_threads import compiled, flags
+from test_cmake import EXAMPLE, built
+from test_install import FILES, VERSION, files
+from test_lua import INTERPRETERS, captures
+
+
+def test_everything_is_there_and_says_version_and_platform(dist: Path) -> None:
+    place = r"linux-(x86_64|aarch64)-(glibc2\.\d+|musl)"
+    version = re.escape(VERSION)
+    wanted = [
+        r"SHA256SUMS",
+        rf"takings-{version}-cp310-abi3-.*linux.*_(x86_64|aarch64)\.whl",
+        rf"takings-{version}-(x86_64|aarch64)-unknown-linux-(gnu|musl)\.cdx\.json",
+        rf"takings-{version}\.crate",
+        rf"takings-{version}\.tar\.gz",
+        *(rf"takings-{part}-{version}-{place}\.tar\.gz" for part in ("c", "lua", "sandbox")),
+    ]
+    names = sorted(path.name for path in dist.iterdir())
+    assert len(names) == len(wanted)
+    for name, pattern in zip(names, wanted, strict=True):
+        assert re.fullmatch(pattern, name), name
+
+
+def test_the_checksums_are_those_of_all_files(dist: Path) -> None:
+    listed = {line.split()[1] for line in (dist / "SHA256SUMS").read_text().splitlines()}
+    assert listed == {path.name for path in dist.iterdir()} - {"SHA256SUMS"}
+    subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=dist, check=True)
+
+
+@pytest.mark.parametrize("part", ["c", "lua", "sandbox"])
+def test_an_archive_tells_nothing_of_who_packed_it(dist: Path, part: str) -> None:
+    archive = only(dist, f"takings-{part}-*.tar.gz")
+    # no time and no name in gzip's own head
+    assert archive.read_bytes()[3:8] == bytes(5)
+    with tarfile.open(archive) as tar:
+        members = tar.getmembers()
+    names = [member.name for member in members]
+    assert names == sorted(names, key=lambda name: name.split("/"))
+    assert {name.split("/")[0] for name in names} == {archive.name.removesuffix(".tar.gz")}
+    assert {(member.uid, member.gid, member.uname, member.gname) for member in members} == {
+        (0, 0, "", "")
+    }
+    assert {member.mode for member in members if not member.issym()} == {0o644, 0o755}
+    [time] = {member.mtime for member in members}
+    assert time >= LONG_AGO
+    assert {"LICENSE-APACHE", "LICENSE-MIT", "README.md"} < {name.split("/")[-1] for name in names}
+
+
+@pytest.fixture(scope="module")
+def prefix(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return unpacked(dist, "c", tmp_path_factory.mktemp("a folder of their own"))
+
+
+def test_c_has_what_make_install_puts_in_place(prefix: Path) -> None:
+    assert files(prefix) == FILES | {"share/doc/takings/README.md"}
+
+
+def test_c_through_pkg_config(sandbox: Sandbox, prefix: Path, tmp_path: Path) -> None:
+    program = compiled(tmp_path / "capture", *flags(prefix, "--cflags", "--libs"))
+    captures_each_once(sandbox, program, "4", LD_LIBRARY_PATH=str(prefix / "lib"))
+
+
+def test_cpp_through_cmake(sandbox: Sandbox, prefix: Path, tmp_path: Path) -> None:
+    program = built(shutil.copytree(EXAMPLE, tmp_path / "shop"), prefix)
+    captures_each_once(sandbox, program)
+
+
+@pytest.mark.parametrize("version", list(INTERPRETERS))
+def test_lua(sandbox: Sandbox, dist: Path, tmp_path: Path, version: str) -> None:
+    captures(sandbox, version, unpacked(dist, "lua", tmp_path) / version)
+
+
+def test_the_name_says_which_glibc_is_wanted(dist: Path, prefix: Path) -> None:
+    """What the loader would ask for, by another reader of it."""
+    told = re.search(r"glibc(2\.\d+)", prefix.name)
+    assert told
+    wanted = run("readelf", "--wide", "--version-info", prefix / "lib/libtakings.so")
+    versions = [int(minor) for minor in re.findall(r"GLIBC_2\.(\d+)", wanted)]
+    assert versions
+    assert max(versions) <= int(told[1].split(".")[1])

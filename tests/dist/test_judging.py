@@ -1,0 +1,58 @@
+"""What scripts/dist.py refuses to give away, and how the packages of `make library` stand."""
+
+from __future__ import annotations
+
+import gzip
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import only
+from dist import LIMITS, VERSION, tarball, telling, too_large
+from support import run
+
+
+def test_a_library_or_wheel_that_is_too_large_is_refused(tmp_path: Path) -> None:
+    lib = tmp_path / "takings-c" / "lib"
+    lib.mkdir(parents=True)
+    (lib / f"libtakings.so.{VERSION}").write_bytes(bytes(5_000_001))
+    made = tmp_path / "dist"
+    made.mkdir()
+    tarball(lib.parent, made / "takings-c.tar.gz", 1)
+    with zipfile.ZipFile(made / "takings.whl", "w") as archive:
+        archive.writestr("takings/_takings.abi3.so", bytes(3_000_001))
+    wheel = (made / "takings.whl").stat().st_size
+    assert too_large(made) == [
+        f"takings-c.tar.gz: takings-c/lib/libtakings.so.{VERSION} has 5,000,001 bytes; "
+        "it may have 5,000,000",
+        f"takings.whl has {wheel:,} bytes; it may have 3,000,000",
+    ]
+
+
+def test_the_released_library_is_small_enough(dist: Path, tmp_path: Path) -> None:
+    (tmp_path / "c.tar.gz").symlink_to(only(dist, "takings-c-*.tar.gz"))
+    assert too_large(tmp_path) == []
+    # it is in there, and it was looked at
+    library = f"libtakings.so.{VERSION}"
+    assert library in LIMITS
+    assert library in run("tar", "-tzf", tmp_path / "c.tar.gz")
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "takings.whl", "takings.tar.gz"])
+def test_what_tells_where_it_was_built_is_refused(tmp_path: Path, name: str) -> None:
+    place = "/srv/somebody/takings"
+    (tmp_path / "made").mkdir()
+    path, inner = tmp_path / "made" / name, tmp_path / "takings"
+    inner.mkdir()
+    (inner / "module.so").write_text(f"panicked at {place}/core/src/lib.rs")
+    if path.suffix == ".whl":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.write(inner / "module.so", "takings/module.so")
+    elif path.suffix == ".gz":
+        tarball(inner, path, 9)
+        assert place.encode() not in path.read_bytes()
+        assert place.encode() in gzip.decompress(path.read_bytes())
+    else:
+        path.write_bytes((inner / "module.so").read_bytes())
+    [complaint] = telling(path.parent, place, "/nowhere")
+    assert complaint.endswith(f" names {place}")

@@ -1,0 +1,119 @@
+"""The wheel and the source distribution, as somebody has them who has nothing else."""
+
+from __future__ import annotations
+
+import re
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import only
+from support import ENVIRONMENT, ROOT, TARGET, Program, Sandbox, run
+from test_install import VERSION
+
+TOOLS = TARGET / "venv/bin"
+
+
+def empty(folder: Path, wheel: Path) -> Path:
+    """The programs of a new virtual environment with nothing but this wheel."""
+    run(sys.executable, "-m", "venv", folder)
+    programs = folder / "bin"
+    run(programs / "python", "-m", "pip", "install", "--quiet", "--no-index", wheel)
+    return programs
+
+
+def captures(sandbox: Sandbox, programs: Path) -> None:
+    order = sandbox.order({"fault": "lost_answer"})
+    said = run(
+        *(programs / "python", ROOT / "examples/capture.py"),
+        *(order, ROOT / "examples/capture.json"),
+        KLARNA_BASE_URL=sandbox.url,
+        KLARNA_USERNAME="sandbox",
+        KLARNA_PASSWORD="sandbox",
+    )
+    [capture] = sandbox.ledger(order)
+    assert said.splitlines()[0] == f"capture {capture['capture_id']}"
+
+
+@pytest.fixture(scope="module")
+def wheel(dist: Path) -> Path:
+    return only(dist, "*.whl")
+
+
+@pytest.fixture(scope="module")
+def programs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return empty(tmp_path_factory.mktemp("wheel") / "venv", wheel)
+
+
+def test_the_wheel_runs_on_the_systems_that_it_names(wheel: Path) -> None:
+    said = " ".join(run(TOOLS / "auditwheel", "show", wheel).split())
+    told = re.search(r'consistent with the following platform tag: "(\w+)"', said)
+    assert told, said
+    assert re.fullmatch(r"manylinux_2_17_(x86_64|aarch64)", told[1])
+    assert wheel.name.endswith(f"{told[1]}.whl")
+    # nothing was to be put into it, and no library is wanted that glibc does not bring
+    with zipfile.ZipFile(wheel) as archive:
+        assert not [name for name in archive.namelist() if ".libs/" in name]
+
+
+def test_the_wheel_keeps_to_the_stable_abi(wheel: Path) -> None:
+    run(TOOLS / "abi3audit", "--strict", wheel)
+
+
+def test_the_wheel_has_licences_and_a_bill_of_materials(dist: Path, wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        head = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        info = head.removesuffix("METADATA")
+        for licence in ("LICENSE-MIT", "LICENSE-APACHE"):
+            assert archive.read(f"{info}licenses/{licence}") == (ROOT / licence).read_bytes()
+        [bill] = [name for name in archive.namelist() if name.startswith(f"{info}sboms/")]
+        assert archive.read(bill) == only(dist, "*.cdx.json").read_bytes()
+
+
+def test_the_wheel_captures(sandbox: Sandbox, programs: Path) -> None:
+    installed = run(programs / "python", "-m", "pip", "list", "--format=freeze")
+    assert {line.split("==")[0] for line in installed.split()} <= {"pip", "setuptools", "takings"}
+    captures(sandbox, programs)
+    assert "takings" in run(programs / "python", "-m", "takings")
+
+
+def test_the_wheel_brings_the_sandbox(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAKINGS_SANDBOX", str(programs / "takings-sandbox"))
+    with Sandbox() as sandbox:
+        captures(sandbox, programs)
+
+
+def test_the_wheel_brings_a_pytest_plugin(programs: Path, tmp_path: Path) -> None:
+    [pytest_wanted] = re.findall(
+        r"^pytest==.*$", (ROOT / "python/requirements-dev.txt").read_text(), re.MULTILINE
+    )
+    run(programs / "python", "-m", "pip", "install", "--quiet", pytest_wanted)
+    (tmp_path / "test_shop.py").write_text(
+        """import takings
+
+def test_a_lost_answer_takes_the_money_once(klarna_env):
+    order_id = klarna_env.create_order(6000, faults=["lost_answer"])
+    takings.Client.from_env().capture(order_id, captured_amount=6000)
+    assert len(klarna_env.ledger(order_id)) == 1
+"""
+    )
+    with Program(programs / "python", "-m", "pytest", cwd=tmp_path) as program:
+        assert "1 passed" in program.end()
+
+
+def test_the_source_distribution_builds_alone(
+    sandbox: Sandbox, dist: Path, tmp_path: Path
+) -> None:
+    """By pip, unoptimised; the compiled crates of others are those that are there already."""
+    source = only(dist, f"takings-{VERSION}.tar.gz")
+    build = ["--no-build-isolation", "--no-deps", "--no-index"]
+    build += ["--config-settings=build-args=--profile dev"]
+    pip: list[str | Path] = [sys.executable, "-m", "pip", "wheel", "--quiet", *build]
+    run(
+        *(*pip, "--wheel-dir", tmp_path, source),
+        within=900,
+        PATH=f"{TOOLS}:{ENVIRONMENT['PATH']}",
+        CARGO_TARGET_DIR=str(TARGET),
+    )
+    captures(sandbox, empty(tmp_path / "venv", only(tmp_path, "*.whl")))

@@ -14,7 +14,7 @@ venv := target/venv/bin
 warnings := -Wall -Wextra -Wpedantic -Werror
 link := -Ltarget/debug -ltakings -Wl,-rpath,$(CURDIR)/target/debug
 
-.PHONY: help setup build rust wheel lua lua-dist examples library install uninstall dist test demo bench fuzz fmt bless clean
+.PHONY: help setup build rust wheel lua lua-dist examples library install uninstall dist test-dist test demo bench fuzz fmt bless clean
 .DEFAULT_GOAL := help
 
 help:
@@ -30,7 +30,7 @@ help:
 	@echo '  make setup   what both need: interpreters, Python packages'
 	@echo '  make build   libraries, sandbox, wheel, Lua modules, examples; into target/'
 	@echo '  make install the C and C++ library, optimised, into PREFIX (/usr/local); make uninstall takes it away'
-	@echo '  make dist    all that is given away, for this platform, with checksums; into dist/'
+	@echo '  make dist    all that is given away, for this platform, with checksums; into dist/ (make test-dist: its tests)'
 	@echo '  make lua-dist the Lua module, optimised, into dist/lua/LUA/takings.so for each Lua'
 	@echo '  make fuzz    looks for inputs that break a promise, an hour long'
 	@echo '  make fmt     formats the sources'
@@ -78,6 +78,10 @@ library:
 # All packages, of the committed sources: five minutes from empty. They run on older systems than this one.
 dist: setup
 	@$(venv)/python scripts/dist.py
+
+# Its tests, over what it made; `make test` has them over unoptimised packages.
+test-dist: setup
+	TAKINGS_DIST=dist $(venv)/python -m pytest tests/dist
 
 installed := DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' LIBDIR='$(LIBDIR)' ffi-c/install.sh
 

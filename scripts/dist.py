@@ -1,6 +1,7 @@
 """Makes all that is given away, for the platform it runs on: what `make dist` does.
 
     scripts/dist.py                      optimised, for old systems, judged, into dist/
+    scripts/dist.py --wheel              the wheel alone: for a Python that needs one of its own
     scripts/dist.py --as-built FOLDER    of what `make build` and `make library` left: for tests of
                                          what is in the packages, which then need no second build
 
@@ -56,7 +57,7 @@ def registry() -> list[Path]:
     return sorted((home / "registry" / "src").iterdir())
 
 
-def build(target: Path, made: Path) -> None:
+def build(target: Path, made: Path, wheel_only: bool) -> None:
     """Builds what is released, in a folder of its own: other flags make other crates."""
     # Panics name the place in the sources: not where those were on the machine that built it.
     renamed = {**dict.fromkeys(map(str, registry()), "crates"), str(target): "target"}
@@ -75,14 +76,16 @@ def build(target: Path, made: Path) -> None:
         environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         promise = ["--compatibility", "manylinux_2_17"]
 
-    native = f"native-static-libs={target / 'release' / 'native-static-libs'}"
-    cargo = ["cargo", "rustc", "--release", "--locked", "--package"]
-    run(*cargo, "takings-c", "--lib", "--", "--print", native, **environment)
-    run(*cargo, "takings-sandbox", "--bin", "takings-sandbox", **environment)
     wheel = ["--interpreter", sys.executable, "--manifest-path", "python/Cargo.toml"]
     wheel += ["--sbom-include", str(made / bill_name()), "--out", str(made)]
     maturin = [sys.executable, "-m", "maturin", "build", "--release", "--locked"]
     run(*maturin, *promise, *wheel, **environment)
+    if wheel_only:
+        return
+    native = f"native-static-libs={target / 'release' / 'native-static-libs'}"
+    cargo = ["cargo", "rustc", "--release", "--locked", "--package"]
+    run(*cargo, "takings-c", "--lib", "--", "--print", native, **environment)
+    run(*cargo, "takings-sandbox", "--bin", "takings-sandbox", **environment)
     for lua in [] if WINDOWS else LUAS:
         module = target / "lua" / lua
         run("sh", "lua/build.sh", "--release", "--into", module, lua, **environment)
@@ -151,7 +154,7 @@ def pack(target: Path, made: Path, profile: str, level: int) -> None:
             Path(folder, f"takings-{part}-{VERSION}-{place}") for part in ("c", "lua", "sandbox")
         )
         destination = {"DESTDIR": folder, "PREFIX": f"/{c.name}", "LIBDIR": "lib"}
-        install = ["bash", "ffi-c/install.sh", "install"]
+        install = [shutil.which("bash") or "bash", "ffi-c/install.sh", "install"]
         run(*install, CARGO_TARGET_DIR=str(target), **destination)
         put(ROOT / "ffi-c" / "README.md", c / "share/doc/takings/README.md")
 
@@ -227,17 +230,21 @@ def telling(folder: Path, *places: str) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Makes the packages.", allow_abbrev=False)
-    parser.add_argument("--as-built", metavar="FOLDER", type=Path)
-    wanted: Path | None = parser.parse_args().as_built
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--wheel", action="store_true")
+    what.add_argument("--as-built", metavar="FOLDER", type=Path)
+    arguments = parser.parse_args()
+    wanted: Path | None = arguments.as_built
     into = wanted or ROOT / "dist"
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder)
         run(sys.executable, "scripts/sbom.py", made / bill_name())
         if wanted is None:
             target = TARGET / "dist"
-            build(target, made)
-            pack(target, made, "release", level=9)
-            sources(made, target)
+            build(target, made, arguments.wheel)
+            if not arguments.wheel:
+                pack(target, made, "release", level=9)
+                sources(made, target)
             places = [str(ROOT), str(target), *(place.name for place in registry())]
             places += [str(place.parent) for place in registry()]
             wrong = too_large(made) + telling(made, *places)

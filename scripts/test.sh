@@ -68,6 +68,8 @@ step "ruff" "$venv/ruff" check
 step "ruff format" "$venv/ruff" format --check
 step "mypy" "$venv/mypy" --config-file python/pyproject.toml
 step "mypy: scripts" "$venv/mypy" --strict scripts
+step "mypy: package tests" env MYPYPATH=scripts:tests/process:tests/hosts \
+    "$venv/mypy" --strict --follow-imports=silent tests/dist
 # What `make bench` compares is not installed here.
 step "mypy: bench" "$venv/mypy" --strict --ignore-missing-imports bench
 step "pyright" "$venv/pyright" --project python
@@ -89,6 +91,8 @@ step "process tests" "$venv/python" -m pytest --quiet tests/process
 # Optimised: two minutes from empty, and the host tests install it.
 step "C library" make --silent library
 step "host tests" "$venv/python" -m pytest --quiet tests/hosts
+# Of what was built above: `make dist` builds all of it for itself, which takes five minutes.
+step "package tests" "$venv/python" -m pytest --quiet tests/dist
 bench_tests() {
     cargo build --locked --package takings-bench --bins && "$venv/python" -m pytest --quiet bench
 }

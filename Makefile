@@ -14,7 +14,7 @@ venv := target/venv/bin
 warnings := -Wall -Wextra -Wpedantic -Werror
 link := -Ltarget/debug -ltakings -Wl,-rpath,$(CURDIR)/target/debug
 
-.PHONY: help setup build rust wheel lua lua-dist examples library install uninstall dist test-dist test demo bench fuzz fmt bless clean
+.PHONY: help setup build rust wheel lua lua-dist examples library install uninstall dist test-dist test demo docs bench fuzz fmt bless clean
 .DEFAULT_GOAL := help
 
 help:
@@ -32,6 +32,7 @@ help:
 	@echo '  make install the C and C++ library, optimised, into PREFIX (/usr/local); make uninstall takes it away'
 	@echo '  make dist    all that is given away, for this platform, with checksums; into dist/ (make test-dist: its tests)'
 	@echo '  make lua-dist the Lua module, optimised, into dist/lua/LUA/takings.so for each Lua'
+	@echo '  make docs    the site of the documents, into target/docs/index.html'
 	@echo '  make fuzz    looks for inputs that break a promise, an hour long'
 	@echo '  make fmt     formats the sources'
 	@echo '  make bless   writes the generated files again'
@@ -100,6 +101,11 @@ soak: build
 
 demo: build
 	@$(venv)/python scripts/demo.py
+
+# With the flags of the tests, which then find Rust's part done.
+docs: setup
+	RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps
+	$(venv)/python docs/build.py
 
 # BENCH: see bench/README.md
 bench:

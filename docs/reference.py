@@ -36,7 +36,7 @@ def prose(text: str, names: Iterable[str] = ()) -> str:
         if line.startswith("    "):
             lines.append(line)
             continue
-        line = re.sub(r"([*<\[\]\\`|])", r"\\\1", line)
+        line = re.sub(r"([*<\[\]\\`|~])", r"\\\1", line)
         lines.append(
             re.sub(
                 r"\b\w*(?:_\w+|[a-z][A-Z]\w*)\b",
@@ -90,7 +90,10 @@ def _numbered(text: str, names: Iterable[str]) -> str:
 def _c_inner(match: re.Match[str]) -> str:
     """A comment inside of an enum, in one style with the rest but smaller."""
     words = " ".join(line.strip().removeprefix("*").strip() for line in match[1].split("\n"))
-    return "\n" + textwrap.fill(f"/* {words} */", 92, initial_indent="  ", subsequent_indent="   * ")
+    filled = textwrap.fill(
+        f"/* {words}\N{NO-BREAK SPACE}*/", 92, initial_indent="  ", subsequent_indent="   * "
+    )
+    return "\n" + filled.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def _c_name(text: str) -> str:

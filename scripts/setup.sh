@@ -125,7 +125,7 @@ fi
 # --- Python packages, in a virtual environment ----------------------------------------------------------------
 
 requirements=(scripts/requirements.txt python/requirements-dev.txt)
-requirements+=(tests/process/requirements.txt tests/hosts/requirements.txt tests/dist/requirements.txt)
+requirements+=(tests/process/requirements.txt tests/hosts/requirements.txt tests/dist/requirements.txt docs/requirements.txt)
 # A virtual environment belongs to one interpreter and one place.
 key=$({ "$PYTHON" -c 'import sys; print(sys.version, sys.executable)'; echo "$venv"; cat "${requirements[@]}"; } | cksum)
 stamp=$venv/set-up-for

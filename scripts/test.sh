@@ -70,6 +70,7 @@ step "mypy" "$venv/mypy" --config-file python/pyproject.toml
 step "mypy: scripts" "$venv/mypy" --strict scripts
 step "mypy: package tests" env MYPYPATH=scripts:tests/process:tests/hosts \
     "$venv/mypy" --strict --follow-imports=silent tests/dist
+step "mypy: docs" "$venv/mypy" --strict docs tests/docs
 # What `make bench` compares is not installed here.
 step "mypy: bench" "$venv/mypy" --strict --ignore-missing-imports bench
 step "pyright" "$venv/pyright" --project python
@@ -93,6 +94,8 @@ step "C library" make --silent library
 step "host tests" "$venv/python" -m pytest --quiet tests/hosts
 # Of what was built above: `make dist` builds all of it for itself, which takes five minutes.
 step "package tests" "$venv/python" -m pytest --quiet tests/dist
+step "docs" make --silent docs
+step "docs tests" "$venv/python" -m pytest --quiet tests/docs
 bench_tests() {
     cargo build --locked --package takings-bench --bins && "$venv/python" -m pytest --quiet bench
 }

@@ -306,7 +306,9 @@ def build() -> None:
         # what the search needs where a page is opened from a folder: ours, and nobody else's server
         depth = "../" * (len(page.relative_to(site).parts) - 1) or "./"
         shim = f'src="{depth}assets/worker.js"'
-        page.write_text(page.read_text().replace('src="https://unpkg.com/iframe-worker/shim"', shim))
+        page.write_text(
+            page.read_text().replace('src="https://unpkg.com/iframe-worker/shim"', shim)
+        )
     shutil.copytree(TARGET / "doc", site / "rust", ignore=shutil.ignore_patterns(".lock"))
 
 

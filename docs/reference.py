@@ -126,7 +126,10 @@ def cpp(header: str) -> str:
     inside = header[header.index("namespace takings {") :].split("\n\n", 1)[1]
     inside = inside[: inside.rindex("} // namespace takings")]
     inside = re.sub(
-        r"^namespace detail \{$.*?^\} // namespace detail$", "", inside, flags=re.DOTALL | re.MULTILINE
+        r"^namespace detail \{$.*?^\} // namespace detail$",
+        "",
+        inside,
+        flags=re.DOTALL | re.MULTILINE,
     )
     found: dict[str, list[tuple[str, str]]] = {"Types": [], "Functions": []}
     entries: dict[str, str] = {}
@@ -209,7 +212,9 @@ def lua(annotations: str) -> str:
     ]
     entries = [_lua_entry(paragraph.strip()) for paragraph in annotations.split("\n\n")[2:]]
     # what the module does stands at its end there, and first here
-    functions = [entry for entry in entries if re.match(r"### takings\..*\n\n```lua\n---@[pr]", entry)]
+    functions = [
+        entry for entry in entries if re.match(r"### takings\..*\n\n```lua\n---@[pr]", entry)
+    ]
     rest = [entry for entry in entries if entry and entry not in functions]
     return "\n".join([*out, rest[0], *functions, *rest[1:]])
 
@@ -226,7 +231,8 @@ def _lua_entry(paragraph: str) -> str:
     if function:
         return f"### {function[1]}\n\n{code('lua', declared)}\n{_lua_prose(said)}\n"
     entries = []
-    for part in re.split(r"\n(?=---@alias)", paragraph):
+    # aliases that follow each other; what is said of one stands before it
+    for part in re.findall(r"(?:---[^@|].*\n)*---@(?:.*\n?(?!---@alias))+", paragraph):
         named = re.search(r"---@(class|alias) ([\w.]+)", part)
         if not named:
             return ""
@@ -271,7 +277,9 @@ def python(folder: Path) -> str:
     tree = ast.parse(plugin.read_text())
     out += ["## pytest_takings\n", f"{_markdown(ast.get_docstring(tree))}\n"]
     for name in exported(plugin):
-        out.append(_python_entry(name, [node for node in tree.body if _defines(node, name)], [tree]))
+        out.append(
+            _python_entry(name, [node for node in tree.body if _defines(node, name)], [tree])
+        )
     return "\n".join(out)
 
 
@@ -302,7 +310,11 @@ def _python_entry(name: str, nodes: list[ast.stmt], trees: list[ast.Module]) -> 
         return f"### {name}\n\n{_python_functions(nodes, trees[0])}"
     node = nodes[-1]
     bases = [ast.unparse(base) for base in (*node.bases, *node.keywords)]
-    decorators = [f"@{ast.unparse(each)}\n" for each in node.decorator_list if "dataclass" in ast.unparse(each)]
+    decorators = [
+        f"@{ast.unparse(each)}\n"
+        for each in node.decorator_list
+        if "dataclass" in ast.unparse(each)
+    ]
     head = f"class {name}({', '.join(bases)})" if bases else f"class {name}"
     out = [f"### {name}\n", code("python", "".join(decorators) + head)]
     out += [f"{_markdown(ast.get_docstring(node))}\n", *_python_fields(node, trees)]
@@ -337,7 +349,7 @@ def _python_fields(node: ast.ClassDef, trees: list[ast.Module]) -> list[str]:
             said = " ".join(str(after.value.value).split())
         annotation = ast.unparse(member.annotation)
         line = f"- `{ast.unparse(member.target)}: {annotation}`"
-        lines.append(f"{line} – {said}" if said else line)
+        lines.append(f"{line}: {said}" if said else line)
     return ["\n".join(lines) + "\n"] if lines else []
 
 
@@ -365,7 +377,8 @@ def _python_signature(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
     word = "async def" if isinstance(node, ast.AsyncFunctionDef) else "def"
     returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
     arguments = [
-        re.sub(r"^([^=]*:[^=]*)=", r"\1 = ", argument) for argument in _split(ast.unparse(node.args))
+        re.sub(r"^([^=]*:[^=]*)=", r"\1 = ", argument)
+        for argument in _split(ast.unparse(node.args))
     ]
     line = f"{word} {node.name}({', '.join(arguments)}){returns}"
     if len(line) > 92:

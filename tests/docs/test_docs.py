@@ -9,7 +9,6 @@ import os
 import re
 import subprocess
 import sys
-import tomllib
 import urllib.parse
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -21,12 +20,12 @@ import takings
 import takings.testing
 from takings.testing import KlarnaSandbox
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT / "docs"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "docs"))
 
 import build
 import reference
 
+ROOT = build.ROOT
 BUILT = build.TARGET / "docs"
 SITE = build.Site()
 ORDER_ID = "f3392f8b-6116-4073-ab96-e330819e2c07"
@@ -74,15 +73,7 @@ def test_what_is_looked_at_is_what_the_sources_say() -> None:
 
 
 def test_every_page_is_in_the_navigation() -> None:
-    def leaves(entry: Any) -> Iterator[str]:
-        if isinstance(entry, str):
-            yield entry
-        for each in entry.values() if isinstance(entry, dict) else entry:
-            if not isinstance(entry, str):
-                yield from leaves(each)
-
-    project = tomllib.loads((ROOT / "docs/zensical.toml").read_text())["project"]
-    listed = list(leaves(project["nav"]))
+    listed = re.findall(r'"([\w/-]+\.md)"', (ROOT / "docs/zensical.toml").read_text())
     assert sorted(listed) == sorted(SITE.pages)
 
 
@@ -163,7 +154,7 @@ def test_the_reference_has_all_of_cpp() -> None:
     )
     outside = re.sub(r"^private:$.*?^\};$", "", outside, flags=re.DOTALL | re.M)
     names = re.findall(r"^(?:class|struct|using|inline [\w:]+) (\w+)", outside, re.M)
-    members = re.findall(r"^    (?!return)[\w:<>&*, ]+[ &*](\w+)\([^;]*?\{", outside, re.M)
+    members = re.findall(r"^    (?! |return)[\w:<>&*, ]+[ &*](\w+)\([^;]*?\{", outside, re.M)
     assert {"client", "minor", "capture_request", "outcome_unknown"} <= set(names)
     assert {"capture", "prepare_reconcile", "answer_body", "retryable"} <= set(members)
     for name in names:
@@ -171,14 +162,16 @@ def test_the_reference_has_all_of_cpp() -> None:
     for name in members:
         assert re.search(rf"\b{name}\([^;]*;", code_of("cpp")), name
     for line in code_of("cpp").splitlines():
-        assert "return" not in line or "*" in line, f"code is nobody's reference: {line}"
+        assert not re.match(r" +return\b", line), f"code is nobody's reference: {line}"
 
 
 def test_the_reference_has_all_of_python() -> None:
     text = written("python")
     for module in (takings, takings.testing):
         for name in module.__all__:
-            [entry] = re.findall(rf"\n### {name}\n(.*?)(?=\n##+ (?!#)|\Z)", f"{text}\n### ", re.DOTALL)[:1]
+            [entry] = re.findall(
+                rf"\n### {name}\n(.*?)(?=\n##+ (?!#)|\Z)", f"{text}\n### ", re.DOTALL
+            )[:1]
             assert "```python" in entry, name
             thing = getattr(module, name)
             if inspect.isclass(thing):
@@ -189,15 +182,20 @@ def test_the_reference_has_all_of_python() -> None:
 
 def assert_members(name: str, thing: type, text: str) -> None:
     section = text.split(f"\n### {name}\n")[1].split("\n### ")[0]
-    if thing.__doc__ and not thing.__doc__.startswith("dict("):
+    # of the compiled classes the stub is the manual, and a dataclass may have none
+    if thing.__doc__ and "see the stub" not in thing.__doc__:
         first = inspect.cleandoc(thing.__doc__).splitlines()[0]
-        assert first in section or thing.__doc__.startswith(f"{name}("), name
+        assert first in section or first.startswith(f"{name}("), name
     for member in {*vars(thing), *getattr(thing, "__annotations__", {})}:
         if member.startswith("_"):
             continue
-        assert f"#### {name}.{member}\n" in section or f"- `{member}: " in section or (
-            # the word of an error, or the sandbox's own account
-            member in ("kind", "retryable", "username", "password")
+        assert (
+            f"#### {name}.{member}\n" in section
+            or f"- `{member}: " in section
+            or (
+                # the word of an error, or the sandbox's own account
+                member in ("kind", "retryable", "username", "password")
+            )
         ), f"{name}.{member}"
 
 
@@ -293,7 +291,11 @@ def test_no_fence_is_overlooked() -> None:
 
 # Pages of this folder with programs in Python: what they print stands below each.
 PRINTING = sorted(
-    {block.origin for _, block in BLOCKS if block.origin.startswith("docs/") and block.language == "python"}
+    {
+        block.origin
+        for _, block in BLOCKS
+        if block.origin.startswith("docs/") and block.language == "python"
+    }
 )
 
 
@@ -361,7 +363,9 @@ def test_an_error_says_what_its_page_says(
     def capture(settings: Any = None, **fields: Any) -> None:
         request = {"captured_amount": 6000, **fields}
         key = takings.idempotency_key(ORDER_ID, "parcel-1")
-        client(**settings or {}).capture(ORDER_ID, request, idempotency_key=key)  # type: ignore[arg-type]
+        # what type checkers would refuse is refused at run time as well
+        call: Any = client(**settings or {}).capture
+        call(ORDER_ID, request, idempotency_key=key)
 
     assert block.said, "a message without the call that ends in it"
     names = {
@@ -392,14 +396,16 @@ def test_every_kind_has_a_page() -> None:
 
 
 def test_five_minutes(tmp_path: Path) -> None:
-    [[*blocks]] = [[b for b in page.blocks] for name, page in SITE.pages.items() if name == "start.md"]
+    [[*blocks]] = [
+        [b for b in page.blocks] for name, page in SITE.pages.items() if name == "start.md"
+    ]
     [program] = [block.text for block in blocks if block.language == "python"]
     (tmp_path / "shop.py").write_text(program)
     script = "\n".join(block.text for block in blocks if block.language == "sh")
-    # `make test` has built it; the port is one that is free; and what a person does between two lines
+    # `make test` has built it; what a person does between two lines; and a port that is free
     for line, instead in [
         ("make build\n", f"cd '{ROOT}'\n"),
-        ("target/venv/bin:$PATH\"\n", f'target/venv/bin:$PATH"\ncd "{tmp_path}"\n'),
+        ('target/venv/bin:$PATH"\n', f'target/venv/bin:$PATH"\ncd "{tmp_path}"\n'),
         (
             "takings-sandbox --port 8181 &\n",
             "takings-sandbox --port 0 >url &\n"
@@ -415,7 +421,7 @@ def test_five_minutes(tmp_path: Path) -> None:
         ["bash", "-c", script], cwd=ROOT, env=usual, capture_output=True, text=True, timeout=60
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    first, second = re.findall(r"^captured as (\S+)$", run.stdout, re.MULTILINE)
+    first, second = re.findall(r"captured as (\S+)", run.stdout)
     ledger = run.stdout.splitlines()[-1]
     assert first == second
     assert re.findall(r'"capture_id": ?"([^"]+)"', ledger) == [first]

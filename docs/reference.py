@@ -307,7 +307,9 @@ def _markdown(docstring: str | None) -> str:
 def _python_entry(name: str, nodes: list[ast.stmt], trees: list[ast.Module]) -> str:
     assert nodes, f"{name} is exported and defined nowhere"
     if not isinstance(nodes[-1], ast.ClassDef):
-        return f"### {name}\n\n{_python_functions(nodes, trees[0])}"
+        # two underscores around a name would make it bold
+        title = name.replace("_", "\\_") if name.startswith("__") else name
+        return f"### {title}\n\n{_python_functions(nodes, trees[0])}"
     node = nodes[-1]
     bases = [ast.unparse(base) for base in (*node.bases, *node.keywords)]
     decorators = [

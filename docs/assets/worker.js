@@ -8,13 +8,18 @@ if (location.protocol === "file:") {
       this.frame.hidden = true;
       document.body.appendChild(this.frame);
       const inside = this.frame.contentWindow;
-      const give = (data) => inside.dispatchEvent(new MessageEvent("message", { data }));
+      // like a worker's: a copy, and later, so that an answer comes when the question has been asked
+      const later = (data, to) => {
+        const event = new MessageEvent("message", { data: structuredClone(data) });
+        setTimeout(() => to(event), 0);
+      };
+      const give = (data) => later(data, (event) => inside.dispatchEvent(event));
       this.postMessage = (data) => queue.push(data);
       inside.document.open();
       inside.document.write("<html><body></body></html>");
       inside.document.close();
       // what a worker posts goes to whoever made it
-      inside.postMessage = (data) => this.onmessage && this.onmessage(new MessageEvent("message", { data }));
+      inside.postMessage = (data) => later(data, (event) => this.onmessage && this.onmessage(event));
       inside.importScripts = (...scripts) =>
         scripts.reduce((before, script) => before.then(() => this.load(script)), Promise.resolve());
       this.load(url).then(

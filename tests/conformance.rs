@@ -11,7 +11,7 @@ mod hostile;
 mod properties;
 mod transports;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -684,9 +684,14 @@ impl Surface {
         let derive = Call { derive: Some(("an order".into(), "a name".into())), ..Call::default() };
         self.call(None, "", &derive)?;
         let process = self.child.id();
-        let open = std::fs::read_dir(format!("/proc/{process}/fd")).map_err(|error| error.to_string())?.count();
+        let open: BTreeSet<usize> = std::fs::read_dir(format!("/proc/{process}/fd"))
+            .map_err(|error| error.to_string())?
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .collect();
+        // the limit is on the numbers, and those that are open need not be the lowest
+        let limit = (0..).filter(|number| !open.contains(number)).nth(left).expect("numbers do not end");
         let limited = Command::new("prlimit")
-            .args([format!("--pid={process}"), format!("--nofile={}", open + left)])
+            .args([format!("--pid={process}"), format!("--nofile={limit}")])
             .status()
             .is_ok_and(|status| status.success());
         if limited { Ok(()) } else { Err("prlimit does not work".into()) }

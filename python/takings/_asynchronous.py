@@ -8,6 +8,10 @@ import contextvars
 import os
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+
+# `concurrent.futures` would load it when the first client is made, which a process without a free
+# file descriptor cannot do
+from concurrent.futures.thread import ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypedDict, TypeVar, cast, overload
@@ -71,7 +75,7 @@ class _Mine:
     """What belongs to one process: a fork copies neither threads nor event loops."""
 
     def __init__(self, max_concurrency: int) -> None:
-        self.pool = concurrent.futures.ThreadPoolExecutor(max_concurrency, "takings")
+        self.pool = ThreadPoolExecutor(max_concurrency, "takings")
         self.running: set[Running] = set()
         # by their keys: those that run, and the latest whose wait was cancelled
         self.captures: dict[str, Running] = {}

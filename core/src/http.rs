@@ -1,17 +1,18 @@
-//! The one file that does I/O: a request goes out over `reqwest::blocking`, an [`Event`]
-//! comes back.
+//! The one file that does I/O: a request goes out over `reqwest`, an [`Event`] comes back.
 
 use std::error::Error as _;
-use std::io::{self, Read as _};
-use std::sync::{Arc, mpsc};
+use std::io;
+use std::panic::resume_unwind;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, UNIX_EPOCH};
 
-use reqwest::blocking;
-use reqwest::header::CONTENT_LENGTH;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::{ClientConfig, RootCertStore};
+use tokio::runtime::{self, Handle, Runtime};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::answer::Answer;
 use crate::config::{Config, is_loopback};
@@ -73,7 +74,7 @@ impl Transport {
         self.proxy.as_ref().map(|(_, name)| &**name)
     }
 
-    /// A connection pool and the thread that serves it, for this process alone.
+    /// A connection pool and what serves it, for this process alone.
     pub fn open(&self) -> Result<Connections, Error> {
         let unusable = |what: &str, error: &dyn std::fmt::Display| {
             Error::new(
@@ -97,43 +98,29 @@ impl Transport {
                 tls.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth()
             }
         };
-        let mut builder = blocking::Client::builder()
+        let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .referer(false)
             .connect_timeout(self.connect)
-            .timeout(None)
             // no proxy from reqwest's own reading of the environment
             .no_proxy();
         if let Some((proxy, _)) = &self.proxy {
             builder = builder.proxy(proxy.clone());
         }
-        let client = without_sigpipe(|| builder.build())
-            .map_err(|error| unusable("the HTTP client could not be made", &root(&error)))?;
+        let client = builder.build().map_err(|error| unusable("the HTTP client could not be made", &root(&error)))?;
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            // the only threads it ever starts: looking a name up blocks
+            .thread_name("takings names")
+            .build()
+            .map_err(|error| unusable("no I/O could be set up", &error))?;
+        let sigpipe = Sigpipe::new().map_err(|error| unusable("no I/O could be set up", &error))?;
         let through = self.proxy.as_ref().map(|(_, name)| name.clone());
-        Ok(Connections { client: Some(client), trusted: self.trusted.clone(), through })
+        let pool = Arc::new(Pool { client, trusted: self.trusted.clone(), through });
+        Ok(Connections { pool, runtime: Some(runtime), sigpipe })
     }
-}
-
-/// Makes a client whose thread, and the threads that one starts, get no SIGPIPE: several buffers are written at once
-/// by `writev`, which cannot be told to leave the signal out, and where the host has not turned it off, a server that
-/// resets a connection would end the process. The calling thread's own mask is put back.
-#[cfg(unix)]
-fn without_sigpipe<T>(make: impl FnOnce() -> T) -> T {
-    use nix::sys::signal::{SigSet, SigmaskHow, Signal};
-    let before = SigSet::from(Signal::SIGPIPE).thread_swap_mask(SigmaskHow::SIG_BLOCK);
-    let made = make();
-    if let Ok(before) = before {
-        // refused only for a wrong `how`
-        let _ = before.thread_set_mask();
-    }
-    made
-}
-
-#[cfg(not(unix))]
-fn without_sigpipe<T>(make: impl FnOnce() -> T) -> T {
-    make()
 }
 
 /// A proxy as it was asked for: where, its URL, and the variable with the exceptions.
@@ -237,59 +224,97 @@ pub(crate) fn authorities_in_words() -> String {
 }
 
 /// Open connections of one process.
+///
+/// No thread serves them: whoever waits for an answer does meanwhile what there is to do for all of them, and hands
+/// that on when its own answer is there. While nobody waits they rest.
 pub(crate) struct Connections {
+    pool: Arc<Pool>,
     /// There until dropped.
-    client: Option<blocking::Client>,
+    runtime: Option<Runtime>,
+    sigpipe: Sigpipe,
+}
+
+struct Pool {
+    client: reqwest::Client,
     trusted: Arc<str>,
     /// The proxy, without its password.
     through: Option<Arc<str>>,
 }
 
-/// How long dropping connections waits for their end, which is all but always at once.
-const END: Duration = Duration::from_millis(100);
+/// A request on its way, to be driven to its end. Dropping it closes its connection.
+pub(crate) type Exchange = Pin<Box<dyn Future<Output = Event> + Send>>;
 
 impl Drop for Connections {
     fn drop(&mut self) {
-        let client = self.client.take();
-        let (ended, end) = mpsc::channel::<()>();
-        // reqwest waits for its thread, and that for a name look-up that has begun: up to half a
-        // minute, and nothing can interrupt one. So that is left to a thread. Where none can be
-        // had, the closure is dropped here, and the client with it.
-        let left = thread::Builder::new().name("takings end".into()).spawn(move || {
-            drop(client);
-            drop(ended);
-        });
-        if left.is_ok() {
-            // either answer, ended or not yet, is fine
-            let _ = end.recv_timeout(END);
+        if let Some(runtime) = self.runtime.take() {
+            // not waiting for a name look-up that has begun: up to half a minute, and nothing can
+            // interrupt one
+            runtime.shutdown_background();
         }
     }
 }
 
 impl Connections {
-    /// Sends a request and waits for its answer, at most `timeout`.
-    pub fn exchange(&self, request: &HttpRequest, timeout: Duration) -> Event {
-        let mut sent = blocking::Request::new(request.method.clone(), request.url.clone());
+    /// Begins to send a request. It is over after at most `timeout`, as long as it is driven.
+    pub fn exchange(&self, request: &HttpRequest, timeout: Duration) -> Exchange {
+        let mut sent = reqwest::Request::new(request.method.clone(), request.url.clone());
         *sent.headers_mut() = request.headers.clone();
         if !request.body.is_empty() {
             *sent.body_mut() = Some(request.body.clone().into());
         }
-        *sent.timeout_mut() = Some(timeout);
-        let client = self.client.as_ref().expect("there until dropped");
-        match client.execute(sent) {
-            Ok(answer) => Event::Answered(read(answer, request.most_answer)),
+        Box::pin(self.pool.clone().exchange(sent, request.most_answer, timeout))
+    }
+
+    /// Waits for what comes of a request, no longer than `patience`.
+    pub fn drive(&self, exchange: &mut Exchange, patience: Option<Duration>) -> Option<Event> {
+        let runtime = self.runtime.as_ref().expect("there until dropped");
+        let drive = || {
+            let _quiet = self.sigpipe.keep_off();
+            runtime.block_on(async {
+                match patience {
+                    None => Some(exchange.await),
+                    Some(patience) => timeout(patience, exchange).await.ok(),
+                }
+            })
+        };
+        if Handle::try_current().is_err() {
+            return drive();
+        }
+        // Rust callers alone can be here: a thread of a runtime of theirs can drive no other one
+        thread::scope(|scope| {
+            let other = thread::Builder::new().name("takings call".into()).spawn_scoped(scope, drive);
+            match other.map(thread::ScopedJoinHandle::join) {
+                Ok(Ok(event)) => event,
+                Ok(Err(panic)) => resume_unwind(panic),
+                Err(error) => Some(Event::MaybeSent(format!("no thread to wait in could be had ({error})"))),
+            }
+        })
+    }
+}
+
+impl Pool {
+    async fn exchange(self: Arc<Self>, request: reqwest::Request, most_answer: usize, timeout: Duration) -> Event {
+        let deadline = Instant::now() + timeout;
+        // What happened to the connections while nobody waited is looked at first, so that one that was
+        // closed, or has been sent bytes nobody asked for, is not used: the first time lets the events
+        // come in, the second one has them acted upon.
+        tokio::task::yield_now().await;
+        tokio::task::yield_now().await;
+        let url = request.url().clone();
+        match timeout_at(deadline, self.client.execute(request)).await {
+            Ok(Ok(answer)) => Event::Answered(read(answer, most_answer, deadline).await),
             // Only a failure to connect proves that nothing left; reqwest is believed on
             // nothing else.
-            Err(error) if error.is_connect() => Event::NotSent(self.no_connection(&error, request)),
-            Err(error) if error.is_builder() => Event::NotSent(root(&error)),
-            Err(error) if error.is_timeout() => Event::MaybeSent(format!("no answer within {timeout:.1?}")),
-            Err(error) => Event::MaybeSent(format!("the answer was lost ({})", root(&error))),
+            Ok(Err(error)) if error.is_connect() => Event::NotSent(self.no_connection(&error, &url)),
+            Ok(Err(error)) if error.is_builder() => Event::NotSent(root(&error)),
+            Ok(Err(error)) => Event::MaybeSent(format!("the answer was lost ({})", root(&error))),
+            Err(_) => Event::MaybeSent(format!("no answer within {timeout:.1?}")),
         }
     }
 
-    fn no_connection(&self, error: &reqwest::Error, request: &HttpRequest) -> String {
-        let host = request.url.host_str().unwrap_or_default();
-        let port = request.url.port_or_known_default().unwrap_or_default();
+    fn no_connection(&self, error: &reqwest::Error, url: &reqwest::Url) -> String {
+        let host = url.host_str().unwrap_or_default();
+        let port = url.port_or_known_default().unwrap_or_default();
         let why = if error.is_timeout() {
             "it took too long".to_owned()
         } else if let Some(tls) = causes(error).find_map(|cause| cause.downcast_ref()) {
@@ -297,7 +322,7 @@ impl Connections {
         } else {
             match causes(error).filter_map(|cause| cause.downcast_ref()).last().map(io::Error::kind) {
                 Some(io::ErrorKind::UnexpectedEof) => "it was closed during the TLS handshake".to_owned(),
-                Some(io::ErrorKind::ConnectionReset) if request.url.scheme() == "https" => {
+                Some(io::ErrorKind::ConnectionReset) if url.scheme() == "https" => {
                     "it was reset, perhaps during the TLS handshake".to_owned()
                 }
                 _ => root(error),
@@ -311,30 +336,82 @@ impl Connections {
     }
 }
 
-fn read(mut answer: blocking::Response, most: usize) -> Answer {
+async fn read(mut answer: reqwest::Response, most: usize, deadline: Instant) -> Answer {
     let status = answer.status().as_u16();
     let headers: Vec<(String, Vec<u8>)> =
         answer.headers().iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect();
-    let empty = answer.headers().get(CONTENT_LENGTH).is_some_and(|length| length == "0");
     let mut body = Vec::new();
-    if !empty {
-        let mut chunk = [0; 8192];
-        // A body that breaks off leaves what was read: the status alone decides.
-        while body.len() < most {
-            match answer.read(&mut chunk) {
-                Ok(0) | Err(_) => break,
-                Ok(read) => {
-                    let read = read.min(most - body.len());
-                    // a vector left to itself would double to twice of what is ever used
-                    if body.capacity() - body.len() < read {
-                        body.reserve_exact((body.capacity().max(8192) * 2).min(most) - body.len());
-                    }
-                    body.extend_from_slice(&chunk[..read]);
-                }
-            }
+    // A body that breaks off leaves what was read: the status alone decides.
+    while body.len() < most {
+        let Ok(Ok(Some(chunk))) = timeout_at(deadline, answer.chunk()).await else { break };
+        let chunk = &chunk[..chunk.len().min(most - body.len())];
+        // a vector left to itself would double to twice of what is ever used
+        if body.capacity() - body.len() < chunk.len() {
+            let more = (body.capacity().max(8192) * 2).min(most) - body.len();
+            body.reserve_exact(more.max(chunk.len()));
         }
+        body.extend_from_slice(chunk);
     }
     Answer { status, headers, body }
+}
+
+/// Keeps SIGPIPE from a thread while it does I/O: several buffers are written at once by `writev`, which cannot be told
+/// to leave the signal out, and where the host has not turned it off, a server that resets a connection would end the
+/// process.
+#[cfg(unix)]
+struct Sigpipe {
+    /// Reads a signal that came meanwhile. Apple's sockets raise none (SO_NOSIGPIPE).
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    came: nix::sys::signalfd::SignalFd,
+}
+
+#[cfg(unix)]
+struct Quiet<'a> {
+    sigpipe: &'a Sigpipe,
+    before: nix::sys::signal::SigSet,
+}
+
+#[cfg(unix)]
+impl Sigpipe {
+    fn new() -> io::Result<Sigpipe> {
+        Ok(Sigpipe {
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            came: {
+                use nix::sys::signal::{SigSet, Signal};
+                use nix::sys::signalfd::{SfdFlags, SignalFd};
+                SignalFd::with_flags(&SigSet::from(Signal::SIGPIPE), SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?
+            },
+        })
+    }
+
+    /// Until what it returns is dropped. Where the thread has it off by itself, there is nothing to do.
+    fn keep_off(&self) -> Option<Quiet<'_>> {
+        use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+        let before = SigSet::from(Signal::SIGPIPE).thread_swap_mask(SigmaskHow::SIG_BLOCK).ok()?;
+        (!before.contains(Signal::SIGPIPE)).then_some(Quiet { sigpipe: self, before })
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Quiet<'_> {
+    fn drop(&mut self) {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        while let Ok(Some(_)) = self.sigpipe.came.read_signal() {}
+        // refused only for a wrong `how`
+        let _ = self.before.thread_set_mask();
+    }
+}
+
+#[cfg(not(unix))]
+struct Sigpipe;
+
+#[cfg(not(unix))]
+impl Sigpipe {
+    fn new() -> io::Result<Sigpipe> {
+        Ok(Sigpipe)
+    }
+
+    fn keep_off(&self) {}
 }
 
 /// The innermost reason: the outer ones only say that something failed.

@@ -62,6 +62,8 @@ pub use lines::CheckLines;
 pub use machine::{Event, Step};
 pub use minor::minor;
 pub use operation::{Attempt, Operation, Outcome};
+#[doc(hidden)]
+pub use operation::{News, Sending};
 pub use reconcile::{Found, Reconciliation};
 pub use request::{
     CaptureRequest, Interval, OrderLine, OrderLineType, ProductIdentifiers, ShippingInfo, ShippingMethod, Subscription,

@@ -1,13 +1,15 @@
 //! A call that its host drives: takings decides, the host sends and waits.
 
 use std::fmt;
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::answer::is_id;
 use crate::capture::Capture;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
+use crate::http::Exchange;
 use crate::machine::{Drive, Event, Step};
 use crate::reconcile::Reconciliation;
 use crate::wire::{Endpoint, HttpRequest};
@@ -223,46 +225,28 @@ impl<T: Outcome> Operation<T> {
     /// # Errors
     ///
     /// As [`send`](Operation::send).
-    pub fn send_and_tell(mut self, mut tell: impl FnMut(&Attempt)) -> Result<T, Error> {
-        // A panic of `tell`, or of the transport, says nothing about the money: it ends in an error
-        // as every other failure.
-        catch_unwind(AssertUnwindSafe(|| self.drive(&mut tell))).unwrap_or_else(|_| {
-            let error = self.drive.internal("a panic was caught");
-            self.ended(Err(error))
-        })
-    }
-
-    fn drive(&mut self, tell: &mut impl FnMut(&Attempt)) -> Result<T, Error> {
-        let client = self.client.clone();
-        let connections = match client.connections() {
-            Ok(connections) => connections,
-            Err(error) => {
-                let error = self.drive.identified(error);
-                return self.ended(Err(error));
-            }
-        };
-        let mut event = Event::Start;
+    pub fn send_and_tell(self, mut tell: impl FnMut(&Attempt)) -> Result<T, Error> {
+        let mut sending = self.sending();
         loop {
-            let told = self.attempt_log.len();
-            let step = self.step(event);
-            self.attempt_log[told..].iter().for_each(&mut *tell);
-            match step {
-                Step::Send(timeout) => {
-                    event = connections.exchange(self.drive.request(), timeout);
-                    // a library built for the tests alone shows what a bug of ours would do
-                    #[cfg(takings_fault)]
-                    assert!(
-                        !self.drive.request().url.path().contains("/panic-after-sending/"),
-                        "a fault that was asked for"
-                    );
+            match sending.wait(None) {
+                News::Ended(result) => return result,
+                News::Attempt(attempt) => {
+                    // A panic of `tell` says nothing about the money: it ends in an error as every
+                    // other failure.
+                    if catch_unwind(AssertUnwindSafe(|| tell(attempt))).is_err() {
+                        let error = sending.operation.drive.internal("a panic was caught");
+                        return sending.operation.ended(Err(error));
+                    }
                 }
-                Step::Wait(pause) => {
-                    std::thread::sleep(pause);
-                    event = Event::Waited;
-                }
-                Step::Done(result) => return result,
+                News::Nothing => {}
             }
         }
+    }
+
+    /// For bindings: the same for a thread that has to look after something else while it waits.
+    #[doc(hidden)]
+    pub fn sending(self) -> Sending<T> {
+        Sending { process: std::process::id(), operation: self, told: 0, state: State::New }
     }
 
     /// Gives an end the list of its attempts.
@@ -312,6 +296,127 @@ impl<T: Outcome> Operation<T> {
             error = message,
             "takings is done"
         );
+    }
+}
+
+/// A call being sent over the client's own connections. Dropping it gives the call up; another thread
+/// may wait on for it.
+#[doc(hidden)]
+pub struct Sending<T> {
+    /// What is under way belongs to the process that began it.
+    process: u32,
+    operation: Operation<T>,
+    /// The attempts that were told.
+    told: usize,
+    state: State<T>,
+}
+
+enum State<T> {
+    New,
+    Exchange(Exchange),
+    Pause(Instant),
+    Done(Result<T, Error>),
+    Over,
+}
+
+/// What became of a wait.
+#[doc(hidden)]
+pub enum News<'a, T> {
+    /// It took longer than the patience.
+    Nothing,
+    /// An attempt has ended; whether another follows, its [`wait`](Attempt::wait) says.
+    Attempt(&'a Attempt),
+    /// The outcome; there is nothing more to wait for.
+    Ended(Result<T, Error>),
+}
+
+impl<T: Outcome> Sending<T> {
+    /// Waits for news, no longer than `patience`. Only while somebody waits does it go on.
+    ///
+    /// In a forked child it ends as [`abandoned`](Operation::abandoned): it goes on in the parent.
+    pub fn wait(&mut self, patience: Option<Duration>) -> News<'_, T> {
+        let until = patience.map(|patience| Instant::now() + patience);
+        loop {
+            if self.told < self.operation.attempt_log.len() {
+                self.told += 1;
+                return News::Attempt(&self.operation.attempt_log[self.told - 1]);
+            }
+            if let State::Done(_) | State::Over = self.state {
+                return match mem::replace(&mut self.state, State::Over) {
+                    State::Done(result) => News::Ended(result),
+                    _ => News::Ended(Err(self.operation.misused("it was waited for after its end"))),
+                };
+            }
+            match catch_unwind(AssertUnwindSafe(|| self.go_on(until))) {
+                Ok(true) => {}
+                Ok(false) => return News::Nothing,
+                Err(_) => {
+                    let error = self.operation.drive.internal("a panic was caught");
+                    self.state = State::Done(self.operation.ended(Err(error)));
+                }
+            }
+        }
+    }
+
+    /// One step; false if it has not come that far by then.
+    fn go_on(&mut self, until: Option<Instant>) -> bool {
+        let operation = &mut self.operation;
+        if self.process != std::process::id() {
+            self.leave_to_parent();
+            return true;
+        }
+        let client = operation.client.clone();
+        let connections = match client.connections() {
+            Ok(connections) => connections,
+            Err(error) => {
+                let error = operation.drive.identified(error);
+                self.state = State::Done(operation.ended(Err(error)));
+                return true;
+            }
+        };
+        let left = |until: Instant| until.saturating_duration_since(Instant::now());
+        let event = match &mut self.state {
+            State::New => Event::Start,
+            State::Exchange(exchange) => {
+                let Some(event) = connections.drive(exchange, until.map(left)) else { return false };
+                // a library built for the tests alone shows what a bug of ours would do
+                #[cfg(takings_fault)]
+                assert!(
+                    !operation.drive.request().url.path().contains("/panic-after-sending/"),
+                    "a fault that was asked for"
+                );
+                event
+            }
+            State::Pause(end) => {
+                std::thread::sleep(left(until.map_or(*end, |until| until.min(*end))));
+                if !left(*end).is_zero() {
+                    return false;
+                }
+                Event::Waited
+            }
+            State::Done(_) | State::Over => return true,
+        };
+        self.state = match operation.step(event) {
+            Step::Send(timeout) => State::Exchange(connections.exchange(operation.drive.request(), timeout)),
+            Step::Wait(pause) => State::Pause(Instant::now() + pause),
+            Step::Done(result) => State::Done(result),
+        };
+        true
+    }
+
+    /// In a forked child: what is under way is left alone, as all that was made in the parent.
+    fn leave_to_parent(&mut self) {
+        let error = self.operation.abandoned();
+        let error = self.operation.ended(Err(error));
+        mem::forget(mem::replace(&mut self.state, State::Done(error)));
+    }
+}
+
+impl<T> Drop for Sending<T> {
+    fn drop(&mut self) {
+        if self.process != std::process::id() {
+            mem::forget(mem::replace(&mut self.state, State::Over));
+        }
     }
 }
 

@@ -103,11 +103,6 @@ impl Operation {
         }
     }
 
-    /// The error for an outcome that nobody will tell any more.
-    pub fn given_up(&self) -> Error {
-        self.abandoned.clone()
-    }
-
     fn take(&self, py: Python<'_>) -> PyResult<Driven> {
         self.driven.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or_else(|| {
             let error = Error::invalid_argument(

@@ -2,17 +2,18 @@
 
 use std::error::Error as _;
 use std::io;
-use std::panic::resume_unwind;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::runtime::{self, Handle, Runtime};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{timeout, timeout_at};
 
 use crate::answer::Answer;
 use crate::config::{Config, is_loopback};
@@ -119,7 +120,8 @@ impl Transport {
         let sigpipe = Sigpipe::new().map_err(|error| unusable("no I/O could be set up", &error))?;
         let through = self.proxy.as_ref().map(|(_, name)| name.clone());
         let pool = Arc::new(Pool { client, trusted: self.trusted.clone(), through });
-        Ok(Connections { pool, runtime: Some(runtime), sigpipe })
+        let driver = Arc::new(Driver { runtime: Some(runtime), sigpipe });
+        Ok(Connections { pool, driver, tls: self.tls })
     }
 }
 
@@ -229,9 +231,8 @@ pub(crate) fn authorities_in_words() -> String {
 /// that on when its own answer is there. While nobody waits they rest.
 pub(crate) struct Connections {
     pool: Arc<Pool>,
-    /// There until dropped.
-    runtime: Option<Runtime>,
-    sigpipe: Sigpipe,
+    driver: Arc<Driver>,
+    tls: bool,
 }
 
 struct Pool {
@@ -242,17 +243,19 @@ struct Pool {
 }
 
 /// A request on its way, to be driven to its end. Dropping it closes its connection.
-pub(crate) type Exchange = Pin<Box<dyn Future<Output = Event> + Send>>;
-
-impl Drop for Connections {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            // not waiting for a name look-up that has begun: up to half a minute, and nothing can
-            // interrupt one
-            runtime.shutdown_background();
-        }
-    }
+pub(crate) enum Exchange {
+    /// By the thread that waits for it.
+    Here(Sent),
+    /// By a thread of its own, until then at the latest.
+    There(Receiver<Event>, Instant, Duration),
+    /// Nothing was sent.
+    Failed(String),
 }
+
+type Sent = Pin<Box<dyn Future<Output = Event> + Send>>;
+
+/// By how much a thread that drives may miss the end of its time before it is no longer waited for.
+const LATE: Duration = Duration::from_millis(10);
 
 impl Connections {
     /// Begins to send a request. It is over after at most `timeout`, as long as it is driven.
@@ -262,54 +265,98 @@ impl Connections {
         if !request.body.is_empty() {
             *sent.body_mut() = Some(request.body.clone().into());
         }
-        Box::pin(self.pool.clone().exchange(sent, request.most_answer, timeout))
+        let sent: Sent = Box::pin(self.pool.clone().exchange(sent, request.most_answer, timeout));
+        // hyper reads interim answers for as long as there are bytes, and does nothing else meanwhile:
+        // of TLS records that is two megabytes at most, of plain TCP fifty, which takes longer than a
+        // deadline may be missed by. Plain is for this machine alone, so a thread is no loss there.
+        // And the thread of a runtime (Rust callers have them) can drive no other one.
+        if self.tls && Handle::try_current().is_err() {
+            return Exchange::Here(sent);
+        }
+        let (tell, event) = mpsc::sync_channel(1);
+        let driver = self.driver.clone();
+        let drive = move || drop(driver.drive(sent, None).map(|event| tell.send(event)));
+        match thread::Builder::new().name("takings call".into()).spawn(drive) {
+            Ok(_) => Exchange::There(event, Instant::now() + timeout + LATE, timeout),
+            Err(error) => Exchange::Failed(format!("no thread could be started ({error})")),
+        }
     }
 
     /// Waits for what comes of a request, no longer than `patience`.
     pub fn drive(&self, exchange: &mut Exchange, patience: Option<Duration>) -> Option<Event> {
-        let runtime = self.runtime.as_ref().expect("there until dropped");
-        let drive = || {
-            let _quiet = self.sigpipe.keep_off();
-            runtime.block_on(async {
-                match patience {
-                    None => Some(exchange.await),
-                    Some(patience) => timeout(patience, exchange).await.ok(),
+        match exchange {
+            Exchange::Here(sent) => self.driver.drive(sent, patience),
+            Exchange::There(event, end, timeout) => {
+                let left = end.saturating_duration_since(Instant::now());
+                match event.recv_timeout(patience.map_or(left, |patience| patience.min(left))) {
+                    Ok(event) => Some(event),
+                    Err(RecvTimeoutError::Disconnected) => {
+                        Some(Event::MaybeSent("the thread that sent it failed".into()))
+                    }
+                    Err(RecvTimeoutError::Timeout) if Instant::now() < *end => None,
+                    Err(RecvTimeoutError::Timeout) => Some(no_answer(*timeout)),
                 }
-            })
-        };
-        if Handle::try_current().is_err() {
-            return drive();
+            }
+            Exchange::Failed(why) => Some(Event::NotSent(mem::take(why))),
         }
-        // Rust callers alone can be here: a thread of a runtime of theirs can drive no other one
-        thread::scope(|scope| {
-            let other = thread::Builder::new().name("takings call".into()).spawn_scoped(scope, drive);
-            match other.map(thread::ScopedJoinHandle::join) {
-                Ok(Ok(event)) => event,
-                Ok(Err(panic)) => resume_unwind(panic),
-                Err(error) => Some(Event::MaybeSent(format!("no thread to wait in could be had ({error})"))),
+    }
+}
+
+/// What runs the connections for a thread that waits.
+struct Driver {
+    /// There until dropped.
+    runtime: Option<Runtime>,
+    sigpipe: Sigpipe,
+}
+
+impl Driver {
+    fn drive(&self, sent: impl Future<Output = Event>, patience: Option<Duration>) -> Option<Event> {
+        let _quiet = self.sigpipe.keep_off();
+        self.runtime.as_ref().expect("there until dropped").block_on(async {
+            match patience {
+                None => Some(sent.await),
+                Some(patience) => timeout(patience, sent).await.ok(),
             }
         })
     }
 }
 
+impl Drop for Driver {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // not waiting for a name look-up that has begun: up to half a minute, and nothing can
+            // interrupt one
+            runtime.shutdown_background();
+        }
+    }
+}
+
+fn no_answer(timeout: Duration) -> Event {
+    Event::MaybeSent(format!("no answer within {timeout:.1?}"))
+}
+
 impl Pool {
     async fn exchange(self: Arc<Self>, request: reqwest::Request, most_answer: usize, timeout: Duration) -> Event {
-        let deadline = Instant::now() + timeout;
+        let deadline = tokio::time::Instant::now() + timeout;
         // What happened to the connections while nobody waited is looked at first, so that one that was
         // closed, or has been sent bytes nobody asked for, is not used: the first time lets the events
         // come in, the second one has them acted upon.
         tokio::task::yield_now().await;
         tokio::task::yield_now().await;
         let url = request.url().clone();
-        match timeout_at(deadline, self.client.execute(request)).await {
-            Ok(Ok(answer)) => Event::Answered(read(answer, most_answer, deadline).await),
+        let ended = timeout_at(deadline, self.client.execute(request)).await;
+        let event = match ended {
+            Ok(Ok(answer)) => return Event::Answered(read(answer, most_answer, deadline).await),
             // Only a failure to connect proves that nothing left; reqwest is believed on
             // nothing else.
             Ok(Err(error)) if error.is_connect() => Event::NotSent(self.no_connection(&error, &url)),
             Ok(Err(error)) if error.is_builder() => Event::NotSent(root(&error)),
             Ok(Err(error)) => Event::MaybeSent(format!("the answer was lost ({})", root(&error))),
-            Err(_) => Event::MaybeSent(format!("no answer within {timeout:.1?}")),
-        }
+            Err(_) => no_answer(timeout),
+        };
+        // its connection sees that nobody waits for the answer any more, and is closed
+        tokio::task::yield_now().await;
+        event
     }
 
     fn no_connection(&self, error: &reqwest::Error, url: &reqwest::Url) -> String {
@@ -336,7 +383,7 @@ impl Pool {
     }
 }
 
-async fn read(mut answer: reqwest::Response, most: usize, deadline: Instant) -> Answer {
+async fn read(mut answer: reqwest::Response, most: usize, deadline: tokio::time::Instant) -> Answer {
     let status = answer.status().as_u16();
     let headers: Vec<(String, Vec<u8>)> =
         answer.headers().iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect();

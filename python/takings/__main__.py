@@ -27,7 +27,7 @@ def compiled_from() -> str:
     """The crates that matter for security, as the wheel's bill of materials has them."""
     try:
         files = importlib.metadata.files("takings") or []
-        [bill] = [str(file.locate()) for file in files if file.name.endswith(".cyclonedx.json")]
+        [bill] = [str(file.locate()) for file in files if file.name.endswith(".cdx.json")]
         components = json.loads(Path(bill).read_text(encoding="utf-8"))["components"]
         versions = {component["name"]: component["version"] for component in components}
         crates = ("rustls", "ring", "rustls-webpki", "reqwest", "hyper")

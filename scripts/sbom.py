@@ -1,11 +1,12 @@
-"""Writes the software bill of materials: each crate that goes into what is given away, for the
-platform it runs on, as CycloneDX.
+"""Writes the software bill of materials: each crate that goes into what is given away, and what
+compiler and linker put in, for the platform it runs on, as CycloneDX.
 
     scripts/sbom.py FILE
 """
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import re
@@ -48,6 +49,10 @@ def said(*command: str) -> str:
 def host() -> dict[str, str]:
     """What rustc says of itself: its release, and the host it builds for."""
     return dict(line.split(": ", 1) for line in said("rustc", "-vV").splitlines() if ": " in line)
+
+
+# Whether packages are linked for a glibc older than this system's (scripts/cc-for-old-glibc).
+OLD_GLIBC = host()["host"].endswith("-linux-gnu")
 
 
 def last_commit() -> int:
@@ -108,6 +113,20 @@ def component(package: dict[str, Any], checksum: str | None, linked: bool) -> Co
     )
 
 
+def tool(purl: PackageURL, description: str, licence: str) -> Component:
+    """What comes with compiler or linker and goes into everything."""
+    return Component(
+        type=ComponentType.LIBRARY,
+        name=purl.name,
+        version=purl.version,
+        bom_ref=purl.to_string(),
+        purl=purl,
+        description=description,
+        scope=ComponentScope.REQUIRED,
+        licenses=[LicenseExpression(licence)],
+    )
+
+
 def bill() -> Bom:
     rustc = host()
     platform = rustc["host"]
@@ -127,17 +146,21 @@ def bill() -> Bom:
         key: component(packages[key], known.get(key), key in set().union(*linked.values()))
         for key in sorted(everything)
     }
-    # It comes with the compiler and goes into everything.
-    std = Component(
-        type=ComponentType.LIBRARY,
-        name="rust-std",
-        version=rustc["release"],
-        bom_ref=f"pkg:generic/rust-std@{rustc['release']}",
-        purl=PackageURL("generic", name="rust-std", version=rustc["release"]),
-        description=f"Rust's standard library for {platform}",
-        scope=ComponentScope.REQUIRED,
-        licenses=[LicenseExpression("MIT OR Apache-2.0")],
-    )
+    tools = [
+        tool(
+            PackageURL("generic", name="rust-std", version=rustc["release"]),
+            f"Rust's standard library for {platform}",
+            "MIT OR Apache-2.0",
+        )
+    ]
+    if OLD_GLIBC:
+        tools.append(
+            tool(
+                PackageURL("pypi", name="ziglang", version=importlib.metadata.version("ziglang")),
+                "What Zig links in: LLVM's libunwind in place of libgcc_s, and compiler-rt",
+                "MIT AND Apache-2.0 WITH LLVM-exception",
+            )
+        )
     artefacts = {
         name: Component(type=ComponentType.LIBRARY, name=name, version=version, bom_ref=name)
         for name in ARTEFACTS
@@ -151,14 +174,16 @@ def bill() -> Bom:
         components=artefacts.values(),
     )
 
-    bom = Bom(components=[*components.values(), std])
+    bom = Bom(components=[*components.values(), *tools])
     bom.metadata.component = whole
     # The same sources give the same bytes.
     bom.metadata.timestamp = datetime.fromtimestamp(last_commit(), timezone.utc)
     bom.register_dependency(whole, artefacts.values())
     for artefact, name in ARTEFACTS.items():
         into = [components[key] for key in linked[name]]
-        bom.register_dependency(artefacts[artefact], [*into, std])
+        # nobody links Rust's crate before its user does
+        more = tools[:1] if artefact == "takings for Rust" else tools
+        bom.register_dependency(artefacts[artefact], [*into, *more])
     for node in metadata["resolve"]["nodes"]:
         key = of_id[node["id"]]
         if key in components:

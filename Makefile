@@ -31,7 +31,7 @@ help:
 	@echo '  make build   libraries, sandbox, wheel, Lua modules, examples; into target/'
 	@echo '  make install the C and C++ library, optimised, into PREFIX (/usr/local); make uninstall takes it away'
 	@echo '  make dist    all that is given away, for this platform, with checksums; into dist/ (make test-dist: its tests)'
-	@echo '  make lua-dist the Lua module, optimised, into dist/lua/LUA/takings.so for each Lua'
+	@echo '  make lua-dist the Lua module, optimised, into target/lua-dist/LUA/takings.so for each Lua'
 	@echo '  make docs    the site of the documents, into target/docs/index.html'
 	@echo '  make fuzz    looks for inputs that break a promise, an hour long'
 	@echo '  make fmt     formats the sources'
@@ -56,10 +56,10 @@ wheel: rust
 lua: rust
 	lua/build.sh
 
-# The module as it is given away, optimised, for each Lua; for systems like this one.
+# The module, optimised, for each Lua; for systems like this one. `make dist` packs it for older ones.
 lua-dist:
-	for lua in 5.1 5.2 5.3 5.4 jit; do lua/build.sh --release --into dist/lua/$$lua $$lua || exit; done
-	cp lua/takings.d.lua lua/README.md dist/lua/
+	for lua in 5.1 5.2 5.3 5.4 jit; do lua/build.sh --release --into target/lua-dist/$$lua $$lua || exit; done
+	cp lua/takings.d.lua lua/README.md target/lua-dist/
 
 examples: target/examples/capture-c target/examples/capture-cpp
 

@@ -33,12 +33,10 @@ HOST = sbom.host()["host"]
 VERSION = re.findall(r'^version = "(.*)"$', (ROOT / "Cargo.toml").read_text(), re.MULTILINE)[0]
 LUAS = ["5.1", "5.2", "5.3", "5.4", "jit"]
 WINDOWS = "windows" in HOST
-OLD_GLIBC = HOST.endswith("-linux-gnu")
-# How many bytes a file may have, by the end of its name.
+OLD_GLIBC = sbom.OLD_GLIBC
+# How many bytes a file may have, by the end of its name: shared libraries, modules, the wheel.
 LIMITS = {
-    f"libtakings.so.{VERSION}": 5_000_000,
-    f"libtakings.{VERSION}.dylib": 5_000_000,
-    "takings.dll": 5_000_000,
+    **dict.fromkeys([f".so.{VERSION}", ".so", ".dylib", ".dll", ".pyd"], 5_000_000),
     ".whl": 3_000_000,
 }
 
@@ -235,11 +233,13 @@ def main() -> None:
     what.add_argument("--as-built", metavar="FOLDER", type=Path)
     arguments = parser.parse_args()
     wanted: Path | None = arguments.as_built
+    if wanted is not None and wanted.exists():
+        parser.error(f"{wanted} is there; a new folder is wanted")
     into = wanted or ROOT / "dist"
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder)
-        run(sys.executable, "scripts/sbom.py", made / bill_name())
         if wanted is None:
+            run(sys.executable, "scripts/sbom.py", made / bill_name())
             target = TARGET / "dist"
             build(target, made, arguments.wheel)
             if not arguments.wheel:
@@ -253,8 +253,9 @@ def main() -> None:
         else:
             for wheel in (TARGET / "wheel").glob("takings-*.whl"):
                 put(wheel, made / wheel.name)
+            put(TARGET / "takings.cdx.json", made / bill_name())
             # large, and gone in a minute
-            pack(TARGET, made, "debug", level=1)
+            pack(TARGET, made, "debug", level=0)
             sources(made, TARGET, "--no-verify", "--allow-dirty")
         sums(made)
         shutil.rmtree(into, ignore_errors=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
-import tarfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 TESTS = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(TESTS / "process"), str(TESTS / "hosts"), str(TESTS.parent / "scripts")]
 
-from support import ROOT, Sandbox, run
+from support import ENVIRONMENT, ROOT, Program, Sandbox, run
 
 
 @pytest.fixture(scope="session")
@@ -31,18 +32,41 @@ def only(dist: Path, pattern: str) -> Path:
     return path
 
 
-def unpacked(dist: Path, part: str, into: Path) -> Path:
-    archive = only(dist, f"takings-{part}-*.tar.gz")
-    with tarfile.open(archive) as tar:
-        tar.extractall(into, filter="data")
-    return into / archive.name.removesuffix(".tar.gz")
+@dataclass
+class Installed:
+    """What somebody has who did what docs/install.md says, and nothing else."""
+
+    page: str
+    home: Path
+    # where they typed it
+    desk: Path
+    said: str
 
 
 @pytest.fixture(scope="session")
-def sandbox(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+def installed(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    folder = tmp_path_factory.mktemp("elsewhere")
+    home, desk = folder / "home", folder / "desk"
+    home.mkdir()
+    desk.mkdir()
+    (desk / "dist").symlink_to(dist)
+    (desk / "examples").symlink_to(ROOT / "examples")
+    page = (ROOT / "docs/install.md").read_text()
+    script = "".join(re.findall(r"```sh\n(.*?)```", page, re.DOTALL))
+    assert script.count("make dist\n") == 1
+    script = "set -e\n" + script.replace("make dist\n", "")
+    # no index is there to be asked
+    alone = {"HOME": str(home), "PIP_NO_INDEX": "1", "LUA_INIT": ""}
+    path = f"{Path(sys.executable).parent}:{ENVIRONMENT['PATH']}"
+    with Program("bash", "-c", script, cwd=desk, environment={**alone, "PATH": path}) as shell:
+        return Installed(page, home, desk, shell.end(120))
+
+
+@pytest.fixture(scope="session")
+def sandbox(installed: Installed) -> Iterator[Sandbox]:
     """The one that was packed."""
     with pytest.MonkeyPatch.context() as patch:
-        folder = unpacked(dist, "sandbox", tmp_path_factory.mktemp("sandbox"))
-        patch.setenv("TAKINGS_SANDBOX", str(folder / "takings-sandbox"))
+        program = installed.home / "takings-sandbox/takings-sandbox"
+        patch.setenv("TAKINGS_SANDBOX", str(program))
         with Sandbox() as sandbox:
             yield sandbox

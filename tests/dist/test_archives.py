@@ -10,13 +10,12 @@ from pathlib import Path
 
 import pytest
 from batch import captures_each_once
-from conftest import only, unpacked
+from conftest import Installed, only
 from sbom import LONG_AGO
-from support import Sandbox, run
-from test_c_threads import compiled, flags
+from support import ROOT, Sandbox, run
 from test_cmake import EXAMPLE, built
 from test_install import FILES, VERSION, files
-from test_lua import INTERPRETERS, captures
+from test_lua import ALONE, CAPTURE, INTERPRETERS
 
 
 def test_everything_is_there_and_says_version_and_platform(dist: Path) -> None:
@@ -62,17 +61,24 @@ def test_an_archive_tells_nothing_of_who_packed_it(dist: Path, part: str) -> Non
 
 
 @pytest.fixture(scope="module")
-def prefix(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return unpacked(dist, "c", tmp_path_factory.mktemp("a folder of their own"))
+def prefix(installed: Installed) -> Path:
+    return installed.home / "takings"
 
 
 def test_c_has_what_make_install_puts_in_place(prefix: Path) -> None:
     assert files(prefix) == FILES | {"share/doc/takings/README.md"}
 
 
-def test_c_through_pkg_config(sandbox: Sandbox, prefix: Path, tmp_path: Path) -> None:
-    program = compiled(tmp_path / "capture", *flags(prefix, "--cflags", "--libs"))
-    captures_each_once(sandbox, program, "4", LD_LIBRARY_PATH=str(prefix / "lib"))
+def test_c_through_pkg_config(sandbox: Sandbox, installed: Installed) -> None:
+    order = sandbox.order({"fault": "lost_answer"})
+    said = run(
+        *(installed.desk / "capture", order, ROOT / "examples/capture.json"),
+        KLARNA_BASE_URL=sandbox.url,
+        KLARNA_USERNAME="sandbox",
+        KLARNA_PASSWORD="sandbox",
+    )
+    [capture] = sandbox.ledger(order)
+    assert said.splitlines()[0] == f"capture {capture['capture_id']}"
 
 
 def test_cpp_through_cmake(sandbox: Sandbox, prefix: Path, tmp_path: Path) -> None:
@@ -81,13 +87,14 @@ def test_cpp_through_cmake(sandbox: Sandbox, prefix: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("version", list(INTERPRETERS))
-def test_lua(sandbox: Sandbox, dist: Path, tmp_path: Path, version: str) -> None:
-    captures(sandbox, version, unpacked(dist, "lua", tmp_path) / version)
+def test_lua(sandbox: Sandbox, installed: Installed, version: str) -> None:
+    modules = {"LUA_CPATH": f"{installed.home}/takings-lua/{version}/?.so"}
+    captures_each_once(sandbox, INTERPRETERS[version], CAPTURE, **ALONE, **modules)
 
 
 def test_the_name_says_which_glibc_is_wanted(dist: Path, prefix: Path) -> None:
     """What the loader would ask for, by another reader of it."""
-    told = re.search(r"glibc(2\.\d+)", prefix.name)
+    told = re.search(r"glibc(2\.\d+)", only(dist, "takings-c-*.tar.gz").name)
     assert told
     wanted = run("readelf", "--wide", "--version-info", prefix / "lib/libtakings.so")
     versions = [int(minor) for minor in re.findall(r"GLIBC_2\.(\d+)", wanted)]

@@ -9,25 +9,17 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import only
+from conftest import Installed, only
 from support import ENVIRONMENT, ROOT, TARGET, Program, Sandbox, run
 from test_install import VERSION
 
 TOOLS = TARGET / "venv/bin"
 
 
-def empty(folder: Path, wheel: Path) -> Path:
-    """The programs of a new virtual environment with nothing but this wheel."""
-    run(sys.executable, "-m", "venv", folder)
-    programs = folder / "bin"
-    run(programs / "python", "-m", "pip", "install", "--quiet", "--no-index", wheel)
-    return programs
-
-
-def captures(sandbox: Sandbox, programs: Path) -> None:
+def captures(sandbox: Sandbox, *python: str | Path) -> None:
     order = sandbox.order({"fault": "lost_answer"})
     said = run(
-        *(programs / "python", ROOT / "examples/capture.py"),
+        *(*python, ROOT / "examples/capture.py"),
         *(order, ROOT / "examples/capture.json"),
         KLARNA_BASE_URL=sandbox.url,
         KLARNA_USERNAME="sandbox",
@@ -43,8 +35,9 @@ def wheel(dist: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def programs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return empty(tmp_path_factory.mktemp("wheel") / "venv", wheel)
+def programs(installed: Installed) -> Path:
+    """Those of a new virtual environment with nothing but the wheel."""
+    return installed.desk / "shop/bin"
 
 
 def test_the_wheel_runs_on_the_systems_that_it_names(wheel: Path) -> None:
@@ -76,10 +69,9 @@ def test_the_wheel_has_licences_and_a_bill_of_materials(dist: Path, wheel: Path)
 
 
 def test_the_wheel_captures(sandbox: Sandbox, programs: Path) -> None:
-    installed = run(programs / "python", "-m", "pip", "list", "--format=freeze")
-    assert {line.split("==")[0] for line in installed.split()} <= {"pip", "setuptools", "takings"}
-    captures(sandbox, programs)
-    assert "takings" in run(programs / "python", "-m", "takings")
+    listed = run(programs / "python", "-m", "pip", "list", "--format=freeze")
+    assert {line.split("==")[0] for line in listed.split()} <= {"pip", "setuptools", "takings"}
+    captures(sandbox, programs / "python")
 
 
 def test_the_wheel_is_tried_out_as_on_other_systems(wheel: Path) -> None:
@@ -90,7 +82,7 @@ def test_the_wheel_is_tried_out_as_on_other_systems(wheel: Path) -> None:
 def test_the_wheel_brings_the_sandbox(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAKINGS_SANDBOX", str(programs / "takings-sandbox"))
     with Sandbox() as sandbox:
-        captures(sandbox, programs)
+        captures(sandbox, programs / "python")
 
 
 def test_the_wheel_brings_a_pytest_plugin(programs: Path, tmp_path: Path) -> None:
@@ -125,4 +117,9 @@ def test_the_source_distribution_builds_alone(
         PATH=f"{TOOLS}:{ENVIRONMENT['PATH']}",
         CARGO_TARGET_DIR=str(TARGET),
     )
-    captures(sandbox, empty(tmp_path / "venv", only(tmp_path, "*.whl")))
+    with zipfile.ZipFile(only(tmp_path, "*.whl")) as archive:
+        archive.extractall(tmp_path / "built")
+    # none of what is installed here in its path
+    code = f"import runpy, sys; sys.path.insert(0, {str(tmp_path / 'built')!r})"
+    code += "; del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    captures(sandbox, sys.executable, "-I", "-S", "-c", code)

@@ -239,6 +239,7 @@ RUN_BY = {
     ("README.md", "python"): "tests/readme.rs",
     ("README.md", "rust"): "tests/readme.rs",
     ("README.md", "sh"): "tests/readme.rs",
+    ("docs/install.md", "sh"): "tests/dist/conftest.py",
     ("ffi-c/README.md", "c"): "ffi-c/tests/readme.rs",
     ("ffi-c/README.md", "cmake"): "tests/hosts/test_readme.py",
     ("ffi-c/README.md", "ini"): "tests/hosts/test_php.py",
@@ -262,7 +263,8 @@ BLOCKS = [(page, block) for page, found in SITE.pages.items() for block in found
 def is_run(block: build.Block) -> bool:
     key = (block.origin, block.language)
     if key in RUN_BY:
-        return "README" in (ROOT / RUN_BY[key]).read_text()
+        named = "README" if block.origin.endswith("README.md") else block.origin
+        return named in (ROOT / RUN_BY[key]).read_text()
     if block.origin.startswith("examples/hosts/") and key not in BELOW:
         folder = Path(block.origin).parent.name
         tests = [path.read_text() for path in (ROOT / "tests/hosts").glob("*.py")]

@@ -1,0 +1,36 @@
+"""docs/install.md: what it says to type was typed by conftest.py; here is what came of it."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from conftest import Installed
+from test_install import VERSION
+
+
+def test_what_it_says_was_done_to_a_good_end(installed: Installed, dist: Path) -> None:
+    packages = {path.name for path in dist.iterdir()} - {"SHA256SUMS"}
+    assert set(re.findall(r"^(\S+): OK$", installed.said, re.MULTILINE)) == packages
+    # python -m takings, of the wheel that was installed
+    assert f"takings {VERSION}" in installed.said
+    assert f"{installed.desk}/shop/lib" in installed.said
+    assert f"libtakings.so.{VERSION}" in installed.said
+    # Lua's idempotency key, which is the same everywhere
+    assert re.search(r"^[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-", installed.said, re.MULTILINE)
+    assert "--parent-watch" in installed.said
+
+
+def test_its_table_is_what_was_made_in_the_sizes_that_it_has(
+    installed: Installed, dist: Path
+) -> None:
+    rows = re.findall(r"^\| `(.*?)` \| .* \| ([\d.]+) \|$", installed.page, re.MULTILINE)
+    made = {path for path in dist.iterdir() if path.name != "SHA256SUMS"}
+    for pattern, told in rows:
+        [path] = dist.glob(pattern)
+        made.remove(path)
+        # those of `make test` are not optimised
+        if "TAKINGS_DIST" in os.environ:
+            assert abs(path.stat().st_size / 1e6 - float(told)) <= 0.1, path.name
+    assert made == set()

@@ -6,7 +6,8 @@ import os
 import re
 from pathlib import Path
 
-from conftest import Installed
+from conftest import Installed, only
+from support import ROOT
 from test_install import VERSION
 
 
@@ -34,3 +35,20 @@ def test_its_table_is_what_was_made_in_the_sizes_that_it_has(
         if "TAKINGS_DIST" in os.environ:
             assert abs(path.stat().st_size / 1e6 - float(told)) <= 0.1, path.name
     assert made == set()
+
+
+def megabytes(path: Path) -> str:
+    return f"{path.stat().st_size / 1e6:.1f} MB"
+
+
+def test_the_library_has_the_size_that_is_told(installed: Installed) -> None:
+    size = megabytes(installed.home / f"takings/lib/libtakings.so.{VERSION}")
+    for text in (installed.page, (ROOT / "ffi-c/README.md").read_text()):
+        assert f"shared library takes {size}" in " ".join(text.split())
+
+
+def test_the_wheel_has_the_size_that_is_told(dist: Path) -> None:
+    told = (ROOT / "python/README.md").read_text()
+    assert "`ls -l dist/*.whl`" in told
+    if "TAKINGS_DIST" in os.environ:
+        assert f"In its {megabytes(only(dist, '*.whl'))}" in told

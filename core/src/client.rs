@@ -27,8 +27,7 @@ const MOST_BODY: usize = 1_000_000;
 /// Captures orders of one merchant account.
 ///
 /// Make one and keep it: it reuses its connections. A clone is the same client. It may be
-/// used from many threads at once, and in a process forked from the one that made it; the
-/// first call in a process starts the thread that serves its connections.
+/// used from many threads at once, and in a process forked from the one that made it.
 ///
 /// Calls block, for at most [`Config::timeout`] in all. Inside an async runtime, call it from
 /// a thread made for blocking work.
@@ -59,7 +58,7 @@ struct Inner {
     slots: OnceBox<Slot>,
 }
 
-/// What belongs to one process. A fork copies it without the thread that serves it, and its
+/// What belongs to one process. A fork copies it without the threads that were using it, and its
 /// sockets belong to the parent: in another process it is left alone and never dropped.
 struct Slot {
     process: u32,
@@ -153,8 +152,8 @@ impl Drop for KeyedCapture {
 }
 
 impl Client {
-    /// Checks the settings and makes a client. Nothing is connected and no thread is started
-    /// before the first call.
+    /// Checks the settings and makes a client. Nothing is connected before
+    /// the first call.
     ///
     /// # Errors
     ///

@@ -19,11 +19,12 @@ def jobs(workflow: Path) -> set[str]:
 
 def test_they_are_what_github_reads() -> None:
     assert [path.name for path in WORKFLOWS] == ["ci.yml", "release.yml"]
-    run(TOOLS / "actionlint", *WORKFLOWS)
+    # the same verdict where these two are installed as where they are not
+    run(TOOLS / "actionlint", "-shellcheck=", "-pyflakes=", *WORKFLOWS)
 
 
 def test_they_are_safe() -> None:
-    run(TOOLS / "zizmor", "--offline", "--config", GITHUB / "zizmor.yml", GITHUB / "workflows")
+    run(TOOLS / "zizmor", "--offline", GITHUB / "workflows")
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)

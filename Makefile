@@ -125,4 +125,4 @@ bless: build
 	TAKINGS_BLESS=1 cargo test --locked --test header
 
 clean:
-	rm -rf target dist
+	rm -rf target dist python/LICENSE-THIRD-PARTY

@@ -34,6 +34,8 @@ VERSION = re.findall(r'^version = "(.*)"$', (ROOT / "Cargo.toml").read_text(), r
 LUAS = ["5.1", "5.2", "5.3", "5.4", "jit"]
 WINDOWS = "windows" in HOST
 OLD_GLIBC = sbom.OLD_GLIBC
+# Of the crates; here, as the wheel takes its licences from beside its pyproject.toml.
+THIRD_PARTY = ROOT / "python" / "LICENSE-THIRD-PARTY"
 # How many bytes a file may have, by the end of its name: shared libraries, modules, the wheel.
 LIMITS = {
     **dict.fromkeys([f".so.{VERSION}", ".so", ".dylib", ".dll", ".pyd"], 5_000_000),
@@ -145,7 +147,7 @@ def pack(target: Path, made: Path, profile: str, level: int) -> None:
     library = target / "release" / "libtakings.so"
     binaries = [sandbox, library, *modules.values()]
     place = platform_name(*binaries) if OLD_GLIBC else platform_name()
-    licences = [ROOT / "LICENSE-MIT", ROOT / "LICENSE-APACHE"]
+    licences = [ROOT / "LICENSE-MIT", ROOT / "LICENSE-APACHE", THIRD_PARTY]
 
     with tempfile.TemporaryDirectory() as folder:
         c, lua_, sandbox_ = (
@@ -163,8 +165,9 @@ def pack(target: Path, made: Path, profile: str, level: int) -> None:
         put(ROOT / "lua" / "README.md", lua_ / "README.md")
         put(ROOT / "lua" / "takings.d.lua", lua_ / "takings.d.lua")
         for package in [c, sandbox_, *([lua_] if modules else [])]:
-            for licence in licences if package != c else []:
-                put(licence, package / licence.name)
+            documents = package / "share/doc/takings" if package == c else package
+            for licence in licences:
+                put(licence, documents / licence.name)
             tarball(package, made / f"{package.name}.tar.gz", level)
 
 
@@ -240,6 +243,7 @@ def main() -> None:
         made = Path(folder)
         if wanted is None:
             run(sys.executable, "scripts/sbom.py", made / bill_name())
+            run(sys.executable, "scripts/licences.py", made / bill_name(), THIRD_PARTY)
             target = TARGET / "dist"
             build(target, made, arguments.wheel)
             if not arguments.wheel:

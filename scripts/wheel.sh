@@ -19,6 +19,7 @@ fi
 wheel=$(mktemp -d "$target/wheel.XXXXXX")
 trap 'rm -rf "$wheel"' EXIT
 python scripts/sbom.py "$target/takings.cdx.json"
+python scripts/licences.py "$target/takings.cdx.json" python/LICENSE-THIRD-PARTY
 python -m maturin build --quiet --locked --profile dev "${promise[@]}" --interpreter "$python" \
     --manifest-path python/Cargo.toml --sbom-include "$target/takings.cdx.json" --out "$wheel" "${linker[@]}"
 python -m pip install --quiet --force-reinstall --no-deps --no-index "$wheel"/takings-*.whl

@@ -66,7 +66,8 @@ def prefix(installed: Installed) -> Path:
 
 
 def test_c_has_what_make_install_puts_in_place(prefix: Path) -> None:
-    assert files(prefix) == FILES | {"share/doc/takings/README.md"}
+    more = {f"share/doc/takings/{name}" for name in ("README.md", "LICENSE-THIRD-PARTY")}
+    assert files(prefix) == FILES | more
 
 
 def test_c_through_pkg_config(sandbox: Sandbox, installed: Installed) -> None:

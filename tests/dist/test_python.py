@@ -62,7 +62,10 @@ def test_the_wheel_has_licences_and_a_bill_of_materials(dist: Path, wheel: Path)
         for licence in ("LICENSE-MIT", "LICENSE-APACHE"):
             assert archive.read(f"{info}licenses/{licence}") == (ROOT / licence).read_bytes()
         [bill] = [name for name in archive.namelist() if name.startswith(f"{info}sboms/")]
-        inside, beside = json.loads(archive.read(bill)), json.loads(only(dist, "*.cdx.json").read_text())
+        inside, beside = (
+            json.loads(archive.read(bill)),
+            json.loads(only(dist, "*.cdx.json").read_text()),
+        )
     # the times of their commits apart
     for member in ("components", "dependencies"):
         assert inside[member] == beside[member]
@@ -103,9 +106,7 @@ def test_a_lost_answer_takes_the_money_once(klarna_env):
         assert "1 passed" in program.end()
 
 
-def test_the_source_distribution_builds_alone(
-    sandbox: Sandbox, dist: Path, tmp_path: Path
-) -> None:
+def test_the_source_distribution_builds_alone(sandbox: Sandbox, dist: Path, tmp_path: Path) -> None:
     """By pip, unoptimised; the compiled crates of others are those that are there already."""
     source = only(dist, f"takings-{VERSION}.tar.gz")
     build = ["--no-build-isolation", "--no-deps", "--no-index"]

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-TESTS = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(TESTS / "process"), str(TESTS / "hosts"), str(TESTS.parent / "scripts")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "hosts"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "process"))
 
 from support import ENVIRONMENT, ROOT, Program, Sandbox, run
 

@@ -91,6 +91,12 @@ def build(target: Path, made: Path, wheel_only: bool) -> None:
         run("sh", "lua/build.sh", "--release", "--into", module, lua, **environment)
 
 
+def uncommitted() -> str:
+    """What is not what the last commit has; nothing where there is no git."""
+    git = ["git", "status", "--porcelain"]
+    return subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=False).stdout
+
+
 # --- packing ------------------------------------------------------------------------------------
 
 
@@ -242,6 +248,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder)
         if wanted is None:
+            if changed := uncommitted():
+                sys.exit(f"scripts/dist.py packs what is committed, and this is not:\n{changed}")
             run(sys.executable, "scripts/sbom.py", made / bill_name())
             run(sys.executable, "scripts/licences.py", made / bill_name(), THIRD_PARTY)
             target = TARGET / "dist"

@@ -8,8 +8,8 @@ import sys
 import zipfile
 from pathlib import Path
 
+import dist as dist_script
 import pytest
-from conftest import only
 from dist import LIMITS, VERSION, tarball, telling, too_large
 from support import ROOT, Program, run
 
@@ -72,3 +72,16 @@ def test_a_folder_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
     assert program.process.returncode == 2
     assert f"{tmp_path} is there; a new folder is wanted" in complaints
     assert (tmp_path / "mine").read_text() == "somebody's"
+
+
+def test_what_is_not_committed_is_not_packed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dist_script, "ROOT", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["dist.py"])
+    # sources that were unpacked and not cloned: nobody can say
+    assert dist_script.uncommitted() == ""
+    run("git", "init", "--quiet", tmp_path)
+    (tmp_path / "notes.rs").write_text("// not thought through yet\n")
+    with pytest.raises(SystemExit, match=r"(?s)packs what is committed.*notes\.rs"):
+        dist_script.main()

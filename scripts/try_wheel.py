@@ -35,10 +35,10 @@ print(f"{len(orders)} orders captured once each by takings {takings.__version__}
 def main() -> None:
     [wheel] = sys.argv[1:]
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
         python = Path(folder, *(["Scripts", "python.exe"] if os.name == "nt" else ["bin/python"]))
-        pip = ["-m", "pip", "install", "--quiet", "--no-index", wheel]
-        subprocess.run([python, *pip], check=True)
+        pip = [sys.executable, "-m", "pip", "--python", str(python)]
+        subprocess.run([*pip, "install", "--quiet", "--no-index", wheel], check=True)
         # none of the sources in its path
         subprocess.run([python, "-c", INSIDE], check=True, cwd=folder)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ COMPILED = ["*.whl", "takings-c-*.tar.gz", "takings-lua-*.tar.gz", "takings-sand
 SOURCES = ["takings-[0-9]*.tar.gz", "*.crate"]
 
 
+@functools.cache
 def inside(package: Path) -> dict[str, bytes]:
     return {
         name.split("/")[-1]: content

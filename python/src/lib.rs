@@ -275,8 +275,6 @@ mod _takings {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        // What a call needs is imported now: a process without a free descriptor cannot do so later.
-        module.py().import("threading")?;
         // For the package itself: not in __all__, where `add` would put them.
         module.setattr("diagnosis", wrap_pyfunction!(super::diagnosis, module)?)?;
         module.setattr("sandbox", wrap_pyfunction!(super::sandbox, module)?)?;

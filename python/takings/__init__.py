@@ -18,8 +18,6 @@ Call it as often as you like: the money moves once, and you always know whether 
 Amounts are `int`s in minor units: 60.00 is 6000.
 """
 
-from typing import TYPE_CHECKING, Any
-
 # First: a compiled half that is loaded in a subinterpreter cannot be unloaded.
 from . import _main_only  # isort: skip  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from . import _driving  # noqa: F401  # pyright: ignore[reportUnusedImport]
@@ -42,11 +40,19 @@ from .outcomes import (
     Rejected,
     TakingsError,
 )
-from .request import CaptureRequest, OrderLine, ProductIdentifiers, ShippingInfo, Subscription
 from .steps import Send, Wait
 
+# typing itself takes longer to load than the rest of the package
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._asynchronous import AsyncClient
+    from .request import (
+        CaptureRequest,
+        OrderLine,
+        ProductIdentifiers,
+        ShippingInfo,
+        Subscription,
+    )
 
 __all__ = [
     "AsyncClient",
@@ -75,11 +81,25 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """`AsyncClient` brings asyncio along, and so is loaded by those who name it."""
-    if name == "AsyncClient":
-        from ._asynchronous import AsyncClient
+# What is loaded by those who name it: asyncio comes along with the one, typing with the others.
+_LATER = {
+    "AsyncClient": "_asynchronous",
+    "CaptureRequest": "request",
+    "OrderLine": "request",
+    "ProductIdentifiers": "request",
+    "ShippingInfo": "request",
+    "Subscription": "request",
+}
 
-        globals()[name] = AsyncClient
-        return AsyncClient
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __getattr__(name: str) -> object:
+    module = _LATER.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found: object = getattr(__import__(f"{__name__}.{module}", fromlist=[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

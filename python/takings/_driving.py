@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import TypeVar
 
 from ._takings import Operation
 from ._telling import Span
-from .outcomes import Capture, Reconciliation
 from .steps import Send, Wait
 
-__all__ = ["Answer", "Exchange", "Unsent", "run"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    from ._transport import Exchange
+    from .outcomes import Capture, Reconciliation
+
+    _OutcomeT = TypeVar("_OutcomeT", Capture, Reconciliation)
+
+__all__ = ["Answer", "Unsent", "run"]
 
 # Status, headers and body of an answer.
 Answer = tuple[int, list[tuple[bytes | str, bytes | str]], bytes]
-Exchange = Callable[[Send], Answer]
-OutcomeT = TypeVar("OutcomeT", Capture, Reconciliation)
 
 
 class Unsent(Exception):
@@ -24,7 +28,7 @@ class Unsent(Exception):
     that it raises means that it may have."""
 
 
-def run(operation: Operation[OutcomeT], exchange: Exchange | None) -> OutcomeT:
+def run(operation: Operation[_OutcomeT], exchange: Exchange | None) -> _OutcomeT:
     """Send a call and wait for its outcome."""
     with Span(operation) as span:
         outcome = operation.send() if exchange is None else _drive(operation, exchange)
@@ -32,7 +36,7 @@ def run(operation: Operation[OutcomeT], exchange: Exchange | None) -> OutcomeT:
         return outcome
 
 
-def _drive(operation: Operation[OutcomeT], exchange: Exchange) -> OutcomeT:
+def _drive(operation: Operation[_OutcomeT], exchange: Exchange) -> _OutcomeT:
     step = operation.start()
     while True:
         if isinstance(step, Send):

@@ -4,11 +4,9 @@ That half lives in the main interpreter. CPython from 3.12 on refuses to load it
 and 3.11 would, and would then break it in the main one.
 """
 
-import importlib
-
 for _name in ("_interpreters", "_xxsubinterpreters"):
     try:
-        _interpreters = importlib.import_module(_name)
+        _interpreters = __import__(_name)
     except ImportError:
         continue
     if _interpreters.get_current() != _interpreters.get_main():

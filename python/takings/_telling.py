@@ -6,27 +6,43 @@ thread is one of Python's.
 
 from __future__ import annotations
 
-import logging
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
 
 from ._takings import Operation, __version__
 from .outcomes import Attempt, Capture, Reconciliation, TakingsError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from logging import Logger
+    from types import TracebackType
+    from typing import Any
+
     from typing_extensions import Self
 
-logger = logging.getLogger("takings")
-# Where a program has set up no log, nothing is printed.
-logger.addHandler(logging.NullHandler())
+_logger: Logger | None = None
+
+
+def _log() -> Logger | None:
+    """The log of the program. One that has not loaded `logging` has none, and need not do so."""
+    global _logger
+    if _logger is None and "logging" in sys.modules:
+        # another thread may be just about to load it
+        import logging
+
+        logger = logging.getLogger("takings")
+        # Where a program has set up no log, nothing is printed.
+        logger.addHandler(logging.NullHandler())
+        _logger = logger
+    return _logger
+
+
+_WARNING, _INFO = 30, 20  # logging's
 
 
 def retry(order_id: str | None, idempotency_key: str | None, number: int, attempt: Attempt) -> None:
     """Another attempt follows."""
-    if logger.isEnabledFor(logging.WARNING):
+    logger = _log()
+    if logger is not None and logger.isEnabledFor(_WARNING):
         logger.warning(
             "order %s: attempt %d: %s; trying again in %.3f s (idempotency key %s)",
             order_id,
@@ -51,8 +67,9 @@ def ended(
     alone: bool,
 ) -> None:
     """A call has its outcome; `alone` if nobody waits for it any more, who could tell of it."""
-    level = logging.WARNING if alone else logging.INFO
-    if logger.isEnabledFor(level):
+    logger = _log()
+    level = _WARNING if alone else _INFO
+    if logger is not None and logger.isEnabledFor(level):
         logger.log(
             level,
             "order %s: %s (idempotency key %s, attempts %d)",
@@ -167,11 +184,22 @@ def _given(**attributes: Any) -> dict[str, Any]:
     return {f"takings.{name}": value for name, value in attributes.items() if value is not None}
 
 
-@contextmanager
-def _passed_over() -> Generator[None]:
+class _passed_over:
     """What a program's tracing raises is told to its log, and goes no further."""
-    try:
-        yield
-    except Exception as failed:
-        with suppress(Exception):
-            logger.error("takings could not trace a call", exc_info=failed)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        failed: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        logger = _log()
+        if isinstance(failed, Exception) and logger is not None:
+            from contextlib import suppress
+
+            with suppress(Exception):
+                logger.error("takings could not trace a call", exc_info=failed)
+        return isinstance(failed, Exception)

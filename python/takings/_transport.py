@@ -17,9 +17,11 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, NoReturn, Protocol
 
-from ._driving import Answer, Exchange, Unsent
+from ._driving import Answer, Unsent
 from ._takings import invalid_argument
 from .steps import Send
+
+Exchange = Callable[[Send], Answer]
 
 
 class Transport(Protocol):

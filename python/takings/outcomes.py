@@ -6,9 +6,15 @@ make one by hand.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import ClassVar, Literal
+
+# typing and dataclasses take longer to load than the rest of the package
+TYPE_CHECKING = False
+if not TYPE_CHECKING:
+    from ._values import Literal, dataclass, field
+else:
+    from dataclasses import dataclass, field
+    from typing import Literal
 
 __all__ = [
     "Attempt",
@@ -97,7 +103,7 @@ class TakingsError(Exception):
     or customer data.
     """
 
-    kind: ClassVar[str] = "internal"
+    kind: str = "internal"
     """The class under the name that every language has for it, such as `"outcome_unknown"`."""
 
     message: str

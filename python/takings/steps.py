@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+# dataclasses takes longer to load than the rest of the package
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from dataclasses import dataclass, field
+else:
+    from ._values import dataclass, field
 
 __all__ = ["Send", "Wait"]
 

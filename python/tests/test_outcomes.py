@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import inspect
 import pickle
 import socket
 import traceback
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 import takings
@@ -194,3 +195,41 @@ def test_errors_and_looks_tell_their_attempts(
     with pytest.raises(takings.InvalidInput) as refused:
         client.capture(order_id, captured_amount=0)
     assert refused.value.attempt_log == ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Booked(takings.Capture):
+    """A shop's own."""
+
+    invoice: str = ""
+
+
+def test_values_are_dataclasses() -> None:
+    attempt = takings.Attempt(datetime.now(timezone.utc), 0.5, "POST u", "201", wait=1.0)
+    capture = takings.Capture("c", "o", "k", attempt_log=(attempt,))
+    for value in (attempt, capture, takings.Wait(1.0), takings.Reconciliation("never", (), "o")):
+        assert dataclasses.is_dataclass(value)
+        names = [field.name for field in dataclasses.fields(value)]
+        assert list(dataclasses.asdict(value)) == names == list(type(value).__match_args__)
+        assert list(inspect.signature(type(value)).parameters) == names
+        assert set(get_type_hints(type(value))) == set(names)
+        assert not hasattr(value, "__dict__")
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            value.other = 1  # type: ignore[union-attr]  # pyright: ignore
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            delattr(value, names[0])
+        with pytest.raises(TypeError, match=names[0]):
+            type(value)()  # type: ignore[call-arg]  # pyright: ignore
+    assert capture == takings.Capture("c", "o", "k")
+    assert hash(capture) == hash(takings.Capture("c", "o", "k"))
+    assert capture != takings.Capture("c", "o", "k", attempts=2)
+    another: Any = ("c", "o", "k", None, 1, ())
+    assert capture != another
+
+    booked = Booked("c", "o", "k", invoice="i")
+    assert booked != capture
+    assert booked != Booked("c", "o", "k")
+    assert repr(booked).endswith(", warnings=(), invoice='i')")
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        assert pickle.loads(pickle.dumps(booked, protocol)) == booked
+        assert pickle.loads(pickle.dumps(capture, protocol)) == capture

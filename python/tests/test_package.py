@@ -48,6 +48,34 @@ def test_everything_is_exported() -> None:
     } - {"invalid_argument"}
 
 
+def test_what_the_import_loads() -> None:
+    """These take longer to load than the package itself; who needs them has them already."""
+    strangers = ("asyncio", "collections", "dataclasses", "json", "logging", "threading", "typing")
+    code = (
+        "import sys; before = set(sys.modules); import takings;"
+        "print(sorted((set(sys.modules) - before) & set(sys.argv[1:])));"
+        "print(set(takings.__all__) <= set(dir(takings)));"
+        "from takings import *; print(OrderLine.__name__, AsyncClient.__name__)"
+    )
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-I",
+            "-S",
+            "-c",
+            f"import sys; sys.path[:0] = {sys.path}; {code}",
+            *strangers,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("[]\nTrue\nOrderLine AsyncClient\n", "")
+    with pytest.raises(AttributeError, match="no attribute 'Captrue'"):
+        getattr(takings, "Captrue")  # noqa: B009
+
+
 def core_fields(client: takings.Client, request: Any) -> set[str]:
     """The fields the core names when it meets one that it does not know."""
     with pytest.raises(takings.InvalidInput) as caught:

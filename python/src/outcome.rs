@@ -5,6 +5,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyModule, PyTuple};
@@ -32,18 +33,20 @@ impl Shown for Reconciliation {
     }
 }
 
+// The values are given in the order of their classes' fields: names would be a dict for each call.
+
 pub fn attempt_of<'py>(py: Python<'py>, attempt: &Attempt) -> PyResult<Bound<'py, PyAny>> {
-    let fields = PyDict::new(py);
-    // a clock before 1970 has no time that Python would take
-    fields.set_item("started", attempt.started().max(UNIX_EPOCH))?;
-    fields.set_item("took", attempt.took().as_secs_f64())?;
-    fields.set_item("sent", attempt.sent())?;
-    fields.set_item("came_back", attempt.came_back())?;
-    fields.set_item("http_status", attempt.http_status())?;
-    fields.set_item("error_code", attempt.error_code())?;
-    fields.set_item("correlation_id", attempt.correlation_id())?;
-    fields.set_item("wait", attempt.wait().as_ref().map(Duration::as_secs_f64))?;
-    outcomes(py)?.getattr("Attempt")?.call((), Some(&fields))
+    outcomes(py)?.getattr(intern!(py, "Attempt"))?.call1((
+        // a clock before 1970 has no time that Python would take
+        attempt.started().max(UNIX_EPOCH),
+        attempt.took().as_secs_f64(),
+        attempt.sent(),
+        attempt.came_back(),
+        attempt.http_status(),
+        attempt.error_code(),
+        attempt.correlation_id(),
+        attempt.wait().as_ref().map(Duration::as_secs_f64),
+    ))
 }
 
 pub fn attempt_log_of<'py>(py: Python<'py>, attempts: &[Attempt]) -> PyResult<Bound<'py, PyTuple>> {
@@ -52,26 +55,26 @@ pub fn attempt_log_of<'py>(py: Python<'py>, attempts: &[Attempt]) -> PyResult<Bo
 }
 
 fn capture_of<'py>(py: Python<'py>, capture: &Capture) -> PyResult<Bound<'py, PyAny>> {
-    let fields = PyDict::new(py);
-    fields.set_item("capture_id", capture.capture_id())?;
-    fields.set_item("order_id", capture.order_id())?;
-    fields.set_item("idempotency_key", capture.idempotency_key())?;
-    fields.set_item("correlation_id", capture.correlation_id())?;
-    fields.set_item("attempts", capture.attempts())?;
-    fields.set_item("attempt_log", attempt_log_of(py, capture.attempt_log())?)?;
-    fields.set_item("warnings", PyTuple::new(py, capture.warnings())?)?;
-    outcomes(py)?.getattr("Capture")?.call((), Some(&fields))
+    outcomes(py)?.getattr(intern!(py, "Capture"))?.call1((
+        capture.capture_id(),
+        capture.order_id(),
+        capture.idempotency_key(),
+        capture.correlation_id(),
+        capture.attempts(),
+        PyTuple::new(py, capture.warnings())?,
+        attempt_log_of(py, capture.attempt_log())?,
+    ))
 }
 
 fn reconciliation_of<'py>(py: Python<'py>, reconciliation: &Reconciliation) -> PyResult<Bound<'py, PyAny>> {
-    let fields = PyDict::new(py);
-    fields.set_item("found", reconciliation.found().as_str())?;
-    fields.set_item("capture_ids", PyTuple::new(py, reconciliation.capture_ids())?)?;
-    fields.set_item("order_id", reconciliation.order_id())?;
-    fields.set_item("correlation_id", reconciliation.correlation_id())?;
-    fields.set_item("attempts", reconciliation.attempts())?;
-    fields.set_item("attempt_log", attempt_log_of(py, reconciliation.attempt_log())?)?;
-    outcomes(py)?.getattr("Reconciliation")?.call((), Some(&fields))
+    outcomes(py)?.getattr(intern!(py, "Reconciliation"))?.call1((
+        reconciliation.found().as_str(),
+        PyTuple::new(py, reconciliation.capture_ids())?,
+        reconciliation.order_id(),
+        reconciliation.correlation_id(),
+        reconciliation.attempts(),
+        attempt_log_of(py, reconciliation.attempt_log())?,
+    ))
 }
 
 pub fn exception_of(py: Python<'_>, error: &Error) -> PyErr {

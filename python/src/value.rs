@@ -51,17 +51,13 @@ impl<'r, 'py> Value<'r, 'py> {
         Value { value, raised }
     }
 
+    fn pair(&self, (key, value): (Bound<'py, PyAny>, Bound<'py, PyAny>)) -> (Value<'r, 'py>, Value<'r, 'py>) {
+        (Value::new(key, self.raised), Value::new(value, self.raised))
+    }
+
     /// The pairs of a mapping, all at once: its own code may change it meanwhile.
     fn pairs(&self, mapping: &Bound<'py, PyMapping>) -> PyResult<Vec<(Value<'r, 'py>, Value<'r, 'py>)>> {
-        let items = match mapping.cast::<PyDict>() {
-            Ok(dict) => dict.items(),
-            Err(_) => mapping.items()?,
-        };
-        let pair = |item: Bound<'py, PyAny>| {
-            let (key, value) = item.extract()?;
-            Ok((Value::new(key, self.raised), Value::new(value, self.raised)))
-        };
-        items.iter().map(pair).collect()
+        mapping.items()?.iter().map(|item| Ok(self.pair(item.extract()?))).collect()
     }
 }
 
@@ -102,6 +98,10 @@ impl<'de> Deserializer<'de> for Value<'_, '_> {
             visitor.visit_seq(SeqDeserializer::new(list.iter().map(|item| Value::new(item, self.raised))))
         } else if let Ok(tuple) = value.cast::<PyTuple>() {
             visitor.visit_seq(SeqDeserializer::new(tuple.iter().map(|item| Value::new(item, self.raised))))
+        } else if let Ok(dict) = value.cast::<PyDict>() {
+            // all pairs at once, before anything else runs that may change it
+            let pairs: Vec<_> = dict.iter().map(|pair| self.pair(pair)).collect();
+            visitor.visit_map(MapDeserializer::new(pairs.into_iter()))
         } else if let Ok(mapping) = value.cast::<PyMapping>() {
             match self.pairs(mapping) {
                 Ok(pairs) => visitor.visit_map(MapDeserializer::new(pairs.into_iter())),

@@ -17,11 +17,12 @@ use std::ffi::OsString;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::PyTypeError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
 use takings::{Config, Error};
 
-use crate::operation::{Operation, tell_refused};
+use crate::operation::{Operation, driving, tell_refused};
 use crate::outcome::{exception, exception_of};
 use crate::value::{Value, text};
 
@@ -76,7 +77,7 @@ impl Client {
         let transport = self.opened(py)?.transport;
         let operation = Bound::new(py, operation)?;
         let arguments = (&operation, transport.as_ref().map(|transport| transport.bind(py)));
-        let ended = py.import("takings._driving")?.call_method1("run", arguments);
+        let ended = driving(py)?.call_method1(intern!(py, "run"), arguments);
         ended.map_err(|raised| operation.get().because(py, raised))
     }
 }

@@ -61,6 +61,11 @@ fn steps(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
     module(py, &STEPS, "takings.steps")
 }
 
+pub fn driving(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
+    static DRIVING: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    module(py, &DRIVING, "takings._driving")
+}
+
 fn telling(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
     static TELLING: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
     module(py, &TELLING, "takings._telling")

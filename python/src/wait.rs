@@ -6,7 +6,7 @@ use std::time::Duration;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyModule;
+use pyo3::types::{PyDict, PyModule};
 use takings::{News, Sending};
 
 use crate::operation::Operation;
@@ -66,17 +66,14 @@ fn go_on<T: Shown>(mut sending: Sending<T>) {
 /// `threading` is taken to have no other, and need not load it: looking for signals elsewhere costs
 /// a little and finds none.
 fn in_main_thread(py: Python<'_>) -> PyResult<bool> {
+    static MODULES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
     static THREADING: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
     let threading = match THREADING.get(py) {
         Some(loaded) => loaded.bind(py),
-        None if !loaded(py, "threading")? => return Ok(true),
+        None if !MODULES.import(py, "sys", "modules")?.contains("threading")? => return Ok(true),
         // another thread may be just about to load it: this waits for that
         None => THREADING.get_or_try_init(py, || Ok::<_, PyErr>(py.import("threading")?.unbind()))?.bind(py),
     };
     let main = threading.call_method0(intern!(py, "main_thread"))?.getattr(intern!(py, "ident"))?;
     threading.call_method0(intern!(py, "get_ident"))?.eq(main)
-}
-
-fn loaded(py: Python<'_>, module: &str) -> PyResult<bool> {
-    py.import("sys")?.getattr("modules")?.contains(module)
 }

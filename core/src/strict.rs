@@ -4,6 +4,7 @@
 //! Each object is written down once, with [`object!`]: its fields, their types and their
 //! [`Rule`]s. Reading, checking and writing follow from that.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt::{self, Display as _};
 
@@ -344,7 +345,9 @@ impl Field for String {
 
     fn check(&self, at: &At<'_>, rule: &Rule) -> Result<(), Error> {
         let Rule::Text { min, max } = rule else { return Ok(()) };
-        if let Some(bad) = self.chars().find(|c| c.is_control()) {
+        // with one of these bytes each of them begins: most strings have none and need no closer look
+        let suspect = self.bytes().fold(false, |found, byte| found | (byte < 0x20) | (byte == 0x7f) | (byte == 0xc2));
+        if suspect && let Some(bad) = self.chars().find(|c| c.is_control()) {
             return Err(at.refuse(format_args!("a string with the control character U+{:04X}", bad as u32), rule));
         }
         // a string of n bytes has at most n characters
@@ -408,27 +411,35 @@ pub(crate) trait Item {
     const RULE: Rule;
 }
 
-/// The key of an object, as text.
-pub(crate) struct Key<'a>(pub &'a At<'a>);
+/// The key of an object, as text. One of the known names is not copied.
+pub(crate) struct Key<'a> {
+    pub at: &'a At<'a>,
+    pub known: &'static [&'static str],
+}
 
 impl<'de> DeserializeSeed<'de> for Key<'_> {
-    type Value = String;
-    fn deserialize<D: Deserializer<'de>>(self, source: D) -> Result<String, D::Error> {
-        struct Text;
+    type Value = Cow<'static, str>;
+    fn deserialize<D: Deserializer<'de>>(self, source: D) -> Result<Self::Value, D::Error> {
+        struct Text(&'static [&'static str]);
         impl Visitor<'_> for Text {
-            type Value = String;
+            type Value = Cow<'static, str>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a field name")
             }
-            fn visit_str<E>(self, value: &str) -> Result<String, E> {
-                Ok(value.to_owned())
+            fn visit_str<E>(self, value: &str) -> Result<Self::Value, E> {
+                let known = self.0.iter().copied().find(|&name| name == value);
+                Ok(known.map_or_else(|| Cow::Owned(value.to_owned()), Cow::Borrowed))
             }
         }
-        source.deserialize_str(Text).map_err(|error| match error.to_string().strip_prefix("invalid type: ") {
-            Some(rest) => {
-                self.0.fail(format_args!("{} has {} as a key; its keys must be field names", self.0, kind_of(rest)))
+        source.deserialize_str(Text(self.known)).map_err(|error| {
+            match error.to_string().strip_prefix("invalid type: ") {
+                Some(rest) => self.at.fail(format_args!(
+                    "{} has {} as a key; its keys must be field names",
+                    self.at,
+                    kind_of(rest)
+                )),
+                None => error,
             }
-            None => error,
         })
     }
 }
@@ -530,8 +541,8 @@ macro_rules! object {
                     fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<$Name, A::Error> {
                         let at = self.0;
                         $( let mut $field: Option<$T> = None; )*
-                        while let Some(key) = map.next_key_seed($crate::strict::Key(at))? {
-                            match key.as_str() {
+                        while let Some(key) = map.next_key_seed($crate::strict::Key { at, known: $Name::FIELDS })? {
+                            match key.as_ref() {
                                 $( $wire => {
                                     let here = at.key($wire);
                                     if $field.is_some() {

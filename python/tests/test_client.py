@@ -29,16 +29,19 @@ def refused(**settings: Any) -> str:
     return str(caught.value)
 
 
-def threads() -> int:
-    """All threads of this process, Python's and others."""
-    return len(os.listdir("/proc/self/task"))
+def held() -> tuple[int, int]:
+    """The threads of this process, Python's and others, and its open files."""
+    return len(os.listdir("/proc/self/task")), len(os.listdir("/proc/self/fd"))
 
 
-def settle(threads_wanted: int) -> None:
+def settle(before: tuple[int, int]) -> None:
+    def lasting() -> bool:
+        return any(now > then for now, then in zip(held(), before, strict=True))
+
     deadline = time.monotonic() + 5
-    while threads() > threads_wanted and time.monotonic() < deadline:
+    while lasting() and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert threads() <= threads_wanted
+    assert not lasting(), f"{held()} threads and files of {before}"
 
 
 def test_the_signature_is_the_cores_and_the_stubs() -> None:
@@ -236,10 +239,10 @@ def test_the_environment_is_read_only_when_asked(environment: pytest.MonkeyPatch
 
 
 def test_closing(sandbox: Sandbox, order_id: str) -> None:
-    before = threads()
+    before = held()
     with takings.Client("sandbox", "sandbox", base_url=sandbox.url) as client:
         client.capture(order_id, captured_amount=1)
-        assert threads() > before
+        assert held()[1] > before[1]
         assert repr(client) == f'<takings.Client base_url="{sandbox.url}/">'
     settle(before)
     assert repr(client) == "<takings.Client closed>"
@@ -311,7 +314,7 @@ def test_it_is_collected(sandbox: Sandbox, order_id: str) -> None:
     class Shop(takings.Client):
         me: Shop
 
-    before = threads()
+    before = held()
     client = Shop("sandbox", "sandbox", base_url=sandbox.url)
     client.capture(order_id, captured_amount=1)
     client.me = client
@@ -323,7 +326,7 @@ def test_it_is_collected(sandbox: Sandbox, order_id: str) -> None:
 
 
 def test_many_clients_leave_nothing(sandbox: Sandbox) -> None:
-    before = threads()
+    before = held()
     for _ in range(20):
         takings.Client("sandbox", "sandbox", base_url=sandbox.url).capture(
             sandbox.order(), captured_amount=1

@@ -246,10 +246,25 @@ struct Pool {
 pub(crate) enum Exchange {
     /// By the thread that waits for it.
     Here(Sent),
-    /// By a thread of its own, until then at the latest.
-    There(Receiver<Event>, Instant, Duration),
+    /// By a thread of its own.
+    There(There),
     /// Nothing was sent.
     Failed(String),
+}
+
+pub(crate) struct There {
+    /// An answer without its body, when that is still to be read; then what came of the request.
+    events: Receiver<(Event, Stage)>,
+    /// The first of these.
+    head: Option<Event>,
+    timeout: Duration,
+    end: Instant,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Stage {
+    Head,
+    End,
 }
 
 type Sent = Pin<Box<dyn Future<Output = Event> + Send>>;
@@ -265,19 +280,27 @@ impl Connections {
         if !request.body.is_empty() {
             *sent.body_mut() = Some(request.body.clone().into());
         }
-        let sent: Sent = Box::pin(self.pool.clone().exchange(sent, request.most_answer, timeout));
+        let pool = self.pool.clone();
+        let most = request.most_answer;
         // hyper reads interim answers for as long as there are bytes, and does nothing else meanwhile:
         // of TLS records that is two megabytes at most, of plain TCP fifty, which takes longer than a
         // deadline may be missed by. Plain is for this machine alone, so a thread is no loss there.
         // And the thread of a runtime (Rust callers have them) can drive no other one.
         if self.tls && Handle::try_current().is_err() {
-            return Exchange::Here(sent);
+            return Exchange::Here(Box::pin(pool.exchange(sent, most, timeout, |_| {})));
         }
-        let (tell, event) = mpsc::sync_channel(1);
+        let (tell, events) = mpsc::sync_channel(2);
         let driver = self.driver.clone();
-        let drive = move || drop(driver.drive(sent, None).map(|event| tell.send(event)));
+        let drive = move || {
+            // whoever waited may have left
+            let tell = |event, stage| drop(tell.send((event, stage)));
+            let head = |answer: &Answer| tell(Event::Answered(answer.clone()), Stage::Head);
+            if let Some(event) = driver.drive(pool.exchange(sent, most, timeout, head), None) {
+                tell(event, Stage::End);
+            }
+        };
         match thread::Builder::new().name("takings call".into()).spawn(drive) {
-            Ok(_) => Exchange::There(event, Instant::now() + timeout + LATE, timeout),
+            Ok(_) => Exchange::There(There { events, head: None, timeout, end: Instant::now() + timeout + LATE }),
             Err(error) => Exchange::Failed(format!("no thread could be started ({error})")),
         }
     }
@@ -286,18 +309,29 @@ impl Connections {
     pub fn drive(&self, exchange: &mut Exchange, patience: Option<Duration>) -> Option<Event> {
         match exchange {
             Exchange::Here(sent) => self.driver.drive(sent, patience),
-            Exchange::There(event, end, timeout) => {
-                let left = end.saturating_duration_since(Instant::now());
-                match event.recv_timeout(patience.map_or(left, |patience| patience.min(left))) {
-                    Ok(event) => Some(event),
-                    Err(RecvTimeoutError::Disconnected) => {
-                        Some(Event::MaybeSent("the thread that sent it failed".into()))
-                    }
-                    Err(RecvTimeoutError::Timeout) if Instant::now() < *end => None,
-                    Err(RecvTimeoutError::Timeout) => Some(no_answer(*timeout)),
+            Exchange::There(there) => there.wait(patience),
+            Exchange::Failed(why) => Some(Event::NotSent(mem::take(why))),
+        }
+    }
+}
+
+impl There {
+    fn wait(&mut self, patience: Option<Duration>) -> Option<Event> {
+        let until = patience.map_or(self.end, |patience| self.end.min(Instant::now() + patience));
+        loop {
+            match self.events.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok((event, Stage::End)) => return Some(event),
+                Ok((event, Stage::Head)) => self.head = Some(event),
+                Err(RecvTimeoutError::Timeout) if Instant::now() < self.end => return None,
+                // as everywhere: the status alone decides
+                Err(RecvTimeoutError::Timeout) => return self.head.take().or_else(|| Some(no_answer(self.timeout))),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return self
+                        .head
+                        .take()
+                        .or_else(|| Some(Event::MaybeSent("the thread that sent it failed".into())));
                 }
             }
-            Exchange::Failed(why) => Some(Event::NotSent(mem::take(why))),
         }
     }
 }
@@ -336,7 +370,14 @@ fn no_answer(timeout: Duration) -> Event {
 }
 
 impl Pool {
-    async fn exchange(self: Arc<Self>, request: reqwest::Request, most_answer: usize, timeout: Duration) -> Event {
+    /// `head` is shown an answer whose body is still to be read.
+    async fn exchange(
+        self: Arc<Self>,
+        request: reqwest::Request,
+        most_answer: usize,
+        timeout: Duration,
+        head: impl Fn(&Answer),
+    ) -> Event {
         let deadline = tokio::time::Instant::now() + timeout;
         // What happened to the connections while nobody waited is looked at first, so that one that was
         // closed, or has been sent bytes nobody asked for, is not used: the first time lets the events
@@ -346,7 +387,7 @@ impl Pool {
         let url = request.url().clone();
         let ended = timeout_at(deadline, self.client.execute(request)).await;
         let event = match ended {
-            Ok(Ok(answer)) => return Event::Answered(read(answer, most_answer, deadline).await),
+            Ok(Ok(answer)) => return Event::Answered(read(answer, most_answer, deadline, head).await),
             // Only a failure to connect proves that nothing left; reqwest is believed on
             // nothing else.
             Ok(Err(error)) if error.is_connect() => Event::NotSent(self.no_connection(&error, &url)),
@@ -383,11 +424,18 @@ impl Pool {
     }
 }
 
-async fn read(mut answer: reqwest::Response, most: usize, deadline: tokio::time::Instant) -> Answer {
+async fn read(
+    mut answer: reqwest::Response,
+    most: usize,
+    deadline: tokio::time::Instant,
+    head: impl Fn(&Answer),
+) -> Answer {
     let status = answer.status().as_u16();
     let headers: Vec<(String, Vec<u8>)> =
         answer.headers().iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect();
-    let mut body = Vec::new();
+    let mut read = Answer { status, headers, body: Vec::new() };
+    head(&read);
+    let body = &mut read.body;
     // A body that breaks off leaves what was read: the status alone decides.
     while body.len() < most {
         let Ok(Ok(Some(chunk))) = timeout_at(deadline, answer.chunk()).await else { break };
@@ -399,7 +447,7 @@ async fn read(mut answer: reqwest::Response, most: usize, deadline: tokio::time:
         }
         body.extend_from_slice(chunk);
     }
-    Answer { status, headers, body }
+    read
 }
 
 /// Keeps SIGPIPE from a thread while it does I/O: several buffers are written at once by `writev`, which cannot be told

@@ -428,12 +428,8 @@ impl Client {
     /// The connections of this process, made when they are first needed: a host that sends by
     /// itself never gets them.
     pub(crate) fn connections(&self) -> Result<&Connections, Error> {
-        let mine = self.mine();
-        if mine.connections.get().is_none() {
-            // Another thread may have been quicker; then its connections are the ones.
-            let _ = mine.connections.set(Box::new(self.0.transport.open()?));
-        }
-        Ok(mine.connections.get().expect("they have just been made"))
+        // Where another thread was quicker, its connections are the ones.
+        self.mine().connections.get_or_try_init(|| self.0.transport.open().map(Box::new))
     }
 
     /// What belongs to this process, made at its first call. No lock is taken: one that was

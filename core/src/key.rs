@@ -183,6 +183,12 @@ impl KeyMemory {
         let first = Use { fingerprint, running: 1, reached: false, unclear: false, capture: None };
         self.uses.insert(key, first);
         self.order.push_back((key, now));
+        // A map that forgets as much as it learns doubles once more later: whoever gets this far has
+        // that memory taken now, and no more ever after.
+        if self.order.len() == REMEMBERED / 2 {
+            self.uses.reserve(2 * REMEMBERED - self.uses.len());
+            self.captures.reserve(2 * REMEMBERED - self.captures.len());
+        }
         Known::Clear
     }
 
@@ -318,13 +324,18 @@ mod tests {
     #[test]
     fn it_does_not_grow() {
         let mut memory = KeyMemory::default();
-        for key in 0..3 * REMEMBERED as u128 {
+        let mut taken = 0;
+        for key in 0..5 * REMEMBERED as u128 {
             assert_eq!(memory.begin(key, 1, HOUR), Known::Clear);
             memory.end(key, End::Unclear);
+            if key == REMEMBERED as u128 {
+                taken = memory.uses.capacity();
+            }
         }
         assert!(memory.uses.len() <= REMEMBERED);
         assert!(memory.order.len() <= REMEMBERED);
-        assert_eq!(memory.begin(3 * REMEMBERED as u128 - 2, 2, HOUR), Known::Taken, "the newest are kept");
+        assert!(memory.uses.capacity() <= taken, "nor is more memory taken");
+        assert_eq!(memory.begin(5 * REMEMBERED as u128 - 2, 2, HOUR), Known::Taken, "the newest are kept");
     }
 
     #[test]

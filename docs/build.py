@@ -264,6 +264,9 @@ class Site:
         """Where a link of a page to a file of the repository leads."""
         path, _, anchor = target.partition("#")
         place = self.taken.get((path, anchor)) if anchor else self.places.get(path)
+        # pictures are beside the pages
+        if path.startswith("docs/assets/") and (ROOT / path).exists():
+            place = path.removeprefix("docs/")
         if anchor and place is None:
             place = self.places.get(path)
             if place and anchor not in self.slugs(place):

@@ -13,21 +13,24 @@ local takings = require "takings"
 local test, equal, holds, raises = h.test, h.equal, h.holds, h.raises
 local load = loadstring or load -- luacheck: ignore
 
--- A client that has been used has a thread for its connections.
-local function threads()
-  local file = assert(io.open("/proc/self/status"))
-  local number = file:read("*a"):match("\nThreads:%s+(%d+)")
+-- A client that has been used keeps its connection.
+local function connections()
+  local file = assert(io.open("/proc/self/stat"))
+  local process = file:read("*a"):match("^%d+")
   file:close()
-  return tonumber(number)
+  local listing = assert(io.popen("ls -l /proc/" .. process .. "/fd"))
+  local _, number = listing:read("*a"):gsub("socket:", "")
+  listing:close()
+  return number
 end
 
--- Nobody waits for a thread that ends.
-local function fewer_threads(expected)
+-- What a thread of a call holds is gone with that.
+local function fewer_connections(expected)
   local deadline = os.time() + 20
-  while threads() > expected and os.time() < deadline do
+  while connections() > expected and os.time() < deadline do
     collectgarbage("step")
   end
-  return threads()
+  return connections()
 end
 
 local function collect()
@@ -36,13 +39,13 @@ local function collect()
 end
 
 test("closing ends the connections; closing again does nothing", function()
-  local before = threads()
+  local before = connections()
   local client = h.client()
-  equal(threads(), before, "threads before the first call")
+  equal(connections(), before, "before the first call")
   assert(client:capture("closed", {captured_amount = 10}))
-  equal(threads(), before + 1, "threads while it is open")
+  equal(connections(), before + 1, "while it is open")
   equal(client:close(), true)
-  equal(fewer_threads(before), before, "threads once it is closed")
+  equal(fewer_connections(before), before, "once it is closed")
   equal(client:close(), true)
   equal(tostring(client), "takings.client (closed)")
   raises({"client:capture: the client is closed"}, client.capture, client, "closed", {captured_amount = 10})
@@ -51,13 +54,13 @@ end)
 
 test("a client is collected with its connections", function()
   collect()
-  local before = threads()
+  local before = connections()
   local client = h.client()
   assert(client:capture("collected", {captured_amount = 10}))
-  equal(threads(), before + 1, "threads while it is held")
+  equal(connections(), before + 1, "while it is held")
   client = nil -- luacheck: ignore
   collect()
-  equal(fewer_threads(before), before, "threads once it is collected")
+  equal(fewer_connections(before), before, "once it is collected")
 end)
 
 test("a method keeps no client alive", function()

@@ -9,7 +9,7 @@ fn main() {
     match std::env::var("CARGO_CFG_TARGET_OS").as_deref() {
         Ok("linux") => {
             println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libtakings.so.{number}");
-            // A dlclose would take the code away under the thread that serves the connections.
+            // A dlclose would take the code away under a thread that looks a name up or does a call.
             println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
         }
         Ok("macos") => println!("cargo:rustc-cdylib-link-arg=-Wl,-install_name,@rpath/libtakings.{number}.dylib"),

@@ -115,6 +115,7 @@ impl Transport {
             .enable_all()
             // the only threads it ever starts: looking a name up blocks
             .thread_name("takings names")
+            .thread_keep_alive(Duration::ZERO)
             .build()
             .map_err(|error| unusable("no I/O could be set up", &error))?;
         let sigpipe = Sigpipe::new().map_err(|error| unusable("no I/O could be set up", &error))?;
@@ -242,14 +243,28 @@ struct Pool {
     through: Option<Arc<str>>,
 }
 
-/// A request on its way, to be driven to its end. Dropping it closes its connection.
+/// A request on its way, to be driven to its end.
 pub(crate) enum Exchange {
-    /// By the thread that waits for it.
-    Here(Sent),
-    /// By a thread of its own.
+    /// By the thread that waits for it. Dropped before, its connection is closed when others are driven.
+    Here(Here),
+    /// By a thread of its own, to its end even if this is dropped.
     There(There),
     /// Nothing was sent.
     Failed(String),
+}
+
+pub(crate) struct Here {
+    /// There until dropped.
+    sent: Option<Sent>,
+    driver: Arc<Driver>,
+}
+
+impl Drop for Here {
+    fn drop(&mut self) {
+        // a connection that goes back to the pool needs the runtime
+        let _inside = self.driver.runtime.as_ref().map(Runtime::enter);
+        drop(self.sent.take());
+    }
 }
 
 pub(crate) struct There {
@@ -267,14 +282,22 @@ enum Stage {
     End,
 }
 
+/// What an attempt was given.
+#[derive(Clone, Copy)]
+struct Time {
+    given: Duration,
+    end: Instant,
+}
+
 type Sent = Pin<Box<dyn Future<Output = Event> + Send>>;
 
 /// By how much a thread that drives may miss the end of its time before it is no longer waited for.
 const LATE: Duration = Duration::from_millis(10);
 
 impl Connections {
-    /// Begins to send a request. It is over after at most `timeout`, as long as it is driven.
+    /// Begins to send a request. It is over `timeout` from now, as long as it is driven.
     pub fn exchange(&self, request: &HttpRequest, timeout: Duration) -> Exchange {
+        let time = Time { given: timeout, end: Instant::now() + timeout };
         let mut sent = reqwest::Request::new(request.method.clone(), request.url.clone());
         *sent.headers_mut() = request.headers.clone();
         if !request.body.is_empty() {
@@ -286,8 +309,10 @@ impl Connections {
         // of TLS records that is two megabytes at most, of plain TCP fifty, which takes longer than a
         // deadline may be missed by. Plain is for this machine alone, so a thread is no loss there.
         // And the thread of a runtime (Rust callers have them) can drive no other one.
-        if self.tls && Handle::try_current().is_err() {
-            return Exchange::Here(Box::pin(pool.exchange(sent, most, timeout, |_| {})));
+        // Nor can a thread that is at its end, whose thread-locals are gone.
+        if self.tls && Handle::try_current().is_err_and(|why| why.is_missing_context()) {
+            let sent: Sent = Box::pin(pool.exchange(sent, most, time, |_| {}));
+            return Exchange::Here(Here { sent: Some(sent), driver: self.driver.clone() });
         }
         let (tell, events) = mpsc::sync_channel(2);
         let driver = self.driver.clone();
@@ -295,12 +320,12 @@ impl Connections {
             // whoever waited may have left
             let tell = |event, stage| drop(tell.send((event, stage)));
             let head = |answer: &Answer| tell(Event::Answered(answer.clone()), Stage::Head);
-            if let Some(event) = driver.drive(pool.exchange(sent, most, timeout, head), None) {
+            if let Some(event) = driver.drive(pool.exchange(sent, most, time, head), None) {
                 tell(event, Stage::End);
             }
         };
         match thread::Builder::new().name("takings call".into()).spawn(drive) {
-            Ok(_) => Exchange::There(There { events, head: None, timeout, end: Instant::now() + timeout + LATE }),
+            Ok(_) => Exchange::There(There { events, head: None, timeout, end: time.end + LATE }),
             Err(error) => Exchange::Failed(format!("no thread could be started ({error})")),
         }
     }
@@ -308,7 +333,7 @@ impl Connections {
     /// Waits for what comes of a request, no longer than `patience`.
     pub fn drive(&self, exchange: &mut Exchange, patience: Option<Duration>) -> Option<Event> {
         match exchange {
-            Exchange::Here(sent) => self.driver.drive(sent, patience),
+            Exchange::Here(here) => here.driver.drive(here.sent.as_mut().expect("there until dropped"), patience),
             Exchange::There(there) => there.wait(patience),
             Exchange::Failed(why) => Some(Event::NotSent(mem::take(why))),
         }
@@ -375,17 +400,25 @@ impl Pool {
         self: Arc<Self>,
         request: reqwest::Request,
         most_answer: usize,
-        timeout: Duration,
+        time: Time,
         head: impl Fn(&Answer),
     ) -> Event {
-        let deadline = tokio::time::Instant::now() + timeout;
-        // What happened to the connections while nobody waited is looked at first, so that one that was
-        // closed, or has been sent bytes nobody asked for, is not used: the first time lets the events
-        // come in, the second one has them acted upon.
-        tokio::task::yield_now().await;
-        tokio::task::yield_now().await;
+        let deadline = time.end.into();
         let url = request.url().clone();
-        let ended = timeout_at(deadline, self.client.execute(request)).await;
+        let sent = async {
+            // What happened to the connections while nobody waited is looked at first, so that one that
+            // was closed, or has been sent bytes nobody asked for, is not used: the first time lets the
+            // events come in, the second one has them acted upon. A task, since whoever drives must have
+            // done that, and it need not be this thread.
+            let look = async {
+                tokio::task::yield_now().await;
+                tokio::task::yield_now().await;
+            };
+            // it fails only with the runtime
+            let _ = tokio::spawn(look).await;
+            self.client.execute(request).await
+        };
+        let ended = timeout_at(deadline, sent).await;
         let event = match ended {
             Ok(Ok(answer)) => return Event::Answered(read(answer, most_answer, deadline, head).await),
             // Only a failure to connect proves that nothing left; reqwest is believed on
@@ -393,7 +426,7 @@ impl Pool {
             Ok(Err(error)) if error.is_connect() => Event::NotSent(self.no_connection(&error, &url)),
             Ok(Err(error)) if error.is_builder() => Event::NotSent(root(&error)),
             Ok(Err(error)) => Event::MaybeSent(format!("the answer was lost ({})", root(&error))),
-            Err(_) => no_answer(timeout),
+            Err(_) => no_answer(time.given),
         };
         // its connection sees that nobody waits for the answer any more, and is closed
         tokio::task::yield_now().await;
@@ -479,11 +512,12 @@ impl Sigpipe {
         })
     }
 
-    /// Until what it returns is dropped. Where the thread has it off by itself, there is nothing to do.
+    /// Until what it returns is dropped. Where the host has it off for this thread, what came is taken away as well: it
+    /// would come through when the host puts it on again.
     fn keep_off(&self) -> Option<Quiet<'_>> {
         use nix::sys::signal::{SigSet, SigmaskHow, Signal};
         let before = SigSet::from(Signal::SIGPIPE).thread_swap_mask(SigmaskHow::SIG_BLOCK).ok()?;
-        (!before.contains(Signal::SIGPIPE)).then_some(Quiet { sigpipe: self, before })
+        Some(Quiet { sigpipe: self, before })
     }
 }
 

@@ -2,8 +2,8 @@
 //! metamethod runs, so no Lua code runs while a request is read.
 
 use std::fmt::Display;
+use std::{mem, vec};
 
-use mlua::table::TablePairs;
 use mlua::{Table, Value};
 use serde::Deserializer;
 use serde::de::value::Error;
@@ -17,6 +17,11 @@ pub(crate) const FLOATS_SKIP: f64 = 9_007_199_254_740_992.0;
 
 /// Before 5.3 every number of Lua is a float, also those that mlua hands over as integers.
 const HAS_INTEGERS: bool = cfg!(any(feature = "lua53", feature = "lua54"));
+
+/// More entries than any object has fields. The keys of a table differ, so among as many as this
+/// there is one that the reader refuses, and what comes after it is never asked for. It also bounds
+/// how many values are held at once, which mlua can do with some thousands only.
+const MOST_ENTRIES: usize = 64;
 
 pub(crate) const NOT_UTF8: &str = "a string that is not UTF-8";
 
@@ -47,23 +52,59 @@ enum Shape {
     Mixed,
 }
 
-fn shape(table: &Table) -> mlua::Result<Shape> {
-    let (mut entries, mut positions, mut last) = (0_usize, 0_usize, 0_usize);
-    for pair in table.pairs::<Value, Value>() {
-        entries += 1;
-        if let Value::Integer(key) = pair?.0
+/// Finds out the shape from the keys, one after another.
+#[derive(Default)]
+struct Keys {
+    entries: usize,
+    positions: usize,
+    last: usize,
+}
+
+impl Keys {
+    fn add(&mut self, key: &Value) {
+        self.entries += 1;
+        if let &Value::Integer(key) = key
             && let Ok(key @ 1..) = usize::try_from(key)
         {
-            positions += 1;
-            last = last.max(key);
+            self.positions += 1;
+            self.last = self.last.max(key);
         }
     }
-    Ok(match (entries, positions) {
-        (0, _) => Shape::Empty,
-        (_, 0) => Shape::Object,
-        _ if entries == positions && positions == last => Shape::List(last),
-        _ => Shape::Mixed,
-    })
+
+    fn shape(&self) -> Shape {
+        match (self.entries, self.positions) {
+            (0, _) => Shape::Empty,
+            (_, 0) => Shape::Object,
+            _ if self.entries == self.positions && self.positions == self.last => Shape::List(self.last),
+            _ => Shape::Mixed,
+        }
+    }
+}
+
+// `for_each` goes through a table within one protected call; `pairs` would make one for each entry,
+// which costs more than all else that is done with it.
+
+fn shape(table: &Table) -> Result<Shape, Error> {
+    let mut keys = Keys::default();
+    // whatever a value is, as a bool nothing is made of it
+    let walked = table.for_each(|key: Value, _: bool| {
+        keys.add(&key);
+        Ok(())
+    });
+    walked.map(|()| keys.shape()).map_err(unreadable)
+}
+
+/// The shape, and the first entries.
+fn entries(table: &Table) -> Result<(Shape, Vec<(Value, Value)>), Error> {
+    let (mut keys, mut entries) = (Keys::default(), Vec::new());
+    let walked = table.for_each(|key: Value, value: Value| {
+        keys.add(&key);
+        if entries.len() < MOST_ENTRIES {
+            entries.push((key, value));
+        }
+        Ok(())
+    });
+    walked.map(|()| (keys.shape(), entries)).map_err(unreadable)
 }
 
 impl<'de> Deserializer<'de> for Source {
@@ -83,7 +124,7 @@ impl<'de> Deserializer<'de> for Source {
                 Err(_) => Err(wrong(NOT_UTF8, &visitor)),
             },
             // nobody asks for a table without saying which kind
-            Value::Table(table) => Err(match shape(&table).map_err(unreadable)? {
+            Value::Table(table) => Err(match shape(&table)? {
                 Shape::List(_) => Error::invalid_type(Unexpected::Seq, &visitor),
                 _ => Error::invalid_type(Unexpected::Map, &visitor),
             }),
@@ -97,16 +138,16 @@ impl<'de> Deserializer<'de> for Source {
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         let Value::Table(table) = &self.0 else { return self.deserialize_any(visitor) };
-        match shape(table).map_err(unreadable)? {
-            Shape::List(_) => Err(Error::invalid_type(Unexpected::Seq, &visitor)),
+        match entries(table)? {
+            (Shape::List(_), _) => Err(Error::invalid_type(Unexpected::Seq, &visitor)),
             // of a mixed table, the reader names the first key that is no field
-            _ => visitor.visit_map(Entries { pairs: table.pairs(), value: Value::Nil }),
+            (_, entries) => visitor.visit_map(Entries { entries: entries.into_iter(), value: Value::Nil }),
         }
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         let Value::Table(table) = &self.0 else { return self.deserialize_any(visitor) };
-        match shape(table).map_err(unreadable)? {
+        match shape(table)? {
             Shape::Empty => visitor.visit_seq(Items { table, next: 1, last: 0 }),
             Shape::List(last) => visitor.visit_seq(Items { table, next: 1, last }),
             Shape::Object => Err(Error::invalid_type(Unexpected::Map, &visitor)),
@@ -124,23 +165,22 @@ impl<'de> Deserializer<'de> for Source {
     }
 }
 
-struct Entries<'a> {
-    pairs: TablePairs<'a, Value, Value>,
+struct Entries {
+    entries: vec::IntoIter<(Value, Value)>,
     value: Value,
 }
 
-impl<'de> MapAccess<'de> for Entries<'_> {
+impl<'de> MapAccess<'de> for Entries {
     type Error = Error;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
-        let Some(pair) = self.pairs.next() else { return Ok(None) };
-        let (key, value) = pair.map_err(unreadable)?;
+        let Some((key, value)) = self.entries.next() else { return Ok(None) };
         self.value = value;
         seed.deserialize(Source(key)).map(Some)
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
-        seed.deserialize(Source(std::mem::replace(&mut self.value, Value::Nil)))
+        seed.deserialize(Source(mem::replace(&mut self.value, Value::Nil)))
     }
 }
 

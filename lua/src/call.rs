@@ -1,32 +1,29 @@
 //! How the functions and methods of the module are called, and how they fail.
 
-use mlua::{AnyUserData, Function, Lua, MultiValue, Table, Value};
+use mlua::{AnyUserData, Function, Lua, MultiValue, Value};
 use takings::Error;
 
 use crate::source::NOT_UTF8;
 use crate::told::error_table;
 use crate::{client, operation};
 
-/// What is better said in Lua: the sending over cosockets, the functions' wrappers, and the
-/// metatable of errors.
+/// What is better said in Lua: the sending over cosockets, and the functions' wrappers.
 const COSOCKET: &str = include_str!("cosocket.lua");
 const WRAPPERS: &str = include_str!("wrappers.lua");
 
-/// Names in Lua's registry: the wrappers, and the metatable.
+/// The wrappers' names in Lua's registry.
 const RAISING: &str = "takings.raising";
 const STEPPING: &str = "takings.stepping";
 const SENDING: &str = "takings.sending";
-pub(crate) const ERROR: &str = "takings.error";
 
 /// To be done before any function is made.
 pub(crate) fn prepare(lua: &Lua) -> mlua::Result<()> {
     let cosocket: MultiValue = lua.load(COSOCKET).set_name("=takings").eval()?;
     let wrappers: Function = lua.load(WRAPPERS).set_name("=takings").into_function()?;
-    let (raising, stepping, sending, error): (Function, Function, Function, Table) = wrappers.call(cosocket)?;
+    let (raising, stepping, sending): (Function, Function, Function) = wrappers.call(cosocket)?;
     lua.set_named_registry_value(RAISING, raising)?;
     lua.set_named_registry_value(STEPPING, stepping)?;
-    lua.set_named_registry_value(SENDING, sending)?;
-    lua.set_named_registry_value(ERROR, error)
+    lua.set_named_registry_value(SENDING, sending)
 }
 
 /// Why a function gives no value.

@@ -6,9 +6,11 @@ use takings::{Config, Error};
 use crate::call::{self, Arguments, Failure, Signature, function, text};
 use crate::client;
 use crate::source::FLOATS_SKIP;
+use crate::told;
 
 pub(crate) fn open(lua: &Lua) -> mlua::Result<Table> {
     call::prepare(lua)?;
+    told::prepare(lua)?;
     let module = lua.create_table()?;
     module.raw_set("client", function(lua, Signature("takings.client", &["config"], 1), client)?)?;
     module.raw_set(

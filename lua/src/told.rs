@@ -1,11 +1,32 @@
-//! How captures, reconciliations, errors and their attempts look in Lua.
+//! How captures, reconciliations, errors and their attempts are told to Lua: their values, in the
+//! order that `told.lua` makes tables of.
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use mlua::{Lua, Table, Value};
+use mlua::{Function, IntoLua, IntoLuaMulti, Lua, MultiValue, Table, Value};
 use takings::{Attempt, Capture, Error, Reconciliation};
 
-use crate::call::ERROR;
+const MAKERS: &str = include_str!("told.lua");
+
+/// The functions of `told.lua`.
+struct Makers {
+    attempt_log: Function,
+    capture: Function,
+    reconciliation: Function,
+    error: Function,
+}
+
+/// To be done before anything is told.
+pub(crate) fn prepare(lua: &Lua) -> mlua::Result<()> {
+    let (attempt_log, capture, reconciliation, error) = lua.load(MAKERS).set_name("=takings").eval()?;
+    lua.set_app_data(Makers { attempt_log, capture, reconciliation, error });
+    Ok(())
+}
+
+fn made(lua: &Lua, maker: fn(&Makers) -> &Function, values: impl IntoLuaMulti) -> mlua::Result<Table> {
+    let makers = lua.app_data_ref::<Makers>().expect("prepared when the module was loaded");
+    maker(&makers).call(values)
+}
 
 /// What a call ends in when it goes well.
 pub(crate) trait Told {
@@ -14,66 +35,75 @@ pub(crate) trait Told {
 
 impl Told for Capture {
     fn told(&self, lua: &Lua) -> mlua::Result<Value> {
-        let table = lua.create_table()?;
-        table.raw_set("capture_id", self.capture_id())?;
-        table.raw_set("order_id", self.order_id())?;
-        table.raw_set("idempotency_key", self.idempotency_key())?;
-        table.raw_set("correlation_id", self.correlation_id())?;
-        table.raw_set("attempts", self.attempts())?;
-        table.raw_set("attempt_log", attempt_log(lua, self.attempt_log())?)?;
-        table.raw_set("warnings", self.warnings())?;
-        Ok(Value::Table(table))
+        // hardly ever is there one
+        let warnings = Some(self.warnings()).filter(|warnings| !warnings.is_empty());
+        let values = (
+            self.capture_id(),
+            self.order_id(),
+            self.idempotency_key(),
+            self.correlation_id(),
+            self.attempts(),
+            warnings,
+            attempts(lua, self.attempt_log())?,
+        );
+        made(lua, |makers| &makers.capture, values).map(Value::Table)
     }
 }
 
 impl Told for Reconciliation {
     fn told(&self, lua: &Lua) -> mlua::Result<Value> {
-        let table = lua.create_table()?;
-        table.raw_set("found", self.found().as_str())?;
-        table.raw_set("capture_id", self.capture_id())?;
-        table.raw_set("capture_ids", self.capture_ids())?;
-        table.raw_set("order_id", self.order_id())?;
-        table.raw_set("correlation_id", self.correlation_id())?;
-        table.raw_set("attempts", self.attempts())?;
-        table.raw_set("attempt_log", attempt_log(lua, self.attempt_log())?)?;
-        Ok(Value::Table(table))
+        let values = (
+            self.found().as_str(),
+            self.capture_id(),
+            self.capture_ids(),
+            self.order_id(),
+            self.correlation_id(),
+            self.attempts(),
+            attempts(lua, self.attempt_log())?,
+        );
+        made(lua, |makers| &makers.reconciliation, values).map(Value::Table)
     }
 }
 
 pub(crate) fn error_table(lua: &Lua, error: &Error) -> mlua::Result<Value> {
-    let table = lua.create_table()?;
-    table.raw_set("kind", error.kind().as_str())?;
-    table.raw_set("message", error.message())?;
-    table.raw_set("http_status", error.http_status())?;
-    table.raw_set("error_code", error.error_code())?;
-    table.raw_set("error_messages", error.error_messages())?;
-    table.raw_set("correlation_id", error.correlation_id())?;
-    table.raw_set("order_id", error.order_id())?;
-    table.raw_set("idempotency_key", error.idempotency_key())?;
-    table.raw_set("attempts", error.attempts())?;
-    table.raw_set("attempt_log", attempt_log(lua, error.attempt_log())?)?;
-    table.raw_set("retryable", error.retryable())?;
-    table.set_metatable(Some(lua.named_registry_value(ERROR)?))?;
-    Ok(Value::Table(table))
+    let values = (
+        error.kind().as_str(),
+        error.message(),
+        error.http_status(),
+        error.error_code(),
+        error.error_messages(),
+        error.correlation_id(),
+        error.order_id(),
+        error.idempotency_key(),
+        error.attempts(),
+        error.retryable(),
+        attempts(lua, error.attempt_log())?,
+    );
+    made(lua, |makers| &makers.error, values).map(Value::Table)
 }
 
-pub(crate) fn attempt_log(lua: &Lua, attempts: &[Attempt]) -> mlua::Result<Table> {
-    let list = lua.create_table()?;
-    for attempt in attempts {
-        let table = lua.create_table()?;
+pub(crate) fn attempt_log(lua: &Lua, log: &[Attempt]) -> mlua::Result<Table> {
+    made(lua, |makers| &makers.attempt_log, attempts(lua, log)?)
+}
+
+/// The values of one attempt after those of another.
+fn attempts(lua: &Lua, log: &[Attempt]) -> mlua::Result<MultiValue> {
+    let mut values = Vec::new();
+    for attempt in log {
         // a clock before 1970 is as good as none
         let started = attempt.started().duration_since(UNIX_EPOCH).unwrap_or_default();
-        table.raw_set("started", started.as_secs_f64())?;
-        table.raw_set("sent", attempt.sent())?;
-        table.raw_set("took_ms", milliseconds(attempt.took()))?;
-        table.raw_set("came_back", attempt.came_back())?;
-        table.raw_set("http_status", attempt.http_status())?;
-        table.raw_set("error_code", attempt.error_code())?;
-        table.raw_set("correlation_id", attempt.correlation_id())?;
-        table.raw_set("wait_ms", attempt.wait().map(milliseconds))?;
-        list.raw_push(table)?;
+        values.extend([
+            started.as_secs_f64().into_lua(lua)?,
+            attempt.sent().into_lua(lua)?,
+            milliseconds(attempt.took()).into_lua(lua)?,
+            attempt.came_back().into_lua(lua)?,
+            attempt.http_status().into_lua(lua)?,
+            attempt.error_code().into_lua(lua)?,
+            attempt.correlation_id().into_lua(lua)?,
+            attempt.wait().map(milliseconds).into_lua(lua)?,
+        ]);
     }
-    Ok(list)
+    Ok(MultiValue::from_vec(values))
 }
 
 /// Rounded up: a pause is never cut short.

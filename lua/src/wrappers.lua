@@ -2,7 +2,7 @@
 -- a userdata without a position.
 
 local host, drive = ...
-local error, rawget, tostring, type = error, rawget, tostring, type
+local error, type = error, type
 
 local function raising(call)
   return function(...)
@@ -44,10 +44,4 @@ local function sending(call)
   end
 end
 
--- That `"not captured: " .. err` is a text too is on purpose: a mistake in a shop's error path would hide
--- what happened to the money.
-return raising, stepping, sending, {
-  __name = "takings.error",
-  __tostring = function(err) return tostring(rawget(err, "message")) end,
-  __concat = function(left, right) return tostring(left) .. tostring(right) end,
-}
+return raising, stepping, sending

@@ -138,7 +138,7 @@ unsafe fn text<'a>(argument: &str, text: *const c_char) -> Result<&'a str, Error
 /// A text as a C string. NUL ends one, so a NUL inside becomes the character for what cannot
 /// be shown.
 fn c_string(text: &str) -> CString {
-    CString::new(text.replace('\0', "\u{fffd}")).unwrap_or_default()
+    CString::new(text).or_else(|_| CString::new(text.replace('\0', "\u{fffd}"))).unwrap_or_default()
 }
 
 fn c_strings(texts: &[String]) -> Vec<CString> {

@@ -82,16 +82,18 @@ step "luacheck" luacheck --quiet --no-color lua examples tests bench
 # Whatever a test starts inherits this, and so shows whether it outlives the tests.
 export TAKINGS_TEST_RUN=$$-$RANDOM
 
-step "cargo test" cargo test --locked --no-fail-fast
+# Most of these tests wait for servers that take their time, so more of them run than there are processors.
+step "cargo test" env RUST_TEST_THREADS=16 cargo test --locked --no-fail-fast
 # What `make fuzz` found so far and changes of it, 20 s with all targets side by side.
 step "cargo test: tracing" cargo test --locked --package takings --features tracing --test tracing
 step "fuzz corpus" cargo test --locked --manifest-path fuzz/Cargo.toml --target-dir "$target"
 step "Python tests" "$venv/python" -m pytest python
 step "Lua tests" lua/tests/run
 step "process tests" "$venv/python" -m pytest --quiet tests/process
-# Optimised: two minutes from empty, and the host tests install it.
-step "C library" make --silent library
-step "host tests" "$venv/python" -m pytest --quiet tests/hosts
+# The host tests install it, and build Lua's rocks: optimised, but not as a whole, which would take minutes.
+sooner=(env CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16)
+step "C library" "${sooner[@]}" make --silent library
+step "host tests" "${sooner[@]}" "$venv/python" -m pytest --quiet tests/hosts
 # Of what was built above: `make dist` builds all of it for itself, which takes five minutes.
 step "package tests" "$venv/python" -m pytest --quiet tests/dist
 step "docs" make --silent docs

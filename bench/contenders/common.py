@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 import threading
@@ -75,6 +74,9 @@ class Task:
 
     async def arun(self, capture: Callable[[], Awaitable[str]]) -> None:
         """The same in as many tasks of one event loop."""
+        # here, since it would cost the others half of their cold start
+        import asyncio
+
         left = iter(range(self.count))
 
         async def work() -> str:

@@ -3,16 +3,19 @@
 use std::error::Error as _;
 use std::io;
 use std::mem;
+use std::net::ToSocketAddrs as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::runtime::{self, Handle, Runtime};
+use tokio::sync::oneshot;
 use tokio::time::{timeout, timeout_at};
 
 use crate::answer::Answer;
@@ -105,6 +108,7 @@ impl Transport {
             .retry(reqwest::retry::never())
             .referer(false)
             .connect_timeout(self.connect)
+            .dns_resolver(Names)
             // no proxy from reqwest's own reading of the environment
             .no_proxy();
         if let Some((proxy, _)) = &self.proxy {
@@ -113,9 +117,6 @@ impl Transport {
         let client = builder.build().map_err(|error| unusable("the HTTP client could not be made", &root(&error)))?;
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
-            // the only threads it ever starts: looking a name up blocks
-            .thread_name("takings names")
-            .thread_keep_alive(Duration::ZERO)
             .build()
             .map_err(|error| unusable("no I/O could be set up", &error))?;
         let sigpipe = Sigpipe::new().map_err(|error| unusable("no I/O could be set up", &error))?;
@@ -123,6 +124,26 @@ impl Transport {
         let pool = Arc::new(Pool { client, trusted: self.trusted.clone(), through });
         let driver = Arc::new(Driver { runtime: Some(runtime), sigpipe });
         Ok(Connections { pool, driver, tls: self.tls })
+    }
+}
+
+/// Looks a host's name up in a thread of its own: it blocks, for up to half a minute, and nothing can interrupt it. Where
+/// no thread can be started that is an error, which the runtime's own threads would make a panic.
+struct Names;
+
+impl Resolve for Names {
+    fn resolve(&self, name: Name) -> Resolving {
+        let (tell, told) = oneshot::channel();
+        let look_up = move || {
+            // whoever waited may have left
+            let _ = tell.send((name.as_str(), 0).to_socket_addrs());
+        };
+        let started = thread::Builder::new().name("takings names".into()).spawn(look_up);
+        Box::pin(async {
+            started.map_err(|error| format!("no thread could be started to look its name up ({error})"))?;
+            let found: Addrs = Box::new(told.await??);
+            Ok(found)
+        })
     }
 }
 
@@ -383,8 +404,7 @@ impl Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            // not waiting for a name look-up that has begun: up to half a minute, and nothing can
-            // interrupt one
+            // The last of them may be dropped by a thread of another runtime, which may not wait for one.
             runtime.shutdown_background();
         }
     }

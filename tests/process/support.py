@@ -210,6 +210,21 @@ def until(condition: Any, within: float = 20, what: str = "") -> Any:
     return found
 
 
+def a_capture(surface: str, config: object, order_id: str, request: object, key: str = "") -> str:
+    """What the adapter of a surface is told to make a capture; it keeps its client where `config`
+    is None."""
+    if surface == "c":
+        fields = [
+            *("capture", json.dumps(config) if config else "", order_id),
+            *(json.dumps(request), "1" if key else "0", key),
+        ]
+        return "\t".join(urllib.parse.quote(field) for field in fields)
+    task = {"order_id": order_id, "request": request}
+    return json.dumps(
+        task | ({"config": config} if config else {}) | ({"idempotency_key": key} if key else {})
+    )
+
+
 def compiled(source: Path, program: Path, *flags: str) -> Path:
     """A C program, compiled strictly and linked with the library as it was built."""
     library = built(BUILT / "libtakings.so")
@@ -233,6 +248,15 @@ def compiled(source: Path, program: Path, *flags: str) -> Path:
         f"-Wl,-rpath,{program.parent}",
     )
     return program
+
+
+def preloaded(source: Path, folder: Path) -> dict[str, str]:
+    """The environment of a program that meets these C functions instead of the system's."""
+    library = folder / f"{source.stem}.so"
+    compiler = shlex.split(os.environ.get("CC") or "cc")
+    strict = ["-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
+    run(*compiler, *strict, source, "-o", library, "-ldl")
+    return {"LD_PRELOAD": str(library)}
 
 
 def run(*command: str | Path, within: float = 120, **environment: str) -> str:

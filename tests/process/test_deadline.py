@@ -5,13 +5,8 @@ from __future__ import annotations
 
 import concurrent.futures
 import json
-import os
-import shlex
 import subprocess
-import sys
 import time
-import urllib.parse
-from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,16 +16,13 @@ import pytest
 import servers
 from servers import Server
 from support import (
-    ADAPTERS,
-    BUILT,
     CREDENTIALS,
     HERE,
     TARGET,
     Program,
     Sandbox,
-    built,
-    compiled,
-    run,
+    a_capture,
+    preloaded,
     waited_for_processor,
 )
 
@@ -160,33 +152,9 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str | Path]]:
-    """The adapters of the conformance suite, one for each core or binding."""
-    folder = tmp_path_factory.mktemp("deadline")
-    return {
-        "rust": [built(BUILT / "adapter-rust")],
-        "c": [compiled(ADAPTERS / "adapter.c", folder / "adapter-c")],
-        "python": [sys.executable, ADAPTERS / "adapter.py"],
-        "lua": ["lua5.4", ADAPTERS / "adapter.lua"],
-    }
-
-
-@pytest.fixture(scope="module")
 def slow_lookup(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of a program whose name server never answers."""
-    library = tmp_path_factory.mktemp("lookup") / "slow_lookup.so"
-    compiler = shlex.split(os.environ.get("CC") or "cc")
-    strict = ["-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
-    run(*compiler, *strict, HERE / "c/slow_lookup.c", "-o", library, "-ldl")
-    return {"LD_PRELOAD": str(library)}
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Sandbox, Path]]:
-    """A sandbox that speaks TLS, and whom to trust for it."""
-    file = tmp_path_factory.mktemp("tls") / "ca.pem"
-    with Sandbox("--tls", "--ca-out", str(file)) as sandbox:
-        yield sandbox, file
+    return preloaded(HERE / "c/slow_lookup.c", tmp_path_factory.mktemp("lookup"))
 
 
 @dataclass
@@ -209,16 +177,11 @@ def measure(
     request: dict[str, Any],
 ) -> Measured:
     lua = f"{TARGET}/lua/5.4/?.so"
+    call = a_capture(surface, config, "order-1", request)
     with Program(*command, environment={**environment, "LUA_CPATH": lua}) as program:
         # once it answers, it is up
-        if surface == "c":
-            fields = ["capture", json.dumps(config), "order-1", json.dumps(request), "0", ""]
-            call = "\t".join(urllib.parse.quote(text) for text in fields)
-            program.say("derive\torder-1\tup")
-        else:
-            task = {"config": config, "order_id": "order-1", "request": request}
-            call = json.dumps(task)
-            program.say(json.dumps({"derive": ["order-1", "up"]}))
+        up = ["derive", "order-1", "up"]
+        program.say("\t".join(up) if surface == "c" else json.dumps({"derive": up[1:]}))
         assert "key" in json.loads(program.hear())
         process = program.process.pid
         waited = waited_for_processor(process)

@@ -12,12 +12,21 @@ import shlex
 import shutil
 import subprocess
 import sys
-import urllib.parse
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support import ADAPTERS, CREDENTIALS, ENVIRONMENT, ROOT, TARGET, Program, Sandbox, run
+from support import (
+    ADAPTERS,
+    CREDENTIALS,
+    ENVIRONMENT,
+    ROOT,
+    TARGET,
+    Program,
+    Sandbox,
+    a_capture,
+    run,
+)
 
 FAULT = TARGET / "fault"
 BUILT = FAULT / "debug"
@@ -67,18 +76,6 @@ def surfaces(
     }
 
 
-def call(surface: str, config: dict[str, Any] | None, order_id: str, key: str) -> str:
-    request = {"captured_amount": 1}
-    if surface == "c":
-        fields = [
-            *("capture", json.dumps(config) if config else "", order_id),
-            *(json.dumps(request), "1", key),
-        ]
-        return "\t".join(urllib.parse.quote(field) for field in fields)
-    task = {"order_id": order_id, "request": request, "idempotency_key": key}
-    return json.dumps({"config": config, **task} if config else task)
-
-
 @pytest.mark.parametrize("surface", ["c", "python", "lua"])
 def test_a_panic_is_an_internal_error(
     surface: str,
@@ -93,7 +90,8 @@ def test_a_panic_is_an_internal_error(
         with Program(*command, environment=environment) as program:
 
             def ask(order_id: str, key: str, config: dict[str, Any] | None = None) -> Any:
-                program.say(call(surface, config, order_id, key))
+                request = {"captured_amount": 1}
+                program.say(a_capture(surface, config, order_id, request, key))
                 return json.loads(program.hear())
 
             error = ask(BEFORE, "key-1", config)["error"]

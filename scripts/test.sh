@@ -90,10 +90,8 @@ step "fuzz corpus" cargo test --locked --manifest-path fuzz/Cargo.toml --target-
 step "Python tests" "$venv/python" -m pytest python
 step "Lua tests" lua/tests/run
 step "process tests" "$venv/python" -m pytest --quiet tests/process
-# The host tests install it, and build Lua's rocks: optimised, but not as a whole, which would take minutes.
-sooner=(env CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16)
-step "C library" "${sooner[@]}" make --silent library
-step "host tests" "${sooner[@]}" "$venv/python" -m pytest --quiet tests/hosts
+step "C library" make --silent library
+step "host tests" "$venv/python" -m pytest --quiet tests/hosts
 # Of what was built above: `make dist` builds all of it for itself, which takes five minutes.
 step "package tests" "$venv/python" -m pytest --quiet tests/dist
 step "docs" make --silent docs

@@ -40,8 +40,14 @@ def work() -> None:
             print(order_id, key, told)
 
 
+# for looking at what is used, where the client's idle connections have all the others
+spare = os.open(os.devnull, os.O_RDONLY)
+
+
 def tell_use(most_threads: int) -> None:
+    global spare
     gc.collect()
+    os.close(spare)
     # a thread that was joined may still be on its way out
     patience = time.monotonic() + 2
     while len(os.listdir("/proc/self/task")) > most_threads:
@@ -52,6 +58,7 @@ def tell_use(most_threads: int) -> None:
     threads = len(os.listdir("/proc/self/task"))
     used = len(os.listdir("/proc/self/fd")) - 1
     print("use", pages * resource.getpagesize() // 1024, threads, used, flush=True)
+    spare = os.open(os.devnull, os.O_RDONLY)
 
 
 tell_use(1)

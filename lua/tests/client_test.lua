@@ -18,7 +18,8 @@ local function connections()
   local file = assert(io.open("/proc/self/stat"))
   local process = file:read("*a"):match("^%d+")
   file:close()
-  local listing = assert(io.popen("ls -l /proc/" .. process .. "/fd"))
+  -- one may be closed while ls looks, which it complains of
+  local listing = assert(io.popen("ls -l /proc/" .. process .. "/fd 2>/dev/null"))
   local _, number = listing:read("*a"):gsub("socket:", "")
   listing:close()
   return number

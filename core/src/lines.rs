@@ -58,11 +58,15 @@ fn findings(request: &CaptureRequest) -> Vec<String> {
             // total - total * 10000 / (10000 + rate), compared without rounding
             let base = 10_000 + rate;
             if base > 0 && (tax * base - total * rate).abs() > base {
-                let expected = (2 * total * rate + base * total.signum()) / (2 * base);
+                // in hundredths, rounded away from the tax, so that the difference shown is above 1 as well
+                let exact = 100 * total * rate;
+                let expected =
+                    if tax * base > total * rate { exact.div_euclid(base) } else { -(-exact).div_euclid(base) };
                 findings.push(format!(
-                    "order_lines[{index}].total_tax_amount is {tax}; {total} at a tax_rate of {rate} contains {expected} \
+                    "order_lines[{index}].total_tax_amount is {tax}; {total} at a tax_rate of {rate} contains {} \
                      (difference {}, 1 is allowed)",
-                    tax - expected
+                    hundredths(expected),
+                    hundredths(100 * tax - expected)
                 ));
             }
         }
@@ -76,6 +80,16 @@ fn findings(request: &CaptureRequest) -> Vec<String> {
         ));
     }
     findings
+}
+
+/// 110040 as 1100.4
+fn hundredths(value: i128) -> String {
+    let sign = if value < 0 { "-" } else { "" };
+    let (whole, rest) = (value.unsigned_abs() / 100, value.unsigned_abs() % 100);
+    match rest {
+        0 => format!("{sign}{whole}"),
+        _ => format!("{sign}{whole}.{}", format!("{rest:02}").trim_end_matches('0')),
+    }
 }
 
 #[cfg(test)]
@@ -111,6 +125,28 @@ mod tests {
         }
         for tax in [1098, 1102] {
             assert_eq!(with(vec![line(1, 5500, 0, 2500, 5500, tax)], 5500).len(), 1);
+        }
+    }
+
+    #[test]
+    fn a_tax_is_compared_with_what_the_message_says() {
+        for (total, rate, tax, says) in [
+            (5502, 2500, 1099, Some("contains 1100.4 (difference -1.4, 1 is allowed)")),
+            (5502, 2500, 1100, None),
+            (5502, 2500, 1101, None),
+            (5502, 2500, 1102, Some("contains 1100.4 (difference 1.6, 1 is allowed)")),
+            (6001, 1900, 957, Some("contains 958.15 (difference -1.15, 1 is allowed)")),
+            // contains 15.0084
+            (94, 1900, 16, None),
+            (94, 1900, 14, Some("contains 15.01 (difference -1.01, 1 is allowed)")),
+            (-5502, 2500, -1102, Some("contains -1100.4 (difference -1.6, 1 is allowed)")),
+            (0, 2500, -2, Some("contains 0 (difference -2, 1 is allowed)")),
+        ] {
+            let found = with(vec![line(1, total, 0, rate, total, tax)], total);
+            assert_eq!(found.len(), usize::from(says.is_some()), "{total} {rate} {tax}: {found:?}");
+            if let Some(says) = says {
+                assert!(found[0].ends_with(says), "{found:?}");
+            }
         }
     }
 

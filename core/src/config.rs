@@ -194,8 +194,8 @@ object! {
         optional environment "environment": Environment, Environment::RULE;
         optional base_url "base_url": String, TEXT;
         optional username "username": String, Rule::Secret;
-        optional password "password": String, Rule::Secret;
-        optional api_key "api_key": String, Rule::Secret;
+        optional password "password": Zeroizing<String>, Rule::Secret;
+        optional api_key "api_key": Zeroizing<String>, Rule::Secret;
         optional auth "auth": Auth, Auth::RULE;
         optional connect_timeout_ms "connect_timeout_ms": i64, MILLISECONDS;
         optional attempt_timeout_ms "attempt_timeout_ms": i64, MILLISECONDS;
@@ -309,15 +309,14 @@ impl Config {
             environment: environment.as_deref().and_then(Environment::from_word),
             base_url: text("KLARNA_BASE_URL")?,
             username: text("KLARNA_USERNAME")?,
-            password: text("KLARNA_PASSWORD")?,
-            api_key: text("KLARNA_API_KEY")?,
+            password: text("KLARNA_PASSWORD")?.map(Zeroizing::new),
+            api_key: text("KLARNA_API_KEY")?.map(Zeroizing::new),
             ..Settings::default()
         })
     }
 
     fn from_settings(mut settings: Settings) -> Result<Config, Error> {
-        let password = settings.password.take().map(Zeroizing::new);
-        let api_key = settings.api_key.take().map(Zeroizing::new);
+        let (password, api_key) = (settings.password.take(), settings.api_key.take());
         Field::check(&settings, &Reader::new(WHOLE, false).root(), &Settings::RULE)?;
         let credentials = match (password, api_key) {
             (Some(_), Some(_)) => {

@@ -10,6 +10,7 @@ use std::fmt::{self, Display as _};
 
 use serde::Deserializer;
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use zeroize::Zeroizing;
 
 use crate::error::Error;
 
@@ -358,6 +359,17 @@ impl Field for String {
             }
         }
         Ok(())
+    }
+}
+
+/// A text that is wiped when it goes.
+impl Field for Zeroizing<String> {
+    fn read<'de, D: Deserializer<'de>>(source: D, at: &At<'_>, rule: &Rule) -> Result<Self, D::Error> {
+        String::read(source, at, rule).map(Zeroizing::new)
+    }
+
+    fn check(&self, at: &At<'_>, rule: &Rule) -> Result<(), Error> {
+        (**self).check(at, rule)
     }
 }
 

@@ -177,10 +177,11 @@ impl Endpoint {
 
 /// A text as one line without characters that steer how it is shown.
 fn visible(text: &str) -> String {
-    text.chars()
-        .filter(|c| !is_invisible(*c))
-        .map(|c| if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') { ' ' } else { c })
-        .collect()
+    // never grown: what a growing text leaves behind, nobody wipes
+    let mut clean = String::with_capacity(text.len());
+    let shown = text.chars().filter(|c| !is_invisible(*c));
+    clean.extend(shown.map(|c| if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') { ' ' } else { c }));
+    clean
 }
 
 /// Characters that change how the text around them is shown: directions, joiners, tags.

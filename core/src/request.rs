@@ -24,6 +24,12 @@ object! {
     /// A full and a partial capture are the same call; they differ in `captured_amount`. The
     /// order's currency applies.
     ///
+    /// Names, types and limits, here and in what it holds, are those of the OpenAPI description of the
+    /// Order Management API that Klarna published in 2024
+    /// (`POST /ordermanagement/v1/orders/{order_id}/captures`). Stricter than that is one thing: 0 is
+    /// within Klarna's schema, but the captures it returns start at 1, so capturing nothing is taken
+    /// for a mistake.
+    ///
     /// ```
     /// use takings::{CaptureRequest, OrderLine};
     ///
@@ -51,7 +57,8 @@ object! {
 }
 
 object! {
-    /// One line of the order, as the customer sees it.
+    /// One line of the order, as the customer sees it. Where the limits come from:
+    /// [`CaptureRequest`].
     ///
     /// `total_amount` is `quantity * unit_price - total_discount_amount`; what is done about a
     /// line that does not add up is [`Config::check_lines`](crate::Config::check_lines).
@@ -152,7 +159,7 @@ words! {
 
 object! {
     /// How one consignment travels. Every field may be absent; Klarna follows the parcel only
-    /// when company and tracking number are there.
+    /// when company and tracking number are there. Where the limits come from: [`CaptureRequest`].
     #[derive(Default)]
     pub struct ShippingInfo: "a shipping info" {
         /// The carrier, best as its name on Klarna's list of carriers, at most 100 characters.
@@ -207,7 +214,10 @@ impl CaptureRequest {
 
     /// Reads a request from JSON text, strictly: an unknown or doubled field, a number with a
     /// fraction, a string or boolean for a number, a value out of its limits or of the wrong
-    /// shape is refused, never converted.
+    /// shape is refused, never converted. So is a word that takings does not know in [`OrderLineType`]
+    /// or [`ShippingMethod`]; [`Client::capture_json`](crate::Client::capture_json) of a client with
+    /// [`accept_unknown_values`](crate::Config::accept_unknown_values) lets it pass, and so does
+    /// [`from_deserializer`](CaptureRequest::from_deserializer) where asked to.
     ///
     /// # Errors
     ///
@@ -334,6 +344,11 @@ mod tests {
         for bad in ["NaN", "Infinity", "0x10", "6_000", "+6"] {
             let message = refusal(&format!(r#"{{"captured_amount":{bad}}}"#));
             assert!(message.contains(" at line 1 column "), "{message}");
+            assert!(message.contains("; it must be a"), "{message}");
+        }
+        for bad in ["NaN", "1e999"] {
+            let message = refusal(&format!(r#"{{"captured_amount":{bad}}}"#));
+            assert!(message.ends_with("; it must be a whole number from 1 to 200000000 (minor units: 60.00 is 6000)"));
         }
         assert_eq!(
             refusal(r#"{"captured_amount":"6000"}"#),

@@ -78,7 +78,7 @@ impl Reader {
     pub fn json<T: Field>(&self, text: &str, rule: &Rule) -> Result<T, Error> {
         let mut source = serde_json::Deserializer::from_str(text);
         let value = self.read(&mut source, rule)?;
-        source.end().map_err(|error| Error::invalid(format!("{} is not valid JSON: {error}", self.what)))?;
+        source.end().map_err(|error| self.root().refuse(format_args!("not valid JSON: {error}"), rule))?;
         Ok(value)
     }
 
@@ -157,8 +157,8 @@ impl<'a> At<'a> {
         // serde's own words for a value of the wrong type: "invalid type: map, expected ..."
         let message = match text.strip_prefix("invalid type: ") {
             Some(rest) => format!("{self} is {}; it must be {rule}", kind_of(rest)),
-            None if self.up.is_none() => format!("{self} is not valid JSON: {text}"),
-            None => format!("{self} cannot be read: {text}"),
+            None if self.up.is_none() => format!("{self} is not valid JSON: {text}; it must be {rule}"),
+            None => format!("{self} cannot be read: {text}; it must be {rule}"),
         };
         *self.reader.problem.borrow_mut() = Some(message);
     }

@@ -42,7 +42,7 @@ for lua in $luas; do
     # back the one for this Lua, with its date.
     rm -f "$target/$folder/deps/$built"
     [ ! -f "$kept" ] || cp -p "$kept" "$target/$folder/deps/$built"
-    cargo build --quiet --profile "$profile" -p takings-lua --no-default-features --features "$feature"
+    cargo build --locked --quiet --profile "$profile" -p takings-lua --no-default-features --features "$feature"
     for copy in "$kept" "${into:-$target/lua/$lua}/takings.so"; do
         mkdir -p "$(dirname "$copy")"
         # A program may have the old one loaded: never write into it.

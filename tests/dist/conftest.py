@@ -33,6 +33,19 @@ def only(dist: Path, pattern: str) -> Path:
     return path
 
 
+def captures_the_example(sandbox: Sandbox, *program: str | Path) -> None:
+    """One of the examples, with an answer that is lost: one capture, the one that it tells of."""
+    order = sandbox.order({"fault": "lost_answer"})
+    said = run(
+        *(*program, order, ROOT / "examples/capture.json"),
+        KLARNA_BASE_URL=sandbox.url,
+        KLARNA_USERNAME="sandbox",
+        KLARNA_PASSWORD="sandbox",
+    )
+    [capture] = sandbox.ledger(order)
+    assert said.splitlines()[0] == f"capture {capture['capture_id']}"
+
+
 @dataclass
 class Installed:
     """What somebody has who did what docs/install.md says, and nothing else."""

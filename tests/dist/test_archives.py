@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from batch import captures_each_once
-from conftest import Installed, only
+from conftest import Installed, captures_the_example, only
 from sbom import LONG_AGO
-from support import ROOT, Sandbox, run
+from support import Sandbox, run
 from test_cmake import EXAMPLE, built
 from test_install import FILES, VERSION, files
 from test_lua import ALONE, CAPTURE, INTERPRETERS
@@ -71,15 +71,7 @@ def test_c_has_what_make_install_puts_in_place(prefix: Path) -> None:
 
 
 def test_c_through_pkg_config(sandbox: Sandbox, installed: Installed) -> None:
-    order = sandbox.order({"fault": "lost_answer"})
-    said = run(
-        *(installed.desk / "capture", order, ROOT / "examples/capture.json"),
-        KLARNA_BASE_URL=sandbox.url,
-        KLARNA_USERNAME="sandbox",
-        KLARNA_PASSWORD="sandbox",
-    )
-    [capture] = sandbox.ledger(order)
-    assert said.splitlines()[0] == f"capture {capture['capture_id']}"
+    captures_the_example(sandbox, installed.desk / "capture")
 
 
 def test_cpp_through_cmake(sandbox: Sandbox, prefix: Path, tmp_path: Path) -> None:

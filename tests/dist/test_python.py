@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import Installed, only
+from conftest import Installed, captures_the_example, only
 from support import ENVIRONMENT, ROOT, TARGET, Program, Sandbox, run
 from test_install import VERSION
 
@@ -18,16 +18,7 @@ TOOLS = TARGET / "venv/bin"
 
 
 def captures(sandbox: Sandbox, *python: str | Path) -> None:
-    order = sandbox.order({"fault": "lost_answer"})
-    said = run(
-        *(*python, ROOT / "examples/capture.py"),
-        *(order, ROOT / "examples/capture.json"),
-        KLARNA_BASE_URL=sandbox.url,
-        KLARNA_USERNAME="sandbox",
-        KLARNA_PASSWORD="sandbox",
-    )
-    [capture] = sandbox.ledger(order)
-    assert said.splitlines()[0] == f"capture {capture['capture_id']}"
+    captures_the_example(sandbox, *python, ROOT / "examples/capture.py")
 
 
 @pytest.fixture(scope="module")

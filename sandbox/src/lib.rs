@@ -36,6 +36,7 @@ pub use program::program;
 
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
+use socket2::{Domain, Socket, Type};
 use state::Shared;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -181,7 +182,7 @@ impl Sandbox {
         if !prefix.is_empty() && (!prefix.starts_with('/') || prefix.ends_with('/') || !prefix.chars().all(plain)) {
             return Err(invalid(format!("prefix {prefix:?} does not begin with a slash and end without one")));
         }
-        let listener = TcpListener::bind((options.bind, options.port))?;
+        let listener = listen(options.bind, options.port)?;
         let address = listener.local_addr()?;
         let scheme = if options.tls { "https" } else { "http" };
         let base = format!("{scheme}://{address}{prefix}");
@@ -316,6 +317,20 @@ impl Sandbox {
     pub fn reset(&self) {
         self.shared.state().reset();
     }
+}
+
+/// A free port is one nobody has used of late. `TcpListener::bind` would let the port be used again while its last
+/// connections linger, which is for a port asked for by its number: for a free one the system then looks in half of its
+/// range only, where a suite that starts thousands of sandboxes a minute leaves none.
+fn listen(bind: IpAddr, port: u16) -> io::Result<TcpListener> {
+    if port != 0 {
+        return TcpListener::bind((bind, port));
+    }
+    let address = SocketAddr::from((bind, 0));
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.bind(&address.into())?;
+    socket.listen(128)?;
+    Ok(socket.into())
 }
 
 impl Drop for Sandbox {

@@ -293,7 +293,7 @@ impl Connection<'_> {
                 .replace("{key}", header("klarna-idempotency-key"))
                 .replace("{order_id}", segment)
                 .replace("{capture_id}", capture_id)
-                .replace("{elsewhere}", &self.shared.elsewhere.to_string())
+                .replace("{elsewhere}", &self.shared.elsewhere())
         })
     }
 }

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use socket2::{Domain, Socket, Type};
 use takings_sandbox::Received;
 
 use connection::Connection;
@@ -45,7 +46,8 @@ pub(crate) struct Shared {
     script: Script,
     server: SocketAddr,
     sandbox: SocketAddr,
-    elsewhere: SocketAddr,
+    /// Nobody should connect, so it is looked at only at the end.
+    elsewhere: TcpListener,
     stopping: AtomicBool,
     seen: Mutex<Seen>,
     open: Mutex<Vec<TcpStream>>,
@@ -60,6 +62,10 @@ impl Shared {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn elsewhere(&self) -> String {
+        self.elsewhere.local_addr().map(|address| address.to_string()).unwrap_or_default()
+    }
+
     fn stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)
     }
@@ -69,7 +75,15 @@ impl Shared {
 enum Role {
     Server,
     Proxy,
-    Elsewhere,
+}
+
+/// Listens at a free port. `TcpListener::bind` would let the port be used again while its last connections linger; the
+/// system then looks for a free one in half of its range only, and thousands of cases a minute leave none there.
+fn listen() -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+    socket.listen(128)?;
+    Ok(socket.into())
 }
 
 impl Hostile {
@@ -77,29 +91,31 @@ impl Hostile {
     pub fn start(script: Script, sandbox: &str) -> io::Result<Hostile> {
         let address = sandbox.trim_start_matches("http://").split('/').next().unwrap_or_default();
         let sandbox = address.parse().map_err(|_| io::Error::other("the sandbox has no plain address"))?;
-        let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-        let (server, proxy, elsewhere) = (bind()?, bind()?, bind()?);
+        let server = listen()?;
+        let proxy = script.proxy.is_some().then(listen).transpose()?;
+        let elsewhere = listen()?;
+        elsewhere.set_nonblocking(true)?;
         let url = format!("{}://{}", if script.https { "https" } else { "http" }, server.local_addr()?);
         let shared = Arc::new(Shared {
             server: server.local_addr()?,
             sandbox,
-            elsewhere: elsewhere.local_addr()?,
+            elsewhere,
             stopping: AtomicBool::new(false),
             seen: Mutex::default(),
             open: Mutex::default(),
             script,
         });
-        let proxy_address = proxy.local_addr()?;
-        let listeners = [(server, Role::Server), (proxy, Role::Proxy), (elsewhere, Role::Elsewhere)]
+        let proxy_address = proxy.as_ref().map(TcpListener::local_addr).transpose()?;
+        let listeners = [(server, Role::Server)]
             .into_iter()
+            .chain(proxy.map(|listener| (listener, Role::Proxy)))
             .map(|(listener, role)| {
                 let shared = shared.clone();
                 let address = listener.local_addr()?;
                 Ok((address, Some(thread::spawn(move || accept(&listener, &shared, role)))))
             })
             .collect::<io::Result<_>>()?;
-        let proxy = shared.script.proxy.is_some().then_some(proxy_address);
-        Ok(Hostile { shared, url, proxy, listeners })
+        Ok(Hostile { shared, url, proxy: proxy_address, listeners })
     }
 
     pub fn url(&self) -> &str {
@@ -116,7 +132,11 @@ impl Hostile {
     }
 
     pub fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.shared.seen()
+        let mut seen = self.shared.seen();
+        while self.shared.elsewhere.accept().is_ok() {
+            seen.elsewhere += 1;
+        }
+        seen
     }
 }
 
@@ -143,10 +163,6 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>, role: Role) {
             break;
         }
         let steps = match role {
-            Role::Elsewhere => {
-                shared.seen().elsewhere += 1;
-                continue;
-            }
             Role::Server => {
                 shared.seen().connections += 1;
                 shared.script.connections.get(number).or(shared.script.others.as_ref()).cloned()

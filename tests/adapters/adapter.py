@@ -11,6 +11,7 @@ import ssl
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import cache
 from typing import Any
 
 import takings
@@ -26,6 +27,12 @@ def settings_of(config: dict[str, Any]) -> dict[str, Any]:
         is_time = name.endswith("_ms") and isinstance(value, int) and not isinstance(value, bool)
         settings[name.removesuffix("_ms")] = value / 1000 if is_time else value
     return settings
+
+
+# Reading all the machine's authorities takes longer than a case; each `ca_file` is new anyway.
+@cache
+def context_of(ca_file: str | None) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=ca_file)
 
 
 def client_of(config: dict[str, Any]) -> takings.Client | takings.AsyncClient:
@@ -48,7 +55,7 @@ def client_of(config: dict[str, Any]) -> takings.Client | takings.AsyncClient:
         return takings.Client(transport=session, **settings)
     import httpx
 
-    trust = ssl.create_default_context(cafile=ca_file)
+    trust = context_of(ca_file)
     if way == "httpx":
         sync = httpx.Client(verify=trust, proxy=proxy, trust_env=False)
         return takings.Client(transport=sync, **settings)

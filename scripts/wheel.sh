@@ -18,10 +18,20 @@ fi
 # A folder of its own, so that no older wheel is installed in its place.
 wheel=$(mktemp -d "$target/wheel.XXXXXX")
 trap 'rm -rf "$wheel"' EXIT
-python scripts/sbom.py "$target/takings.cdx.json"
-python scripts/licences.py "$target/takings.cdx.json" python/LICENSE-THIRD-PARTY
+# Both take longer than the wheel itself, and change with these alone.
+bill=$target/takings.cdx.json licences=python/LICENSE-THIRD-PARTY
+key=$({
+    rustc -vV
+    echo "${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || true)}"
+    cat Cargo.lock Cargo.toml ./*/Cargo.toml LICENSE-MIT scripts/{sbom,licences}.py scripts/requirements.txt
+} | cksum)
+if [ ! -e "$bill" ] || [ ! -e "$licences" ] || [ "$(cat "$bill.of" 2>/dev/null || true)" != "$key" ]; then
+    python scripts/sbom.py "$bill"
+    python scripts/licences.py "$bill" "$licences"
+    printf '%s\n' "$key" >"$bill.of"
+fi
 python -m maturin build --quiet --locked --profile dev "${promise[@]}" --interpreter "$python" \
-    --manifest-path python/Cargo.toml --sbom-include "$target/takings.cdx.json" --out "$wheel" "${linker[@]}"
+    --manifest-path python/Cargo.toml --sbom-include "$bill" --out "$wheel" "${linker[@]}"
 python -m pip install --quiet --force-reinstall --no-deps --no-index "$wheel"/takings-*.whl
 mkdir -p "$target/wheel"
 rm -f "$target/wheel"/takings-*.whl

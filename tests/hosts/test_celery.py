@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import broker
 from parcels import HOSTS, LOST, account
-from support import Program, Sandbox, until
+from support import HERE, Program, Sandbox, until
 
 BROKER = """
-broker_url = "filesystem://"
+import broker
+broker_url = broker.URL
 broker_transport_options = {options}
 """
 
@@ -17,17 +19,10 @@ broker_transport_options = {options}
 def test_each_job_captures_once(sandbox: Sandbox, tmp_path: Path) -> None:
     from celery import Celery
 
-    queue, control = tmp_path / "queue", tmp_path / "control"
-    queue.mkdir()
-    control.mkdir()
-    options = {
-        "data_folder_in": str(queue),
-        "data_folder_out": str(queue),
-        "control_folder": str(control),
-    }
+    options = broker.options(tmp_path / "broker")
     # found before the one of the example
     (tmp_path / "celeryconfig.py").write_text(BROKER.format(options=options))
-    producer = Celery("test", broker="filesystem://")
+    producer = Celery("test", broker=broker.URL)
     producer.conf.broker_transport_options = options
 
     faults = [[], [LOST], [LOST, LOST, LOST, LOST], [{"fault": "status", "status": 503}]]
@@ -42,7 +37,7 @@ def test_each_job_captures_once(sandbox: Sandbox, tmp_path: Path) -> None:
             *("--without-gossip", "--without-mingle", "--without-heartbeat"),
             environment={
                 **account(sandbox),
-                "PYTHONPATH": f"{tmp_path}:{HOSTS / 'celery'}",
+                "PYTHONPATH": f"{tmp_path}:{HOSTS / 'celery'}:{HERE}",
                 "HOME": str(tmp_path),
             },
             server=True,
@@ -54,7 +49,7 @@ def test_each_job_captures_once(sandbox: Sandbox, tmp_path: Path) -> None:
             # each twice: a queue may deliver a job again
             producer.send_task("ship", args=[order_id, "parcel-1", "60.00", "EUR"])
         until(lambda: all(map(sandbox.ledger, orders)), 60, "the captures")
-        until(lambda: not list(queue.iterdir()), 60, "the end of the queue")
+        until(lambda: not list((tmp_path / "broker/queue").iterdir()), 60, "the end of the queue")
         program.process.terminate()
         program.process.wait(timeout=30)
     producer.close()

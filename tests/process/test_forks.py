@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import broker
 import pytest
 import takings
 from support import HERE, TARGET, Program, Sandbox, header, one_process_each, python, until
@@ -48,7 +49,7 @@ class Shop:
             "BASE_URL": sandbox.url,
             "FIRST_ORDER": sandbox.order(),
             "OUTCOMES": str(self.file),
-            "PYTHONPATH": str(HOSTS),
+            "PYTHONPATH": f"{HOSTS}:{HERE}",
             "HOME": str(folder),
         }
 
@@ -199,21 +200,15 @@ def celery(shop: Shop, folder: Path) -> Iterator[tuple[Program, Any]]:
     """A worker with its pool, and what puts an order into its queue."""
     from celery import Celery  # type: ignore[import-untyped]
 
-    queue = folder / "queue"
-    queue.mkdir()
-    (folder / "queue-control").mkdir()
-    producer = Celery("test", broker="filesystem://")
-    producer.conf.broker_transport_options = {
-        "data_folder_in": str(queue),
-        "data_folder_out": str(queue),
-        "control_folder": f"{queue}-control",
-    }
+    options = broker.options(folder / "broker")
+    producer = Celery("test", broker=broker.URL)
+    producer.conf.broker_transport_options = options
     with Program(
         sys.executable,
         *("-m", "celery", "-A", "jobs", "worker", "--pool", "prefork"),
         *("--concurrency", str(WORKERS), "--loglevel", "INFO", "-O", "fair"),
         *("--without-gossip", "--without-mingle", "--without-heartbeat"),
-        environment={**shop.environment, "QUEUE": str(queue)},
+        environment={**shop.environment, "BROKER": json.dumps(options)},
         server=True,
         stderr=(folder / "celery.log").open("w"),
         cwd=folder,

@@ -4,15 +4,12 @@ import json
 import os
 from typing import Any
 
+import broker
 import takings
 from celery import Celery
 
-app = Celery("jobs", broker="filesystem://")
-app.conf.broker_transport_options = {
-    "data_folder_in": os.environ["QUEUE"],
-    "data_folder_out": os.environ["QUEUE"],
-    "control_folder": os.environ["QUEUE"] + "-control",
-}
+app = Celery("jobs", broker=broker.URL)
+app.conf.broker_transport_options = json.loads(os.environ["BROKER"])
 client = takings.Client("sandbox", "sandbox", base_url=os.environ["BASE_URL"], backoff=0.01)
 client.capture(os.environ["FIRST_ORDER"], captured_amount=1)
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Every check there is; called by `make test`. A failed check does not hide the next one: the summary at the end
-# names them all.
+# Every check there is, in three rows side by side; called by `make test`. A failed check does not hide the next one: the
+# summary at the end names them all.
 set -u
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-$PWD/target}
@@ -8,33 +8,66 @@ venv=$target/venv/bin
 # What the checks remember from run to run stays out of the sources.
 export RUFF_CACHE_DIR=$target/ruff MYPY_CACHE_DIR=$target/mypy PYTHONPYCACHEPREFIX=$target/pycache
 export PYTEST_ADDOPTS="-p no:cacheprovider"
+# Hundreds of programs in Python start here; where none may keep what it compiled, each compiles all it imports.
+unset PYTHONDONTWRITEBYTECODE
 # The account of whoever types `make test` is none of its business.
 unset KLARNA_USERNAME KLARNA_PASSWORD KLARNA_API_KEY KLARNA_REGION KLARNA_ENVIRONMENT KLARNA_BASE_URL ORDER_ID FILE
 began=$SECONDS
-passed=0
-failed=0
-summary=()
+notes=$(mktemp -d)
+results=$notes/results
+: >"$results"
+rows=()
+groups=()
+# Whatever ends this, the rows beside it end too.
+end_all() {
+    local group
+    for group in ${groups[@]+"${groups[@]}"}; do kill -- "-$group" 2>/dev/null; done
+    rm -rf "$notes"
+}
+trap end_all EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
 
 step() {
     local name=$1 start=$SECONDS verdict=ok
     shift
     printf '\n=== %s\n' "$name"
-    if "$@" </dev/null; then
-        passed=$((passed + 1))
-    else
+    if ! "$@" </dev/null; then
         verdict=FAILED
-        failed=$((failed + 1))
         printf '=== %s FAILED: %s\n' "$name" "$*"
     fi
-    summary+=("$(printf '%-8s%5d s  %s' "$verdict" $((SECONDS - start)) "$name")")
+    printf '%-8s%5d s  %s\n' "$verdict" $((SECONDS - start)) "$name" >>"$results"
     [ "$verdict" = ok ]
 }
 
+# Starts a row of steps, whose output `gather` shows.
+beside() {
+    set -m # in a group of its own, which can be ended as a whole
+    { "$1" && echo "$1" >>"$notes/ended"; } >"$notes/$1" 2>&1 </dev/null &
+    set +m
+    rows+=("$1")
+    groups+=($!)
+}
+
+gather() {
+    local row
+    for row in "${rows[@]}"; do
+        printf '\n=== waiting for %s\n' "$row"
+        wait "${groups[0]}"
+        groups=("${groups[@]:1}")
+        cat "$notes/$row"
+        # A row that was killed has left out what it did not say.
+        step "$row: to its end" grep -qsx "$row" "$notes/ended"
+    done
+}
+
 finish() {
+    local failed
+    failed=$(grep -c ^FAILED "$results")
     printf '\n'
-    printf '%s\n' "${summary[@]}"
+    cat "$results"
     printf '%-8s%5d s\n' '' $((SECONDS - began))
-    printf 'checks: %d passed, %d failed\n' "$passed" "$failed"
+    printf 'checks: %d passed, %d failed\n' $(($(wc -l <"$results") - failed)) "$failed"
     [ "$failed" = 0 ]
     exit
 }
@@ -43,66 +76,83 @@ finish() {
 step "set-up" make setup || finish
 step "build" make build || finish
 
-# --- the sources ----------------------------------------------------------------------------------------------
+# Whatever a test starts inherits this, and so shows whether it outlives the tests.
+export TAKINGS_TEST_RUN=$$-$RANDOM
 
-step "rustfmt" cargo fmt --all --check
-step "clippy" cargo clippy --locked --all-targets -- --deny warnings
-step "clippy: tracing" cargo clippy --locked --package takings --features tracing --all-targets -- --deny warnings
-step "clippy: Python" cargo clippy --locked --package takings-python --all-targets -- --deny warnings
+# --- what cargo runs, one after another ------------------------------------------------------------------------
+
 clippy_lua() {
     local lua
     for lua in lua51 lua52 lua53 lua54 luajit; do
         cargo clippy --locked --package takings-lua --no-default-features --features "$lua" -- --deny warnings || return
     done
 }
-step "clippy: each Lua" clippy_lua
-step "clippy: bench" cargo clippy --locked --package takings-bench --all-targets -- --deny warnings
 fuzz_sources() {
     cargo fmt --manifest-path fuzz/Cargo.toml --check &&
         cargo clippy --locked --manifest-path fuzz/Cargo.toml --target-dir "$target" --all-targets -- --deny warnings
 }
-step "rustfmt, clippy: fuzz targets" fuzz_sources
-step "rustdoc" env RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps
-step "cargo deny" scripts/cargo-deny.sh
-step "ruff" "$venv/ruff" check
-step "ruff format" "$venv/ruff" format --check
-step "mypy" "$venv/mypy" --config-file python/pyproject.toml
-step "mypy: scripts" "$venv/mypy" --strict scripts
-step "mypy: package tests" env MYPYPATH=scripts:tests/process:tests/hosts \
-    "$venv/mypy" --strict --follow-imports=silent tests/dist
-step "mypy: docs" "$venv/mypy" --strict docs tests/docs
-# What `make bench` compares is not installed here.
-step "mypy: bench" "$venv/mypy" --strict --ignore-missing-imports bench
-step "pyright" "$venv/pyright" --project python
-step "stubtest" "$venv/stubtest" takings pytest_takings
-step "luacheck" luacheck --quiet --no-color lua examples tests bench
-
-# --- the tests ------------------------------------------------------------------------------------------------
-
-# Whatever a test starts inherits this, and so shows whether it outlives the tests.
-export TAKINGS_TEST_RUN=$$-$RANDOM
-
-# Most of these tests wait for servers that take their time, so more of them run than there are processors.
-step "cargo test" env RUST_TEST_THREADS=16 cargo test --locked --no-fail-fast
-# What `make fuzz` found so far and changes of it, 20 s with all targets side by side.
-step "cargo test: tracing" cargo test --locked --package takings --features tracing --test tracing
-step "fuzz corpus" cargo test --locked --manifest-path fuzz/Cargo.toml --target-dir "$target"
-step "Python tests" "$venv/python" -m pytest python
-step "Lua tests" lua/tests/run
-step "process tests" "$venv/python" -m pytest --quiet tests/process
-step "C library" make --silent library
-step "host tests" "$venv/python" -m pytest --quiet tests/hosts
-# Of what was built above: `make dist` builds all of it for itself, which takes five minutes.
-step "package tests" "$venv/python" -m pytest --quiet tests/dist
-step "docs" make --silent docs
-step "docs tests" "$venv/python" -m pytest --quiet tests/docs
 bench_tests() {
     cargo build --locked --package takings-bench --bins && "$venv/python" -m pytest --quiet bench
 }
-step "bench: takings' own contenders" bench_tests
-step "bench: instructions" "$venv/python" bench/instructions.py
+
+of_cargo() {
+    step "rustfmt" cargo fmt --all --check
+    step "clippy" cargo clippy --locked --all-targets -- --deny warnings
+    step "clippy: tracing" cargo clippy --locked --package takings --features tracing --all-targets -- --deny warnings
+    step "clippy: Python" cargo clippy --locked --package takings-python --all-targets -- --deny warnings
+    step "clippy: each Lua" clippy_lua
+    step "clippy: bench" cargo clippy --locked --package takings-bench --all-targets -- --deny warnings
+    step "rustfmt, clippy: fuzz targets" fuzz_sources
+    step "rustdoc" env RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps
+    step "cargo deny" scripts/cargo-deny.sh
+    # Most of these tests wait for servers that take their time, so more of them run than there are processors.
+    step "cargo test" env RUST_TEST_THREADS=16 cargo test --locked --no-fail-fast
+    step "cargo test: tracing" cargo test --locked --package takings --features tracing --test tracing
+    # What `make fuzz` found so far and changes of it, 20 s with all targets side by side.
+    step "fuzz corpus" cargo test --locked --manifest-path fuzz/Cargo.toml --target-dir "$target"
+    step "docs" make --silent docs
+    step "docs tests" "$venv/python" -m pytest --quiet tests/docs
+    step "bench: takings' own contenders" bench_tests
+    step "bench: instructions" "$venv/python" bench/instructions.py
+    step "demo: its own tests" "$venv/python" -m pytest --quiet scripts
+}
+
+# --- what runs beside it ----------------------------------------------------------------------------------------
+
+of_python_and_lua() {
+    step "ruff" "$venv/ruff" check
+    step "ruff format" "$venv/ruff" format --check
+    step "mypy" "$venv/mypy" --config-file python/pyproject.toml
+    step "mypy: scripts" "$venv/mypy" --strict scripts
+    step "mypy: package tests" env MYPYPATH=scripts:tests/process:tests/hosts \
+        "$venv/mypy" --strict --follow-imports=silent tests/dist
+    step "mypy: docs" "$venv/mypy" --strict docs tests/docs
+    # What `make bench` compares is not installed here.
+    step "mypy: bench" "$venv/mypy" --strict --ignore-missing-imports bench
+    step "pyright" "$venv/pyright" --project python
+    step "stubtest" "$venv/stubtest" takings pytest_takings
+    step "luacheck" luacheck --quiet --no-color lua examples tests bench
+    step "Python tests" "$venv/python" -m pytest python
+    step "Lua tests" lua/tests/run
+    step "process tests" "$venv/python" -m pytest --quiet tests/process
+    return 0
+}
+
+of_packages() {
+    step "C library" make --silent library
+    step "host tests" "$venv/python" -m pytest --quiet tests/hosts
+    # Of what was built above: `make dist` builds all of it for itself, which takes five minutes.
+    step "package tests" "$venv/python" -m pytest --quiet tests/dist
+    return 0
+}
+
+beside of_python_and_lua
+beside of_packages
+of_cargo
+gather
+
+# By itself: what the others use is built and installed again.
 step "demo" make demo
-step "demo: its own tests" "$venv/python" -m pytest --quiet scripts
 
 left_behind() {
     local environment process found=0

@@ -18,15 +18,13 @@ results=$notes/results
 : >"$results"
 rows=()
 groups=()
-# Whatever ends this, the rows beside it end too.
+# Whatever ends this, even a signal, the rows beside it end too.
 end_all() {
     local group
     for group in ${groups[@]+"${groups[@]}"}; do kill -- "-$group" 2>/dev/null; done
     rm -rf "$notes"
 }
 trap end_all EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
 
 step() {
     local name=$1 start=$SECONDS verdict=ok
@@ -57,7 +55,7 @@ gather() {
         groups=("${groups[@]:1}")
         cat "$notes/$row"
         # A row that was killed has left out what it did not say.
-        step "$row: to its end" grep -qsx "$row" "$notes/ended"
+        grep -qsx "$row" "$notes/ended" || step "$row: to its end" false
     done
 }
 
@@ -71,10 +69,6 @@ finish() {
     [ "$failed" = 0 ]
     exit
 }
-
-# Nothing else can be judged without these two.
-step "set-up" make setup || finish
-step "build" make build || finish
 
 # Whatever a test starts inherits this, and so shows whether it outlives the tests.
 export TAKINGS_TEST_RUN=$$-$RANDOM
@@ -104,7 +98,6 @@ of_cargo() {
     step "clippy: bench" cargo clippy --locked --package takings-bench --all-targets -- --deny warnings
     step "rustfmt, clippy: fuzz targets" fuzz_sources
     step "rustdoc" env RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps
-    step "cargo deny" scripts/cargo-deny.sh
     # Most of these tests wait for servers that take their time, so more of them run than there are processors.
     step "cargo test" env RUST_TEST_THREADS=16 cargo test --locked --no-fail-fast
     step "cargo test: tracing" cargo test --locked --package takings --features tracing --test tracing
@@ -139,15 +132,22 @@ of_python_and_lua() {
 }
 
 of_packages() {
+    # optimised, so that nothing of it is shared with the build
     step "C library" make --silent library
+    until [ -e "$notes/built" ]; do sleep 0.5; done
     step "host tests" "$venv/python" -m pytest --quiet tests/hosts
     # Of what was built above: `make dist` builds all of it for itself, which takes five minutes.
     step "package tests" "$venv/python" -m pytest --quiet tests/dist
+    step "cargo deny" scripts/cargo-deny.sh
     return 0
 }
 
-beside of_python_and_lua
+# Nothing else can be judged without these two.
+step "set-up" make setup || finish
 beside of_packages
+step "build" make build || finish
+: >"$notes/built"
+beside of_python_and_lua
 of_cargo
 gather
 

@@ -33,7 +33,7 @@ python_found=
 if ! have "$PYTHON"; then
     wanting+=("Python 3.10 or newer: $PYTHON is not there; name another with PYTHON=...")
 elif ! "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 10))'; then
-    wanting+=("Python 3.10 or newer: $PYTHON is $("$PYTHON" --version); name another with PYTHON=...")
+    wanting+=("Python 3.10 or newer: $PYTHON is $("$PYTHON" --version || echo one that does not start); name another with PYTHON=...")
 else
     python_found=yes
 fi
@@ -110,7 +110,9 @@ if [ -n "$packages" ] && may_install; then
 elif [ -n "$packages" ] && have apt-get; then
     wanting+=("packages this user may not install: type: sudo apt-get install $packages")
 elif [ -n "$packages" ]; then
-    wanting+=("programs, named here as Debian names their packages; install them your system's way: $packages")
+    wanting+=("packages of Debian, which this system is not: install the same programs its way, or work in a container:
+    type: docker run --rm -it -v \"\$PWD:/takings\" -w /takings rust:trixie bash
+    They are: $packages")
 fi
 
 if [ ${#wanting[@]} -gt 0 ]; then

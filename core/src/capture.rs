@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::answer::{Answer, is_id};
 use crate::error::{Error, ErrorKind};
+use crate::key::Known;
 use crate::machine::{Drive, Event, Machine, Step, Task};
 use crate::operation::Attempt;
 use crate::reconcile::{Found, ListTask, Reconciliation};
@@ -79,7 +80,7 @@ impl Task for CaptureTask {
         Some(&self.idempotency_key)
     }
 
-    fn read(&self, answer: &Answer, attempts: u32) -> Result<Capture, String> {
+    fn read(&self, answer: &Answer, attempts: u32, _: Duration) -> Result<Capture, String> {
         Ok(Capture {
             capture_id: capture_id(answer, &self.order_id)?,
             order_id: self.order_id.clone(),
@@ -144,6 +145,15 @@ pub(crate) struct CaptureMachine {
 impl CaptureMachine {
     pub fn new(capture: Machine<CaptureTask>, settle: Option<(ListTask, HttpRequest)>) -> CaptureMachine {
         CaptureMachine { capture, settle, looking: None }
+    }
+
+    /// What others with the same key did, for whatever the next answer is.
+    pub fn learn(&mut self, others: Known) {
+        match others {
+            Known::Clear => {}
+            Known::Unclear => self.capture.doubt(),
+            Known::Captured => self.capture.know_done(),
+        }
     }
 
     fn look(&mut self, now: Duration, unclear: Error) -> Step<Capture> {
@@ -214,10 +224,6 @@ impl Drive for CaptureMachine {
 
     fn unclear(&self, why: &str) -> Error {
         self.capture.unclear(why)
-    }
-
-    fn identified(&self, error: Error) -> Error {
-        self.capture.identified(error)
     }
 }
 

@@ -80,12 +80,14 @@ impl Drop for Slot {
     }
 }
 
-/// A capture that holds its key while it runs, and tells the memory of keys how it ended.
+/// A capture that holds its key while it runs, learns what others with the key did meanwhile, and
+/// tells the memory of keys how it ended.
 struct KeyedCapture {
     machine: CaptureMachine,
     client: Client,
     key: u128,
-    end: End,
+    /// How it ends if it is given up now; none once it has ended.
+    end: Option<End>,
 }
 
 impl KeyedCapture {
@@ -93,16 +95,27 @@ impl KeyedCapture {
     fn keys(&self) -> MutexGuard<'_, KeyMemory> {
         self.client.mine().keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Gives the key back, once.
+    fn end(&mut self, end: End) {
+        if self.end.take().is_some() {
+            self.keys().end(self.key, end);
+        }
+    }
 }
 
 impl Drive for KeyedCapture {
     type Output = Capture;
 
     fn step(&mut self, now: Duration, event: Event) -> Step<Capture> {
+        let others = self.keys().others(self.key);
+        self.machine.learn(others);
         let step = self.machine.step(now, event);
-        // A call that is given up from here on may have been sent.
-        self.end = End::Unclear;
-        let Step::Done(result) = step else { return step };
+        let Step::Done(result) = step else {
+            // A call that is given up from here on may have been sent.
+            self.end = Some(End::Unclear);
+            return step;
+        };
         // A connection may hold an answer to an earlier request, and not each names its order.
         let result = result.and_then(|capture| {
             let answer = fingerprint(&[capture.capture_id().as_bytes()]);
@@ -112,11 +125,14 @@ impl Drive for KeyedCapture {
                 Err(self.unclear("the answer named a capture that was made with another key"))
             }
         });
-        self.end = match result.as_ref().map_err(|error| (error.kind(), error.attempts())) {
+        let end = match result.as_ref().map_err(|error| (error.kind(), error.attempts())) {
             Err((_, 0) | (ErrorKind::NotSent, _)) => End::NotSent,
-            Err((ErrorKind::Rejected, _)) => End::Refused,
+            Err((ErrorKind::Rejected, _)) if others == Known::Clear => End::Refused,
+            // nothing else is a "rejected" where others may have captured
+            Err((ErrorKind::Rejected, _)) => End::Settled,
             Ok(_) | Err(_) => End::Unclear,
         };
+        self.end(end);
         Step::Done(result)
     }
 
@@ -139,15 +155,13 @@ impl Drive for KeyedCapture {
     fn unclear(&self, why: &str) -> Error {
         self.machine.unclear(why)
     }
-
-    fn identified(&self, error: Error) -> Error {
-        self.machine.identified(error)
-    }
 }
 
 impl Drop for KeyedCapture {
     fn drop(&mut self) {
-        self.keys().end(self.key, self.end);
+        if let Some(end) = self.end {
+            self.end(end);
+        }
     }
 }
 
@@ -385,12 +399,12 @@ impl Client {
         let seed = key::random_seed()?;
         let mine = self.mine();
         let key = fingerprint(&[idempotency_key.as_bytes()]);
-        let known = mine.keys.lock().unwrap_or_else(PoisonError::into_inner).begin(
+        let is_free = mine.keys.lock().unwrap_or_else(PoisonError::into_inner).begin(
             key,
             fingerprint(&[order_id.as_bytes(), &body]),
             self.now(),
         );
-        if known == Known::Taken {
+        if !is_free {
             return Err(Error::invalid(format!(
                 "idempotency_key {idempotency_key} was used for another capture within 24 hours; Klarna would answer \
                  with that one and capture nothing; use another key (for a derived key, another name)"
@@ -403,9 +417,8 @@ impl Client {
         let request = inner.endpoint.post(&wire::captures_path(order_id), &idempotency_key, body);
         let task = CaptureTask { order_id: order_id.to_owned(), idempotency_key, warnings };
         let machine = Machine::new(task, request, inner.endpoint.clone(), inner.limits, mine.budget.clone(), seed);
-        let machine = if known == Known::Unclear { machine.after_unclear() } else { machine };
         let machine = CaptureMachine::new(machine, settle);
-        Ok(Operation::new(self.clone(), KeyedCapture { machine, client: self.clone(), key, end: End::NotSent }))
+        Ok(Operation::new(self.clone(), KeyedCapture { machine, client: self.clone(), key, end: Some(End::NotSent) }))
     }
 
     fn list(&self, order_id: &str, wanted: Wanted) -> (ListTask, HttpRequest) {
@@ -427,7 +440,7 @@ impl Client {
 
     /// The connections of this process, made when they are first needed: a host that sends by
     /// itself never gets them.
-    pub(crate) fn connections(&self) -> Result<&Connections, Error> {
+    pub(crate) fn connections(&self) -> Result<&Connections, String> {
         // Where another thread was quicker, its connections are the ones.
         self.mine().connections.get_or_try_init(|| self.0.transport.open().map(Box::new))
     }

@@ -24,7 +24,7 @@ impl Received {
     /// The capture it tells of.
     pub fn capture(&self, order_id: &str) -> Result<Capture, String> {
         let task = CaptureTask { order_id: order_id.into(), idempotency_key: "key".into(), warnings: Vec::new() };
-        task.read(&self.0, 1)
+        task.read(&self.0, 1, Duration::ZERO)
     }
 
     /// What it tells of the captures of an order.
@@ -33,7 +33,7 @@ impl Received {
         // too short to be found as an echo
         let endpoint = Config::at("http://127.0.0.1:1", Credentials::basic("u", "p")).endpoint();
         let endpoint = Arc::new(endpoint.map_err(|error| error.message().to_owned())?);
-        ListTask { order_id: "order".into(), wanted, endpoint }.read(&self.0, 1)
+        ListTask { order_id: "order".into(), wanted, endpoint }.read(&self.0, 1, Duration::from_secs(60))
     }
 
     pub fn retry_after(&self) -> Option<Duration> {

@@ -20,9 +20,9 @@ use tokio::time::{timeout, timeout_at};
 
 use crate::answer::Answer;
 use crate::config::{Config, is_loopback};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::machine::{Event, Limits};
-use crate::wire::{Endpoint, HttpRequest};
+use crate::wire::{Endpoint, HttpRequest, Most};
 
 /// What a connection needs, found and checked when the client is made and used again in every
 /// process it is used in.
@@ -79,13 +79,8 @@ impl Transport {
     }
 
     /// A connection pool and what serves it, for this process alone.
-    pub fn open(&self) -> Result<Connections, Error> {
-        let unusable = |what: &str, error: &dyn std::fmt::Display| {
-            Error::new(
-                ErrorKind::NotSent,
-                format!("nothing was sent: {what} ({error}); mend that, then call again at any time"),
-            )
-        };
+    pub fn open(&self) -> Result<Connections, String> {
+        let unusable = |what: &str, error: &dyn std::fmt::Display| format!("{what} ({error})");
         // ring handed over: no process-wide provider is installed in somebody else's process
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = ClientConfig::builder_with_provider(provider.clone())
@@ -350,10 +345,12 @@ impl Connections {
             Err(error) => Exchange::Failed(format!("no thread could be started ({error})")),
         }
     }
+}
 
+impl Exchange {
     /// Waits for what comes of a request, no longer than `patience`.
-    pub fn drive(&self, exchange: &mut Exchange, patience: Option<Duration>) -> Option<Event> {
-        match exchange {
+    pub fn drive(&mut self, patience: Option<Duration>) -> Option<Event> {
+        match self {
             Exchange::Here(here) => here.driver.drive(here.sent.as_mut().expect("there until dropped"), patience),
             Exchange::There(there) => there.wait(patience),
             Exchange::Failed(why) => Some(Event::NotSent(mem::take(why))),
@@ -419,7 +416,7 @@ impl Pool {
     async fn exchange(
         self: Arc<Self>,
         request: reqwest::Request,
-        most_answer: usize,
+        most_answer: Most,
         time: Time,
         head: impl Fn(&Answer),
     ) -> Event {
@@ -479,11 +476,12 @@ impl Pool {
 
 async fn read(
     mut answer: reqwest::Response,
-    most: usize,
+    most: Most,
     deadline: tokio::time::Instant,
     head: impl Fn(&Answer),
 ) -> Answer {
     let status = answer.status().as_u16();
+    let most = most.of(status);
     let headers: Vec<(String, Vec<u8>)> =
         answer.headers().iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect();
     let mut read = Answer { status, headers, body: Vec::new() };

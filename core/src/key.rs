@@ -123,15 +123,15 @@ struct Use {
     capture: Option<u128>,
 }
 
-/// What is known of a key when a call with it begins.
+/// What a call is told of the others with its key.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Known {
-    /// Nothing that counts.
+    /// None of them can have captured.
     Clear,
-    /// An earlier call with it, or one that is still running, may have captured.
+    /// One that ended, or is still running, may have captured.
     Unclear,
-    /// It stands for another capture.
-    Taken,
+    /// One was answered with a capture.
+    Captured,
 }
 
 /// How a call with a key ended.
@@ -139,8 +139,10 @@ pub(crate) enum Known {
 pub(crate) enum End {
     /// Nothing was sent.
     NotSent,
-    /// Nothing was captured, neither by this call nor by one before it.
+    /// Nothing was captured by this call.
     Refused,
+    /// Nor by any before it: the refusal was Klarna's own, of the bytes that they all have.
+    Settled,
     /// Captured, or nobody knows.
     Unclear,
 }
@@ -170,15 +172,13 @@ impl KeyMemory {
         memory
     }
 
-    /// Notes that a call with `key` begins, unless it is taken.
-    pub fn begin(&mut self, key: u128, fingerprint: u128, now: Duration) -> Known {
+    /// Notes that a call with `key` begins. `false`: the key stands for another capture.
+    pub fn begin(&mut self, key: u128, fingerprint: u128, now: Duration) -> bool {
         self.forget(now);
         if let Some(known) = self.uses.get_mut(&key) {
-            if known.fingerprint != fingerprint {
-                return Known::Taken;
-            }
-            known.running += 1;
-            return if known.unclear || known.running > 1 { Known::Unclear } else { Known::Clear };
+            let is_same = known.fingerprint == fingerprint;
+            known.running += u32::from(is_same);
+            return is_same;
         }
         let first = Use { fingerprint, running: 1, reached: false, unclear: false, capture: None };
         self.uses.insert(key, first);
@@ -189,7 +189,18 @@ impl KeyMemory {
             self.uses.reserve(2 * REMEMBERED - self.uses.len());
             self.captures.reserve(2 * REMEMBERED - self.captures.len());
         }
-        Known::Clear
+        true
+    }
+
+    /// What a call that began is to make of its own answer: others with its key may have begun, and
+    /// ended, since.
+    pub fn others(&self, key: u128) -> Known {
+        match self.uses.get(&key) {
+            Some(known) if known.capture.is_some() => Known::Captured,
+            Some(known) if !known.unclear && known.running <= 1 => Known::Clear,
+            // one that is not known here began in the process this one was forked from
+            Some(_) | None => Known::Unclear,
+        }
     }
 
     /// Notes which capture a call was answered with. `false`: that capture was the answer to
@@ -220,8 +231,8 @@ impl KeyMemory {
         known.running = known.running.saturating_sub(1);
         known.reached |= end != End::NotSent;
         match end {
-            End::NotSent => {}
-            End::Refused => known.unclear = false,
+            End::NotSent | End::Refused => {}
+            End::Settled => known.unclear = false,
             End::Unclear => known.unclear = true,
         }
         if known.running == 0 && !known.reached {
@@ -231,15 +242,17 @@ impl KeyMemory {
     }
 
     fn forget(&mut self, now: Duration) {
-        while let Some(&(key, since)) = self.order.front() {
+        for _ in 0..self.order.len() {
+            let Some(&(key, since)) = self.order.front() else { break };
             if self.order.len() < REMEMBERED && now.saturating_sub(since) < KEY_LIFE {
                 break;
             }
-            // one that is running is kept, and those behind it for as long
-            if self.uses.get(&key).is_some_and(|known| known.running > 0) {
-                break;
-            }
             self.order.pop_front();
+            // one that is running is kept, and holds up nobody
+            if self.uses.get(&key).is_some_and(|known| known.running > 0) {
+                self.order.push_back((key, since));
+                continue;
+            }
             if let Some(capture) = self.uses.remove(&key).and_then(|known| known.capture) {
                 self.captures.remove(&capture);
             }
@@ -256,10 +269,11 @@ mod tests {
     #[test]
     fn a_key_stands_for_one_capture() {
         let mut memory = KeyMemory::default();
-        assert_eq!(memory.begin(1, 10, HOUR), Known::Clear);
+        assert!(memory.begin(1, 10, HOUR));
         memory.end(1, End::Refused);
-        assert_eq!(memory.begin(1, 10, HOUR), Known::Clear, "the same capture again is the point of a key");
-        assert_eq!(memory.begin(1, 11, HOUR), Known::Taken, "another capture is not");
+        assert!(memory.begin(1, 10, HOUR), "the same capture again is the point of a key");
+        assert_eq!(memory.others(1), Known::Clear);
+        assert!(!memory.begin(1, 11, HOUR), "another capture is not");
     }
 
     #[test]
@@ -267,35 +281,52 @@ mod tests {
         let mut memory = KeyMemory::default();
         memory.begin(1, 10, HOUR);
         memory.end(1, End::Unclear);
-        assert_eq!(memory.begin(1, 11, HOUR * 24), Known::Taken);
-        assert_eq!(memory.begin(1, 11, HOUR * 25), Known::Clear);
+        assert!(!memory.begin(1, 11, HOUR * 24));
+        assert!(memory.begin(1, 11, HOUR * 25));
     }
 
     #[test]
     fn a_key_that_reached_nobody_is_free_again() {
         let mut memory = KeyMemory::default();
         memory.begin(1, 10, HOUR);
-        assert_eq!(memory.begin(1, 10, HOUR), Known::Unclear, "the other call may capture meanwhile");
+        memory.begin(1, 10, HOUR);
+        assert_eq!(memory.others(1), Known::Unclear, "each may capture meanwhile");
         memory.end(1, End::NotSent);
-        assert_eq!(memory.begin(1, 11, HOUR), Known::Taken, "one call is still running");
+        assert_eq!(memory.others(1), Known::Clear, "it did not");
+        assert!(!memory.begin(1, 11, HOUR), "one call is still running");
         memory.end(1, End::NotSent);
-        assert_eq!(memory.begin(1, 11, HOUR), Known::Clear);
+        assert!(memory.begin(1, 11, HOUR));
         memory.end(1, End::Refused);
-        assert_eq!(memory.begin(1, 10, HOUR), Known::Taken);
+        assert!(!memory.begin(1, 10, HOUR));
     }
 
     #[test]
     fn what_may_have_captured_is_not_forgotten_by_the_next_call() {
         let mut memory = KeyMemory::default();
         let mut next = |end| {
-            let known = memory.begin(1, 10, HOUR);
+            memory.begin(1, 10, HOUR);
+            let others = memory.others(1);
             memory.end(1, end);
-            known
+            others
         };
         assert_eq!(next(End::Unclear), Known::Clear);
         assert_eq!(next(End::NotSent), Known::Unclear);
-        assert_eq!(next(End::Refused), Known::Unclear, "Klarna's own no settles it");
+        assert_eq!(next(End::Refused), Known::Unclear, "it speaks of that call alone");
+        assert_eq!(next(End::Settled), Known::Unclear, "Klarna's own no settles it");
         assert_eq!(next(End::Refused), Known::Clear);
+    }
+
+    #[test]
+    fn a_capture_is_not_forgotten() {
+        let mut memory = KeyMemory::default();
+        memory.begin(1, 10, HOUR);
+        assert!(memory.answer(1, 100));
+        memory.end(1, End::Unclear);
+        for end in [End::Unclear, End::NotSent, End::Refused] {
+            memory.begin(1, 10, HOUR);
+            assert_eq!(memory.others(1), Known::Captured);
+            memory.end(1, end);
+        }
     }
 
     #[test]
@@ -303,9 +334,12 @@ mod tests {
         let mut memory = KeyMemory::default();
         memory.begin(1, 10, HOUR);
         let mut child = memory.inherited();
-        assert_eq!(child.begin(1, 10, HOUR), Known::Unclear);
+        assert_eq!(child.others(1), Known::Unclear, "the call itself may go on in the parent");
+        child.begin(1, 10, HOUR);
+        assert_eq!(child.others(1), Known::Unclear);
         child.end(1, End::NotSent);
-        assert_eq!(child.begin(1, 11, HOUR), Known::Taken);
+        assert!(!child.begin(1, 11, HOUR));
+        assert_eq!(KeyMemory::default().others(1), Known::Unclear, "nor is anything known where it was lost");
     }
 
     #[test]
@@ -317,25 +351,29 @@ mod tests {
             memory.begin(2, 20, HOUR);
             memory.end(2, End::NotSent);
         }
-        assert_eq!(memory.begin(1, 11, HOUR), Known::Taken);
+        assert!(!memory.begin(1, 11, HOUR));
         assert_eq!(memory.order.len(), 1);
     }
 
     #[test]
     fn it_does_not_grow() {
         let mut memory = KeyMemory::default();
+        let held = 7_000_000;
+        memory.begin(held, 1, HOUR);
         let mut taken = 0;
         for key in 0..5 * REMEMBERED as u128 {
-            assert_eq!(memory.begin(key, 1, HOUR), Known::Clear);
+            assert!(memory.begin(key, 1, HOUR));
             memory.end(key, End::Unclear);
             if key == REMEMBERED as u128 {
                 taken = memory.uses.capacity();
             }
         }
-        assert!(memory.uses.len() <= REMEMBERED);
+        assert!(memory.uses.len() <= REMEMBERED, "whatever is still running");
         assert!(memory.order.len() <= REMEMBERED);
         assert!(memory.uses.capacity() <= taken, "nor is more memory taken");
-        assert_eq!(memory.begin(5 * REMEMBERED as u128 - 2, 2, HOUR), Known::Taken, "the newest are kept");
+        assert!(!memory.begin(5 * REMEMBERED as u128 - 2, 2, HOUR), "the newest are kept");
+        assert!(!memory.begin(held, 2, HOUR * 30), "and what is running");
+        assert!(memory.begin(1, 2, HOUR * 30), "which holds up nobody");
     }
 
     #[test]

@@ -24,8 +24,9 @@ pub(crate) trait Task {
     fn order_id(&self) -> &str;
     fn idempotency_key(&self) -> Option<&str>;
 
-    /// Reads a 2xx answer, or says why it is none of this call's.
-    fn read(&self, answer: &Answer, attempts: u32) -> Result<Self::Output, String>;
+    /// Reads a 2xx answer, or says why it is none of this call's. A long one is read for no longer
+    /// than `time`.
+    fn read(&self, answer: &Answer, attempts: u32, time: Duration) -> Result<Self::Output, String>;
 
     /// Whether a refusal proves, after an attempt whose answer was lost, that the lost attempt
     /// did nothing either.
@@ -138,9 +139,6 @@ pub(crate) trait Drive {
     /// The error for an outcome that cannot be believed, or not be waited for, from outside of
     /// the machine.
     fn unclear(&self, why: &str) -> Error;
-
-    /// An error from outside of the machine, with what it was about.
-    fn identified(&self, error: Error) -> Error;
 }
 
 pub(crate) struct Machine<T> {
@@ -153,8 +151,11 @@ pub(crate) struct Machine<T> {
     state: State,
     deadline: Duration,
     attempts: u32,
-    /// An attempt may have reached Klarna and has not been answered.
+    /// An attempt, of this call or of another with the same key, may have reached Klarna and has not
+    /// been answered.
     unclear: bool,
+    /// Another call with the same key was answered with what this one is for.
+    done: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -202,13 +203,19 @@ impl<T: Task> Machine<T> {
             deadline: Duration::ZERO,
             attempts: 0,
             unclear: false,
+            done: false,
         }
     }
 
-    /// For a call whose key was used before, or is in use, with an outcome that is not known.
-    pub fn after_unclear(mut self) -> Machine<T> {
+    /// Another call with the same key has, or may have, an outcome that is not known.
+    pub fn doubt(&mut self) {
         self.unclear = T::WRITES;
-        self
+    }
+
+    /// Another call with the same key was answered with success: no refusal says that nothing was done.
+    pub fn know_done(&mut self) {
+        self.doubt();
+        self.done = T::WRITES;
     }
 
     /// A machine for what follows within the same call: it begins now and ends with this one's
@@ -225,6 +232,7 @@ impl<T: Task> Machine<T> {
             deadline: self.deadline,
             attempts: 0,
             unclear: false,
+            done: false,
         }
     }
 
@@ -255,7 +263,7 @@ impl<T: Task> Machine<T> {
             answer: Some((status, answer.error(), answer.correlation_id().map(str::to_owned))),
         };
         let why = match status {
-            200..=299 => match self.task.read(&answer, self.attempts) {
+            200..=299 => match self.task.read(&answer, self.attempts, self.deadline.saturating_sub(now)) {
                 Ok(output) => {
                     self.budget.success(now);
                     self.state = State::Done;
@@ -272,7 +280,7 @@ impl<T: Task> Machine<T> {
             400..=499 => {
                 let ending = ending(ErrorKind::Rejected, String::new(), &answer);
                 let code = ending.answer.as_ref().and_then(|(_, body, _)| body.error_code.as_deref());
-                if self.task.settles(status, code) {
+                if !self.done && self.task.settles(status, code) {
                     self.unclear = false;
                 }
                 return self.fail(ending, None);
@@ -361,6 +369,9 @@ impl<T: Task> Machine<T> {
         if let Some(text) = error_messages.first() {
             why.push_str(&format!(": {}", self.endpoint.scrub(text, 200)));
         }
+        if self.done {
+            why.push_str("; an earlier call with this key was answered with a capture");
+        }
         if let Some(stopped) = stopped {
             why.push_str(&format!("; {stopped}"));
         }
@@ -434,10 +445,6 @@ impl<T: Task> Drive for Machine<T> {
             // a call that is not waited for may not have begun one yet
             fields.attempts = fields.attempts.max(1);
         })
-    }
-
-    fn identified(&self, error: Error) -> Error {
-        error.with(|fields| self.identify(fields))
     }
 
     fn internal(&self, what: &str) -> Error {

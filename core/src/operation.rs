@@ -172,7 +172,7 @@ impl<T: Outcome> Operation<T> {
         match &mut event {
             Event::Answered(answer) => match answer.nonsense() {
                 Some(what) => event = Event::MaybeSent(format!("the answer's head makes no sense: {what}")),
-                None => answer.body.truncate(self.drive.request().most_answer),
+                None => answer.body.truncate(self.drive.request().most_answer.of(answer.status)),
             },
             Event::NotSent(why) | Event::MaybeSent(why) if why.is_empty() => {
                 *why = "the host's HTTP client gave no reason".into();
@@ -365,20 +365,11 @@ impl<T: Outcome> Sending<T> {
             self.leave_to_parent();
             return true;
         }
-        let client = operation.client.clone();
-        let connections = match client.connections() {
-            Ok(connections) => connections,
-            Err(error) => {
-                let error = operation.drive.identified(error);
-                self.state = State::Done(operation.ended(Err(error)));
-                return true;
-            }
-        };
         let left = |until: Instant| until.saturating_duration_since(Instant::now());
         let event = match &mut self.state {
             State::New => Event::Start,
             State::Exchange(exchange) => {
-                let Some(event) = connections.drive(exchange, until.map(left)) else { return false };
+                let Some(event) = exchange.drive(until.map(left)) else { return false };
                 // a library built for the tests alone shows what a bug of ours would do
                 #[cfg(takings_fault)]
                 assert!(
@@ -397,7 +388,10 @@ impl<T: Outcome> Sending<T> {
             State::Done(_) | State::Over => return true,
         };
         self.state = match operation.step(event) {
-            Step::Send(timeout) => State::Exchange(connections.exchange(operation.drive.request(), timeout)),
+            Step::Send(timeout) => State::Exchange(match operation.client.connections() {
+                Ok(connections) => connections.exchange(operation.drive.request(), timeout),
+                Err(why) => Exchange::Failed(why),
+            }),
             Step::Wait(pause) => State::Pause(Instant::now() + pause),
             Step::Done(result) => State::Done(result),
         };

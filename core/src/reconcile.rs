@@ -1,10 +1,9 @@
 //! Looking into an order's captures for one that was made, by its reference and amount.
 
 use std::collections::HashSet;
-use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::answer::{Answer, is_id};
@@ -134,12 +133,25 @@ impl Task for ListTask {
         None
     }
 
-    fn read(&self, answer: &Answer, attempts: u32) -> Result<Reconciliation, String> {
-        let mut source = serde_json::Deserializer::from_slice(&answer.body);
-        let matches = source
-            .deserialize_seq(Matches(&self.wanted))
-            .and_then(|matches| source.end().map(|()| matches))
-            .map_err(|_| "with something else than the order's captures".to_owned())?;
+    fn read(&self, answer: &Answer, attempts: u32, time: Duration) -> Result<Reconciliation, String> {
+        // A list may be so long that its reading takes a while, here where the call may have none left.
+        let end = Instant::now() + time.max(LEAST_TIME);
+        // their ids, each once; empty for one without an id
+        let (mut matches, mut seen) = (Vec::new(), HashSet::new());
+        let mut elements = Elements::of(&answer.body);
+        while let Some(element) = elements.next().map_err(str::to_owned)? {
+            if Instant::now() >= end {
+                return Err("with a list that was too long to be read in time".into());
+            }
+            let capture: Listed = serde_json::from_slice(element).map_err(|_| NO_LIST)?;
+            let id = capture.capture_id.unwrap_or_default();
+            if capture.reference.as_deref() == Some(&self.wanted.reference)
+                && capture.captured_amount == Some(self.wanted.captured_amount)
+                && seen.insert(id.clone())
+            {
+                matches.push(id);
+            }
+        }
         if matches.iter().any(|id| !is_id(id) || self.endpoint.is_echo(id.as_bytes())) {
             return Err("with a capture that has no id".into());
         }
@@ -175,30 +187,76 @@ impl Task for ListTask {
     }
 }
 
-/// The ids of the captures that match, each once; empty for one without an id. Of a list of
-/// any length only these are kept.
-struct Matches<'a>(&'a Wanted);
+/// A list that comes with the last byte of its time is read all the same, if it is an ordinary one.
+const LEAST_TIME: Duration = Duration::from_millis(10);
 
-impl<'de> Visitor<'de> for Matches<'_> {
-    type Value = Vec<String>;
+const NO_LIST: &str = "with something else than the order's captures";
 
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of captures")
+/// The elements of a JSON list, cut apart before any is read: between two of them the reading can end.
+struct Elements<'a> {
+    rest: &'a [u8],
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Stage {
+    Before,
+    Within,
+    Over,
+}
+
+impl<'a> Elements<'a> {
+    /// The longest: a request of 1 MB comes back with what Klarna adds.
+    const LONGEST: usize = 2 * 1024 * 1024;
+
+    fn of(list: &'a [u8]) -> Elements<'a> {
+        Elements { rest: list, stage: Stage::Before }
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<String>, A::Error> {
-        let (mut ids, mut seen) = (Vec::new(), HashSet::new());
-        while let Some(capture) = items.next_element::<Listed>()? {
-            let id = capture.capture_id.unwrap_or_default();
-            if capture.reference.as_deref() == Some(&self.0.reference)
-                && capture.captured_amount == Some(self.0.captured_amount)
-                && seen.insert(id.clone())
-            {
-                ids.push(id);
+    /// The next one, which is yet to be read; an error where this is no list.
+    fn next(&mut self) -> Result<Option<&'a [u8]>, &'static str> {
+        let is_first = self.stage == Stage::Before;
+        if is_first {
+            let begin = self.rest.iter().take(Self::LONGEST).position(|byte| !is_blank(byte));
+            self.rest = begin.and_then(|begin| self.rest[begin..].strip_prefix(b"[")).ok_or(NO_LIST)?;
+            self.stage = Stage::Within;
+        }
+        if self.stage == Stage::Over {
+            let is_end = self.rest.len() <= Self::LONGEST && self.rest.iter().all(is_blank);
+            return if is_end { Ok(None) } else { Err(NO_LIST) };
+        }
+        let (element, rest) = self.rest.split_at(self.length().ok_or(NO_LIST)?);
+        if rest[0] == b']' {
+            self.stage = Stage::Over;
+        }
+        self.rest = &rest[1..];
+        if is_first && self.stage == Stage::Over && element.iter().all(is_blank) {
+            return self.next();
+        }
+        Ok(Some(element))
+    }
+
+    /// Up to the comma or the bracket that ends the first element.
+    fn length(&self) -> Option<usize> {
+        let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
+        for (at, byte) in self.rest.iter().take(Self::LONGEST).enumerate() {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' if quoted => escaped = true,
+                b'"' => quoted = !quoted,
+                _ if quoted => {}
+                b',' | b']' if depth == 0 => return Some(at),
+                b'[' | b'{' => depth += 1,
+                b']' | b'}' => depth = depth.checked_sub(1)?,
+                _ => {}
             }
         }
-        Ok(ids)
+        None
     }
+}
+
+fn is_blank(byte: &u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 
 /// The members of a listed capture that count; any may be missing.
@@ -211,15 +269,13 @@ struct Listed {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::capture::{Capture, CaptureMachine, CaptureTask};
     use crate::machine::{Budget, Drive, Event, Machine, Step};
     use crate::{Config, Credentials};
 
-    /// A capture with the look that settles it, fed with what the server does.
-    fn settle(events: Vec<Event>) -> Result<Capture, Error> {
+    /// A capture with the look that settles it.
+    fn machine() -> CaptureMachine {
         let config = Config::at("http://127.0.0.1:1", Credentials::basic("u", "p"));
         let (endpoint, limits) = (Arc::new(config.endpoint().unwrap()), config.limits().unwrap());
         let operation = CaptureTask { order_id: "o".into(), idempotency_key: "k".into(), warnings: Vec::new() };
@@ -230,7 +286,12 @@ mod tests {
         };
         let (post, get) = (endpoint.post("/p", "k", b"{}".to_vec()), endpoint.get("/p"));
         let capture = Machine::new(operation, post, endpoint, limits, Arc::new(Budget::new()), 7);
-        let mut machine = CaptureMachine::new(capture, Some((list, get)));
+        CaptureMachine::new(capture, Some((list, get)))
+    }
+
+    /// The same, fed with what the server does.
+    fn settle(events: Vec<Event>) -> Result<Capture, Error> {
+        let mut machine = machine();
         let (mut now, mut event, mut events) = (Duration::from_secs(1), Event::Start, events.into_iter());
         loop {
             match machine.step(now, event) {
@@ -288,15 +349,18 @@ mod tests {
         assert_eq!(settle(vec![refused]).unwrap_err().kind(), ErrorKind::Rejected);
     }
 
-    fn look(body: &str) -> Result<Reconciliation, String> {
+    fn task() -> ListTask {
         let endpoint =
             Config::at("http://127.0.0.1:1", Credentials::basic("user", "s3cret-s3cret")).endpoint().unwrap();
-        let operation = ListTask {
-            order_id: "o".into(),
-            wanted: Wanted::new("parcel-1", 6000).unwrap(),
-            endpoint: Arc::new(endpoint),
-        };
-        operation.read(&Answer { status: 200, headers: Vec::new(), body: body.as_bytes().to_vec() }, 1)
+        ListTask { order_id: "o".into(), wanted: Wanted::new("parcel-1", 6000).unwrap(), endpoint: Arc::new(endpoint) }
+    }
+
+    fn look(body: &str) -> Result<Reconciliation, String> {
+        task().read(
+            &Answer { status: 200, headers: Vec::new(), body: body.as_bytes().to_vec() },
+            1,
+            Duration::from_secs(60),
+        )
     }
 
     fn capture(id: &str, reference: &str, amount: i64) -> String {
@@ -339,6 +403,17 @@ mod tests {
             "[1]",
             "<html>",
             "[]x",
+            "[] []",
+            "[,]",
+            "[{},]",
+            "[{},,{}]",
+            "[{}",
+            "[{}}]",
+            "[{]",
+            "[{\"a\":\"]",
+            "[{} {}]",
+            "]",
+            "  ",
             r#"{"captures":[]}"#,
             r#"[{"captured_amount":6000.0}]"#,
             r#"[{"reference":"parcel-1","captured_amount":6000}]"#,
@@ -361,6 +436,57 @@ mod tests {
         let began = std::time::Instant::now();
         assert_eq!(look(&format!("[{}]", list.join(","))).unwrap().capture_ids().len(), 100_000);
         assert!(began.elapsed() < Duration::from_secs(20), "it takes time that grows with the square of the list");
+    }
+
+    #[test]
+    fn a_list_is_cut_where_its_elements_end() {
+        let odd =
+            r#"{"capture_id":"b","reference":"parcel-1","captured_amount":6000,"x":"]},[{\"","y":[[],{"z":"\\"}]}"#;
+        for list in [
+            format!("[{odd}]"),
+            format!(" \t\r\n[ {odd}\n]\n "),
+            format!("[{{}},{odd},{{\"a\":[1,2]}}]"),
+            format!("[{},{odd}]", capture("a", "x", 1)),
+        ] {
+            assert_eq!(look(&list).unwrap().capture_id(), Some("b"), "{list}");
+        }
+        for none in [" [ ] ", "[\n]", "[]"] {
+            assert_eq!(look(none).unwrap().found(), Found::Never);
+        }
+        let long = format!("[{{\"x\":\"{}\"}}]", "x".repeat(Elements::LONGEST));
+        assert!(look(&long).is_err(), "no capture is that long");
+        let blank = " ".repeat(Elements::LONGEST);
+        assert!(look(&format!("{blank}[]")).is_err() && look(&format!("[]{blank} ")).is_err());
+    }
+
+    #[test]
+    fn a_list_is_read_no_longer_than_there_is_time() {
+        let task = task();
+        for list in [format!("[{}{{}}]", "{},".repeat(10_000_000)), format!("[{}0]", "\"\\u0061\",".repeat(4_000_000))]
+        {
+            let answer = Answer { status: 200, headers: Vec::new(), body: list.into_bytes() };
+            let began = Instant::now();
+            let why = task.read(&answer, 1, Duration::from_millis(1)).unwrap_err();
+            assert!(began.elapsed() < Duration::from_secs(1), "{why} after {:?}", began.elapsed());
+        }
+        let ordinary = format!("[{}]", capture("a", "parcel-1", 6000));
+        let answer = Answer { status: 200, headers: Vec::new(), body: ordinary.into_bytes() };
+        assert_eq!(task.read(&answer, 1, Duration::ZERO).unwrap().capture_id(), Some("a"));
+    }
+
+    #[test]
+    fn no_look_is_begun_after_the_deadline() {
+        let mut machine = machine();
+        let began = Duration::from_secs(1);
+        machine.step(began, Event::Start);
+        let end = began + Duration::from_secs(25);
+        assert!(
+            matches!(machine.step(end, lost()), Step::Done(Err(error)) if error.kind() == ErrorKind::OutcomeUnknown)
+        );
+        let mut machine = self::machine();
+        machine.step(began, Event::Start);
+        let left = Duration::from_millis(1);
+        assert!(matches!(machine.step(end - left, lost()), Step::Send(timeout) if timeout == left));
     }
 
     #[test]

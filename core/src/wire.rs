@@ -17,7 +17,7 @@ pub struct HttpRequest {
     pub(crate) url: Url,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
-    pub(crate) most_answer: usize,
+    pub(crate) most_answer: Most,
 }
 
 impl HttpRequest {
@@ -64,9 +64,9 @@ impl HttpRequest {
     }
 
     /// How many bytes of the answer's body are worth reading; what is beyond may be left unread,
-    /// and the connection is then closed.
+    /// and the connection is then closed. Of an answer that is no 2xx takings looks at 256 KiB at most.
     pub fn most_answer(&self) -> usize {
-        self.most_answer
+        self.most_answer.0
     }
 }
 
@@ -77,10 +77,21 @@ impl fmt::Debug for HttpRequest {
     }
 }
 
-/// Errors are read up to here; more tells nobody anything.
-const MOST_ERROR: usize = 256 * 1024;
-/// 10,000 captures with everything Klarna says of each.
-const MOST_LIST: usize = 64 * 1024 * 1024;
+/// How much of an answer's body is read.
+#[derive(Clone, Copy)]
+pub(crate) struct Most(usize);
+
+impl Most {
+    /// Errors are read up to here; more tells nobody anything.
+    const ERROR: Most = Most(256 * 1024);
+    /// 10,000 captures with everything Klarna says of each.
+    const LIST: Most = Most(64 * 1024 * 1024);
+
+    /// Of an answer with this status.
+    pub fn of(self, status: u16) -> usize {
+        if (200..300).contains(&status) { self.0 } else { self.0.min(Most::ERROR.0) }
+    }
+}
 
 /// Where requests go, and the headers that are the same on each.
 pub(crate) struct Endpoint {
@@ -133,13 +144,13 @@ impl Endpoint {
         let key = HeaderValue::from_str(idempotency_key).expect("the key was checked to be printable");
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(IDEMPOTENCY_KEY, key);
-        HttpRequest { method: Method::POST, url: self.url(path), headers, body: body.into(), most_answer: MOST_ERROR }
+        HttpRequest { method: Method::POST, url: self.url(path), headers, body: body.into(), most_answer: Most::ERROR }
     }
 
     /// A request that reads a list.
     pub fn get(&self, path: &str) -> HttpRequest {
         let headers = self.headers.clone();
-        HttpRequest { method: Method::GET, url: self.url(path), headers, body: Bytes::new(), most_answer: MOST_LIST }
+        HttpRequest { method: Method::GET, url: self.url(path), headers, body: Bytes::new(), most_answer: Most::LIST }
     }
 
     fn url(&self, path: &str) -> Url {

@@ -179,6 +179,84 @@ fn one_that_is_dropped_on_its_way_keeps_its_key() {
 }
 
 #[test]
+fn calls_with_one_key_at_a_time_speak_for_each_other() {
+    let begun = |client: &Client| {
+        let mut operation = prepared(client, "a-key");
+        sent(operation.step(Event::Start));
+        operation
+    };
+    // What the one may have captured is why the other is refused.
+    let in_use = || refused(403, &json!({"error_code": "CAPTURE_NOT_ALLOWED"}));
+    let client = Client::new(config()).unwrap();
+    let (mut first, second) = (begun(&client), begun(&client));
+    assert_eq!(done(first.step(in_use())).unwrap_err().kind(), ErrorKind::OutcomeUnknown, "the other one runs");
+    drop(second);
+    assert_eq!(done(begun(&client).step(in_use())).unwrap_err().kind(), ErrorKind::OutcomeUnknown, "and was given up");
+
+    let client = Client::new(config()).unwrap();
+    let (mut first, mut second) = (begun(&client), begun(&client));
+    done(second.step(captured("id-1"))).unwrap();
+    drop(second);
+    let error = done(first.step(refused(401, &json!({})))).unwrap_err();
+    assert_eq!((error.kind(), error.retryable()), (ErrorKind::OutcomeUnknown, true));
+
+    // One that reached nobody leaves the other as clear as it was, and so does one that never began.
+    let mut config = config();
+    config.max_attempts = 1;
+    let client = Client::new(config).unwrap();
+    let (mut first, mut second) = (begun(&client), begun(&client));
+    assert_eq!(done(second.step(Event::NotSent("no way".into()))).unwrap_err().kind(), ErrorKind::OutcomeUnknown);
+    assert_eq!(done(first.step(refused(401, &json!({})))).unwrap_err().kind(), ErrorKind::OutcomeUnknown);
+    let client = Client::new(self::config()).unwrap();
+    let unused = prepared(&client, "a-key");
+    drop(unused);
+    assert_eq!(done(begun(&client).step(in_use())).unwrap_err().kind(), ErrorKind::Rejected);
+}
+
+#[test]
+fn a_refusal_does_not_undo_a_capture() {
+    let client = Client::new(config()).unwrap();
+    let mut first = prepared(&client, "a-key");
+    sent(first.step(Event::Start));
+    done(first.step(captured("id-1"))).unwrap();
+    for (status, code) in [(404, "NO_SUCH_ORDER"), (422, "UNPROCESSABLE_ENTITY"), (401, "UNAUTHORIZED")] {
+        let mut again = prepared(&client, "a-key");
+        sent(again.step(Event::Start));
+        let error = done(again.step(refused(status, &json!({"error_code": code})))).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{error}");
+    }
+    let mut again = prepared(&client, "a-key");
+    sent(again.step(Event::Start));
+    assert_eq!(done(again.step(captured("id-1"))).unwrap().capture_id(), "id-1");
+}
+
+#[test]
+fn the_budget_for_retries_is_the_clients() {
+    let client = Client::new(config()).unwrap();
+    let is_used_up = |n: usize| {
+        let mut operation = prepared(&client, &format!("key-{n}"));
+        sent(operation.step(Event::Start));
+        match operation.step(Event::MaybeSent("no answer".into())) {
+            Step::Done(Err(error)) => error.message().contains("budget for retries is used up"),
+            _ => false,
+        }
+    };
+    assert!((0..500).any(is_used_up));
+}
+
+#[test]
+fn pauses_differ_from_call_to_call() {
+    let client = Client::new(config()).unwrap();
+    let pause = |n: usize| {
+        let mut operation = prepared(&client, &format!("key-{n}"));
+        sent(operation.step(Event::Start));
+        waited(operation.step(Event::MaybeSent("no answer".into())))
+    };
+    let pauses: std::collections::HashSet<Duration> = (0..8).map(pause).collect();
+    assert!(pauses.len() > 1, "{pauses:?}");
+}
+
+#[test]
 fn an_answer_to_another_key_is_not_believed() {
     let client = Client::new(config()).unwrap();
     let mut first = prepared(&client, "key-1");
@@ -197,8 +275,15 @@ fn a_long_answer_is_read_as_far_as_it_is_worth() {
     assert_eq!(operation.request().most_answer(), 256 * 1024);
     // The code stands beyond what is read, so it is not known.
     let body = format!("{{\"error_messages\": [\"{}\"], \"error_code\": \"BAD_VALUE\"}}", "x".repeat(256 * 1024));
-    let error = done(operation.step(Event::Answered(Answer::new(400, [("a", "b")], body.into())))).unwrap_err();
+    let error = done(operation.step(Event::Answered(Answer::new(400, [("a", "b")], body.clone().into())))).unwrap_err();
     assert_eq!((error.kind(), error.error_code()), (ErrorKind::Rejected, None));
+
+    // Of a look it is the list that may be long, and no error.
+    let mut look: Operation<Reconciliation> = client.prepare_reconcile(ORDER, "parcel-1", 6000).unwrap();
+    sent(look.step(Event::Start));
+    assert_eq!(look.request().most_answer(), 64 * 1024 * 1024);
+    let error = done(look.step(Event::Answered(Answer::new(400, [("a", "b")], body.into())))).unwrap_err();
+    assert_eq!(error.error_code(), None);
 }
 
 #[test]

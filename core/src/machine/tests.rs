@@ -169,7 +169,12 @@ fn a_definite_no_after_an_unclear_attempt() {
 
 #[test]
 fn a_definite_no_after_an_unclear_call_with_the_same_key() {
-    let again = |event| drive(&mut machine().after_unclear(), vec![event]);
+    let in_doubt = || {
+        let mut machine = machine();
+        machine.doubt();
+        machine
+    };
+    let again = |event| drive(&mut in_doubt(), vec![event]);
     for no in [code(401, "UNAUTHORIZED"), code(403, "CAPTURE_NOT_ALLOWED"), answer(404, &[], "<html>")] {
         let error = again(no).unwrap_err();
         assert_eq!((error.kind(), error.retryable()), (ErrorKind::OutcomeUnknown, true), "{error}");
@@ -177,8 +182,19 @@ fn a_definite_no_after_an_unclear_call_with_the_same_key() {
     assert_eq!(again(code(404, "NO_SUCH_ORDER")).unwrap_err().kind(), ErrorKind::Rejected);
     assert!(again(created()).is_ok());
     let refused = || Event::NotSent("refused".into());
-    let error = drive(&mut machine().after_unclear(), vec![refused(), refused(), refused()]).unwrap_err();
+    let error = drive(&mut in_doubt(), vec![refused(), refused(), refused()]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::OutcomeUnknown);
+}
+
+#[test]
+fn no_refusal_undoes_a_capture() {
+    for no in [code(404, "NO_SUCH_ORDER"), code(422, "UNPROCESSABLE_ENTITY"), code(400, "BAD_VALUE")] {
+        let mut machine = machine();
+        machine.know_done();
+        let error = drive(&mut machine, vec![no]).unwrap_err();
+        assert_eq!((error.kind(), error.retryable()), (ErrorKind::OutcomeUnknown, true), "{error}");
+        assert!(error.message().contains("an earlier call with this key was answered with a capture"), "{error}");
+    }
 }
 
 #[test]

@@ -20,6 +20,7 @@
 #ifndef TAKINGS_HPP
 #define TAKINGS_HPP
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -604,7 +605,10 @@ public:
 
     /* A header and a part of the body of the answer, before answered. A header that came twice is
      * given twice; those of a 1xx are left out. false: no more of the body is worth reading. */
-    void answer_header(const std::string &name, const std::string &value) {
+    void answer_header(std::string name, std::string value) {
+        /* C would take what stands before a NUL for the whole; no header may have one */
+        std::replace(name.begin(), name.end(), '\0', '\x01');
+        std::replace(value.begin(), value.end(), '\0', '\x01');
         takings_operation_answer_header(handle_.get(), name.c_str(), value.c_str());
     }
     bool answer_body(std::string_view bytes) {

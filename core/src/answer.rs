@@ -102,9 +102,11 @@ impl Answer {
     }
 }
 
-/// An id from outside is believed only in this shape.
+/// An id from outside is believed only in this shape: no path, no part of one that is escaped, no two
+/// that somebody joined.
 pub(crate) fn is_id(text: &str) -> bool {
-    (1..=255).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() && b != b'/')
+    let is_plain = |b: u8| b.is_ascii_graphic() && !br#"/\%?#,""#.contains(&b);
+    (1..=255).contains(&text.len()) && text.bytes().all(is_plain) && text != "." && text != ".."
 }
 
 /// Klarna's error body, as far as there is one: a gateway answers in HTML, and any member

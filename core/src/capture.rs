@@ -56,7 +56,8 @@ impl Capture {
     }
 
     /// What did not add up in the order lines (see
-    /// [`Config::check_lines`](crate::Config::check_lines)). It was captured all the same.
+    /// [`Config::check_lines`](crate::Config::check_lines)): it was captured all the same. And that an
+    /// earlier call of this client with the same key was answered with another capture.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
@@ -251,7 +252,7 @@ fn capture_id(answer: &Answer, order_id: &str) -> Result<String, String> {
         let location = location.split(['?', '#']).next().unwrap_or_default();
         let segments: Vec<&str> = location.split('/').collect();
         // the last ones count: a path prefix may hold the same words
-        if let Some(orders) = segments.iter().rposition(|segment| *segment == "orders") {
+        if let Some(orders) = segments.iter().rposition(|segment| segment.eq_ignore_ascii_case("orders")) {
             let named = segments.get(orders + 1).copied().unwrap_or_default();
             if !is_same_order(named, order_id) {
                 return Err("with a Location of another order".into());
@@ -307,6 +308,12 @@ mod tests {
             &[][..],
             &[("Capture-Id", "")],
             &[("Capture-Id", "a/b")],
+            &[("Capture-Id", "a\\b")],
+            &[("Capture-Id", "..")],
+            &[("Capture-Id", "%2e%2e")],
+            &[("Capture-Id", "c1,c2")],
+            &[("Capture-Id", "\"c1\"")],
+            &[("Capture-Id", "c1"), ("Location", "/Orders/other/captures/c1")],
             &[("Capture-Id", "a b")],
             &[("Capture-Id", "a\u{7f}")],
             &[("Capture-Id", "ö")],

@@ -13,7 +13,7 @@ use crate::capture::{Capture, CaptureMachine, CaptureTask};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
 use crate::http::{Connections, Transport};
-use crate::key::{self, End, KeyMemory, Known, fingerprint};
+use crate::key::{self, End, KeyMemory, Known, Whose, fingerprint};
 use crate::lines;
 use crate::machine::{Budget, Drive, Event, Limits, Machine, Step};
 use crate::operation::Operation;
@@ -117,12 +117,20 @@ impl Drive for KeyedCapture {
             return step;
         };
         // A connection may hold an answer to an earlier request, and not each names its order.
-        let result = result.and_then(|capture| {
+        let result = result.and_then(|mut capture| {
             let answer = fingerprint(&[capture.capture_id().as_bytes()]);
-            if self.keys().answer(self.key, answer) {
-                Ok(capture)
-            } else {
-                Err(self.unclear("the answer named a capture that was made with another key"))
+            let whose = self.keys().answer(self.key, answer);
+            match whose {
+                Whose::Ours => Ok(capture),
+                Whose::Another => {
+                    capture.warnings.push(
+                        "an earlier call with this idempotency key was answered with another capture; look at the \
+                         order: it may have been captured twice"
+                            .into(),
+                    );
+                    Ok(capture)
+                }
+                Whose::Foreign => Err(self.unclear("the answer named a capture that was made with another key")),
             }
         });
         let end = match result.as_ref().map_err(|error| (error.kind(), error.attempts())) {

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use crate::error::Error;
 use crate::lines::CheckLines;
 use crate::machine::Limits;
-use crate::strict::{Field, Item, Reader, Rule, object, words};
+use crate::strict::{Field, Item, Reader, Rule, object, shown_word, words};
 use crate::wire::Endpoint;
 
 words! {
@@ -107,7 +107,7 @@ impl Credentials {
     /// The environment the secret names, if it does.
     fn environment(&self) -> Option<Environment> {
         ["klarna", "kco"].iter().find_map(|issuer| {
-            let rest = self.secret.strip_prefix(issuer)?;
+            let rest = self.secret.trim_start().strip_prefix(issuer)?;
             if rest.starts_with("_live_") {
                 Some(Environment::Live)
             } else if rest.starts_with("_test_") {
@@ -298,7 +298,7 @@ impl Config {
         };
         let word = |name: &str, known: &[&str]| match text(name)? {
             Some(value) if !known.contains(&value.as_str()) => {
-                Err(Error::invalid_argument(name, &format!("{value:?}"), &format!("one of {}", known.join(", "))))
+                Err(Error::invalid_argument(name, &shown_word(&value), &format!("one of {}", known.join(", "))))
             }
             other => Ok(other),
         };
@@ -413,10 +413,11 @@ impl Config {
                 klarna_host(region.unwrap_or(Region::Eu), environment).parse().expect("Klarna's hosts are URLs")
             }
         };
-        let called = if base_url.host_str().is_some_and(|host| host.contains("playground")) {
+        // a name may end with the dot of the root
+        let host = base_url.host_str().unwrap_or_default().trim_end_matches('.');
+        let called = if host.contains("playground") {
             Some(Environment::Playground)
-        } else if base_url.host_str().is_some_and(|host| host.ends_with(".klarna.com") || host.ends_with(".kustom.co"))
-        {
+        } else if host.ends_with(".klarna.com") || host.ends_with(".kustom.co") {
             Some(Environment::Live)
         } else {
             None
@@ -595,7 +596,12 @@ mod tests {
         }
         let test = Credentials::raw_api_key("klarna_test_api_x");
         assert!(refusal(Config::live(Region::Na, test.clone())).contains("playground"));
-        assert!(refusal(Config::at("https://api.klarna.com", test)).contains("playground"));
+        assert!(refusal(Config::at("https://api.klarna.com", test.clone())).contains("playground"));
+        assert!(refusal(Config::at("https://api.klarna.com.", test)).contains("playground"));
+        assert!(
+            refusal(Config::at("https://api.klarna.com", Credentials::raw_api_key(" klarna_test_api_x")))
+                .contains("playground")
+        );
     }
 
     #[test]

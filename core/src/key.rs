@@ -25,7 +25,8 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x8f0b_7c0e_51d4_4f0a_9c53_2b6f_d0a1_74e
 /// give the same key after a crash, on any host, in every language (a UUID v5).
 ///
 /// `name` says which capture of the order it is, such as `"parcel-1"`: 1 to 255 characters
-/// without control characters. Two parcels need two names. Klarna answers a known key with
+/// without control characters, which count byte for byte (`"parcel-1 "` is another name). Two
+/// parcels need two names. Klarna answers a known key with
 /// the first result whatever the body says, so one key for two parcels would lose the second.
 ///
 /// The key is UUID v5 of the namespace `8f0b7c0e-51d4-4f0a-9c53-2b6fd0a174e6` and the UTF-8
@@ -134,6 +135,17 @@ pub(crate) enum Known {
     Captured,
 }
 
+/// The capture that a call was answered with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Whose {
+    /// The first with this key, or the same again.
+    Ours,
+    /// An earlier call with this key was answered with another one.
+    Another,
+    /// Another key was answered with it, so the answer is not this call's.
+    Foreign,
+}
+
 /// How a call with a key ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum End {
@@ -203,26 +215,23 @@ impl KeyMemory {
         }
     }
 
-    /// Notes which capture a call was answered with. `false`: that capture was the answer to
-    /// another key, so this answer is not this call's.
-    pub fn answer(&mut self, key: u128, capture: u128) -> bool {
+    /// Notes which capture a call was answered with.
+    pub fn answer(&mut self, key: u128, capture: u128) -> Whose {
         if *self.captures.entry(capture).or_insert(key) != key {
-            return false;
+            return Whose::Foreign;
         }
-        match self.uses.get_mut(&key) {
-            Some(known) => {
-                if let Some(other) = known.capture.replace(capture)
-                    && other != capture
-                {
-                    self.captures.remove(&other);
-                }
+        match self.uses.get_mut(&key).map(|known| known.capture.replace(capture)) {
+            Some(Some(other)) if other != capture => {
+                self.captures.remove(&other);
+                Whose::Another
             }
+            Some(_) => Whose::Ours,
             // forgotten meanwhile
             None => {
                 self.captures.remove(&capture);
+                Whose::Ours
             }
         }
-        true
     }
 
     /// Notes that a call ended. A key with which nothing ever reached Klarna is free again.
@@ -320,7 +329,7 @@ mod tests {
     fn a_capture_is_not_forgotten() {
         let mut memory = KeyMemory::default();
         memory.begin(1, 10, HOUR);
-        assert!(memory.answer(1, 100));
+        assert_eq!(memory.answer(1, 100), Whose::Ours);
         memory.end(1, End::Unclear);
         for end in [End::Unclear, End::NotSent, End::Refused] {
             memory.begin(1, 10, HOUR);
@@ -381,15 +390,16 @@ mod tests {
         let mut memory = KeyMemory::default();
         memory.begin(1, 10, HOUR);
         memory.begin(2, 20, HOUR);
-        assert!(memory.answer(1, 100));
-        assert!(memory.answer(1, 100), "a replay");
-        assert!(!memory.answer(2, 100), "somebody else's answer");
-        assert!(memory.answer(2, 200));
+        assert_eq!(memory.answer(1, 100), Whose::Ours);
+        assert_eq!(memory.answer(1, 100), Whose::Ours, "a replay");
+        assert_eq!(memory.answer(2, 100), Whose::Foreign, "somebody else's answer");
+        assert_eq!(memory.answer(2, 200), Whose::Ours);
+        assert_eq!(memory.answer(2, 201), Whose::Another);
         memory.end(1, End::Unclear);
         memory.end(2, End::Unclear);
         for key in 3..3 + REMEMBERED as u128 {
             memory.begin(key, 1, HOUR);
-            assert!(memory.answer(key, key + 1000));
+            assert_eq!(memory.answer(key, key + 1000), Whose::Ours);
             memory.end(key, End::Unclear);
         }
         assert!(memory.captures.len() <= REMEMBERED, "they are forgotten with their keys");

@@ -150,6 +150,9 @@ impl Task for ListTask {
                 && seen.insert(id.clone())
             {
                 matches.push(id);
+                if matches.len() > MOST_MATCHES {
+                    return Err("with more captures of this reference and amount than an order can have".into());
+                }
             }
         }
         if matches.iter().any(|id| !is_id(id) || self.endpoint.is_echo(id.as_bytes())) {
@@ -189,6 +192,9 @@ impl Task for ListTask {
 
 /// A list that comes with the last byte of its time is read all the same, if it is an ordinary one.
 const LEAST_TIME: Duration = Duration::from_millis(10);
+
+/// More of them than anybody makes only take memory.
+const MOST_MATCHES: usize = 100_000;
 
 const NO_LIST: &str = "with something else than the order's captures";
 

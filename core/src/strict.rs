@@ -491,6 +491,14 @@ fn nearest<'a>(got: &str, known: &[&'a str]) -> Option<&'a str> {
         .map(|(_, name)| name)
 }
 
+/// What stands where a word of ours belongs. A long one may be a credential that went astray.
+pub(crate) fn shown_word(text: &str) -> String {
+    match text.chars().count() {
+        0..=16 => format!("{text:?}"),
+        length => format!("a text of {length} characters"),
+    }
+}
+
 /// Reads one of an enumeration's words. `open`: Klarna adds words of its own.
 pub(crate) fn word<'de, D: Deserializer<'de>, T>(
     source: D,
@@ -504,13 +512,13 @@ pub(crate) fn word<'de, D: Deserializer<'de>, T>(
     if known.contains(&text.as_str()) || (open && at.reader.accept_unknown_values) {
         return Ok(make(text));
     }
-    let shown: String = text.chars().take(40).collect();
+    let shown = if open { format!("{:?}", text.chars().take(40).collect::<String>()) } else { shown_word(&text) };
     let hint = match nearest(&text, known) {
         Some(near) => format!("did you mean {near:?}?"),
         None => format!("it must be one of {}", known.join(", ")),
     };
     let opt_in = if open { " (accept_unknown_values lets a value pass that Klarna added later)" } else { "" };
-    Err(at.fail(format_args!("{at} is {shown:?}, which is not known; {hint}{opt_in}")))
+    Err(at.fail(format_args!("{at} is {shown}, which is not known; {hint}{opt_in}")))
 }
 
 /// Writes down an object once: documentation, fields, rules. From it follow the struct, the

@@ -227,7 +227,11 @@ fn a_refusal_does_not_undo_a_capture() {
     }
     let mut again = prepared(&client, "a-key");
     sent(again.step(Event::Start));
-    assert_eq!(done(again.step(captured("id-1"))).unwrap().capture_id(), "id-1");
+    assert_eq!(done(again.step(captured("id-1"))).unwrap().warnings(), [""; 0]);
+    let mut again = prepared(&client, "a-key");
+    sent(again.step(Event::Start));
+    let other = done(again.step(captured("id-2"))).unwrap();
+    assert!(other.warnings()[0].contains("may have been captured twice"), "{other:?}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! How the functions and methods of the module are called, and how they fail.
 
 use mlua::{AnyUserData, Function, Lua, MultiValue, Value};
-use takings::Error;
+use takings::{Client, Error};
 
 use crate::source::NOT_UTF8;
 use crate::told::error_table;
@@ -33,6 +33,16 @@ pub(crate) enum Failure {
     /// Returned as `nil, err`.
     Failed(Error),
     Lua(mlua::Error),
+}
+
+impl Failure {
+    /// The same with what is known of the call.
+    pub fn of_call(self, client: &Client, order_id: Option<&str>, key: Option<&str>) -> Failure {
+        match self {
+            Failure::Failed(error) => Failure::Failed(client.refused(error, order_id, key)),
+            other => other,
+        }
+    }
 }
 
 impl From<Error> for Failure {

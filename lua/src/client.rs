@@ -130,8 +130,11 @@ fn open(arguments: &Arguments) -> Result<Client, Failure> {
 }
 
 fn prepare_capture(_: &Lua, arguments: &Arguments, client: &Client) -> Result<Operation<takings::Capture>, Failure> {
-    let order_id = arguments.text(0)?;
-    let key = arguments.optional_text(2)?;
+    let (order_id, key) = match (arguments.text(0), arguments.optional_text(2)) {
+        (Ok(order_id), Ok(key)) => (order_id, key),
+        (Ok(order_id), Err(failure)) => return Err(failure.of_call(client, Some(&order_id), None)),
+        (Err(failure), key) => return Err(failure.of_call(client, None, key.ok().flatten().as_deref())),
+    };
     Ok(client.prepare_from(&order_id, Source(arguments.value(1)), key.as_deref())?)
 }
 
@@ -157,11 +160,9 @@ fn send<T: Outcome + Told + 'static>(
     let client = open(arguments)?;
     let transport = arguments.this().borrow::<Handle>()?.transport;
     let operation = prepare(lua, arguments, &client)?;
-    if over_cosockets(&client, transport, host)? {
-        operation::make(lua, operation)
-    } else {
-        Ok(operation.send()?.told(lua)?)
-    }
+    let over_cosockets = over_cosockets(&client, transport, host)
+        .map_err(|error| client.refused(error, Some(operation.order_id()), operation.idempotency_key()))?;
+    if over_cosockets { operation::make(lua, operation) } else { Ok(operation.send()?.told(lua)?) }
 }
 
 /// `host` is nil outside of nginx, true where cosockets work, or else says why they do not.

@@ -199,8 +199,8 @@ end
 
 -- The status, the headers as lists by their names in lower case, and whether it is HTTP/1.1; nothing for nonsense.
 local function parsed(head)
-  local minor, status, rest = head:match("^HTTP/1%.([01]) ([1-9]%d%d)[^\r\n]*\r?\n(.*)$")
-  if not minor then
+  local minor, status, reason, rest = head:match("^HTTP/1%.([01]) ([1-9]%d%d)([^\r\n]*)\r?\n(.*)$")
+  if not minor or reason ~= "" and reason:sub(1, 1) ~= " " then
     return nil
   end
   local headers = {}

@@ -157,17 +157,19 @@ impl Client {
     ) -> PyResult<Operation> {
         let prepare = || {
             let client = self.opened(py)?.client;
-            let order_id = text("order_id", order_id)?;
-            let idempotency_key = idempotency_key.as_ref().map(|key| text("idempotency_key", key)).transpose()?;
+            let order_id = text("order_id", order_id);
+            let idempotency_key = idempotency_key.as_ref().map(|key| text("idempotency_key", key)).transpose();
             let request = match (request, fields) {
                 (Some(_), Some(_)) => {
-                    let error =
-                        Error::invalid_argument("the request", "given as a mapping and as keywords", "one of them");
-                    return Err(exception_of(py, &error));
+                    Err(Error::invalid_argument("the request", "given as a mapping and as keywords", "one of them"))
                 }
-                (Some(request), None) => request,
-                (None, fields) => fields.unwrap_or_else(|| PyDict::new(py)).into_any(),
+                (Some(request), None) => Ok(request),
+                (None, fields) => Ok(fields.unwrap_or_else(|| PyDict::new(py)).into_any()),
             };
+            let known = (order_id.as_ref().ok().copied(), idempotency_key.as_ref().ok().copied().flatten());
+            let refused = |error| exception_of(py, &client.refused(error, known.0, known.1));
+            let (order_id, idempotency_key) = (order_id.map_err(refused)?, idempotency_key.map_err(refused)?);
+            let request = request.map_err(refused)?;
             value::read(py, |raised| client.prepare_from(order_id, Value::new(request, raised), idempotency_key))
         };
         prepare().map(Operation::new).map_err(|error| tell_refused(py, error))
@@ -182,7 +184,7 @@ impl Client {
     ) -> PyResult<Operation> {
         let prepare = || {
             let client = self.opened(py)?.client;
-            let order_id = text("order_id", order_id)?;
+            let order_id = text("order_id", order_id).map_err(|error| exception_of(py, &error))?;
             let wanted = wanted.unwrap_or_else(|| PyDict::new(py)).into_any();
             value::read(py, |raised| client.prepare_reconcile_from(order_id, Value::new(wanted, raised)))
         };
@@ -196,7 +198,6 @@ impl Client {
 
     fn close(&self, py: Python<'_>) {
         let client = self.slot().take();
-        // the last one waits for its thread to end
         py.detach(|| drop(client.map(|open| open.client)));
     }
 
@@ -235,7 +236,8 @@ impl Client {
 
 #[pyfunction]
 fn idempotency_key(py: Python<'_>, order_id: &Bound<'_, PyAny>, name: &Bound<'_, PyAny>) -> PyResult<String> {
-    takings::idempotency_key(text("order_id", order_id)?, text("name", name)?).map_err(|error| exception_of(py, &error))
+    let key = || takings::idempotency_key(text("order_id", order_id)?, text("name", name)?);
+    key().map_err(|error| exception_of(py, &error))
 }
 
 #[pyfunction]

@@ -13,9 +13,9 @@ const MOST_DIGITS: u64 = 50;
 
 #[pyfunction]
 pub fn minor(py: Python<'_>, amount: &Bound<'_, PyAny>, currency: &Bound<'_, PyAny>) -> PyResult<i64> {
-    let currency = text("currency", currency)?;
     let amount = written(amount)?;
-    takings::minor(text("amount", &amount)?, currency).map_err(|error| exception_of(py, &error))
+    let minor = || takings::minor(text("amount", &amount)?, text("currency", currency)?);
+    minor().map_err(|error| exception_of(py, &error))
 }
 
 /// The amount as a decimal number: a string as it is, an int and a `Decimal` written out.

@@ -11,7 +11,7 @@ use pyo3::types::{PyBytes, PyDict, PyModule};
 use takings::{Answer, Attempt, Capture, Error, Event, Reconciliation, Step};
 
 use crate::outcome::{Shown, attempt_log_of, attempt_of, exception, exception_of};
-use crate::value::text;
+use crate::value::told;
 use crate::wait;
 
 /// One call; see the stub for its manual.
@@ -259,7 +259,7 @@ impl Operation {
     ) -> PyResult<Bound<'py, PyAny>> {
         let bytes = |value: &Bound<'py, PyAny>| match value.cast::<PyBytes>() {
             Ok(bytes) => Ok(bytes.as_bytes().to_vec()),
-            Err(_) => text("a header", value).map(|text| text.as_bytes().to_vec()),
+            Err(_) => told("a header", value).map(String::into_bytes),
         };
         let headers = headers.try_iter()?.map(|header| {
             let (name, value): (Bound<'py, PyAny>, Bound<'py, PyAny>) = header?.extract()?;
@@ -272,13 +272,13 @@ impl Operation {
 
     #[pyo3(signature = (why, /))]
     fn not_sent<'py>(&self, py: Python<'py>, why: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        let why = text("why", why)?.to_owned();
+        let why = told("why", why)?;
         self.feed(py, Event::NotSent(why))
     }
 
     #[pyo3(signature = (why, /))]
     fn maybe_sent<'py>(&self, py: Python<'py>, why: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        let why = text("why", why)?.to_owned();
+        let why = told("why", why)?;
         self.feed(py, Event::MaybeSent(why))
     }
 

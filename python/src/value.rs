@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyMapping, PyString, PyTuple};
 use serde::de::value::{Error, MapDeserializer, SeqDeserializer};
@@ -21,14 +22,23 @@ pub fn read<T>(py: Python<'_>, reading: impl FnOnce(&Raised) -> Result<T, taking
 }
 
 /// The text of an argument.
-pub fn text<'a>(name: &str, value: &'a Bound<'_, PyAny>) -> PyResult<&'a str> {
+pub fn text<'a>(name: &str, value: &'a Bound<'_, PyAny>) -> Result<&'a str, takings::Error> {
     let got = match value.cast::<PyString>().map(|text| text.to_str()) {
         Ok(Ok(text)) => return Ok(text),
         Ok(Err(_)) => LONE_SURROGATE.to_owned(),
         Err(_) if value.is_none() => "None".to_owned(),
         Err(_) => kind(value),
     };
-    Err(exception_of(value.py(), &takings::Error::invalid_argument(name, &got, "a string")))
+    Err(takings::Error::invalid_argument(name, &got, "a string"))
+}
+
+/// What a host's HTTP client tells. It may come after a request has left, so any text will do, and
+/// what is none is a mistake of the program's, not an outcome.
+pub fn told(name: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
+    match value.cast::<PyString>() {
+        Ok(text) => Ok(text.to_string_lossy().into_owned()),
+        Err(_) => Err(PyTypeError::new_err(format!("{name} is {}; it must be a string", kind(value)))),
+    }
 }
 
 const LONE_SURROGATE: &str = "a str with half of a surrogate pair";

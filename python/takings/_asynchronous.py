@@ -7,7 +7,7 @@ import concurrent.futures
 import contextvars
 import os
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 # `concurrent.futures` would load it when the first client is made, which a process without a free
 # file descriptor cannot do
@@ -16,10 +16,18 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypedDict, TypeVar, cast, overload
 
-from ._driving import Answer, Unsent, run
+from ._driving import Answer, Unsent, run, words
 from ._takings import Client, Operation, invalid_argument
 from ._telling import Span, ended
-from ._transport import Arriving, OnLoop, httpx_head, httpx_request, httpx_sent_nothing
+from ._transport import (
+    Arriving,
+    OnLoop,
+    httpx_head,
+    httpx_refused,
+    httpx_request,
+    httpx_sent_nothing,
+    httpx_trace,
+)
 from .outcomes import Capture, Reconciliation
 from .request import CaptureRequest
 from .steps import Send, Wait
@@ -204,8 +212,8 @@ class AsyncClient:
         """Wait for the calls that are under way, then close the connections. Later calls raise
         `InvalidInput`. Leaving an `async with` block does the same."""
         mine = self._ours()
-        # it may wait for a thread to end; what runs has a share of the connections until then
-        await asyncio.to_thread(self._client.close)
+        # what runs has a share of the connections until it ends
+        self._client.close()
         try:
             if running := [asyncio.wrap_future(each) for each in mine.running]:
                 await asyncio.wait(running)
@@ -240,8 +248,7 @@ class AsyncClient:
     async def _call(self, operation: Operation[OutcomeT]) -> OutcomeT:
         mine = self._ours()
         if self._exchange is None:
-            context = contextvars.copy_context()
-            running: Running = mine.pool.submit(context.run, run, operation, None)
+            running = _in_thread(mine.pool, operation)
         else:
             running = _on_loop(operation, self._exchange)
         key = operation.idempotency_key
@@ -267,6 +274,34 @@ def _forget(mine: _Mine, key: str | None, running: Running) -> None:
         del mine.captures[key]
 
 
+def _in_thread(pool: ThreadPoolExecutor, operation: Operation[Any]) -> Running:
+    """Runs it in a thread of the pool, when its turn has come."""
+    running: Running = concurrent.futures.Future()
+    context = contextvars.copy_context()
+
+    def work() -> None:
+        if not running.set_running_or_notify_cancel():
+            return
+        try:
+            outcome = context.run(run, operation, None)
+        except BaseException as error:
+            running.set_exception(error)
+        else:
+            running.set_result(outcome)
+
+    try:
+        pool.submit(work)
+    except RuntimeError as error:
+        # The pool keeps what it found no thread for, and would run it some day.
+        if running.cancel():
+            return _on_loop(operation, partial(_unsent, f"no thread for it ({words(error)})"))
+    return running
+
+
+async def _unsent(why: str, _send: Send) -> NoReturn:
+    raise Unsent(why)
+
+
 async def _run(operation: Operation[OutcomeT], exchange: AsyncExchange) -> OutcomeT:
     """As `run` does, on an event loop."""
     with Span(operation) as span:
@@ -288,9 +323,9 @@ async def _drive(operation: Operation[OutcomeT], exchange: AsyncExchange) -> Out
             try:
                 answer = await exchange(step)
             except Unsent as why:
-                step = operation.not_sent(str(why))
+                step = operation.not_sent(words(why))
             except Exception as why:
-                step = operation.maybe_sent(str(why))
+                step = operation.maybe_sent(words(why))
             else:
                 step = operation.answered(*answer)
         elif isinstance(step, Wait):
@@ -337,11 +372,24 @@ async def _exchange(client: Any, send: Send) -> Answer:
 async def _attempt(client: Any, send: Send, arriving: Arriving) -> None:
     if client.is_closed:
         raise Unsent("the httpx.AsyncClient is closed")
-    answer = await client.send(httpx_request(send), auth=None, follow_redirects=False, stream=True)
+
+    async def trace(event: str, info: Mapping[str, Any]) -> None:
+        httpx_trace(arriving, event, info)
+
+    arriving.request = httpx_request(send, trace)
+    try:
+        answer = await client.send(arriving.request, auth=None, follow_redirects=False, stream=True)
+    except Exception as error:
+        httpx_refused(error, arriving)
+        raise
     try:
         httpx_head(answer, arriving)
-        async for chunk in answer.aiter_raw():
-            if not arriving.more(chunk):
-                break
+        # a hook may have read it
+        if answer.is_stream_consumed:
+            arriving.more(answer.content)
+        else:
+            async for chunk in answer.aiter_raw():
+                if not arriving.more(chunk):
+                    break
     finally:
         await answer.aclose()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     _OutcomeT = TypeVar("_OutcomeT", Capture, Reconciliation)
 
-__all__ = ["Answer", "Unsent", "run"]
+__all__ = ["Answer", "Unsent", "run", "words"]
 
 # Status, headers and body of an answer.
 Answer = tuple[int, list[tuple[bytes | str, bytes | str]], bytes]
@@ -26,6 +26,14 @@ Answer = tuple[int, list[tuple[bytes | str, bytes | str]], bytes]
 class Unsent(Exception):
     """An exchange raises it where it is certain that nothing of the request has left; anything else
     that it raises means that it may have."""
+
+
+def words(error: BaseException) -> str:
+    """What a program's own exception says, whose code must not take the outcome with it."""
+    try:
+        return str(error) or type(error).__name__
+    except Exception:
+        return type(error).__name__
 
 
 def run(operation: Operation[_OutcomeT], exchange: Exchange | None) -> _OutcomeT:
@@ -43,9 +51,9 @@ def _drive(operation: Operation[_OutcomeT], exchange: Exchange) -> _OutcomeT:
             try:
                 answer = exchange(step)
             except Unsent as why:
-                step = operation.not_sent(str(why))
+                step = operation.not_sent(words(why))
             except Exception as why:
-                step = operation.maybe_sent(str(why))
+                step = operation.maybe_sent(words(why))
             else:
                 step = operation.answered(*answer)
         elif isinstance(step, Wait):

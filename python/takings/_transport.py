@@ -13,15 +13,22 @@ import http.client
 import re
 import ssl
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, NoReturn, Protocol
 
-from ._driving import Answer, Unsent
+from ._driving import Answer, Unsent, words
 from ._takings import invalid_argument
 from .steps import Send
 
 Exchange = Callable[[Send], Answer]
+
+
+PLAIN_THROUGH_PROXY = (
+    "the HTTP client's proxy would see the credential of a plain http request; leave this address "
+    "out of what it is for (NO_PROXY, mounts)"
+)
 
 
 class Transport(Protocol):
@@ -85,10 +92,24 @@ class Arriving:
 
     def __init__(self, send: Send) -> None:
         self._send = send
+        # the HTTP client's own object, once there is one
+        self.request: Any = None
+        # something of the request may have left
+        self._left = False
         self._status = 0
         self._headers: list[tuple[bytes | str, bytes | str]] = []
         self._body = bytearray()
         self._over = False
+
+    def left(self) -> None:
+        self._left = True
+
+    def is_of(self, told: Any) -> bool:
+        """Whether it tells of our request: a program's hooks send others, and fail with those."""
+        try:
+            return self.request is not None and told.request is self.request
+        except Exception:
+            return False
 
     def head(self, status: int, headers: Iterable[tuple[bytes | str, bytes | str]]) -> None:
         self._headers = list(headers)
@@ -104,10 +125,6 @@ class Arriving:
     ) -> Answer:
         """What there is at the end of the attempt, or the reason why there is nothing."""
         self._over = True
-        # a hook that raises for a status it does not like has met an answer all the same
-        refused = getattr(error, "response", None)
-        if not self._status and refused is not None:
-            return int(refused.status_code), list(refused.headers.items()), b""
         if self._status:
             # a body that broke off leaves what was read: the status decides
             return self._status, self._headers, bytes(self._body)
@@ -117,7 +134,7 @@ class Arriving:
             raise error
         if error is None:
             raise ConnectionError("the transport gave no answer")
-        if sent_nothing(error):
+        if not self._left and self.is_of(error) and sent_nothing(error):
             raise Unsent(f"no connection ({_root(error)})") from error
         raise ConnectionError(f"the answer was lost ({_root(error)})") from error
 
@@ -160,14 +177,14 @@ def _root(error: BaseException) -> str:
         if cause is None:
             break
         error = cause
-    return str(error) or type(error).__name__
+    return words(error)
 
 
 # --- httpx --------------------------------------------------------------------------------
 
 
-def httpx_request(send: Send) -> Any:
-    """The request as an httpx.Request that no client adds to.
+def httpx_request(send: Send, trace: Callable[[str, Mapping[str, Any]], Any]) -> Any:
+    """The request as an httpx.Request that no client adds to. `trace` is told of its way.
 
     Its connection is not used again: httpx takes bytes that come behind an answer for the answer to
     the next request, and so for the outcome of another capture.
@@ -180,8 +197,35 @@ def httpx_request(send: Send) -> Any:
         send.url,
         headers=[*send.headers, ("accept-encoding", "identity"), ("connection", "close")],
         content=send.body or None,
-        extensions={"timeout": {**within, "read": send.timeout, "write": send.timeout}},
+        extensions={
+            "timeout": {**within, "read": send.timeout, "write": send.timeout},
+            "trace": trace,
+        },
     )
+
+
+def httpx_trace(arriving: Arriving, event: str, info: Mapping[str, Any]) -> None:
+    """What httpx is about to do with the request."""
+    url, sent = arriving.request.url, info.get("request")
+    if event.endswith("connect_tcp.started"):
+        here = url.host, url.port or 80
+        if url.scheme == "http" and (info.get("host"), info.get("port")) != here:
+            raise Unsent(PLAIN_THROUGH_PROXY)
+    elif event.endswith("send_request_headers.started"):
+        # a proxy asked to lead to the host: nothing of ours
+        if getattr(sent, "method", None) == b"CONNECT":
+            return
+        # a proxy asked to fetch it
+        if getattr(getattr(sent, "url", None), "target", b"").startswith(b"http"):
+            raise Unsent(PLAIN_THROUGH_PROXY)
+        arriving.left()
+
+
+def httpx_refused(error: BaseException, arriving: Arriving) -> None:
+    """A hook that raises for a status it does not like has met an answer all the same."""
+    answer = getattr(error, "response", None)
+    if answer is not None and arriving.is_of(answer):
+        httpx_head(answer, arriving)
 
 
 def httpx_head(answer: Any, arriving: Arriving) -> None:
@@ -210,11 +254,17 @@ def httpx_sent_nothing(error: BaseException) -> bool:
 def _httpx(client: Any, send: Send, arriving: Arriving) -> None:
     if client.is_closed:
         raise Unsent("the httpx.Client is closed")
-    # auth: neither the client's nor that of a .netrc takes the place of ours
-    answer = client.send(httpx_request(send), auth=None, follow_redirects=False, stream=True)
+    arriving.request = httpx_request(send, partial(httpx_trace, arriving))
+    try:
+        # auth: neither the client's nor that of a .netrc takes the place of ours
+        answer = client.send(arriving.request, auth=None, follow_redirects=False, stream=True)
+    except Exception as error:
+        httpx_refused(error, arriving)
+        raise
     try:
         httpx_head(answer, arriving)
-        for chunk in answer.iter_raw():
+        # a hook may have read it
+        for chunk in [answer.content] if answer.is_stream_consumed else answer.iter_raw():
             if not arriving.more(chunk):
                 break
     finally:
@@ -230,10 +280,14 @@ def _requests(session: Any, send: Send, arriving: Arriving) -> None:
     import urllib3
 
     def take(answer: Any, **settings: Any) -> Any:
-        raw = answer.raw
+        arriving.left()
+        raw, body = answer.raw, bytearray()
+
+        def more(chunk: bytes) -> bool:
+            body.extend(chunk)
+            return arriving.more(chunk)
+
         try:
-            for hook in session.hooks.get("response", []):
-                answer = hook(answer, **settings) or answer
             head = list(raw.headers.items())
             real = _sense(raw)
             unended = real and not real.chunked and _unended(real, raw.connection)
@@ -250,12 +304,19 @@ def _requests(session: Any, send: Send, arriving: Arriving) -> None:
                     raise ConnectionError("the answer may have been cut")
                 head.pop()
             arriving.head(answer.status_code, head)
-            if arriving.more(begun) and not broken:
-                for chunk in chunks:
-                    if not arriving.more(chunk):
-                        break
+            if more(begun) and not broken:
+                with suppress(urllib3.exceptions.HTTPError):
+                    for chunk in chunks:
+                        if not more(chunk):
+                            break
         finally:
             answer.close()
+        # The program's hooks find a body that has been read, as they are used to. What they raise,
+        # or put in the place of the answer, is not what Klarna said.
+        answer._content, answer._content_consumed = bytes(body), True
+        hooks: Any = session.hooks.get("response") or []
+        for hook in [hooks] if callable(hooks) else hooks:
+            answer = hook(answer, **settings) or answer
         # or else requests reads the whole body of a redirect, to say where it would lead
         answer.headers.pop("location", None)
         return answer
@@ -268,7 +329,16 @@ def _requests(session: Any, send: Send, arriving: Arriving) -> None:
         data=send.body or None,
         hooks={"response": take},
     ).prepare()
+    arriving.request = prepared
+    try:
+        _refuse_to_send_again(session, send.url)
+    except ValueError as error:
+        # one that was mounted since the client was made
+        raise Unsent(words(error)) from error
     settings = session.merge_environment_settings(prepared.url, {}, True, None, None)
+    if send.url.startswith("http:"):
+        # plain is for this machine alone, so that no proxy gets to see a credential
+        settings["proxies"] = {}
     session.send(
         prepared,
         timeout=(send.connect_timeout, send.timeout),
@@ -323,7 +393,7 @@ def _requests_sent_nothing(error: BaseException) -> bool:
     the reason inside tells them apart."""
     import requests
 
-    if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)):
+    if isinstance(error, requests.exceptions.InvalidURL):
         return True
     inside = error.args[0] if error.args else None
     return _made_no_connection(getattr(inside, "reason", inside))
@@ -346,7 +416,8 @@ def _made_no_connection(reason: Any) -> bool:
 def _refuse_to_send_again(session: Any, base_url: str) -> None:
     """An adapter with retries may send a capture again behind takings' back."""
     retries = getattr(session.get_adapter(base_url), "max_retries", None)
-    if retries is None or not getattr(retries, "total", 0):
+    # None is a number of them that other settings give
+    if retries is None or getattr(retries, "total", 0) in (0, False):
         return
     methods = getattr(retries, "allowed_methods", None)
     if not methods or "POST" in methods:

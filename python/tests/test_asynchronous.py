@@ -11,6 +11,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -228,6 +229,28 @@ def test_no_more_run_at_a_time_than_asked_for(sandbox: Sandbox) -> None:
     began = time.monotonic()
     asyncio.run(ship())
     assert time.monotonic() - began > 0.6
+
+
+def test_where_no_thread_can_be_started_nothing_is_sent(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor ever after: the pool keeps what it found no thread for."""
+    lost, later = sandbox.order(), sandbox.order()
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def capture() -> None:
+        async with takings.AsyncClient(**USUAL, base_url=sandbox.url) as client:
+            with monkeypatch.context() as limited:
+                limited.setattr(threading.Thread, "start", refuse)
+                with pytest.raises(takings.NotSent, match="can't start new thread") as caught:
+                    await client.capture(lost, captured_amount=1)
+            assert caught.value.idempotency_key
+            await client.capture(later, captured_amount=1)
+
+    asyncio.run(capture())
+    assert (len(sandbox.requests(lost)), len(sandbox.ledger(later))) == (0, 1)
 
 
 def test_closing_waits_for_what_runs(sandbox: Sandbox, clients: Clients) -> None:

@@ -98,8 +98,9 @@ def test_keywords_and_a_mapping_are_the_same_capture(
 
 def test_both_at_once_are_refused(client: takings.Client, order_id: str) -> None:
     call: Any = client.capture
-    with pytest.raises(takings.InvalidInput, match="as a mapping and as keywords"):
-        call(order_id, {"captured_amount": 1}, reference="parcel-1")
+    with pytest.raises(takings.InvalidInput, match="as a mapping and as keywords") as caught:
+        call(order_id, {"captured_amount": 1}, reference="parcel-1", idempotency_key="k")
+    assert (caught.value.order_id, caught.value.idempotency_key) == (order_id, "k")
 
 
 def test_nothing_at_all_is_refused(client: takings.Client, order_id: str) -> None:
@@ -318,8 +319,10 @@ def test_order_ids_and_keys_are_strings(client: takings.Client, value: Any, got:
     with pytest.raises(takings.InvalidInput, match=f"^name is {got}; it must be a string"):
         takings.idempotency_key("order", value)
     if value is not None:
-        with pytest.raises(takings.InvalidInput, match=f"^idempotency_key is {got}; it must be a"):
+        message = f"^idempotency_key is {got}; it must be a"
+        with pytest.raises(takings.InvalidInput, match=message) as caught:
             client.capture("order", captured_amount=1, idempotency_key=value)
+        assert (caught.value.order_id, caught.value.idempotency_key) == ("order", None)
 
 
 @pytest.mark.parametrize("order_id", ["", "..", "a/b", "a\r\nb", "a\0b"])

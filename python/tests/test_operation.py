@@ -98,6 +98,7 @@ WRONG: list[tuple[str, list[Any]]] = [
     ("answered", [201, None, b""]),
     ("answered", ["201", [], b""]),
     ("answered", [201, [], "text"]),
+    ("answered", [70_000, [], b""]),
 ]
 
 
@@ -106,9 +107,20 @@ def test_a_wrong_argument_loses_nothing(
     operation: takings.Operation[takings.Capture], event: str, arguments: list[Any]
 ) -> None:
     operation.start()
-    with pytest.raises((TypeError, takings.InvalidInput)):
+    # not of takings' errors: those say what became of the money
+    with pytest.raises((TypeError, OverflowError)):
         getattr(operation, event)(*arguments)
     assert operation.answered(201, [("Capture-Id", ID)], b"")
+
+
+def test_text_in_any_shape(operation: takings.Operation[takings.Capture]) -> None:
+    """Reasons and headers of a host come as its HTTP client has them, after a request has left."""
+    operation.start()
+    assert isinstance(operation.maybe_sent("a file \udce9"), takings.Wait)
+    operation.waited()
+    assert isinstance(operation.not_sent("\ud800"), takings.Wait)
+    operation.waited()
+    assert operation.answered(201, [("Capture-Id", ID), ("X-Note", "caf\udce9")], b"")
 
 
 def test_an_abandoned_one(operation: takings.Operation[takings.Capture], caplog: Any) -> None:

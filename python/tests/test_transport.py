@@ -52,6 +52,13 @@ def until_captured(sandbox: Sandbox, order_id: str) -> None:
         time.sleep(0.02)
 
 
+def on_answer(http: Http, hook: Callable[..., Any]) -> None:
+    if isinstance(http, httpx.Client):
+        http.event_hooks["response"].append(hook)
+    else:
+        http.hooks["response"].append(hook)
+
+
 def headers(request: dict[str, Any]) -> dict[str, str]:
     return {name.lower(): value for name, value in request["headers"]}
 
@@ -115,10 +122,7 @@ def test_the_hooks_of_the_program_are_called(make: Make, http: Http, order_id: s
     def hook(answer: Any, **_: Any) -> None:
         seen.append((shop.get("?"), answer.status_code))
 
-    if isinstance(http, httpx.Client):
-        http.event_hooks["response"].append(hook)
-    else:
-        http.hooks["response"].append(hook)
+    on_answer(http, hook)
     shop.set("ours")
     make().capture(order_id, captured_amount=1)
     assert seen == [("ours", 201)]
@@ -130,28 +134,192 @@ def test_a_hook_that_raises_for_a_status(make: Make, http: Http, order_id: str) 
     def hook(answer: Any, **_: Any) -> None:
         answer.raise_for_status()
 
-    if isinstance(http, httpx.Client):
-        http.event_hooks["response"].append(hook)
-    else:
-        http.hooks["response"].append(hook)
+    on_answer(http, hook)
     with pytest.raises(takings.Rejected) as caught:
         make().capture(order_id, captured_amount=10_001)
     assert (caught.value.http_status, caught.value.attempts) == (403, 1)
 
 
-def test_a_hook_that_fails_leaves_the_outcome_unknown(
-    sandbox: Sandbox, make: Make, http: Http, order_id: str
-) -> None:
-    def hook(answer: Any, **_: Any) -> None:
+class Odd(Exception):
+    def __str__(self) -> str:
         raise ZeroDivisionError
 
-    if isinstance(http, httpx.Client):
-        http.event_hooks["response"].append(hook)
+
+@pytest.mark.parametrize(
+    "failure", ["of its own", "half a \ud800 pair", Odd(), "no connection", "refused", "not found"]
+)
+def test_a_hook_that_fails_says_nothing_of_the_capture(
+    sandbox: Sandbox, make: Make, http: Http, failure: str | Exception
+) -> None:
+    """Whatever it raises, above all where that is what a request of its own met."""
+    order_id = sandbox.order()
+
+    def hook(answer: Any, **_: Any) -> None:
+        other = httpx if isinstance(http, httpx.Client) else requests
+        if failure == "no connection":
+            other.get("http://no-such-host.invalid")
+        elif failure == "refused":
+            with socket.socket() as unused:
+                unused.bind(("127.0.0.1", 0))
+                other.get(f"http://127.0.0.1:{unused.getsockname()[1]}")
+        elif failure == "not found":
+            other.get(f"{sandbox.url}/sandbox/nothing").raise_for_status()
+        elif isinstance(failure, Exception):
+            raise failure
+        raise ZeroDivisionError(failure)
+
+    on_answer(http, hook)
+    client = make()
+    if isinstance(http, requests.Session):
+        # the answer was read before
+        client.capture(order_id, captured_amount=1)
     else:
-        http.hooks["response"].append(hook)
-    with pytest.raises(takings.OutcomeUnknown):
-        make().capture(order_id, captured_amount=1)
+        with pytest.raises(takings.OutcomeUnknown) as caught:
+            client.capture(order_id, captured_amount=1)
+        assert caught.value.attempts == 3
+        assert caught.value.idempotency_key
     assert len(sandbox.ledger(order_id)) == 1
+
+
+def test_a_hook_of_an_async_client_that_fails(sandbox: Sandbox) -> None:
+    order_id = sandbox.order()
+
+    async def hook(answer: httpx.Response) -> None:
+        async with httpx.AsyncClient() as other:
+            await other.get("http://no-such-host.invalid")
+
+    async def capture() -> None:
+        async with (
+            httpx.AsyncClient(event_hooks={"response": [hook]}) as http,
+            takings.AsyncClient(
+                "sandbox", "sandbox", base_url=sandbox.url, backoff=0.002, transport=http
+            ) as client,
+        ):
+            await client.capture(order_id, captured_amount=1)
+
+    with pytest.raises(takings.OutcomeUnknown):
+        asyncio.run(capture())
+    assert len(sandbox.ledger(order_id)) == 1
+
+
+def test_a_transport_within_that_fails(sandbox: Sandbox, order_id: str) -> None:
+    """One that tells somebody else of each request, who cannot be reached."""
+
+    class Telling(httpx.HTTPTransport):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            super().handle_request(request).close()
+            return super().handle_request(httpx.Request("GET", "http://no-such-host.invalid"))
+
+    with httpx.Client(transport=Telling()) as http:
+        client = takings.Client(
+            "sandbox", "sandbox", base_url=sandbox.url, backoff=0.002, transport=http
+        )
+        with pytest.raises(takings.OutcomeUnknown):
+            client.capture(order_id, captured_amount=1)
+    assert len(sandbox.ledger(order_id)) == 1
+
+
+def test_a_hook_may_read_the_answer(make: Make, http: Http, order_id: str) -> None:
+    """And takings has it all the same."""
+    seen: list[Any] = []
+
+    def hook(answer: Any, **_: Any) -> None:
+        if isinstance(answer, httpx.Response):
+            answer.read()
+        seen.append(answer.json()["error_code"])
+
+    on_answer(http, hook)
+    with pytest.raises(takings.Rejected) as caught:
+        make().capture(order_id, captured_amount=10_001)
+    assert [caught.value.error_code] == seen == ["CAPTURE_NOT_ALLOWED"]
+
+
+def test_hooks_of_a_session_in_every_shape(sandbox: Sandbox) -> None:
+    session = requests.Session()
+    seen: list[int] = []
+    client = takings.Client("sandbox", "sandbox", base_url=sandbox.url, transport=session)
+
+    def hook(answer: requests.Response, **_: Any) -> None:
+        seen.append(answer.status_code)
+
+    shapes: list[Any] = [{"response": hook}, {"response": []}, {"response": None}, {}]
+    for hooks in shapes:
+        session.hooks = hooks
+        client.capture(sandbox.order(), captured_amount=1)
+    assert seen == [201]
+
+
+def test_what_a_hook_puts_in_the_place_of_the_answer(sandbox: Sandbox, order_id: str) -> None:
+    session = requests.Session()
+    other = requests.Response()
+    other.status_code = 404
+
+    def hook(answer: requests.Response, **_: Any) -> requests.Response:
+        return other
+
+    on_answer(session, hook)
+    client = takings.Client("sandbox", "sandbox", base_url=sandbox.url, transport=session)
+    assert client.capture(order_id, captured_amount=1).capture_id
+
+
+@pytest.fixture
+def proxy() -> Iterator[tuple[str, list[bytes]]]:
+    """A proxy that answers everything, and what it was told."""
+    told: list[bytes] = []
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                told.append(connection.recv(65536))
+                connection.sendall(b"HTTP/1.1 502 No\r\nContent-Length: 0\r\n\r\n")
+
+    serving = threading.Thread(target=serve, daemon=True)
+    serving.start()
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}", told
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    serving.join(5)
+
+
+def test_no_proxy_sees_a_credential(
+    sandbox: Sandbox, order_id: str, proxy: tuple[str, list[bytes]], monkeypatch: Any
+) -> None:
+    """Plain http is for this machine alone."""
+    url, told = proxy
+    settings: Any = {"base_url": sandbox.url, "max_attempts": 1}
+    monkeypatch.setenv("HTTP_PROXY", url)
+    monkeypatch.setenv("http_proxy", url)
+    session = requests.Session()
+    session.proxies = {"http": url, "all": url}
+    takings.Client("sandbox", "sandbox", transport=session, **settings).capture(
+        order_id, captured_amount=1
+    )
+    for http in (httpx.Client(), httpx.Client(proxy=url)):
+        client = takings.Client("sandbox", "sandbox", transport=http, **settings)
+        with pytest.raises(takings.NotSent, match="proxy would see the credential"):
+            client.capture(order_id, captured_amount=1)
+    kept = httpx.Client(proxy=url)
+    kept.get(sandbox.url)
+    assert len(told) == 1, "the proxy works"
+
+    async def capture() -> None:
+        async with httpx.AsyncClient(proxy=url) as http:
+            client = takings.AsyncClient("sandbox", "sandbox", transport=http, **settings)
+            await client.capture(order_id, captured_amount=1)
+
+    with pytest.raises(takings.NotSent, match="proxy would see the credential"):
+        asyncio.run(capture())
+    # of TLS it sees where it leads, and nothing else
+    https = takings.Client("u", "p", environment="live", transport=httpx.Client(proxy=url))
+    with pytest.raises(takings.NotSent, match="502"):
+        https.capture(order_id, captured_amount=1)
+    assert told[1].startswith(b"CONNECT api.klarna.com:443")
+    assert not [head for head in told if b"authorization" in head.lower()]
 
 
 def test_where_nobody_listens_nothing_is_sent(make: Make) -> None:
@@ -317,6 +485,15 @@ def test_a_session_that_sends_again(methods: Any) -> None:
     session = requests.Session()
     session.mount("https://", HTTPAdapter(max_retries=Retry(3, allowed_methods=methods)))
     assert "a requests.Session that sends a POST again" in refused(transport=session)
+    # a number of sendings that is given in another way
+    session.mount("https://", HTTPAdapter(max_retries=Retry(None, read=1, allowed_methods=methods)))
+    assert "a requests.Session that sends a POST again" in refused(transport=session)
     # elsewhere it may
     session.mount("https://api.klarna.com/", HTTPAdapter(max_retries=3))
-    takings.Client("u", "p", environment="live", transport=session)
+    client = takings.Client("u", "p", environment="live", transport=session, backoff=0.002)
+    # and none is used that comes later
+    session.mount(
+        "https://api.klarna.com/", HTTPAdapter(max_retries=Retry(3, allowed_methods=methods))
+    )
+    with pytest.raises(takings.NotSent, match="sends a POST again"):
+        client.capture("order", captured_amount=1)

@@ -1,6 +1,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include "sender.h"
 
+#include <ctype.h>
 #include <curl/curl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -81,6 +82,13 @@ static bool give_header(struct call *call, const char *line, size_t length) {
     return true;
 }
 
+/* "HTTP/1.1 201 Created", to the letter: libcurl reads a status in what only begins like it. */
+static bool is_status_line(const char *line, size_t length) {
+    return length > 12 && strncmp(line, "HTTP/1.", 7) == 0 && strchr("01", line[7]) && line[8] == ' ' &&
+           isdigit((unsigned char)line[9]) && isdigit((unsigned char)line[10]) &&
+           isdigit((unsigned char)line[11]) && strchr(" \r\n", line[12]);
+}
+
 /* Each line of a head, the status line first, an empty one last. */
 static size_t on_header(char *line, size_t size, size_t count, void *data) {
     struct call *call = data;
@@ -88,8 +96,7 @@ static size_t on_header(char *line, size_t size, size_t count, void *data) {
     long status = 0;
     call->head += length;
     /* libcurl was told to speak HTTP/1.1, and would take another version for an answer */
-    if (call->head > MOST_HEAD ||
-        (length > 7 && strncmp(line, "HTTP/", 5) == 0 && strncmp(line, "HTTP/1.", 7) != 0)) {
+    if (call->head > MOST_HEAD || (length > 5 && strncmp(line, "HTTP/", 5) == 0 && !is_status_line(line, length))) {
         return 0;
     }
     curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);

@@ -999,6 +999,10 @@ fn no_call_outlasts_its_time_out() {
         r#"{"https": true, "others": [{"read": "byte"}, "stall"]}"#,
         r#"{"https": true, "others": [{"handshake": "good"}, "stall"]}"#,
     ];
+    // of a look: a list, of which there is enough to read for longer than the call has time
+    let slow_list = r#"{"others": [{"read": "request"},
+        {"send": ["HTTP/1.1 200 X\r\n\r\n[", {"repeat": "{\"capture_id\":\"c\\u0031\",\"reference\":\"r\"},", "times": 300000}]},
+        "stall"]}"#;
     let folder = tempfile::tempdir().expect("a temporary folder");
     let ca_file = folder.path().join("ca.pem");
     std::fs::write(&ca_file, certificates::ca_pem()).expect("the CA file");
@@ -1006,7 +1010,7 @@ fn no_call_outlasts_its_time_out() {
     for (name, more) in [("rust", 50), ("c", 50), ("python", 100), ("lua5.4", 100)] {
         let mut surface = Run::new(name).surface;
         let sandbox = Sandbox::start(Options::default()).expect("a sandbox");
-        for script in slow {
+        for script in slow.into_iter().chain([slow_list]) {
             // The machine runs other tests: what they had the processors for is not the call's.
             let least = (0..5).map(|attempt| {
                 let server =
@@ -1016,7 +1020,12 @@ fn no_call_outlasts_its_time_out() {
                     "timeout_ms": 400, "max_attempts": 20, "backoff_ms": 50,
                 });
                 let request = Some(json!({"captured_amount": 1}));
-                let call = Call { request, idempotency_key: Some(format!("key-{attempt}")), ..Call::default() };
+                let call = match script == slow_list {
+                    true => {
+                        Call { reconcile: Some(json!({"reference": "r", "captured_amount": 1})), ..Call::default() }
+                    }
+                    false => Call { request, idempotency_key: Some(format!("key-{attempt}")), ..Call::default() },
+                };
                 let process = surface.child.id();
                 let (began, waited) = (Instant::now(), waited_for_processor(process));
                 surface.call(config.as_object(), "an order", &call).expect("an answer");

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -16,6 +18,20 @@ broker_transport_options = {options}
 """
 
 
+def the_one_that_calls(worker: int) -> int:
+    """One that waits for a job has a lock of the pool, which nobody would ever give back."""
+    children = Path(f"/proc/{worker}/task/{worker}/children").read_text().split()
+    [calls] = [
+        int(child)
+        for child in children
+        if any(
+            thread.read_text() == "takings call\n"
+            for thread in Path(f"/proc/{child}/task").glob("*/comm")
+        )
+    ]
+    return calls
+
+
 def test_each_job_captures_once(sandbox: Sandbox, tmp_path: Path) -> None:
     from celery import Celery
 
@@ -28,6 +44,7 @@ def test_each_job_captures_once(sandbox: Sandbox, tmp_path: Path) -> None:
     faults = [[], [LOST], [LOST, LOST, LOST, LOST], [{"fault": "status", "status": 503}]]
     orders = [sandbox.order(*each) for each in faults]
     poor = sandbox.order(order_amount=5)
+    killed = sandbox.order({"fault": "delay", "seconds": 5})
     log = tmp_path / "log"
     with (
         log.open("w") as stderr,
@@ -45,15 +62,20 @@ def test_each_job_captures_once(sandbox: Sandbox, tmp_path: Path) -> None:
             cwd=tmp_path,
         ) as program,
     ):
+        # a process of the pool that is killed, its request on the way
+        producer.send_task("ship", args=[killed, "parcel-1", "60.00", "EUR"])
+        until(lambda: sandbox.requests(killed), 30, "the request")
+        os.kill(the_one_that_calls(program.process.pid), signal.SIGKILL)
         for order_id in (*orders, poor, *orders):
             # each twice: a queue may deliver a job again
             producer.send_task("ship", args=[order_id, "parcel-1", "60.00", "EUR"])
         until(lambda: all(map(sandbox.ledger, orders)), 60, "the captures")
+        until(lambda: len(sandbox.requests(killed)) > 1, 60, "the job that is done again")
         until(lambda: not list((tmp_path / "broker/queue").iterdir()), 60, "the end of the queue")
         program.process.terminate()
         program.process.wait(timeout=30)
     producer.close()
-    for order_id in orders:
+    for order_id in (*orders, killed):
         [entry] = sandbox.ledger(order_id)
         assert (entry["captured_amount"], entry["reference"]) == (6000, "parcel-1")
     assert sandbox.ledger(poor) == []

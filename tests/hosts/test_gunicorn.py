@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import takings
 from parcels import (
     Web,
     a_graceful_stop_ends_what_runs,
@@ -34,6 +35,21 @@ def web(
 
 def test_each_parcel_is_captured_once(sandbox: Sandbox, web: Web) -> None:
     each_parcel_is_captured_once(sandbox, web)
+
+
+def test_a_name_is_read_as_it_was_meant(sandbox: Sandbox, web: Web) -> None:
+    """Read in another encoding it would be another name, and a second capture."""
+    order_id = sandbox.order()
+    status, _ = web.ship(order_id, "p%C3%A4ck")
+    [entry] = sandbox.ledger(order_id)
+    key = takings.idempotency_key(order_id, "päck")
+    assert (status, entry["reference"], entry["idempotency_key"]) == (200, "päck", key)
+
+
+def test_what_is_no_parcel(sandbox: Sandbox, web: Web) -> None:
+    for body in (None, [], {"amount": "1.00"}, "1.00"):
+        status, told = web.ask("POST", f"/orders/{sandbox.order()}/parcels/p", body)
+        assert (status, "amount" in told["detail"]) == (400, True), told
 
 
 def test_a_graceful_stop_ends_what_runs(sandbox: Sandbox, web: Web) -> None:

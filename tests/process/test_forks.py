@@ -90,6 +90,15 @@ class Shop:
         return [process for _, process in used if process]
 
 
+def test_a_child_knows_the_keys_of_its_parent(sandbox: Sandbox) -> None:
+    with python("keys.py", sandbox.url, sandbox.order()) as program:
+        told = program.end(within=60).split()
+    unknown, refused = "outcome_unknown", "invalid_input"
+    assert told[:4] == [unknown, unknown, "rejected", unknown]
+    assert told[4:6] == [refused, refused], "they stand for other captures"
+    assert told[6:] == [unknown, "not_sent"], "where no connection can be made"
+
+
 # --- gunicorn -----------------------------------------------------------------------------
 
 

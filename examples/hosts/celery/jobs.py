@@ -17,8 +17,9 @@ app.config_from_object("celeryconfig")
 klarna = takings.Client.from_env()
 
 
-# acks_late: a job whose process is killed is done again. For a day Klarna knows its key.
-@app.task(name="ship", bind=True, acks_late=True, max_retries=100, default_retry_delay=1)
+# A job whose worker or process is killed is done again. What is not known, or not now, is asked
+# again after 1, 2, 4 … 600 seconds, in all for a day: so long does Klarna know its key.
+@app.task(name="ship", bind=True, acks_late=True, reject_on_worker_lost=True, max_retries=150)
 def ship(self: "Task[Any, Any]", order_id: str, name: str, amount: str, currency: str) -> str:
     try:
         capture = klarna.capture(
@@ -30,6 +31,7 @@ def ship(self: "Task[Any, Any]", order_id: str, name: str, amount: str, currency
     except takings.TakingsError as error:
         if not error.retryable:
             raise
-        # not known, or not now: the same job again, with the same key, settles it
-        raise self.retry(exc=error) from error
+        # the same job again, with the same key, settles it
+        pause = min(2**self.request.retries, 600)
+        raise self.retry(exc=error, countdown=pause) from error
     return capture.capture_id

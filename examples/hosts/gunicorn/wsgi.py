@@ -8,7 +8,7 @@ Whom to call and as whom comes from the environment: see `takings.Client.from_en
 
 import json
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import takings
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 klarna = takings.Client.from_env()
 
 
-def ship(order_id: str, name: str, parcel: dict[str, Any]) -> tuple[str, dict[str, str]]:
+def ship(order_id: str, name: str, amount: str, currency: str) -> tuple[str, dict[str, str]]:
     try:
         capture = klarna.capture(
             order_id,
-            captured_amount=takings.minor(parcel["amount"], parcel["currency"]),
+            captured_amount=takings.minor(amount, currency),
             reference=name,
             idempotency_key=takings.idempotency_key(order_id, name),
         )
@@ -38,11 +38,15 @@ def ship(order_id: str, name: str, parcel: dict[str, Any]) -> tuple[str, dict[st
 
 def application(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
     status, told = "404 Not Found", {"detail": "POST /orders/ORDER_ID/parcels/NAME"}
-    path = environ["PATH_INFO"].split("/")
-    if environ["REQUEST_METHOD"] == "POST" and path[1::2] == ["orders", "parcels"]:
-        length = int(environ.get("CONTENT_LENGTH") or 0)
-        parcel = json.loads(environ["wsgi.input"].read(length))
-        status, told = ship(path[2], path[4], parcel)
+    try:
+        # WSGI has the bytes of a path as Latin-1; a name that is read wrongly is another name
+        path = environ["PATH_INFO"].encode("latin-1").decode().split("/")
+        if environ["REQUEST_METHOD"] == "POST" and path[1::2] == ["orders", "parcels"]:
+            length = int(environ.get("CONTENT_LENGTH") or 0)
+            parcel = json.loads(environ["wsgi.input"].read(length))
+            status, told = ship(path[2], path[4], parcel["amount"], parcel["currency"])
+    except (ValueError, LookupError, TypeError):
+        status, told = "400 Bad Request", {"detail": 'send {"amount": "60.00", "currency": "EUR"}'}
     body = json.dumps(told).encode()
     headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
     start_response(status, headers)

@@ -76,7 +76,7 @@ target/examples/capture-cpp: examples/capture.cpp include/takings.h include/taki
 library:
 	cargo rustc --release --locked --package takings-c --lib -- --print native-static-libs=$(CARGO_TARGET_DIR)/release/native-static-libs
 
-# All packages, of the committed sources: five minutes from empty. They run on older systems than this one.
+# All packages, of the committed sources: five to ten minutes from empty. They run on older systems than this one.
 dist: setup
 	@$(venv)/python scripts/dist.py
 

@@ -293,7 +293,8 @@ const char *takings_capture_correlation_id(const takings_capture_t *capture);
 uint32_t takings_capture_attempts(const takings_capture_t *capture);
 
 /**
- * How many warnings there are: order lines that do not add up. It was captured all the same.
+ * How many warnings there are: order lines that do not add up (it was captured all the same), and that an earlier call
+ * with this key was answered with another capture.
  */
 size_t takings_capture_warning_count(const takings_capture_t *capture);
 

@@ -182,7 +182,7 @@ struct capture {
     std::optional<std::string> correlation_id;
     std::uint32_t attempts;
     std::vector<attempt> attempt_log; /* with the looks that settled it, where reconcile is set */
-    std::vector<std::string> warnings; /* order lines that do not add up */
+    std::vector<std::string> warnings; /* order lines that do not add up; another capture with this key */
 };
 
 /* What a look into an order's captures found. */

@@ -123,7 +123,7 @@ local takings = {}
 ---@field correlation_id? string Klarna's name for the answered request
 ---@field attempts integer how many requests it took
 ---@field attempt_log takings.attempt[] each of them, in order
----@field warnings string[] what did not add up in the order lines
+---@field warnings string[] what did not add up in the order lines, and that the key was answered with another capture before
 
 ---What a look into an order's captures found. `never` says so only of the moment: a capture whose answer was lost may
 ---still be on its way.

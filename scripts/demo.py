@@ -241,7 +241,12 @@ def show_one_capture(klarna: Mapping[str, str], order_id: str, file: Path) -> No
     # From the virtual environment this runs in. The library says itself which host it calls.
     import takings
 
-    request = json.loads(file.read_text(encoding="utf-8"))
+    try:
+        request = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as why:
+        raise Broken(f"FILE {file} cannot be read: {why}") from why
+    if not isinstance(request, dict):
+        raise Broken(f"FILE {file} holds no capture: it must be an object, as in {SAMPLE}")
     with takings.Client.from_env() as client:
         host = client.base_url
     name = str(request.get("reference", file.name))
@@ -277,10 +282,11 @@ def main() -> None:
             f"with {', '.join(klarna)} set this captures at the Klarna they name, so say what: "
             "make demo ORDER_ID=... FILE=request.json (or unset them, for the sandbox)"
         )
-    elif order_id:
+    elif order_id or file:
         raise Broken(
-            "ORDER_ID is for a real Klarna; say which in KLARNA_USERNAME, KLARNA_PASSWORD, "
-            "KLARNA_REGION and KLARNA_ENVIRONMENT (or leave it out, for the sandbox)"
+            "ORDER_ID and FILE are for a real Klarna; say which in KLARNA_USERNAME, "
+            "KLARNA_PASSWORD, KLARNA_REGION and KLARNA_ENVIRONMENT (or leave them out, for the "
+            "sandbox)"
         )
     else:
         total = json.loads(SAMPLE.read_text(encoding="utf-8"))["captured_amount"]

@@ -30,6 +30,9 @@ import sbom
 ROOT = sbom.ROOT
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 HOST = sbom.host()["host"]
+REPOSITORY = re.findall(r'^repository = "(.*)"$', (ROOT / "Cargo.toml").read_text(), re.MULTILINE)[
+    0
+]
 VERSION = re.findall(r'^version = "(.*)"$', (ROOT / "Cargo.toml").read_text(), re.MULTILINE)[0]
 LUAS = ["5.1", "5.2", "5.3", "5.4", "jit"]
 WINDOWS = "windows" in HOST
@@ -146,6 +149,30 @@ def put(source: Path, into: Path) -> None:
     shutil.copy(source, into)
 
 
+def put_readme(source: Path, into: Path) -> None:
+    """A page of the repository, whose links lead there from wherever it lies."""
+
+    def absolute(link: re.Match[str]) -> str:
+        path, mark, part = link[1].partition("#")
+        if not path or "://" in path:
+            return link[0]
+        place = (source.parent / path).resolve()
+        kind = "tree" if place.is_dir() else "blob"
+        return f"]({REPOSITORY}/{kind}/main/{place.relative_to(ROOT)}{mark}{part})"
+
+    into.parent.mkdir(parents=True, exist_ok=True)
+    text = re.sub(r"\]\(([^)\s]+)\)", absolute, source.read_text(encoding="utf-8"))
+    into.write_text(text, encoding="utf-8", newline="\n")
+
+
+def put_examples(into: Path, *names: str) -> None:
+    for name in names:
+        source = ROOT / "examples" / name
+        for path in source.rglob("*") if source.is_dir() else [source]:
+            if path.is_file():
+                put(path, into / "examples" / path.relative_to(ROOT / "examples"))
+
+
 def pack(target: Path, made: Path, profile: str, level: int) -> None:
     """The C library, the Lua modules, the sandbox, each as a folder that can be put anywhere."""
     sandbox = target / profile / ("takings-sandbox.exe" if WINDOWS else "takings-sandbox")
@@ -162,13 +189,16 @@ def pack(target: Path, made: Path, profile: str, level: int) -> None:
         destination = {"DESTDIR": folder, "PREFIX": f"/{c.name}", "LIBDIR": "lib"}
         install = [shutil.which("bash") or "bash", "ffi-c/install.sh", "install"]
         run(*install, CARGO_TARGET_DIR=str(target), **destination)
-        put(ROOT / "ffi-c" / "README.md", c / "share/doc/takings/README.md")
+        put_readme(ROOT / "ffi-c" / "README.md", c / "share/doc/takings/README.md")
+        hosts = [f"hosts/{host}" for host in ("c-threads", "cmake", "cobol", "libcurl", "php")]
+        put_examples(c / "share/doc/takings", "capture.c", "capture.cpp", *hosts)
 
         put(sandbox, sandbox_ / sandbox.name)
         for lua, module in modules.items():
             put(module, lua_ / lua / "takings.so")
-        put(ROOT / "sandbox" / "README.md", sandbox_ / "README.md")
-        put(ROOT / "lua" / "README.md", lua_ / "README.md")
+        put_readme(ROOT / "sandbox" / "README.md", sandbox_ / "README.md")
+        put_readme(ROOT / "lua" / "README.md", lua_ / "README.md")
+        put_examples(lua_, "capture.lua", "json.lua", "hosts/lua", "hosts/nginx")
         put(ROOT / "lua" / "takings.d.lua", lua_ / "takings.d.lua")
         for package in [c, sandbox_, *([lua_] if modules else [])]:
             documents = package / "share/doc/takings" if package == c else package

@@ -136,7 +136,7 @@ of_packages() {
     step "C library" make --silent library
     until [ -e "$notes/built" ]; do sleep 0.5; done
     step "host tests" "$venv/python" -m pytest --quiet tests/hosts
-    # Of what was built above: `make dist` builds all of it for itself, which takes five minutes.
+    # Of what was built above: `make dist` builds all of it for itself, which takes minutes.
     step "package tests" "$venv/python" -m pytest --quiet tests/dist
     step "cargo deny" scripts/cargo-deny.sh
     return 0

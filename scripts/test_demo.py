@@ -81,10 +81,24 @@ def test_nothing_is_sent_before_both_are_named(
     assert klarna.all_requests() == []
 
 
-def test_an_order_without_klarna_is_refused() -> None:
-    done = run(ORDER_ID="an-order", FILE=SAMPLE)
+@pytest.mark.parametrize("settings", [{"ORDER_ID": "an-order"}, {"FILE": SAMPLE}])
+def test_an_order_without_klarna_is_refused(settings: dict[str, str]) -> None:
+    done = run(**settings)
     assert done.returncode == 1
     assert "KLARNA_" in done.stderr
+
+
+@pytest.mark.parametrize("text", [None, "captured_amount: 1", "[1]"])
+def test_a_file_that_holds_no_capture(
+    klarna: demo.Sandbox, tmp_path: Path, text: str | None
+) -> None:
+    file = tmp_path / "request.json"
+    if text is not None:
+        file.write_text(text)
+    done = run(**klarna.klarna, ORDER_ID=klarna.order(1), FILE=str(file))
+    assert done.returncode == 1
+    assert f"FILE {file}" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 # Each of these programs breaks what the demo shows.

@@ -329,7 +329,9 @@ impl Config {
                 ));
             }
             (Some(_), None) if settings.username.is_none() => {
-                return Err(Error::invalid("username is missing; it belongs to password"));
+                return Err(Error::invalid(
+                    "username is missing; it belongs to password (in the environment: KLARNA_USERNAME to KLARNA_PASSWORD)",
+                ));
             }
             (Some(_), None) if settings.auth == Some(Auth::Raw) => {
                 return Err(Error::invalid("auth is raw with a password; it must be basic, or give api_key"));
@@ -507,6 +509,9 @@ fn check_base_url(text: &str) -> Result<Url, Error> {
     if url.query().is_some() || url.fragment().is_some() {
         return refuse("a URL with a query or fragment");
     }
+    if url.path().contains("/ordermanagement") {
+        return refuse("a URL with the path of the API in it, which takings adds");
+    }
     if url.scheme() == "http" && !is_loopback(&url) {
         return refuse("plain http to another host, which would show the credentials to the network");
     }
@@ -576,6 +581,7 @@ mod tests {
             "https://u@api.klarna.com",
             "https://@api.klarna.com",
             "https://api.klarna.com?x=1",
+            "https://api.klarna.com/ordermanagement/v1",
             "https://api.klarna.com#x",
             "https://api.kl arna.com",
             "https://api.klarna.com\\x",

@@ -165,8 +165,8 @@ impl Error {
     }
 
     /// Whether the same call, with the same key, can end differently later. True for
-    /// `not_sent`, `outcome_unknown`, a rate limit, and an `internal` error after a request
-    /// was begun.
+    /// `not_sent`, `outcome_unknown` (but for a look that was refused), a rate limit, and an
+    /// `internal` error after a request was begun.
     pub fn retryable(&self) -> bool {
         self.0.retryable
     }

@@ -357,7 +357,8 @@ pub extern "C" fn takings_capture_attempts(capture: Option<&takings_capture_t>) 
     capture.map_or(0, |capture| capture.attempts)
 }
 
-/// How many warnings there are: order lines that do not add up. It was captured all the same.
+/// How many warnings there are: order lines that do not add up (it was captured all the same), and that an earlier call
+/// with this key was answered with another capture.
 #[unsafe(no_mangle)]
 pub extern "C" fn takings_capture_warning_count(capture: Option<&takings_capture_t>) -> usize {
     capture.map_or(0, |capture| capture.warnings.len())

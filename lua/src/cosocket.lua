@@ -51,7 +51,8 @@ end
 -- What nginx.conf has to say for it to work.
 local function explained(why, request)
   if why == "timeout" then
-    return "it took too long"
+    local is_name = request.host:find("%a") and not request.host:find(":", 1, true)
+    return "it took too long" .. (is_name and ", perhaps for nginx's resolver to look its name up" or "")
   elseif why:find("no resolver defined", 1, true) then
     return why .. "; nginx.conf has to name one: resolver ADDRESS;"
   elseif why:find("^%d+: ") or why:find("certificate", 1, true) then

@@ -67,7 +67,8 @@ class Capture:
     attempts: int = 1
     """How many requests it took, 1 or more."""
     warnings: tuple[str, ...] = ()
-    """What did not add up in the order lines (see `check_lines`). It was captured all the same."""
+    """What did not add up in the order lines (see `check_lines`): it was captured all the same. And
+    that an earlier call with this key was answered with another capture."""
     attempt_log: tuple[Attempt, ...] = field(default=(), repr=False, compare=False)
     """Each request, in order; the looks of the setting `reconcile` are among them."""
 

@@ -182,7 +182,10 @@ impl Sandbox {
         if !prefix.is_empty() && (!prefix.starts_with('/') || prefix.ends_with('/') || !prefix.chars().all(plain)) {
             return Err(invalid(format!("prefix {prefix:?} does not begin with a slash and end without one")));
         }
-        let listener = listen(options.bind, options.port)?;
+        let listener = listen(options.bind, options.port).map_err(|why| {
+            let place = SocketAddr::from((options.bind, options.port));
+            io::Error::new(why.kind(), format!("cannot listen at {place}: {why}"))
+        })?;
         let address = listener.local_addr()?;
         let scheme = if options.tls { "https" } else { "http" };
         let base = format!("{scheme}://{address}{prefix}");

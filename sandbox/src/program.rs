@@ -79,7 +79,7 @@ fn wish(mut flags: lexopt::Parser) -> Result<Wish, lexopt::Error> {
             return Err(flag.unexpected());
         };
         match name {
-            "port" => run.options.port = flags.value()?.parse()?,
+            "port" => run.options.port = flags.value()?.parse_with(port)?,
             "bind" => run.options.bind = flags.value()?.parse()?,
             "tls" => run.options.tls = true,
             "ca-out" => run.ca_out = Some(flags.value()?.into()),
@@ -103,6 +103,10 @@ fn wish(mut flags: lexopt::Parser) -> Result<Wish, lexopt::Error> {
         return Err("--ca-out needs --tls".into());
     }
     Ok(Wish::Run(Box::new(run)))
+}
+
+fn port(text: &str) -> Result<u16, &'static str> {
+    text.parse().map_err(|_| "--port takes a number from 0 (a free one) to 65535")
 }
 
 fn order(text: &str) -> Result<NewOrder, String> {

@@ -12,7 +12,7 @@ import pytest
 from batch import captures_each_once
 from conftest import Installed, captures_the_example, only
 from sbom import LONG_AGO
-from support import Sandbox, run
+from support import ROOT, Sandbox, run
 from test_cmake import EXAMPLE, built
 from test_install import FILES, VERSION, files
 from test_lua import ALONE, CAPTURE, INTERPRETERS
@@ -67,7 +67,26 @@ def prefix(installed: Installed) -> Path:
 
 def test_c_has_what_make_install_puts_in_place(prefix: Path) -> None:
     more = {f"share/doc/takings/{name}" for name in ("README.md", "LICENSE-THIRD-PARTY")}
-    assert files(prefix) == FILES | more
+    examples = {name for name in files(prefix) if name.startswith("share/doc/takings/examples/")}
+    assert files(prefix) - examples == FILES | more
+    names = {name.rpartition("/")[2] for name in examples}
+    assert {"capture.c", "sender.c", "Takings.php", "capture.cob", "CMakeLists.txt"} < names
+
+
+@pytest.mark.parametrize("part", ["c", "lua", "sandbox"])
+def test_the_pages_in_an_archive_lead_somewhere(dist: Path, part: str) -> None:
+    with tarfile.open(only(dist, f"takings-{part}-*.tar.gz")) as tar:
+        [page] = [name for name in tar.getnames() if name.endswith("README.md")]
+        file = tar.extractfile(page)
+        assert file
+        links = re.findall(r"\]\(([^)\s]+)\)", file.read().decode())
+    assert links
+    for link in links:
+        repository = re.match(
+            r"https://github\.com/takings/takings/(?:blob|tree)/main/([^#]+)", link
+        )
+        assert "://" in link or link.startswith("#"), link
+        assert not repository or (ROOT / repository[1]).exists(), link
 
 
 def test_c_through_pkg_config(sandbox: Sandbox, installed: Installed) -> None:

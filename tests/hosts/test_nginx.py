@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import re
 import shutil
 import signal
 import socket
 import time
+import urllib.error
 import urllib.parse
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +23,7 @@ from support import ROOT, TARGET, Program, Sandbox, built, until
 from typing_extensions import Self
 
 EXAMPLE = ROOT / "examples/hosts/nginx"
+EXAMPLE_CONFIGURATION = (EXAMPLE / "nginx.conf").read_text()
 
 
 def free_port() -> int:
@@ -35,8 +39,9 @@ class Nginx:
         (folder / "nginx.conf").write_text(configuration)
         self.port = port
         self.log_file = folder / "log"
-        modules = ["ndk_http_module.so", "ngx_http_lua_module.so"]
-        directives = [f"load_module /usr/lib/nginx/modules/{name};" for name in modules]
+        # those that the example tells users of Debian to add
+        directives = re.findall(r"^#     (load_module .*)$", EXAMPLE_CONFIGURATION, re.MULTILINE)
+        assert len(directives) == 2
         directives += ["daemon off;", f"pid {folder}/pid;"]
         if os.getuid() == 0:
             directives.append("user root;")
@@ -88,7 +93,7 @@ def shop(folder: Path, sandbox: Sandbox, workers: int) -> Iterator[Nginx]:
     for file in EXAMPLE.iterdir():
         shutil.copy(file, folder)
     port = free_port()
-    configuration = (EXAMPLE / "nginx.conf").read_text()
+    configuration = EXAMPLE_CONFIGURATION
     for old, new in [
         ("listen 127.0.0.1:8080;", f"listen 127.0.0.1:{port};"),
         ("worker_processes 2;", f"worker_processes {workers};"),
@@ -123,6 +128,20 @@ def test_a_handler_captures(sandbox: Sandbox, tmp_path: Path) -> None:
     assert len(sandbox.ledger(fine)) == len(sandbox.ledger(unknown)) == 1
 
 
+def test_a_request_that_lacks_something(sandbox: Sandbox, tmp_path: Path) -> None:
+    order = sandbox.order()
+    whole = {"order_id": order, "amount": "60.00", "parcel": "parcel-1"}
+    with shop(tmp_path, sandbox, 1) as nginx:
+        for path in ("/capture", "/ship"):
+            for name in whole:
+                rest = {other: value for other, value in whole.items() if other != name}
+                assert nginx.ask(path, **rest) == (400, f"{name} is missing\n")
+            query = urllib.parse.urlencode(whole)
+            with pytest.raises(urllib.error.HTTPError, match="403"):
+                urllib.request.urlopen(f"http://127.0.0.1:{nginx.port}{path}?{query}")
+    assert sandbox.requests(order) == []
+
+
 def test_a_timer_captures(sandbox: Sandbox, tmp_path: Path) -> None:
     orders = [sandbox.order(), sandbox.order(LOST), sandbox.order(LOST, LOST, LOST, LOST)]
     with shop(tmp_path, sandbox, 2) as nginx:
@@ -137,12 +156,11 @@ def test_a_timer_captures(sandbox: Sandbox, tmp_path: Path) -> None:
 
 def test_the_readme_says_what_the_example_does() -> None:
     readme = (ROOT / "lua/README.md").read_text()
-    configuration = (EXAMPLE / "nginx.conf").read_text()
     block = readme.split("```nginx\n")[1].split("```")[0]
     directives = [line.split("#")[0].strip() for line in block.splitlines()]
     assert len(directives) == 4
     for directive in directives:
-        assert f"    {directive}\n" in configuration
+        assert f"    {directive}\n" in EXAMPLE_CONFIGURATION
 
 
 def slowest_of_others(nginx: Nginx, orders: list[str]) -> tuple[float, float]:

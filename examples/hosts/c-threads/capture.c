@@ -1,7 +1,7 @@
 /*
  * Captures many orders in several threads, with one client for all of them.
  *
- *     cc -std=c99 capture.c -o capture $(pkg-config --cflags --libs takings) -lpthread
+ *     cc -std=c99 capture.c -o capture $(pkg-config --cflags --libs takings) -lpthread -Wl,-rpath,"$PREFIX/lib"
  *     ./capture 8 < orders
  *
  * orders has a line for each capture: ORDER_ID AMOUNT NAME, such as

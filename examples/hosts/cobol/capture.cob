@@ -1,7 +1,7 @@
       *> Captures orders from COBOL, over the C ABI.
       *>
       *>     cobc -x -fstatic-call -I $PREFIX/share/takings capture.cob \
-      *>         -L $PREFIX/lib -ltakings
+      *>         -L $PREFIX/lib -ltakings -Q -Wl,-rpath,$PREFIX/lib
       *>     ./capture < orders
       *>
       *> orders has a line for each capture: ORDER_ID AMOUNT NAME, such as

@@ -1,7 +1,8 @@
 /*
  * Captures many orders side by side in one thread, over libcurl's multi interface.
  *
- *     cc -std=c99 capture_multi.c sender.c -o capture_multi $(pkg-config --cflags --libs takings libcurl)
+ *     cc -std=c99 capture_multi.c sender.c -o capture_multi $(pkg-config --cflags --libs takings libcurl) \
+ *         -Wl,-rpath,"$PREFIX/lib"
  *     ./capture_multi [-v] 20 < orders
  *
  * orders has a line for each capture: ORDER_ID AMOUNT NAME, such as

@@ -2,7 +2,10 @@
 
 local shop = require "shop"
 
-local shipment = ngx.req.get_uri_args()
+local shipment = shop.asked_for()
+if not shipment then
+  return
+end
 local capture, err = shop.capture(shipment)
 if capture then
   ngx.say("captured as ", capture.capture_id)

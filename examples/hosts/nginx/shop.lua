@@ -9,19 +9,35 @@ end
 
 local shop = {}
 
--- Captures what a shipment says: {order_id = …, amount = "60.00", parcel = "parcel-1"}.
+-- What a request asks for: {order_id = …, amount = "60.00", parcel = "parcel-1"}. Nothing where it lacks something, and
+-- the customer is told: a parcel without a name would be taken for the next one without.
+function shop.asked_for()
+  local arguments, shipment = ngx.req.get_uri_args(), {}
+  for _, name in ipairs {"order_id", "amount", "parcel"} do
+    -- one without a value is true, one that came twice a table
+    if type(arguments[name]) ~= "string" then
+      ngx.status = 400
+      ngx.say(name, " is missing")
+      return nil
+    end
+    shipment[name] = arguments[name]
+  end
+  return shipment
+end
+
+-- Captures a shipment.
 function shop.capture(shipment)
-  local amount, err = takings.minor(tostring(shipment.amount), "EUR")
+  local amount, err = takings.minor(shipment.amount, "EUR")
   if not amount then
     return nil, err
   end
   -- the same for the same order and parcel, in every worker and after every crash
   local key
-  key, err = takings.idempotency_key(tostring(shipment.order_id), tostring(shipment.parcel))
+  key, err = takings.idempotency_key(shipment.order_id, shipment.parcel)
   if not key then
     return nil, err
   end
-  return client:capture(tostring(shipment.order_id), {captured_amount = amount, reference = shipment.parcel}, key)
+  return client:capture(shipment.order_id, {captured_amount = amount, reference = shipment.parcel}, key)
 end
 
 -- Leaves a shipment to the timer. A real shop has them in its database, where a restart does not lose them.

@@ -31,11 +31,15 @@ def raised(call: Callable[[], Any]) -> str:
     return "nothing"
 
 
+def refused(key: str) -> Callable[[], Any]:
+    return lambda: begun(key).answered(401, [], b"")
+
+
 def child() -> list[str]:
     def capture(key: str, amount: int) -> Callable[[], Any]:
         return lambda: client.capture(order_id, captured_amount=amount, idempotency_key=key)
 
-    told = [raised(lambda: begun(key).answered(401, [], b"")) for key in ("lost", "running", "new")]
+    told = [raised(refused(key)) for key in ("lost", "running", "new")]
     # what the parent began may go on there
     told += [raised(lambda: running.not_sent("no connection"))]
     told += [raised(capture(key, 2)) for key in ("lost", "running")]

@@ -111,7 +111,7 @@ pub(crate) fn is_id(text: &str) -> bool {
 
 /// Klarna's error body, as far as there is one: a gateway answers in HTML, and any member
 /// may be missing or of another type.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct ErrorBody {
     pub error_code: Option<String>,
     pub error_messages: Vec<String>,

@@ -156,6 +156,8 @@ pub(crate) struct Machine<T> {
     unclear: bool,
     /// Another call with the same key was answered with what this one is for.
     done: bool,
+    /// The rate limit, once it was met: from then on it is not true that nothing reached Klarna.
+    limited: Option<Ending>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -167,6 +169,7 @@ enum State {
 }
 
 /// How the last attempt ended, for the error.
+#[derive(Clone)]
 struct Ending {
     kind: ErrorKind,
     why: String,
@@ -204,6 +207,7 @@ impl<T: Task> Machine<T> {
             attempts: 0,
             unclear: false,
             done: false,
+            limited: None,
         }
     }
 
@@ -233,6 +237,7 @@ impl<T: Task> Machine<T> {
             attempts: 0,
             unclear: false,
             done: false,
+            limited: None,
         }
     }
 
@@ -274,7 +279,9 @@ impl<T: Task> Machine<T> {
             // not executed, so it leaves the outcome as clear or unclear as it was
             429 => {
                 let pause = answer.retry_after().map_or(Pause::Jitter, Pause::Told);
-                return self.retry(now, ending(ErrorKind::Rejected, String::new(), &answer), pause);
+                let ending = ending(ErrorKind::Rejected, String::new(), &answer);
+                self.limited = Some(ending.clone());
+                return self.retry(now, ending, pause);
             }
             408 | 409 | 425 | 500..=599 => format!("Klarna answered {status}, which leaves open what was done"),
             400..=499 => {
@@ -338,8 +345,14 @@ impl<T: Task> Machine<T> {
         ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    fn fail(&mut self, ending: Ending, stopped: Option<&str>) -> Step<T::Output> {
+    fn fail(&mut self, mut ending: Ending, stopped: Option<&str>) -> Step<T::Output> {
         self.state = State::Done;
+        if ending.kind == ErrorKind::NotSent
+            && !self.unclear
+            && let Some(limited) = self.limited.take()
+        {
+            ending = limited;
+        }
         // A definite "no" after an unclear attempt is not a definite "no".
         let kind = if self.unclear || !T::WRITES { ErrorKind::OutcomeUnknown } else { ending.kind };
         let order = self.endpoint.scrub(self.task.order_id(), 255);

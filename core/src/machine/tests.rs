@@ -138,6 +138,10 @@ fn the_rate_limit() {
     assert!(error.retryable());
     assert_eq!(kind(vec![lost(), limited(), limited()]), ErrorKind::OutcomeUnknown);
     assert!(run(vec![limited(), created()]).is_ok());
+    let error = run(vec![limited(), not_sent(), not_sent()]).unwrap_err();
+    assert_eq!((error.kind(), error.http_status()), (ErrorKind::Rejected, Some(429)), "Klarna was reached");
+    assert!(error.retryable() && error.attempts() == 3);
+    assert_eq!(kind(vec![limited(), lost(), not_sent()]), ErrorKind::OutcomeUnknown);
     let error = run(vec![answer(429, &[("Retry-After", "60")], "")]).unwrap_err();
     assert_eq!((error.kind(), error.attempts()), (ErrorKind::Rejected, 1), "a wait past the deadline is not begun");
 }

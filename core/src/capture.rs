@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use crate::answer::{Answer, is_id};
 use crate::error::{Error, ErrorKind};
-use crate::key::Known;
-use crate::machine::{Drive, Event, Machine, Step, Task};
+use crate::machine::{Drive, Event, Machine, Others, Step, Task, Trace};
 use crate::operation::Attempt;
 use crate::reconcile::{Found, ListTask, Reconciliation};
 use crate::wire::HttpRequest;
@@ -149,12 +148,13 @@ impl CaptureMachine {
     }
 
     /// What others with the same key did, for whatever the next answer is.
-    pub fn learn(&mut self, others: Known) {
-        match others {
-            Known::Clear => {}
-            Known::Unclear => self.capture.doubt(),
-            Known::Captured => self.capture.know_done(),
-        }
+    pub fn learn(&mut self, others: Others) {
+        self.capture.learn(others);
+    }
+
+    /// What the capture did by itself.
+    pub fn trace(&self) -> Trace {
+        self.capture.trace()
     }
 
     fn look(&mut self, now: Duration, unclear: Error) -> Step<Capture> {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use once_cell::race::OnceBox;
@@ -13,9 +13,9 @@ use crate::capture::{Capture, CaptureMachine, CaptureTask};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
 use crate::http::{Connections, Transport};
-use crate::key::{self, End, KeyMemory, Known, Whose, fingerprint};
+use crate::key::{self, End, Keys, Whose, fingerprint};
 use crate::lines;
-use crate::machine::{Budget, Drive, Event, Limits, Machine, Step};
+use crate::machine::{Budget, Drive, Event, Limits, Machine, Others, Step, Trace};
 use crate::operation::Operation;
 use crate::reconcile::{ListTask, Reconciliation, Wanted};
 use crate::request::CaptureRequest;
@@ -68,7 +68,7 @@ struct Slot {
 
 struct Mine {
     connections: OnceBox<Connections>,
-    keys: Mutex<KeyMemory>,
+    keys: Keys,
     budget: Arc<Budget>,
 }
 
@@ -85,15 +85,29 @@ impl Drop for Slot {
 struct KeyedCapture {
     machine: CaptureMachine,
     client: Client,
-    key: u128,
+    key: u64,
     /// How it ends if it is given up now; none once it has ended.
     end: Option<End>,
 }
 
 impl KeyedCapture {
     /// The memory of keys of the process it is driven in.
-    fn keys(&self) -> MutexGuard<'_, KeyMemory> {
-        self.client.mine().keys.lock().unwrap_or_else(PoisonError::into_inner)
+    fn keys(&self) -> &Keys {
+        &self.client.mine().keys
+    }
+
+    /// A connection may hold an answer to an earlier request, and not each names its order.
+    fn is_ours(&self, mut capture: Capture) -> Result<Capture, Error> {
+        match self.keys().answer(self.key, fingerprint(&[capture.capture_id().as_bytes()])) {
+            Whose::Ours => {}
+            Whose::Another => capture.warnings.push(
+                "an earlier call with this idempotency key was answered with another capture; look at the order: it \
+                 may have been captured twice"
+                    .into(),
+            ),
+            Whose::Foreign => return Err(self.unclear("the answer named a capture that was made with another key")),
+        }
+        Ok(capture)
     }
 
     /// Gives the key back, once.
@@ -116,30 +130,20 @@ impl Drive for KeyedCapture {
             self.end = Some(End::Unclear);
             return step;
         };
-        // A connection may hold an answer to an earlier request, and not each names its order.
-        let result = result.and_then(|mut capture| {
-            let answer = fingerprint(&[capture.capture_id().as_bytes()]);
-            let whose = self.keys().answer(self.key, answer);
-            match whose {
-                Whose::Ours => Ok(capture),
-                Whose::Another => {
-                    capture.warnings.push(
-                        "an earlier call with this idempotency key was answered with another capture; look at the \
-                         order: it may have been captured twice"
-                            .into(),
-                    );
-                    Ok(capture)
-                }
-                Whose::Foreign => Err(self.unclear("the answer named a capture that was made with another key")),
-            }
-        });
-        let end = match result.as_ref().map_err(|error| (error.kind(), error.attempts())) {
-            Err((_, 0) | (ErrorKind::NotSent, _)) => End::NotSent,
-            Err((ErrorKind::Rejected, _)) if others == Known::Clear => End::Refused,
-            // nothing else is a "rejected" where others may have captured
-            Err((ErrorKind::Rejected, _)) => End::Settled,
-            Ok(_) | Err(_) => End::Unclear,
+        let end = match &result {
+            Err(error) if error.attempts() == 0 => End::NotSent,
+            // where others may have captured, nothing else is a "rejected"
+            Err(error) if error.kind() == ErrorKind::Rejected && others != Others::Nothing => End::Settled,
+            Err(error) if error.kind() == ErrorKind::Internal => End::Unclear,
+            // the doubt that others leave is theirs
+            Err(_) => match self.machine.trace() {
+                Trace::None => End::NotSent,
+                Trace::Refused => End::Refused,
+                Trace::Unclear => End::Unclear,
+            },
+            Ok(_) => End::Unclear,
         };
+        let result = result.and_then(|capture| self.is_ours(capture));
         self.end(end);
         Step::Done(result)
     }
@@ -407,12 +411,7 @@ impl Client {
         let seed = key::random_seed()?;
         let mine = self.mine();
         let key = fingerprint(&[idempotency_key.as_bytes()]);
-        let is_free = mine.keys.lock().unwrap_or_else(PoisonError::into_inner).begin(
-            key,
-            fingerprint(&[order_id.as_bytes(), &body]),
-            self.now(),
-        );
-        if !is_free {
+        if !mine.keys.begin(key, fingerprint(&[order_id.as_bytes(), &body]), self.now()) {
             return Err(Error::invalid(format!(
                 "idempotency_key {idempotency_key} was used for another capture within 24 hours; Klarna would answer \
                  with that one and capture nothing; use another key (for a derived key, another name)"
@@ -467,10 +466,9 @@ impl Client {
             inherited = slot.mine.as_ref();
             place = &slot.next;
         }
-        // The parent's keys still count, unless another of its threads held them at the fork.
-        let keys =
-            inherited.and_then(|mine| mine.keys.try_lock().ok().map(|keys| keys.inherited())).unwrap_or_default();
-        let mine = Mine { connections: OnceBox::new(), keys: Mutex::new(keys), budget: Arc::new(Budget::new()) };
+        // The parent's keys still count.
+        let keys = inherited.map(|mine| mine.keys.inherited()).unwrap_or_default();
+        let mine = Mine { connections: OnceBox::new(), keys, budget: Arc::new(Budget::new()) };
         let slot = Slot { process, mine: Some(mine), next: OnceBox::new() };
         // Another thread may have been quicker; then its slot is the one.
         let _ = place.set(Box::new(slot));

@@ -509,7 +509,7 @@ fn check_base_url(text: &str) -> Result<Url, Error> {
     if url.query().is_some() || url.fragment().is_some() {
         return refuse("a URL with a query or fragment");
     }
-    if url.path().contains("/ordermanagement") {
+    if format!("{}/", url.path()).contains("/ordermanagement/v1/") {
         return refuse("a URL with the path of the API in it, which takings adds");
     }
     if url.scheme() == "http" && !is_loopback(&url) {
@@ -582,6 +582,7 @@ mod tests {
             "https://@api.klarna.com",
             "https://api.klarna.com?x=1",
             "https://api.klarna.com/ordermanagement/v1",
+            "https://gateway.example/klarna/ordermanagement/v1/",
             "https://api.klarna.com#x",
             "https://api.kl arna.com",
             "https://api.klarna.com\\x",

@@ -2,11 +2,13 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hasher};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use uuid::Uuid;
 
 use crate::error::Error;
+use crate::machine::Others;
 
 /// The longest idempotency key we send. Klarna documents no limit and recommends a UUID.
 const MAX_KEY: usize = 255;
@@ -107,32 +109,21 @@ pub(crate) fn check_key(key: &str) -> Result<(), Error> {
 /// lose that capture; this memory notices.
 #[derive(Clone, Default)]
 pub(crate) struct KeyMemory {
-    uses: HashMap<u128, Use>,
+    uses: HashMap<u64, Use>,
     /// The captures they were answered with, each with its key.
-    captures: HashMap<u128, u128>,
-    order: VecDeque<(u128, Duration)>,
+    captures: HashMap<u64, u64>,
+    order: VecDeque<(u64, Duration)>,
 }
 
 #[derive(Clone)]
 struct Use {
-    fingerprint: u128,
+    fingerprint: u64,
     running: u32,
     reached: bool,
     /// A call with it has captured, or may have: from then on no other "no" than Klarna's own
     /// about this request says that nothing was captured.
     unclear: bool,
-    capture: Option<u128>,
-}
-
-/// What a call is told of the others with its key.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Known {
-    /// None of them can have captured.
-    Clear,
-    /// One that ended, or is still running, may have captured.
-    Unclear,
-    /// One was answered with a capture.
-    Captured,
+    capture: Option<u64>,
 }
 
 /// The capture that a call was answered with.
@@ -159,18 +150,66 @@ pub(crate) enum End {
     Unclear,
 }
 
-/// A 128-bit hash for telling accidents apart; nobody gains by forging one.
-pub(crate) fn fingerprint(parts: &[&[u8]]) -> u128 {
-    let half = |salt: u8| {
-        let mut hasher = DefaultHasher::new();
-        hasher.write_u8(salt);
-        for part in parts {
-            hasher.write_usize(part.len());
-            hasher.write(part);
-        }
-        u128::from(hasher.finish())
-    };
-    half(0) << 64 | half(1)
+/// A hash for telling accidents apart: among 10,000 of them two are alike once in some 10^11 times, and
+/// nobody gains by forging one.
+pub(crate) fn fingerprint(parts: &[&[u8]]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for part in parts {
+        hasher.write_usize(part.len());
+        hasher.write(part);
+    }
+    hasher.finish()
+}
+
+/// The memory of a process's keys, for all its threads. There are two of it, which change one after the
+/// other: whenever a thread forks, whatever the others do, one of them is whole, and the child has that.
+#[derive(Default)]
+pub(crate) struct Keys {
+    /// Held for as long as the two differ.
+    turn: Mutex<()>,
+    copies: [Mutex<KeyMemory>; 2],
+}
+
+impl Keys {
+    fn change<T>(&self, change: impl Fn(&mut KeyMemory) -> T) -> T {
+        let _turn = held(&self.turn);
+        let [first, second] = &self.copies;
+        let told = change(&mut held(first));
+        change(&mut held(second));
+        told
+    }
+
+    /// As [`KeyMemory::begin`].
+    pub fn begin(&self, key: u64, fingerprint: u64, now: Duration) -> bool {
+        self.change(|memory| memory.begin(key, fingerprint, now))
+    }
+
+    /// As [`KeyMemory::others`].
+    pub fn others(&self, key: u64) -> Others {
+        let _turn = held(&self.turn);
+        held(&self.copies[0]).others(key)
+    }
+
+    /// As [`KeyMemory::answer`].
+    pub fn answer(&self, key: u64, capture: u64) -> Whose {
+        self.change(|memory| memory.answer(key, capture))
+    }
+
+    /// As [`KeyMemory::end`].
+    pub fn end(&self, key: u64, end: End) {
+        self.change(|memory| memory.end(key, end));
+    }
+
+    /// For a forked process, in which nobody else gives back what was held at the fork.
+    pub fn inherited(&self) -> Keys {
+        let whole = self.copies.iter().find_map(|copy| copy.try_lock().ok());
+        let memory = whole.map(|memory| memory.inherited()).unwrap_or_default();
+        Keys { turn: Mutex::new(()), copies: [Mutex::new(memory.clone()), Mutex::new(memory)] }
+    }
+}
+
+fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl KeyMemory {
@@ -185,7 +224,7 @@ impl KeyMemory {
     }
 
     /// Notes that a call with `key` begins. `false`: the key stands for another capture.
-    pub fn begin(&mut self, key: u128, fingerprint: u128, now: Duration) -> bool {
+    pub fn begin(&mut self, key: u64, fingerprint: u64, now: Duration) -> bool {
         self.forget(now);
         if let Some(known) = self.uses.get_mut(&key) {
             let is_same = known.fingerprint == fingerprint;
@@ -206,17 +245,17 @@ impl KeyMemory {
 
     /// What a call that began is to make of its own answer: others with its key may have begun, and
     /// ended, since.
-    pub fn others(&self, key: u128) -> Known {
+    pub fn others(&self, key: u64) -> Others {
         match self.uses.get(&key) {
-            Some(known) if known.capture.is_some() => Known::Captured,
-            Some(known) if !known.unclear && known.running <= 1 => Known::Clear,
+            Some(known) if known.capture.is_some() => Others::Done,
+            Some(known) if !known.unclear && known.running <= 1 => Others::Nothing,
             // one that is not known here began in the process this one was forked from
-            Some(_) | None => Known::Unclear,
+            Some(_) | None => Others::Unclear,
         }
     }
 
     /// Notes which capture a call was answered with.
-    pub fn answer(&mut self, key: u128, capture: u128) -> Whose {
+    pub fn answer(&mut self, key: u64, capture: u64) -> Whose {
         if *self.captures.entry(capture).or_insert(key) != key {
             return Whose::Foreign;
         }
@@ -235,7 +274,7 @@ impl KeyMemory {
     }
 
     /// Notes that a call ended. A key with which nothing ever reached Klarna is free again.
-    pub fn end(&mut self, key: u128, end: End) {
+    pub fn end(&mut self, key: u64, end: End) {
         let Some(known) = self.uses.get_mut(&key) else { return };
         known.running = known.running.saturating_sub(1);
         known.reached |= end != End::NotSent;
@@ -281,7 +320,7 @@ mod tests {
         assert!(memory.begin(1, 10, HOUR));
         memory.end(1, End::Refused);
         assert!(memory.begin(1, 10, HOUR), "the same capture again is the point of a key");
-        assert_eq!(memory.others(1), Known::Clear);
+        assert_eq!(memory.others(1), Others::Nothing);
         assert!(!memory.begin(1, 11, HOUR), "another capture is not");
     }
 
@@ -299,9 +338,9 @@ mod tests {
         let mut memory = KeyMemory::default();
         memory.begin(1, 10, HOUR);
         memory.begin(1, 10, HOUR);
-        assert_eq!(memory.others(1), Known::Unclear, "each may capture meanwhile");
+        assert_eq!(memory.others(1), Others::Unclear, "each may capture meanwhile");
         memory.end(1, End::NotSent);
-        assert_eq!(memory.others(1), Known::Clear, "it did not");
+        assert_eq!(memory.others(1), Others::Nothing, "it did not");
         assert!(!memory.begin(1, 11, HOUR), "one call is still running");
         memory.end(1, End::NotSent);
         assert!(memory.begin(1, 11, HOUR));
@@ -318,11 +357,11 @@ mod tests {
             memory.end(1, end);
             others
         };
-        assert_eq!(next(End::Unclear), Known::Clear);
-        assert_eq!(next(End::NotSent), Known::Unclear);
-        assert_eq!(next(End::Refused), Known::Unclear, "it speaks of that call alone");
-        assert_eq!(next(End::Settled), Known::Unclear, "Klarna's own no settles it");
-        assert_eq!(next(End::Refused), Known::Clear);
+        assert_eq!(next(End::Unclear), Others::Nothing);
+        assert_eq!(next(End::NotSent), Others::Unclear);
+        assert_eq!(next(End::Refused), Others::Unclear, "it speaks of that call alone");
+        assert_eq!(next(End::Settled), Others::Unclear, "Klarna's own no settles it");
+        assert_eq!(next(End::Refused), Others::Nothing);
     }
 
     #[test]
@@ -333,7 +372,7 @@ mod tests {
         memory.end(1, End::Unclear);
         for end in [End::Unclear, End::NotSent, End::Refused] {
             memory.begin(1, 10, HOUR);
-            assert_eq!(memory.others(1), Known::Captured);
+            assert_eq!(memory.others(1), Others::Done);
             memory.end(1, end);
         }
     }
@@ -343,12 +382,26 @@ mod tests {
         let mut memory = KeyMemory::default();
         memory.begin(1, 10, HOUR);
         let mut child = memory.inherited();
-        assert_eq!(child.others(1), Known::Unclear, "the call itself may go on in the parent");
+        assert_eq!(child.others(1), Others::Unclear, "the call itself may go on in the parent");
         child.begin(1, 10, HOUR);
-        assert_eq!(child.others(1), Known::Unclear);
+        assert_eq!(child.others(1), Others::Unclear);
         child.end(1, End::NotSent);
         assert!(!child.begin(1, 11, HOUR));
-        assert_eq!(KeyMemory::default().others(1), Known::Unclear, "nor is anything known where it was lost");
+        assert_eq!(KeyMemory::default().others(1), Others::Unclear, "nor is anything known where it was lost");
+    }
+
+    #[test]
+    fn a_fork_finds_a_memory_that_is_whole() {
+        let keys = Keys::default();
+        assert!(keys.begin(1, 10, HOUR));
+        for held in &keys.copies {
+            let _held = held.lock().unwrap();
+            let child = keys.inherited();
+            assert!(!child.begin(1, 11, HOUR));
+            assert_eq!(child.others(1), Others::Unclear);
+        }
+        let _turn = keys.turn.lock().unwrap();
+        assert!(!keys.inherited().begin(1, 11, HOUR));
     }
 
     #[test]
@@ -370,17 +423,17 @@ mod tests {
         let held = 7_000_000;
         memory.begin(held, 1, HOUR);
         let mut taken = 0;
-        for key in 0..5 * REMEMBERED as u128 {
+        for key in 0..5 * REMEMBERED as u64 {
             assert!(memory.begin(key, 1, HOUR));
             memory.end(key, End::Unclear);
-            if key == REMEMBERED as u128 {
+            if key == REMEMBERED as u64 {
                 taken = memory.uses.capacity();
             }
         }
         assert!(memory.uses.len() <= REMEMBERED, "whatever is still running");
         assert!(memory.order.len() <= REMEMBERED);
         assert!(memory.uses.capacity() <= taken, "nor is more memory taken");
-        assert!(!memory.begin(5 * REMEMBERED as u128 - 2, 2, HOUR), "the newest are kept");
+        assert!(!memory.begin(5 * REMEMBERED as u64 - 2, 2, HOUR), "the newest are kept");
         assert!(!memory.begin(held, 2, HOUR * 30), "and what is running");
         assert!(memory.begin(1, 2, HOUR * 30), "which holds up nobody");
     }
@@ -397,7 +450,7 @@ mod tests {
         assert_eq!(memory.answer(2, 201), Whose::Another);
         memory.end(1, End::Unclear);
         memory.end(2, End::Unclear);
-        for key in 3..3 + REMEMBERED as u128 {
+        for key in 3..3 + REMEMBERED as u64 {
             memory.begin(key, 1, HOUR);
             assert_eq!(memory.answer(key, key + 1000), Whose::Ours);
             memory.end(key, End::Unclear);

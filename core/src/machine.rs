@@ -141,6 +141,24 @@ pub(crate) trait Drive {
     fn unclear(&self, why: &str) -> Error;
 }
 
+/// What other calls with the same key did.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Others {
+    Nothing,
+    /// One that ended, or is still running, may have done it.
+    Unclear,
+    /// One was answered with success: no refusal says that nothing was done.
+    Done,
+}
+
+/// What a call that failed left behind at Klarna.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Trace {
+    None,
+    Refused,
+    Unclear,
+}
+
 pub(crate) struct Machine<T> {
     task: T,
     request: HttpRequest,
@@ -151,11 +169,12 @@ pub(crate) struct Machine<T> {
     state: State,
     deadline: Duration,
     attempts: u32,
-    /// An attempt, of this call or of another with the same key, may have reached Klarna and has not
-    /// been answered.
+    /// An attempt may have reached Klarna and has not been answered.
     unclear: bool,
-    /// Another call with the same key was answered with what this one is for.
-    done: bool,
+    /// An attempt was answered.
+    reached: bool,
+    /// What other calls with the same key did.
+    others: Others,
     /// The rate limit, once it was met: from then on it is not true that nothing reached Klarna.
     limited: Option<Ending>,
 }
@@ -206,20 +225,30 @@ impl<T: Task> Machine<T> {
             deadline: Duration::ZERO,
             attempts: 0,
             unclear: false,
-            done: false,
+            reached: false,
+            others: Others::Nothing,
             limited: None,
         }
     }
 
-    /// Another call with the same key has, or may have, an outcome that is not known.
-    pub fn doubt(&mut self) {
-        self.unclear = T::WRITES;
+    /// What other calls with the same key did so far, for whatever comes next.
+    pub fn learn(&mut self, others: Others) {
+        if T::WRITES {
+            self.others = others;
+        }
     }
 
-    /// Another call with the same key was answered with success: no refusal says that nothing was done.
-    pub fn know_done(&mut self) {
-        self.doubt();
-        self.done = T::WRITES;
+    /// What this call did by itself, whatever others did.
+    pub fn trace(&self) -> Trace {
+        match (self.unclear, self.reached) {
+            (true, _) => Trace::Unclear,
+            (false, true) => Trace::Refused,
+            (false, false) => Trace::None,
+        }
+    }
+
+    fn is_unclear(&self) -> bool {
+        self.unclear || self.others != Others::Nothing
     }
 
     /// A machine for what follows within the same call: it begins now and ends with this one's
@@ -236,7 +265,8 @@ impl<T: Task> Machine<T> {
             deadline: self.deadline,
             attempts: 0,
             unclear: false,
-            done: false,
+            reached: false,
+            others: Others::Nothing,
             limited: None,
         }
     }
@@ -260,6 +290,7 @@ impl<T: Task> Machine<T> {
 
     fn answered(&mut self, now: Duration, mut answer: Answer) -> Step<T::Output> {
         let status = answer.status;
+        self.reached = true;
         // An id that is one of our credentials is none, and would be logged and stored as one.
         answer.headers.retain(|(_, value)| !self.endpoint.is_echo(value));
         let ending = |kind, why: String, answer: &Answer| Ending {
@@ -287,8 +318,8 @@ impl<T: Task> Machine<T> {
             400..=499 => {
                 let ending = ending(ErrorKind::Rejected, String::new(), &answer);
                 let code = ending.answer.as_ref().and_then(|(_, body, _)| body.error_code.as_deref());
-                if !self.done && self.task.settles(status, code) {
-                    self.unclear = false;
+                if self.others != Others::Done && self.task.settles(status, code) {
+                    (self.unclear, self.others) = (false, Others::Nothing);
                 }
                 return self.fail(ending, None);
             }
@@ -313,7 +344,8 @@ impl<T: Task> Machine<T> {
         let wait = self.wait(pause);
         // As long as nothing can have been sent, an attempt that might be cut off while it
         // connects would only make a clear outcome unclear.
-        let connecting = if self.unclear { Duration::ZERO } else { self.limits.connect + self.limits.connect / 10 };
+        let connecting =
+            if self.is_unclear() { Duration::ZERO } else { self.limits.connect + self.limits.connect / 10 };
         let needed = connecting.max(SHORTEST);
         if now.saturating_add(wait).saturating_add(needed) >= self.deadline {
             return self.fail(ending, Some("no time was left for another attempt"));
@@ -348,13 +380,13 @@ impl<T: Task> Machine<T> {
     fn fail(&mut self, mut ending: Ending, stopped: Option<&str>) -> Step<T::Output> {
         self.state = State::Done;
         if ending.kind == ErrorKind::NotSent
-            && !self.unclear
+            && !self.is_unclear()
             && let Some(limited) = self.limited.take()
         {
             ending = limited;
         }
         // A definite "no" after an unclear attempt is not a definite "no".
-        let kind = if self.unclear || !T::WRITES { ErrorKind::OutcomeUnknown } else { ending.kind };
+        let kind = if self.is_unclear() || !T::WRITES { ErrorKind::OutcomeUnknown } else { ending.kind };
         let order = self.endpoint.scrub(self.task.order_id(), 255);
         let status = ending.answer.as_ref().map(|(status, ..)| *status);
         let mut body = ErrorBody::default();
@@ -382,14 +414,14 @@ impl<T: Task> Machine<T> {
         if let Some(text) = error_messages.first() {
             why.push_str(&format!(": {}", self.endpoint.scrub(text, 200)));
         }
-        if self.done {
+        if self.others == Others::Done {
             why.push_str("; an earlier call with this key was answered with a capture");
         }
         if let Some(stopped) = stopped {
             why.push_str(&format!("; {stopped}"));
         }
         let retryable = match ending.kind {
-            ErrorKind::Rejected => status == Some(429) || (self.unclear && T::WRITES),
+            ErrorKind::Rejected => status == Some(429) || (self.is_unclear() && T::WRITES),
             _ => true,
         };
         let message = self.task.message(kind, &order, &why, status);

@@ -200,13 +200,17 @@ fn calls_with_one_key_at_a_time_speak_for_each_other() {
     let error = done(first.step(refused(401, &json!({})))).unwrap_err();
     assert_eq!((error.kind(), error.retryable()), (ErrorKind::OutcomeUnknown, true));
 
-    // One that reached nobody leaves the other as clear as it was, and so does one that never began.
+    // One that reached nobody leaves the other as clear as it was, now and later, and so does one that never began.
     let mut config = config();
     config.max_attempts = 1;
     let client = Client::new(config).unwrap();
     let (mut first, mut second) = (begun(&client), begun(&client));
     assert_eq!(done(second.step(Event::NotSent("no way".into()))).unwrap_err().kind(), ErrorKind::OutcomeUnknown);
-    assert_eq!(done(first.step(refused(401, &json!({})))).unwrap_err().kind(), ErrorKind::OutcomeUnknown);
+    assert_eq!(done(first.step(refused(401, &json!({})))).unwrap_err().kind(), ErrorKind::Rejected);
+    let (mut first, mut second) = (begun(&client), begun(&client));
+    assert_eq!(done(second.step(Event::NotSent("no way".into()))).unwrap_err().kind(), ErrorKind::OutcomeUnknown);
+    assert_eq!(done(first.step(Event::NotSent("no way".into()))).unwrap_err().kind(), ErrorKind::NotSent);
+    assert_eq!(done(begun(&client).step(in_use())).unwrap_err().kind(), ErrorKind::Rejected);
     let client = Client::new(self::config()).unwrap();
     let unused = prepared(&client, "a-key");
     drop(unused);

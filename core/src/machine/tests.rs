@@ -175,7 +175,7 @@ fn a_definite_no_after_an_unclear_attempt() {
 fn a_definite_no_after_an_unclear_call_with_the_same_key() {
     let in_doubt = || {
         let mut machine = machine();
-        machine.doubt();
+        machine.learn(Others::Unclear);
         machine
     };
     let again = |event| drive(&mut in_doubt(), vec![event]);
@@ -194,7 +194,7 @@ fn a_definite_no_after_an_unclear_call_with_the_same_key() {
 fn no_refusal_undoes_a_capture() {
     for no in [code(404, "NO_SUCH_ORDER"), code(422, "UNPROCESSABLE_ENTITY"), code(400, "BAD_VALUE")] {
         let mut machine = machine();
-        machine.know_done();
+        machine.learn(Others::Done);
         let error = drive(&mut machine, vec![no]).unwrap_err();
         assert_eq!((error.kind(), error.retryable()), (ErrorKind::OutcomeUnknown, true), "{error}");
         assert!(error.message().contains("an earlier call with this key was answered with a capture"), "{error}");

@@ -23,6 +23,7 @@ from ._transport import (
     Arriving,
     OnLoop,
     httpx_head,
+    httpx_is_plain,
     httpx_refused,
     httpx_request,
     httpx_sent_nothing,
@@ -377,6 +378,7 @@ async def _attempt(client: Any, send: Send, arriving: Arriving) -> None:
         httpx_trace(arriving, event, info)
 
     arriving.request = httpx_request(send, trace)
+    arriving.followed = httpx_is_plain(client, arriving.request.url)
     try:
         answer = await client.send(arriving.request, auth=None, follow_redirects=False, stream=True)
     except Exception as error:

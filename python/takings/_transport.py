@@ -94,15 +94,17 @@ class Arriving:
         self._send = send
         # the HTTP client's own object, once there is one
         self.request: Any = None
-        # something of the request may have left
-        self._left = False
+        # whether what it tells of a connection is told of this request's
+        self.followed = False
+        # how often it may have left
+        self._sendings = 0
         self._status = 0
         self._headers: list[tuple[bytes | str, bytes | str]] = []
         self._body = bytearray()
         self._over = False
 
     def left(self) -> None:
-        self._left = True
+        self._sendings += 1
 
     def is_of(self, told: Any) -> bool:
         """Whether it tells of our request: a program's hooks send others, and fail with those."""
@@ -110,6 +112,10 @@ class Arriving:
             return self.request is not None and told.request is self.request
         except Exception:
             return False
+
+    @property
+    def has_begun(self) -> bool:
+        return self._status != 0
 
     def head(self, status: int, headers: Iterable[tuple[bytes | str, bytes | str]]) -> None:
         self._headers = list(headers)
@@ -125,6 +131,10 @@ class Arriving:
     ) -> Answer:
         """What there is at the end of the attempt, or the reason why there is nothing."""
         self._over = True
+        if self._sendings > 1:
+            raise ConnectionError(
+                "the program's HTTP client sent it again, so no answer is certain"
+            )
         if self._status:
             # a body that broke off leaves what was read: the status decides
             return self._status, self._headers, bytes(self._body)
@@ -134,7 +144,7 @@ class Arriving:
             raise error
         if error is None:
             raise ConnectionError("the transport gave no answer")
-        if not self._left and self.is_of(error) and sent_nothing(error):
+        if self.followed and not self._sendings and self.is_of(error) and sent_nothing(error):
             raise Unsent(f"no connection ({_root(error)})") from error
         raise ConnectionError(f"the answer was lost ({_root(error)})") from error
 
@@ -206,6 +216,7 @@ def httpx_request(send: Send, trace: Callable[[str, Mapping[str, Any]], Any]) ->
 
 def httpx_trace(arriving: Arriving, event: str, info: Mapping[str, Any]) -> None:
     """What httpx is about to do with the request."""
+    arriving.followed = True
     url, sent = arriving.request.url, info.get("request")
     if event.endswith("connect_tcp.started"):
         here = url.host, url.port or 80
@@ -221,11 +232,24 @@ def httpx_trace(arriving: Arriving, event: str, info: Mapping[str, Any]) -> None
         arriving.left()
 
 
+def httpx_is_plain(client: Any, url: Any) -> bool:
+    """Whether httpx itself sends it, or a test's double: another transport may do more than that,
+    and fail with it."""
+    import httpx
+
+    find = getattr(client, "_transport_for_url", None)
+    known = (httpx.HTTPTransport, httpx.AsyncHTTPTransport, httpx.MockTransport)
+    return find is not None and type(find(url)) in known
+
+
 def httpx_refused(error: BaseException, arriving: Arriving) -> None:
     """A hook that raises for a status it does not like has met an answer all the same."""
     answer = getattr(error, "response", None)
     if answer is not None and arriving.is_of(answer):
         httpx_head(answer, arriving)
+        with suppress(Exception):
+            # where the hook has read it
+            arriving.more(answer.content)
 
 
 def httpx_head(answer: Any, arriving: Arriving) -> None:
@@ -255,6 +279,7 @@ def _httpx(client: Any, send: Send, arriving: Arriving) -> None:
     if client.is_closed:
         raise Unsent("the httpx.Client is closed")
     arriving.request = httpx_request(send, partial(httpx_trace, arriving))
+    arriving.followed = httpx_is_plain(client, arriving.request.url)
     try:
         # auth: neither the client's nor that of a .netrc takes the place of ours
         answer = client.send(arriving.request, auth=None, follow_redirects=False, stream=True)
@@ -281,6 +306,9 @@ def _requests(session: Any, send: Send, arriving: Arriving) -> None:
 
     def take(answer: Any, **settings: Any) -> Any:
         arriving.left()
+        if arriving.has_begun:
+            # a hook sent it again
+            return answer
         raw, body = answer.raw, bytearray()
 
         def more(chunk: bytes) -> bool:
@@ -330,6 +358,7 @@ def _requests(session: Any, send: Send, arriving: Arriving) -> None:
         hooks={"response": take},
     ).prepare()
     arriving.request = prepared
+    arriving.followed = True
     try:
         _refuse_to_send_again(session, send.url)
     except ValueError as error:
@@ -420,9 +449,12 @@ def _refuse_to_send_again(session: Any, base_url: str) -> None:
     if retries is None or getattr(retries, "total", 0) in (0, False):
         return
     methods = getattr(retries, "allowed_methods", None)
-    if not methods or "POST" in methods:
+    # whatever the method: after an error that is none of connecting, reading or a status
+    others = getattr(retries, "other", None) not in (0, False)
+    if others or not methods or "POST" in methods:
         raise invalid_argument(
             "transport",
-            "a requests.Session that sends a POST again (allowed_methods of its adapter's Retry)",
-            "one that leaves this to takings: mount an adapter without it for " + base_url,
+            "a requests.Session that sends a POST again (its adapter's Retry)",
+            "one that leaves this to takings: mount a plain HTTPAdapter(), or one whose Retry has "
+            "other=0 and allowed_methods without POST, for " + base_url,
         )

@@ -219,7 +219,50 @@ def test_a_transport_within_that_fails(sandbox: Sandbox, order_id: str) -> None:
     assert len(sandbox.ledger(order_id)) == 1
 
 
-def test_a_hook_may_read_the_answer(make: Make, http: Http, order_id: str) -> None:
+def test_a_transport_within_that_rebuilds_the_request(sandbox: Sandbox, order_id: str) -> None:
+    """And then tells somebody else, who cannot be reached."""
+
+    class Rebuilding(httpx.BaseTransport):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            with httpx.Client() as inner:
+                inner.request(
+                    request.method, request.url, headers=request.headers, content=request.read()
+                )
+                return inner.post("http://no-such-host.invalid")
+
+    with httpx.Client(transport=Rebuilding()) as http:
+        client = takings.Client(
+            "sandbox", "sandbox", base_url=sandbox.url, backoff=0.002, transport=http
+        )
+        with pytest.raises(takings.OutcomeUnknown):
+            client.capture(order_id, captured_amount=1)
+    assert len(sandbox.ledger(order_id)) == 1
+
+
+def test_a_hook_that_sends_it_again(sandbox: Sandbox, make: Make, http: Http) -> None:
+    """Of two answers nobody knows which one is the capture's."""
+    order_id = sandbox.order(
+        {"fault": "reset_after_commit"},
+        {"fault": "status", "status": 503},
+        {"fault": "status", "status": 401},
+    )
+
+    def hook(answer: Any, **_: Any) -> Any:
+        if answer.status_code == 503:
+            again = http.send(answer.request)
+            again.raise_for_status()
+            return again
+        return None
+
+    on_answer(http, hook)
+    with pytest.raises(takings.OutcomeUnknown) as caught:
+        make(max_attempts=2).capture(order_id, captured_amount=1)
+    assert (caught.value.attempts, caught.value.http_status) == (2, None)
+    assert len(sandbox.requests(order_id)) == 3
+
+
+@pytest.mark.parametrize("raising", [False, True])
+def test_a_hook_may_read_the_answer(make: Make, http: Http, order_id: str, raising: bool) -> None:
     """And takings has it all the same."""
     seen: list[Any] = []
 
@@ -227,6 +270,8 @@ def test_a_hook_may_read_the_answer(make: Make, http: Http, order_id: str) -> No
         if isinstance(answer, httpx.Response):
             answer.read()
         seen.append(answer.json()["error_code"])
+        if raising:
+            answer.raise_for_status()
 
     on_answer(http, hook)
     with pytest.raises(takings.Rejected) as caught:
@@ -488,8 +533,11 @@ def test_a_session_that_sends_again(methods: Any) -> None:
     # a number of sendings that is given in another way
     session.mount("https://", HTTPAdapter(max_retries=Retry(None, read=1, allowed_methods=methods)))
     assert "a requests.Session that sends a POST again" in refused(transport=session)
+    # after errors that are neither of connecting nor of reading, whatever the method
+    session.mount("https://", HTTPAdapter(max_retries=3))
+    assert "a requests.Session that sends a POST again" in refused(transport=session)
     # elsewhere it may
-    session.mount("https://api.klarna.com/", HTTPAdapter(max_retries=3))
+    session.mount("https://api.klarna.com/", HTTPAdapter(max_retries=Retry(3, other=0)))
     client = takings.Client("u", "p", environment="live", transport=session, backoff=0.002)
     # and none is used that comes later
     session.mount(

@@ -6,6 +6,7 @@ again, after a crash or by mistake, captures it once. The broker is named in cel
 Whom to call and as whom comes from the environment: see `takings.Client.from_env`.
 """
 
+import time
 from typing import Any
 
 import takings
@@ -17,10 +18,17 @@ app.config_from_object("celeryconfig")
 klarna = takings.Client.from_env()
 
 
-# A job whose worker or process is killed is done again. What is not known, or not now, is asked
-# again after 1, 2, 4 … 600 seconds, in all for a day: so long does Klarna know its key.
-@app.task(name="ship", bind=True, acks_late=True, reject_on_worker_lost=True, max_retries=150)
-def ship(self: "Task[Any, Any]", order_id: str, name: str, amount: str, currency: str) -> str:
+# A job whose worker or process is killed is done again.
+@app.task(name="ship", bind=True, acks_late=True, reject_on_worker_lost=True, max_retries=None)
+def ship(
+    self: "Task[Any, Any]",
+    order_id: str,
+    name: str,
+    amount: str,
+    currency: str,
+    since: float | None = None,
+) -> str:
+    since = since or time.time()
     try:
         capture = klarna.capture(
             order_id,
@@ -29,9 +37,10 @@ def ship(self: "Task[Any, Any]", order_id: str, name: str, amount: str, currency
             idempotency_key=takings.idempotency_key(order_id, name),
         )
     except takings.TakingsError as error:
-        if not error.retryable:
+        # Klarna knows the key for a day: what is not settled by then, a person looks at.
+        if not error.retryable or time.time() - since > 23 * 3600:
             raise
-        # the same job again, with the same key, settles it
+        # the same job again, with the same key, settles it; after 1, 2, 4 ... 600 seconds
         pause = min(2**self.request.retries, 600)
-        raise self.retry(exc=error, countdown=pause) from error
+        raise self.retry(exc=error, countdown=pause, kwargs={"since": since}) from error
     return capture.capture_id

@@ -37,6 +37,7 @@ def ship(order_id: str, name: str, amount: str, currency: str) -> tuple[str, dic
 
 
 def application(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+    asked_for = None
     status, told = "404 Not Found", {"detail": "POST /orders/ORDER_ID/parcels/NAME"}
     try:
         # WSGI has the bytes of a path as Latin-1; a name that is read wrongly is another name
@@ -44,9 +45,11 @@ def application(environ: "WSGIEnvironment", start_response: "StartResponse") -> 
         if environ["REQUEST_METHOD"] == "POST" and path[1::2] == ["orders", "parcels"]:
             length = int(environ.get("CONTENT_LENGTH") or 0)
             parcel = json.loads(environ["wsgi.input"].read(length))
-            status, told = ship(path[2], path[4], parcel["amount"], parcel["currency"])
+            asked_for = path[2], path[4], parcel["amount"], parcel["currency"]
     except (ValueError, LookupError, TypeError):
         status, told = "400 Bad Request", {"detail": 'send {"amount": "60.00", "currency": "EUR"}'}
+    if asked_for:
+        status, told = ship(*asked_for)
     body = json.dumps(told).encode()
     headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
     start_response(status, headers)

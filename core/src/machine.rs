@@ -415,7 +415,7 @@ impl<T: Task> Machine<T> {
             why.push_str(&format!(": {}", self.endpoint.scrub(text, 200)));
         }
         if self.others == Others::Done {
-            why.push_str("; an earlier call with this key was answered with a capture");
+            why.push_str("; another call with this key was answered with a capture");
         }
         if let Some(stopped) = stopped {
             why.push_str(&format!("; {stopped}"));

@@ -197,7 +197,7 @@ fn no_refusal_undoes_a_capture() {
         machine.learn(Others::Done);
         let error = drive(&mut machine, vec![no]).unwrap_err();
         assert_eq!((error.kind(), error.retryable()), (ErrorKind::OutcomeUnknown, true), "{error}");
-        assert!(error.message().contains("an earlier call with this key was answered with a capture"), "{error}");
+        assert!(error.message().contains("another call with this key was answered with a capture"), "{error}");
     }
 }
 

@@ -191,7 +191,7 @@ class Bench:
         ]
 
     def run(
-        self, contender: Contender, workload: Workload, count: int, *around: str, again: int = 2
+        self, contender: Contender, workload: Workload, count: int, *around: str, again: int = 5
     ) -> str:
         """Has `count` captures made, and looks whether they were; returns what `around` says.
 

@@ -26,18 +26,24 @@ EXAMPLE = ROOT / "examples/hosts/nginx"
 EXAMPLE_CONFIGURATION = (EXAMPLE / "nginx.conf").read_text()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def listening() -> socket.socket:
+    """On a free port, which is ours until nginx has it: other tests look for free ones as well."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(511)
+    return listener
 
 
 class Nginx:
     """A running nginx whose prefix is `folder`; what it logs is in `log`."""
 
-    def __init__(self, folder: Path, configuration: str, port: int, **environment: str) -> None:
+    def __init__(
+        self, folder: Path, configuration: str, listener: socket.socket, **environment: str
+    ) -> None:
         (folder / "nginx.conf").write_text(configuration)
-        self.port = port
+        self.port = int(listener.getsockname()[1])
+        # how an nginx that is replaced hands its sockets on
+        inherited = {"NGINX": f"{listener.fileno()};"}
         self.log_file = folder / "log"
         # those that the example tells users of Debian to add
         directives = re.findall(r"^#     (load_module .*)$", EXAMPLE_CONFIGURATION, re.MULTILINE)
@@ -49,13 +55,14 @@ class Nginx:
         program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
         assert program, "nginx is missing: `make setup` installs it"
         module = built(TARGET / "lua/jit/takings.so")
-        with self.log_file.open("w") as log:
+        with listener, self.log_file.open("w") as log:
             self.program = Program(
                 program,
                 *("-p", folder, "-c", folder / "nginx.conf", "-e", "stderr"),
                 *("-g", " ".join(directives)),
-                environment={"LUA_CPATH": f"{module.parent}/?.so;;", **environment},
+                environment={"LUA_CPATH": f"{module.parent}/?.so;;", **inherited, **environment},
                 server=True,
+                pass_fds=[listener.fileno()],
                 stderr=log,
             )
 
@@ -92,7 +99,8 @@ def shop(folder: Path, sandbox: Sandbox, workers: int) -> Iterator[Nginx]:
     """The example, as it is but for its port and the number of its workers."""
     for file in EXAMPLE.iterdir():
         shutil.copy(file, folder)
-    port = free_port()
+    listener = listening()
+    port = listener.getsockname()[1]
     configuration = EXAMPLE_CONFIGURATION
     for old, new in [
         ("listen 127.0.0.1:8080;", f"listen 127.0.0.1:{port};"),
@@ -101,7 +109,7 @@ def shop(folder: Path, sandbox: Sandbox, workers: int) -> Iterator[Nginx]:
         assert old in configuration
         configuration = configuration.replace(old, new)
     account = {"KLARNA_USERNAME": "sandbox", "KLARNA_PASSWORD": "sandbox"}
-    with Nginx(folder, configuration, port, KLARNA_BASE_URL=sandbox.url, **account) as nginx:
+    with Nginx(folder, configuration, listener, KLARNA_BASE_URL=sandbox.url, **account) as nginx:
         yield nginx
 
 
@@ -224,7 +232,8 @@ def laboratory(
     folder: Path, program: str, http: str = "", more: str = "", main: str = "", **environment: str
 ) -> Iterator[Nginx]:
     """One worker; what `program` returns is the answer to /."""
-    port = free_port()
+    listener = listening()
+    port = listener.getsockname()[1]
     (folder / "program.lua").write_text(program)
     configuration = f"""
         {main}
@@ -246,7 +255,7 @@ def laboratory(
             }}
         }}
     """
-    with Nginx(folder, configuration, port, **environment) as nginx:
+    with Nginx(folder, configuration, listener, **environment) as nginx:
         yield nginx
 
 

@@ -84,9 +84,10 @@ static bool give_header(struct call *call, const char *line, size_t length) {
 
 /* "HTTP/1.1 201 Created", to the letter: libcurl reads a status in what only begins like it. */
 static bool is_status_line(const char *line, size_t length) {
-    return length > 12 && strncmp(line, "HTTP/1.", 7) == 0 && strchr("01", line[7]) && line[8] == ' ' &&
+    /* memchr, since strchr finds a NUL as well */
+    return length > 12 && strncmp(line, "HTTP/1.", 7) == 0 && memchr("01", line[7], 2) && line[8] == ' ' &&
            isdigit((unsigned char)line[9]) && isdigit((unsigned char)line[10]) &&
-           isdigit((unsigned char)line[11]) && strchr(" \r\n", line[12]);
+           isdigit((unsigned char)line[11]) && memchr(" \r\n", line[12], 3);
 }
 
 /* Each line of a head, the status line first, an empty one last. */

@@ -97,10 +97,10 @@ test:
 	@scripts/test.sh
 
 soak: build
-	TAKINGS_SOAK=100000 $(venv)/python -m pytest -s -k flat tests/process/test_threads.py
+	TAKINGS_SOAK=100000 target/python/bin/python -m pytest -s -k flat tests/process/test_threads.py
 
 demo: build
-	@$(venv)/python scripts/demo.py
+	@target/python/bin/python scripts/demo.py
 
 # With the flags of the tests, which then find Rust's part done.
 docs: setup

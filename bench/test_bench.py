@@ -38,7 +38,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     subprocess.run([*strict, ours, "-o", programs / "bench-c-takings", *linked], check=True)
     measure = ROOT / "bench" / "measure.c"
     subprocess.run([*strict, measure, "-o", programs / "bench-measure"], check=True)
-    return Built(programs, TARGET / "venv" / "bin" / "python", TARGET / "lua" / "5.1")
+    return Built(programs, TARGET / "python" / "bin" / "python", TARGET / "lua" / "5.1")
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ PROGRAMS: dict[str, list[str | Path]] = {
     "Rust": [TARGET / "debug" / "examples" / "capture"],
     "C": [TARGET / "examples" / "capture-c"],
     "C++": [TARGET / "examples" / "capture-cpp"],
-    "Python": [TARGET / "venv" / "bin" / "python", ROOT / "examples" / "capture.py"],
+    "Python": [TARGET / "python" / "bin" / "python", ROOT / "examples" / "capture.py"],
     "Lua": ["lua5.4", ROOT / "examples" / "capture.lua"],
 }
 LUA_MODULE = TARGET / "lua" / "5.4" / "?.so"

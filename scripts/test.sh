@@ -5,6 +5,8 @@ set -u
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-$PWD/target}
 venv=$target/venv/bin
+# the wheel, alone: scripts/wheel.sh
+python=$target/python/bin/python
 # What the checks remember from run to run stays out of the sources.
 export RUFF_CACHE_DIR=$target/ruff MYPY_CACHE_DIR=$target/mypy PYTHONPYCACHEPREFIX=$target/pycache
 export PYTEST_ADDOPTS="-p no:cacheprovider"
@@ -86,7 +88,7 @@ fuzz_sources() {
         cargo clippy --locked --manifest-path fuzz/Cargo.toml --target-dir "$target" --all-targets -- --deny warnings
 }
 bench_tests() {
-    cargo build --locked --package takings-bench --bins && "$venv/python" -m pytest --quiet bench
+    cargo build --locked --package takings-bench --bins && "$python" -m pytest --quiet bench
 }
 
 of_cargo() {
@@ -104,10 +106,10 @@ of_cargo() {
     # What `make fuzz` found so far and changes of it, 20 s with all targets side by side.
     step "fuzz corpus" cargo test --locked --manifest-path fuzz/Cargo.toml --target-dir "$target"
     step "docs" make --silent docs
-    step "docs tests" "$venv/python" -m pytest --quiet tests/docs
+    step "docs tests" "$python" -m pytest --quiet tests/docs
     step "bench: takings' own contenders" bench_tests
     step "bench: instructions" "$venv/python" bench/instructions.py
-    step "demo: its own tests" "$venv/python" -m pytest --quiet scripts
+    step "demo: its own tests" "$python" -m pytest --quiet scripts
 }
 
 # --- what runs beside it ----------------------------------------------------------------------------------------
@@ -115,19 +117,19 @@ of_cargo() {
 of_python_and_lua() {
     step "ruff" "$venv/ruff" check
     step "ruff format" "$venv/ruff" format --check
-    step "mypy" "$venv/mypy" --config-file python/pyproject.toml
-    step "mypy: scripts" "$venv/mypy" --strict scripts
+    step "mypy" "$python" -m mypy --config-file python/pyproject.toml
+    step "mypy: scripts" "$python" -m mypy --strict scripts
     step "mypy: package tests" env MYPYPATH=scripts:tests/process:tests/hosts \
-        "$venv/mypy" --strict --follow-imports=silent tests/dist
-    step "mypy: docs" "$venv/mypy" --strict docs tests/docs
+        "$python" -m mypy --strict --follow-imports=silent tests/dist
+    step "mypy: docs" "$python" -m mypy --strict docs tests/docs
     # What `make bench` compares is not installed here.
-    step "mypy: bench" "$venv/mypy" --strict --ignore-missing-imports bench
+    step "mypy: bench" "$python" -m mypy --strict --ignore-missing-imports bench
     step "pyright" "$venv/pyright" --project python
-    step "stubtest" "$venv/stubtest" takings pytest_takings
+    step "stubtest" "$python" -m mypy.stubtest takings pytest_takings
     step "luacheck" luacheck --quiet --no-color lua examples tests bench
-    step "Python tests" "$venv/python" -m pytest python
+    step "Python tests" "$python" -m pytest python
     step "Lua tests" lua/tests/run
-    step "process tests" "$venv/python" -m pytest --quiet tests/process
+    step "process tests" "$python" -m pytest --quiet tests/process
     return 0
 }
 
@@ -135,7 +137,7 @@ of_packages() {
     # optimised, so that nothing of it is shared with the build
     step "C library" make --silent library
     until [ -e "$notes/built" ]; do sleep 0.5; done
-    step "host tests" "$venv/python" -m pytest --quiet tests/hosts
+    step "host tests" "$python" -m pytest --quiet tests/hosts
     # Of what was built above: `make dist` builds all of it for itself, which takes minutes.
     step "package tests" "$venv/python" -m pytest --quiet tests/dist
     step "cargo deny" scripts/cargo-deny.sh

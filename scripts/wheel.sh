@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the Python wheel, as target/wheel/takings-*.whl, and installs it in the virtual environment, as a user of it
-# would have it.
+# Builds the Python wheel, as target/wheel/takings-*.whl, and installs it in target/python, a virtual environment that was
+# empty, as a user of it would have it. The tests run there.
 set -eu
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-$PWD/target}
@@ -32,7 +32,11 @@ if [ ! -e "$bill" ] || [ ! -e "$licences" ] || [ "$(cat "$bill.of" 2>/dev/null |
 fi
 python -m maturin build --quiet --locked --profile dev "${promise[@]}" --interpreter "$python" \
     --manifest-path python/Cargo.toml --sbom-include "$bill" --out "$wheel" "${linker[@]}"
-python -m pip install --quiet --force-reinstall --no-deps --no-index "$wheel"/takings-*.whl
+python -m venv --clear --without-pip "$target/python"
+python -m pip --python "$target/python/bin/python" install --quiet --no-index "$wheel"/takings-*.whl
+# What the tests need beside the wheel is found where set-up put it, after everything that the wheel has.
+purelib='import sysconfig; print(sysconfig.get_path("purelib"))'
+python -c "$purelib" >"$("$target/python/bin/python" -c "$purelib")/tools-of-the-tests.pth"
 mkdir -p "$target/wheel"
 rm -f "$target/wheel"/takings-*.whl
 mv "$wheel"/takings-*.whl "$target/wheel"

@@ -247,12 +247,12 @@ impl Run {
             },
             "c" | "cpp" | "curl" => (vec![compiled(name, folder.path()).into_os_string()], vec![]),
             "python" | "async" | "httpx" | "httpx-async" | "requests" => {
-                let python = exists(target().join("venv/bin/python"), "make build");
+                let python = exists(target().join("python/bin/python"), "make build");
                 let way = (name != "python").then(|| name.into());
                 (vec![python.into_os_string(), adapter("adapter.py")].into_iter().chain(way).collect(), vec![])
             }
             "nginx" => {
-                let python = exists(target().join("venv/bin/python"), "make build");
+                let python = exists(target().join("python/bin/python"), "make build");
                 exists(target().join("lua/jit/takings.so"), "lua/build.sh");
                 // what it leaves behind when it is ended goes with this folder
                 (vec![python.into_os_string(), adapter("nginx.py")], vec![("TMPDIR", folder.path().into())])

@@ -113,7 +113,7 @@ fn cpp() {
 #[test]
 fn python() {
     run("python", "snippet.py", |source| {
-        let mut python = Command::new(built().parent().expect("target").join("venv/bin/python"));
+        let mut python = Command::new(built().parent().expect("target").join("python/bin/python"));
         python.arg(source);
         python
     });

@@ -23,6 +23,10 @@ from takings import (
 def test_it_is_the_wheel_that_is_tested() -> None:
     package = Path(takings.__file__).parent
     assert ROOT / "python" not in package.parents
+    # in an environment with nothing else; what runs the tests is found from there
+    assert Path(sys.prefix) in package.parents
+    beside = {path.name.partition("-")[0] for path in package.parent.iterdir()}
+    assert beside == {"takings", "pytest_takings", "tools"}
     assert {path.name for path in package.iterdir()} >= {"py.typed", "_takings.pyi"}
     assert Path(_takings.__file__).name in ("_takings.abi3.so", "_takings.pyd")
     # what is installed is what is here

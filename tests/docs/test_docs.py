@@ -409,7 +409,7 @@ def test_five_minutes(tmp_path: Path) -> None:
     # `make test` has built it; what a person does between two lines; and a port that is free
     for line, instead in [
         ("make build\n", f"cd '{ROOT}'\n"),
-        ('target/venv/bin:$PATH"\n', f'target/venv/bin:$PATH"\ncd "{tmp_path}"\n'),
+        ('target/python/bin:$PATH"\n', f'target/python/bin:$PATH"\ncd "{tmp_path}"\n'),
         (
             "takings-sandbox --port 8181 &\n",
             "takings-sandbox --port 0 >url &\n"

@@ -232,6 +232,12 @@ int main(int count, char **arguments) {
     takings::operation unsent = client.prepare(order_id, takings::capture_request(3));
     CHECK(unsent.start() == TAKINGS_STEP_SEND && unsent.not_sent("refused") == TAKINGS_STEP_DONE);
     thrown<takings::not_sent>([&] { unsent.capture(); });
+    // a header with a NUL in it is no HTTP, and so this refusal none
+    takings::operation strange = client.prepare(order_id, takings::capture_request(3));
+    CHECK(strange.start() == TAKINGS_STEP_SEND);
+    strange.answer_header("content-type", std::string("application/json\0;", 18));
+    CHECK(strange.answered(403) == TAKINGS_STEP_DONE);
+    thrown<takings::outcome_unknown>([&] { strange.capture(); });
     thrown<takings::invalid_input>([&] { client.prepare(cut, takings::capture_request(1)); });
     thrown<takings::invalid_input>([&] { client.prepare_reconcile(order_id, "", 1); });
 

@@ -143,6 +143,10 @@ impl Task for ListTask {
             if Instant::now() >= end {
                 return Err("with a list that was too long to be read in time".into());
             }
+            // a list inside the list would be read as well, its values for the members in their order
+            if element.trim_ascii_start().first() != Some(&b'{') {
+                return Err(NO_LIST.into());
+            }
             let capture: Listed = serde_json::from_slice(element).map_err(|_| NO_LIST)?;
             if capture.reference.as_deref() != Some(&self.wanted.reference)
                 || capture.captured_amount != Some(self.wanted.captured_amount)
@@ -421,6 +425,8 @@ mod tests {
             "]",
             "  ",
             r#"{"captures":[]}"#,
+            r#"[["a","parcel-1",6000]]"#,
+            r#"[{}, ["a","parcel-1",6000]]"#,
             r#"[{"captured_amount":6000.0}]"#,
             r#"[{"reference":"parcel-1","captured_amount":6000}]"#,
             r#"[{"capture_id":"s3cret-s3cret","reference":"parcel-1","captured_amount":6000}]"#,

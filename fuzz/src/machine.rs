@@ -54,6 +54,7 @@ pub fn machine(data: &[u8]) {
         posts: 0,
         gets: 0,
         unclear: false,
+        limited: false,
         ended_unclear: false,
     };
     let mut events = events.split(|byte| *byte == b'\n').peekable();
@@ -120,6 +121,8 @@ struct Account<'a> {
     posts: u32,
     gets: u32,
     unclear: bool,
+    /// Klarna put it off, so that it is not true any more that nothing reached Klarna.
+    limited: bool,
     /// The capture itself is over: what is sent now only looks.
     ended_unclear: bool,
 }
@@ -183,6 +186,7 @@ impl Account<'_> {
             match &meaning {
                 Some(Meaning::Unclear) => self.unclear = true,
                 Some(Meaning::No { settles: true }) => self.unclear = false,
+                Some(Meaning::NotNow) => self.limited = true,
                 _ => {}
             }
         }
@@ -232,12 +236,13 @@ impl Account<'_> {
                             (Meaning::Captured(capture), _) => panic!("{capture:?} became {error}"),
                             (_, true) => ErrorKind::OutcomeUnknown,
                             (Meaning::No { .. } | Meaning::NotNow, false) => ErrorKind::Rejected,
+                            (Meaning::NotSent, false) if self.limited => ErrorKind::Rejected,
                             (Meaning::NotSent, false) => ErrorKind::NotSent,
                             (Meaning::Unclear, false) => unreachable!("it was noted"),
                         };
                         assert_eq!(error.kind(), expected, "{error}");
                         assert_eq!(error.attempts(), self.posts);
-                        let retryable = expected != ErrorKind::Rejected || matches!(meaning, Meaning::NotNow);
+                        let retryable = expected != ErrorKind::Rejected || !matches!(meaning, Meaning::No { .. });
                         assert_eq!(error.retryable(), retryable, "{error}");
                         self.check_error(&error);
                     }

@@ -555,7 +555,7 @@ private:
  *
  *     takings::operation operation = client.prepare(order_id, request, key);
  *     takings_step_t step = operation.start();
- *     while (step != TAKINGS_STEP_DONE) {
+ *     while (step == TAKINGS_STEP_SEND || step == TAKINGS_STEP_WAIT) {
  *         step = step == TAKINGS_STEP_SEND ? send_over_http(operation) : pause(operation);
  *     }
  *     takings::capture capture = operation.capture();

@@ -122,6 +122,12 @@ impl<T> Operation<T> {
         self.drive.order_id()
     }
 
+    /// For bindings: the order id as a log may show it.
+    #[doc(hidden)]
+    pub fn shown_order_id(&self) -> String {
+        self.client.endpoint().scrub(self.order_id(), 255)
+    }
+
     /// The key it is sent with, given or made; none for a look, which changes nothing.
     pub fn idempotency_key(&self) -> Option<&str> {
         self.drive.idempotency_key()
@@ -202,7 +208,7 @@ impl<T: Outcome> Operation<T> {
                     attempt.wait = Some(pause);
                 }
                 #[cfg(feature = "tracing")]
-                self.trace_retry();
+                traced(|| self.trace_retry());
                 Step::Wait(pause)
             }
             Step::Done(result) => Step::Done(self.ended(result)),
@@ -260,7 +266,7 @@ impl<T: Outcome> Operation<T> {
             Err(error) => Err(error.with(|fields| fields.attempt_log = attempts)),
         };
         #[cfg(feature = "tracing")]
-        self.trace_end(&result);
+        traced(|| self.trace_end(&result));
         result
     }
 
@@ -268,7 +274,7 @@ impl<T: Outcome> Operation<T> {
     fn trace_retry(&self) {
         let Some(attempt) = self.attempt_log.last() else { return };
         tracing::warn!(
-            order_id = %self.client.endpoint().scrub(self.order_id(), 255),
+            order_id = %self.shown_order_id(),
             idempotency_key = self.idempotency_key(),
             correlation_id = attempt.correlation_id(),
             attempt = self.attempt_log.len(),
@@ -288,7 +294,7 @@ impl<T: Outcome> Operation<T> {
             Err(error) => (error.kind().as_str(), error.correlation_id(), error.attempts(), Some(error.message())),
         };
         tracing::info!(
-            order_id = %self.client.endpoint().scrub(self.order_id(), 255),
+            order_id = %self.shown_order_id(),
             idempotency_key = self.idempotency_key(),
             correlation_id,
             attempts,
@@ -417,14 +423,22 @@ impl<T> Drop for Sending<T> {
 /// The end of a call that was refused before there was an operation.
 #[cfg(feature = "tracing")]
 pub(crate) fn trace_refused(error: &Error) {
-    tracing::info!(
-        order_id = error.order_id(),
-        idempotency_key = error.idempotency_key(),
-        attempts = 0,
-        outcome = error.kind().as_str(),
-        error = error.message(),
-        "takings is done"
-    );
+    traced(|| {
+        tracing::info!(
+            order_id = error.order_id(),
+            idempotency_key = error.idempotency_key(),
+            attempts = 0,
+            outcome = error.kind().as_str(),
+            error = error.message(),
+            "takings is done"
+        );
+    });
+}
+
+/// A program's subscriber that panics must not take the outcome with it.
+#[cfg(feature = "tracing")]
+fn traced(tell: impl FnOnce()) {
+    let _ = catch_unwind(AssertUnwindSafe(tell));
 }
 
 impl<T> fmt::Debug for Operation<T> {

@@ -10,11 +10,12 @@ mod money;
 mod operation;
 mod outcome;
 mod settings;
+mod slot;
 mod value;
 mod wait;
 
 use std::ffi::OsString;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
@@ -24,6 +25,7 @@ use takings::{Config, Error};
 
 use crate::operation::{Operation, driving, tell_refused};
 use crate::outcome::{exception, exception_of};
+use crate::slot::Slot;
 use crate::value::{Value, text};
 
 /// What a client has from its settings.
@@ -37,18 +39,13 @@ struct Open {
 /// Captures orders of one merchant account; see the stub, `_takings.pyi`, for its manual.
 #[pyclass(module = "takings", subclass, frozen)]
 struct Client {
-    /// `None` before `__init__` and after `close`. Locked only while the interpreter is held,
-    /// so that no thread can hold it when another one forks.
-    open: Mutex<Option<Open>>,
+    /// Empty before `__init__` and after `close`.
+    open: Slot<Open>,
 }
 
 impl Client {
-    fn slot(&self) -> MutexGuard<'_, Option<Open>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn opened(&self, py: Python<'_>) -> PyResult<Open> {
-        self.slot().clone().ok_or_else(|| {
+        self.open.look(Open::clone).ok_or_else(|| {
             let error = Error::invalid_argument("the client", "closed", "open: make a new one, and close it last");
             exception_of(py, &error)
         })
@@ -68,7 +65,7 @@ impl Client {
                 Some(Arc::new(made.unbind()))
             }
         };
-        *self.slot() = Some(Open { client, transport });
+        drop(self.open.replace(Some(Open { client, transport })));
         Ok(())
     }
 
@@ -94,7 +91,7 @@ impl Client {
                           check_lines='warn', accept_unknown_values=False, reconcile=False, transport=None)"
     )]
     fn new(_arguments: &Bound<'_, PyTuple>, _settings: Option<&Bound<'_, PyDict>>) -> Client {
-        Client { open: Mutex::new(None) }
+        Client { open: Slot::new(None) }
     }
 
     #[pyo3(signature = (username=None, password=None, *, transport=None, **settings))]
@@ -197,7 +194,7 @@ impl Client {
     }
 
     fn close(&self, py: Python<'_>) {
-        let client = self.slot().take();
+        let client = self.open.replace(None);
         py.detach(|| drop(client.map(|open| open.client)));
     }
 
@@ -226,11 +223,8 @@ impl Client {
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
         let name = slf.get_type().fully_qualified_name()?;
-        let state = match &*slf.get().slot() {
-            Some(open) => format!("base_url={:?}", open.client.base_url()),
-            None => "closed".to_owned(),
-        };
-        Ok(format!("<{name} {state}>"))
+        let state = slf.get().open.look(|open| format!("base_url={:?}", open.client.base_url()));
+        Ok(format!("<{name} {}>", state.as_deref().unwrap_or("closed")))
     }
 }
 

@@ -2,7 +2,6 @@
 //! Whatever drives it, what a program's log is told of it is told here.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
@@ -11,6 +10,7 @@ use pyo3::types::{PyBytes, PyDict, PyModule};
 use takings::{Answer, Attempt, Capture, Error, Event, Reconciliation, Step};
 
 use crate::outcome::{Shown, attempt_log_of, attempt_of, exception, exception_of};
+use crate::slot::Slot;
 use crate::value::told;
 use crate::wait;
 
@@ -20,14 +20,15 @@ pub struct Operation {
     /// What is known of it when nobody waits any more.
     abandoned: Error,
     order_id: String,
+    /// As a log may show it.
+    shown_order_id: String,
     idempotency_key: Option<String>,
     /// Nobody waits for the outcome.
     alone: AtomicBool,
     /// The log was told of its end.
     told: AtomicBool,
-    /// Empty while it is stepped, once it is sent, and at its end. Locked only while the
-    /// interpreter is held, so that no thread can hold it when another one forks.
-    driven: Mutex<Option<Driven>>,
+    /// Empty while it is stepped, once it is sent, and at its end.
+    driven: Slot<Driven>,
 }
 
 pub enum Driven {
@@ -101,15 +102,16 @@ impl Operation {
         Operation {
             abandoned: operation.abandoned(),
             order_id: operation.order_id().to_owned(),
+            shown_order_id: operation.shown_order_id(),
             idempotency_key: operation.idempotency_key().map(str::to_owned),
             alone: AtomicBool::new(false),
             told: AtomicBool::new(false),
-            driven: Mutex::new(Some(operation.into())),
+            driven: Slot::new(Some(operation.into())),
         }
     }
 
     fn take(&self, py: Python<'_>) -> PyResult<Driven> {
-        self.driven.lock().unwrap_or_else(PoisonError::into_inner).take().ok_or_else(|| {
+        self.driven.replace(None).ok_or_else(|| {
             let error = Error::invalid_argument(
                 "the operation",
                 "over, or in use",
@@ -119,15 +121,10 @@ impl Operation {
         })
     }
 
-    /// The order id as a log may show it.
-    fn shown_order_id(&self) -> Option<&str> {
-        self.abandoned.order_id()
-    }
-
     /// Tells the log that another attempt follows.
     pub fn tell_retry(&self, py: Python<'_>, number: usize, attempt: &Attempt) -> PyResult<()> {
         let attempt = attempt_of(py, attempt)?;
-        tell(py, "retry", (self.shown_order_id(), self.idempotency_key.as_deref(), number, attempt))
+        tell(py, "retry", (&*self.shown_order_id, self.idempotency_key.as_deref(), number, attempt))
     }
 
     /// The end, as Python has it; the log is told.
@@ -138,7 +135,7 @@ impl Operation {
         };
         self.told.store(true, Ordering::Relaxed);
         let alone = self.alone.load(Ordering::Relaxed);
-        tell(py, "ended", (self.shown_order_id(), self.idempotency_key.as_deref(), &outcome, alone))?;
+        tell(py, "ended", (&*self.shown_order_id, self.idempotency_key.as_deref(), &outcome, alone))?;
         match result {
             Ok(_) => Ok(outcome),
             Err(_) => Err(PyErr::from_value(outcome)),
@@ -154,7 +151,7 @@ impl Operation {
         }
         if !self.told.swap(true, Ordering::Relaxed) {
             let known = exception_of(py, &self.abandoned);
-            let _ = tell(py, "ended", (self.shown_order_id(), self.idempotency_key.as_deref(), known.value(py), false));
+            let _ = tell(py, "ended", (&*self.shown_order_id, self.idempotency_key.as_deref(), known.value(py), false));
         }
         if raised.cause(py).is_none() {
             raised.set_cause(py, Some(exception_of(py, &self.abandoned)));
@@ -172,7 +169,8 @@ impl Operation {
         T: Shown,
         Driven: From<takings::Operation<T>>,
     {
-        let step = operation.step(event);
+        // an answer may be a list that takes a while to read
+        let step = py.detach(|| operation.step(event));
         if let Step::Done(result) = step {
             return self.ended(py, result);
         }
@@ -199,7 +197,7 @@ impl Operation {
             }
             Step::Done(_) => unreachable!("it has been returned"),
         };
-        *self.driven.lock().unwrap_or_else(PoisonError::into_inner) = Some(operation.into());
+        drop(self.driven.replace(Some(operation.into())));
         if let Some((number, attempt)) = retry {
             self.tell_retry(py, number, &attempt)?;
         }
@@ -229,12 +227,11 @@ impl Operation {
 
     #[getter]
     fn attempt_log<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let log = match &*self.driven.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(Driven::Capture(operation)) => operation.attempt_log().to_vec(),
-            Some(Driven::Look(operation)) => operation.attempt_log().to_vec(),
-            None => Vec::new(),
-        };
-        Ok(attempt_log_of(py, &log)?.into_any())
+        let log = self.driven.look(|driven| match driven {
+            Driven::Capture(operation) => operation.attempt_log().to_vec(),
+            Driven::Look(operation) => operation.attempt_log().to_vec(),
+        });
+        Ok(attempt_log_of(py, &log.unwrap_or_default())?.into_any())
     }
 
     fn send<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -293,6 +290,6 @@ impl Operation {
 
     fn __repr__(&self) -> String {
         let key = self.idempotency_key.as_ref().map(|key| format!(" idempotency_key={key:?}")).unwrap_or_default();
-        format!("<takings.Operation order_id={:?}{key}>", self.shown_order_id().unwrap_or_default())
+        format!("<takings.Operation order_id={:?}{key}>", self.shown_order_id)
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! Everything that is decided, checked or worded is the core's. What belongs to Python is
 //! here: its values ([`value`]), its settings ([`settings`]), its exceptions, calls on their way
-//! ([`operation`]), the interpreter lock, and Ctrl-C ([`wait`]).
+//! ([`operation`]), the interpreter lock, Ctrl-C ([`wait`]) and the interpreter's end ([`gate`]).
 
 #![forbid(unsafe_code)]
 
+mod gate;
+mod modules;
 mod money;
 mod operation;
 mod outcome;
@@ -23,7 +25,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
 use takings::{Config, Error};
 
-use crate::operation::{Operation, driving, tell_refused};
+use crate::gate::Inside;
+use crate::modules::driving;
+use crate::operation::{Operation, tell_refused};
 use crate::outcome::{exception, exception_of};
 use crate::slot::Slot;
 use crate::value::{Value, text};
@@ -71,6 +75,7 @@ impl Client {
 
     /// Sends a call and waits for its outcome.
     fn run<'py>(&self, py: Python<'py>, operation: Operation) -> PyResult<Bound<'py, PyAny>> {
+        let _inside = Inside::new(py);
         let transport = self.opened(py)?.transport;
         let operation = Bound::new(py, operation)?;
         let arguments = (&operation, transport.as_ref().map(|transport| transport.bind(py)));
@@ -152,6 +157,7 @@ impl Client {
         idempotency_key: Option<Bound<'py, PyAny>>,
         fields: Option<Bound<'py, PyDict>>,
     ) -> PyResult<Operation> {
+        let _inside = Inside::new(py);
         let prepare = || {
             let client = self.opened(py)?.client;
             let order_id = text("order_id", order_id);
@@ -179,6 +185,7 @@ impl Client {
         order_id: &Bound<'py, PyAny>,
         wanted: Option<Bound<'py, PyDict>>,
     ) -> PyResult<Operation> {
+        let _inside = Inside::new(py);
         let prepare = || {
             let client = self.opened(py)?.client;
             let order_id = text("order_id", order_id).map_err(|error| exception_of(py, &error))?;
@@ -190,12 +197,14 @@ impl Client {
 
     #[getter]
     fn base_url(&self, py: Python<'_>) -> PyResult<String> {
+        let _inside = Inside::new(py);
         Ok(self.opened(py)?.client.base_url().to_owned())
     }
 
     fn close(&self, py: Python<'_>) {
+        let inside = Inside::new(py);
         let client = self.open.replace(None);
-        py.detach(|| drop(client.map(|open| open.client)));
+        inside.detach(py, || drop(client.map(|open| open.client)));
     }
 
     fn __enter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
@@ -275,6 +284,7 @@ mod _takings {
         // For the package itself: not in __all__, where `add` would put them.
         module.setattr("diagnosis", wrap_pyfunction!(super::diagnosis, module)?)?;
         module.setattr("sandbox", wrap_pyfunction!(super::sandbox, module)?)?;
+        super::gate::open(module)?;
         module.add("__version__", takings::VERSION)
     }
 }

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyDict, PyModule};
+use pyo3::types::{PyBytes, PyDict};
 use takings::{Answer, Attempt, Capture, Error, Event, Reconciliation, Step};
 
+use crate::gate::Inside;
+use crate::modules::{steps, telling};
 use crate::outcome::{Shown, attempt_log_of, attempt_of, exception, exception_of};
 use crate::slot::Slot;
 use crate::value::told;
@@ -46,30 +47,6 @@ impl From<takings::Operation<Reconciliation>> for Driven {
     fn from(operation: takings::Operation<Reconciliation>) -> Driven {
         Driven::Look(operation)
     }
-}
-
-/// A module of the package that is written in Python.
-fn module<'py>(
-    py: Python<'py>,
-    cell: &'static PyOnceLock<Py<PyModule>>,
-    name: &str,
-) -> PyResult<&'py Bound<'py, PyModule>> {
-    cell.get_or_try_init(py, || Ok(py.import(name)?.unbind())).map(|module| module.bind(py))
-}
-
-fn steps(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
-    static STEPS: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
-    module(py, &STEPS, "takings.steps")
-}
-
-pub fn driving(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
-    static DRIVING: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
-    module(py, &DRIVING, "takings._driving")
-}
-
-fn telling(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
-    static TELLING: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
-    module(py, &TELLING, "takings._telling")
 }
 
 /// Lets a log function of the package run. What a program's own handler or filter raises must not
@@ -162,6 +139,7 @@ impl Operation {
     fn step<'py, T>(
         &self,
         py: Python<'py>,
+        inside: &Inside,
         mut operation: takings::Operation<T>,
         event: Event,
     ) -> PyResult<Bound<'py, PyAny>>
@@ -170,7 +148,7 @@ impl Operation {
         Driven: From<takings::Operation<T>>,
     {
         // an answer may be a list that takes a while to read
-        let step = py.detach(|| operation.step(event));
+        let step = inside.detach(py, || operation.step(event));
         if let Step::Done(result) = step {
             return self.ended(py, result);
         }
@@ -205,9 +183,10 @@ impl Operation {
     }
 
     fn feed<'py>(&self, py: Python<'py>, event: Event) -> PyResult<Bound<'py, PyAny>> {
+        let inside = Inside::new(py);
         match self.take(py)? {
-            Driven::Capture(operation) => self.step(py, operation, event),
-            Driven::Look(operation) => self.step(py, operation, event),
+            Driven::Capture(operation) => self.step(py, &inside, operation, event),
+            Driven::Look(operation) => self.step(py, &inside, operation, event),
         }
         .map_err(|raised| self.because(py, raised))
     }
@@ -235,9 +214,10 @@ impl Operation {
     }
 
     fn send<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let inside = Inside::new(py);
         match self.take(py)? {
-            Driven::Capture(operation) => wait::until(py, self, operation),
-            Driven::Look(operation) => wait::until(py, self, operation),
+            Driven::Capture(operation) => wait::until(py, &inside, self, operation),
+            Driven::Look(operation) => wait::until(py, &inside, self, operation),
         }
         .map_err(|raised| self.because(py, raised))
     }

@@ -7,14 +7,10 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyModule, PyTuple};
+use pyo3::types::{PyDict, PyTuple};
 use takings::{Attempt, Capture, Error, ErrorKind, Reconciliation};
 
-fn outcomes(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
-    static OUTCOMES: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
-    OUTCOMES.get_or_try_init(py, || Ok(py.import("takings.outcomes")?.unbind())).map(|module| module.bind(py))
-}
+use crate::modules::outcomes;
 
 /// What a call ends in when it goes well.
 pub trait Shown: takings::Outcome + Send + 'static {

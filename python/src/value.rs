@@ -112,7 +112,7 @@ impl<'de> Deserializer<'de> for Value<'_, '_> {
             // all pairs at once, before anything else runs that may change it
             let pairs: Vec<_> = dict.iter().map(|pair| self.pair(pair)).collect();
             visitor.visit_map(MapDeserializer::new(pairs.into_iter()))
-        } else if let Ok(mapping) = value.cast::<PyMapping>() {
+        } else if let Some(mapping) = as_mapping(value) {
             match self.pairs(mapping) {
                 Ok(pairs) => visitor.visit_map(MapDeserializer::new(pairs.into_iter())),
                 Err(error) => {
@@ -134,4 +134,11 @@ impl<'de> Deserializer<'de> for Value<'_, '_> {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
         newtype_struct seq tuple tuple_struct map struct enum identifier
     }
+}
+
+/// pyo3 looks the class of mappings up behind a lock, which must not be held while the module with it is loaded: a process
+/// that another thread forks meanwhile would find it locked for ever.
+fn as_mapping<'a, 'py>(value: &'a Bound<'py, PyAny>) -> Option<&'a Bound<'py, PyMapping>> {
+    value.py().import("collections.abc").ok()?;
+    value.cast().ok()
 }

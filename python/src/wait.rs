@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyModule};
 use takings::{News, Sending};
 
+use crate::gate::Inside;
+use crate::modules;
 use crate::operation::Operation;
 use crate::outcome::Shown;
 
@@ -24,6 +24,7 @@ const NEXT_LOOK: Duration = Duration::from_millis(50);
 /// that thread.
 pub fn until<'py, T: Shown>(
     py: Python<'py>,
+    inside: &Inside,
     call: &Operation,
     operation: takings::Operation<T>,
 ) -> PyResult<Bound<'py, PyAny>> {
@@ -32,7 +33,7 @@ pub fn until<'py, T: Shown>(
     let mut patience = in_main_thread.then_some(FIRST_LOOK);
     let mut attempts = 0;
     loop {
-        let raised = match py.detach(|| sending.wait(patience)) {
+        let raised = match inside.detach(py, || sending.wait(patience)) {
             News::Ended(result) => return call.ended(py, result),
             News::Attempt(attempt) => {
                 attempts += 1;
@@ -66,14 +67,7 @@ fn go_on<T: Shown>(mut sending: Sending<T>) {
 /// `threading` is taken to have no other, and need not load it: looking for signals elsewhere costs
 /// a little and finds none.
 fn in_main_thread(py: Python<'_>) -> PyResult<bool> {
-    static MODULES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
-    static THREADING: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
-    let threading = match THREADING.get(py) {
-        Some(loaded) => loaded.bind(py),
-        None if !MODULES.import(py, "sys", "modules")?.contains("threading")? => return Ok(true),
-        // another thread may be just about to load it: this waits for that
-        None => THREADING.get_or_try_init(py, || Ok::<_, PyErr>(py.import("threading")?.unbind()))?.bind(py),
-    };
+    let Some(threading) = modules::threading(py)? else { return Ok(true) };
     let main = threading.call_method0(intern!(py, "main_thread"))?.getattr(intern!(py, "ident"))?;
     threading.call_method0(intern!(py, "get_ident"))?.eq(main)
 }

@@ -17,15 +17,19 @@ if TYPE_CHECKING:
 
     _OutcomeT = TypeVar("_OutcomeT", Capture, Reconciliation)
 
-__all__ = ["Answer", "Unsent", "run", "words"]
+__all__ = ["Answer", "Lost", "Unsent", "run", "words"]
 
 # Status, headers and body of an answer.
 Answer = tuple[int, list[tuple[bytes | str, bytes | str]], bytes]
 
 
 class Unsent(Exception):
-    """An exchange raises it where it is certain that nothing of the request has left; anything else
-    that it raises means that it may have."""
+    """An exchange raises it where it is certain that nothing of the request has left."""
+
+
+class Lost(Exception):
+    """An exchange raises it where the request may have left and no answer came. What else it
+    raises comes from elsewhere, such as a signal's handler, and ends the call."""
 
 
 def words(error: BaseException) -> str:
@@ -52,7 +56,7 @@ def _drive(operation: Operation[_OutcomeT], exchange: Exchange) -> _OutcomeT:
                 answer = exchange(step)
             except Unsent as why:
                 step = operation.not_sent(words(why))
-            except Exception as why:
+            except Lost as why:
                 step = operation.maybe_sent(words(why))
             else:
                 step = operation.answered(*answer)

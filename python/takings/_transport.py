@@ -18,7 +18,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, NoReturn, Protocol
 
-from ._driving import Answer, Unsent, words
+from ._driving import Answer, Lost, Unsent, words
 from ._takings import invalid_argument
 from .steps import Send
 
@@ -132,21 +132,19 @@ class Arriving:
         """What there is at the end of the attempt, or the reason why there is nothing."""
         self._over = True
         if self._sendings > 1:
-            raise ConnectionError(
-                "the program's HTTP client sent it again, so no answer is certain"
-            )
+            raise Lost("the program's HTTP client sent it again, so no answer is certain")
         if self._status:
             # a body that broke off leaves what was read: the status decides
             return self._status, self._headers, bytes(self._body)
         if not done:
-            raise TimeoutError(f"no answer within {self._send.timeout:.1f} s")
+            raise Lost(f"no answer within {self._send.timeout:.1f} s")
         if isinstance(error, Unsent):
             raise error
         if error is None:
-            raise ConnectionError("the transport gave no answer")
+            raise Lost("the transport gave no answer")
         if self.followed and not self._sendings and self.is_of(error) and sent_nothing(error):
             raise Unsent(f"no connection ({_root(error)})") from error
-        raise ConnectionError(f"the answer was lost ({_root(error)})") from error
+        raise Lost(f"the answer was lost ({_root(error)})") from error
 
 
 def _within(
@@ -164,6 +162,8 @@ def _within(
     context = contextvars.copy_context()
 
     def work() -> None:
+        if not ended.set_running_or_notify_cancel():
+            return
         try:
             context.run(attempt, send, arriving)
         except BaseException as error:
@@ -174,7 +174,11 @@ def _within(
     try:
         threading.Thread(target=work, name="takings attempt", daemon=True).start()
     except RuntimeError as error:
-        raise Unsent(f"no thread for it ({error})") from error
+        # a signal's handler may have raised it, or a recursion that is too deep, while the thread
+        # was on its way
+        if ended.cancel() and "new thread" in words(error):
+            raise Unsent(f"no thread for it ({error})") from error
+        raise
     concurrent.futures.wait([ended], send.timeout)
     done = ended.done()
     return arriving.end(done, ended.exception() if done else None, sent_nothing)
@@ -358,8 +362,8 @@ def _requests(session: Any, send: Send, arriving: Arriving) -> None:
         hooks={"response": take},
     ).prepare()
     arriving.request = prepared
-    arriving.followed = True
     try:
+        arriving.followed = _requests_is_plain(session, send.url)
         _refuse_to_send_again(session, send.url)
     except ValueError as error:
         # one that was mounted since the client was made
@@ -385,6 +389,7 @@ def _sense(raw: Any) -> http.client.HTTPResponse | None:
     if (
         message.defects
         or message.get_payload()
+        or _CONTROL.search(answer.reason or "")
         or any(
             not _TOKEN.fullmatch(name) or _CONTROL.search(value) for name, value in message.items()
         )
@@ -440,6 +445,22 @@ def _made_no_connection(reason: Any) -> bool:
         return any(isinstance(inner, ssl.SSLCertVerificationError) for inner in reason.args)
     connecting = (exceptions.NewConnectionError, exceptions.ConnectTimeoutError)
     return isinstance(reason, (*connecting, ssl.SSLCertVerificationError))
+
+
+def _requests_is_plain(session: Any, url: str) -> bool:
+    """Whether requests itself sends it, or a test's double: what sends in their place may send it
+    again, and fail with the last of them."""
+    import requests
+    from requests.adapters import HTTPAdapter
+
+    def sends(thing: Any) -> Any:
+        if "send" in getattr(thing, "__dict__", ()):
+            return None
+        return next(class_ for class_ in type(thing).__mro__ if "send" in vars(class_))
+
+    adapter = session.get_adapter(url)
+    known = sends(adapter) is HTTPAdapter or is_a(adapter, "requests_mock", "Adapter")
+    return known and sends(session) is requests.Session
 
 
 def _refuse_to_send_again(session: Any, base_url: str) -> None:

@@ -1,4 +1,4 @@
-"""No lock of ours is held while Python runs: what it runs may want the same lock, and would wait without end."""
+"""No lock of ours is held while Python runs, which may want the same lock, and wait for ever."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 BEGIN = """
 import os, signal, sys, threading, time, takings
-settings = dict(username="u", password="a-long-password", base_url="http://127.0.0.1:1", max_attempts=1)
+settings = dict(username="u", password="password", base_url="http://127.0.0.1:1", max_attempts=1)
 
 def refused(call):
     try:
@@ -23,9 +23,8 @@ THREADS_OF_A_CLOSED_CLIENT = """
 sys.setswitchinterval(1e-5)
 client = takings.Client(**settings)
 client.close()
-threads = [
-    threading.Thread(target=lambda: [refused(lambda: client.base_url) for _ in range(3000)]) for _ in range(8)
-]
+work = lambda: [refused(lambda: client.base_url) for _ in range(3000)]
+threads = [threading.Thread(target=work) for _ in range(8)]
 for thread in threads:
     thread.start()
 for thread in threads:
@@ -42,7 +41,8 @@ try:
 except takings.NotSent:
     pass
 met = []
-signal.signal(signal.SIGALRM, lambda *_: met.append(refused(operation.send) and refused(lambda: client.base_url)))
+ask = lambda *_: met.append(refused(operation.send) and refused(lambda: client.base_url))
+signal.signal(signal.SIGALRM, ask)
 signal.setitimer(signal.ITIMER_REAL, 0.001, 0.0005)
 end = time.monotonic() + 1.5
 while time.monotonic() < end:

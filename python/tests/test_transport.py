@@ -10,6 +10,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +236,41 @@ def test_a_transport_within_that_fails(
     assert len(sandbox.ledger(order_id)) == 1
 
 
+def sent_again(send: Callable[..., Any], request: Any, **settings: Any) -> Any:
+    """Sends it once more, when nobody listens any longer."""
+    with suppress(requests.ConnectionError):
+        send(request, **settings)
+    request.url = "http://127.0.0.1:1/"
+    return send(request, **settings)
+
+
+class Again(HTTPAdapter):
+    def send(self, request: Any, *others: Any, **settings: Any) -> Any:
+        assert not others
+        return sent_again(super().send, request, **settings)
+
+
+class AgainSession(requests.Session):
+    def send(self, request: Any, **settings: Any) -> Any:
+        return sent_again(super().send, request, **settings)
+
+
+@pytest.mark.parametrize("where", ["adapter", "session", "instance"])
+def test_what_sends_in_the_place_of_requests(sandbox: Sandbox, where: str) -> None:
+    order_id = sandbox.order({"fault": "reset_after_commit"})
+    with AgainSession() if where == "session" else requests.Session() as session:
+        if where == "adapter":
+            session.mount("http://", Again())
+        elif where == "instance":
+            vars(session)["send"] = partial(sent_again, session.send)
+        client = takings.Client(
+            "sandbox", "sandbox", base_url=sandbox.url, transport=session, max_attempts=1
+        )
+        with pytest.raises(takings.OutcomeUnknown):
+            client.capture(order_id, captured_amount=1)
+    assert len(sandbox.ledger(order_id)) == 1
+
+
 def test_a_hook_that_sends_it_again(sandbox: Sandbox, make: Make, http: Http) -> None:
     """Of two answers nobody knows which one is the capture's."""
     order_id = sandbox.order(
@@ -443,6 +480,64 @@ def test_ctrl_c_keeps_the_key(sandbox: Sandbox, make: Make) -> None:
     again = make().capture(order_id, captured_amount=1, idempotency_key=cause.idempotency_key)
     [entry] = sandbox.ledger(order_id)
     assert entry["capture_id"] == again.capture_id
+
+
+class TimeLimit(Exception):
+    """As those of celery and of many a web server, raised by a signal's handler."""
+
+
+@pytest.mark.parametrize("error", [TimeLimit, RuntimeError])
+def test_a_signals_handler_that_raises(
+    sandbox: Sandbox, make: Make, error: type[Exception]
+) -> None:
+    def handler(*_: object) -> None:
+        raise error("the time is up")
+
+    order_id = sandbox.order({"fault": "delay", "seconds": 1, "when": "before_commit"})
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        began = time.monotonic()
+        with pytest.raises(error, match="the time is up") as raised:
+            make().capture(order_id, captured_amount=1, idempotency_key=f"{order_id}-1")
+        assert time.monotonic() - began < 0.9
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    cause = raised.value.__cause__
+    assert isinstance(cause, takings.OutcomeUnknown)
+    assert cause.idempotency_key == f"{order_id}-1"
+    until_captured(sandbox, order_id)
+
+
+def test_an_interruption_while_the_attempt_begins(
+    sandbox: Sandbox, make: Make, order_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A RuntimeError does not prove that no thread was made, nor that the thread did nothing."""
+    start = threading.Thread.start
+    why = "the time is up"
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        if thread.name == "takings attempt":
+            until_captured(sandbox, order_id)
+            raise RuntimeError(why)
+
+    def refused(thread: threading.Thread) -> None:
+        if thread.name == "takings attempt":
+            raise RuntimeError(why)
+        start(thread)
+
+    client = make(max_attempts=1)
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    for why in ("the time is up", "can't start new thread"):
+        with pytest.raises(RuntimeError, match=why) as raised:
+            client.capture(order_id, captured_amount=1, idempotency_key=f"{order_id}-1")
+        assert isinstance(raised.value.__cause__, takings.OutcomeUnknown)
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    another = sandbox.order()
+    with pytest.raises(takings.NotSent, match="no thread for it"):
+        client.capture(another, captured_amount=1)
+    assert not sandbox.requests(another)
 
 
 # --- what programs put in their place in tests ----------------------------------------------

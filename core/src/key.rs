@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hasher};
+use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ const MAX_KEY: usize = 255;
 /// How long Klarna keeps a key (its retry policy promises 24 hours from the first attempt).
 const KEY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How many used keys one client remembers; the oldest are forgotten first.
+/// How many used keys one client remembers beside those of calls that run; the oldest are forgotten first.
 const REMEMBERED: usize = 10_000;
 
 /// The namespace of derived keys. Any language can derive the same key:
@@ -112,13 +113,18 @@ pub(crate) struct KeyMemory {
     uses: HashMap<u64, Use>,
     /// The captures they were answered with, each with its key.
     captures: HashMap<u64, u64>,
-    order: VecDeque<(u64, Duration)>,
+    /// The keys that may be forgotten, in the order in which their calls ended. One that runs comes here when
+    /// it ends: to look past those that run would cost each call as much as there are.
+    ended: VecDeque<u64>,
 }
 
 #[derive(Clone)]
 struct Use {
     fingerprint: u64,
+    since: Duration,
     running: u32,
+    /// It is among those that may be forgotten, where one that runs again stays until it is its turn.
+    queued: bool,
     reached: bool,
     /// A call with it has captured, or may have: from then on no other "no" than Klarna's own
     /// about this request says that nothing was captured.
@@ -217,9 +223,15 @@ impl KeyMemory {
     /// becomes of them is never told.
     pub fn inherited(&self) -> KeyMemory {
         let mut memory = self.clone();
-        for known in memory.uses.values_mut().filter(|known| known.running > 0) {
+        let mut left = Vec::new();
+        for (key, known) in memory.uses.iter_mut().filter(|(_, known)| known.running > 0) {
             (known.running, known.reached, known.unclear) = (0, true, true);
+            if !mem::replace(&mut known.queued, true) {
+                left.push((known.since, *key));
+            }
         }
+        left.sort_unstable();
+        memory.ended.extend(left.iter().map(|(_, key)| key));
         memory
     }
 
@@ -231,12 +243,12 @@ impl KeyMemory {
             known.running += u32::from(is_same);
             return is_same;
         }
-        let first = Use { fingerprint, running: 1, reached: false, unclear: false, capture: None };
+        let first =
+            Use { fingerprint, since: now, running: 1, queued: false, reached: false, unclear: false, capture: None };
         self.uses.insert(key, first);
-        self.order.push_back((key, now));
         // A map that forgets as much as it learns doubles once more later: whoever gets this far has
         // that memory taken now, and no more ever after.
-        if self.order.len() == REMEMBERED / 2 {
+        if self.uses.len() == REMEMBERED / 2 {
             self.uses.reserve(2 * REMEMBERED - self.uses.len());
             self.captures.reserve(2 * REMEMBERED - self.captures.len());
         }
@@ -283,26 +295,36 @@ impl KeyMemory {
             End::Settled => known.unclear = false,
             End::Unclear => known.unclear = true,
         }
-        if known.running == 0 && !known.reached {
+        if known.running > 0 {
+            return;
+        }
+        if !known.reached {
+            // it was not queued: only one that reached Klarna is
             self.uses.remove(&key);
-            self.order.retain(|(other, _)| *other != key);
+        } else if !mem::replace(&mut known.queued, true) {
+            self.ended.push_back(key);
         }
     }
 
     fn forget(&mut self, now: Duration) {
-        for _ in 0..self.order.len() {
-            let Some(&(key, since)) = self.order.front() else { break };
-            if self.order.len() < REMEMBERED && now.saturating_sub(since) < KEY_LIFE {
+        while let Some(key) = self.ended.front() {
+            let is_due = |known: &Use| now.saturating_sub(known.since) >= KEY_LIFE;
+            if self.ended.len() < REMEMBERED && !self.uses.get(key).is_some_and(is_due) {
                 break;
             }
-            self.order.pop_front();
-            // one that is running is kept, and holds up nobody
-            if self.uses.get(&key).is_some_and(|known| known.running > 0) {
-                self.order.push_back((key, since));
-                continue;
-            }
-            if let Some(capture) = self.uses.remove(&key).and_then(|known| known.capture) {
-                self.captures.remove(&capture);
+            self.forget_one();
+        }
+    }
+
+    /// The one that ended first, unless it runs again: then it is kept, and queued anew at its end.
+    fn forget_one(&mut self) {
+        let Some(key) = self.ended.pop_front() else { return };
+        match self.uses.get_mut(&key) {
+            Some(known) if known.running > 0 => known.queued = false,
+            _ => {
+                if let Some(capture) = self.uses.remove(&key).and_then(|known| known.capture) {
+                    self.captures.remove(&capture);
+                }
             }
         }
     }
@@ -414,7 +436,7 @@ mod tests {
             memory.end(2, End::NotSent);
         }
         assert!(!memory.begin(1, 11, HOUR));
-        assert_eq!(memory.order.len(), 1);
+        assert_eq!(memory.uses.len(), 1);
     }
 
     #[test]
@@ -430,12 +452,72 @@ mod tests {
                 taken = memory.uses.capacity();
             }
         }
-        assert!(memory.uses.len() <= REMEMBERED, "whatever is still running");
-        assert!(memory.order.len() <= REMEMBERED);
+        assert!(memory.uses.len() <= REMEMBERED + 1, "beside the one that runs");
+        assert!(memory.ended.len() <= REMEMBERED);
         assert!(memory.uses.capacity() <= taken, "nor is more memory taken");
         assert!(!memory.begin(5 * REMEMBERED as u64 - 2, 2, HOUR), "the newest are kept");
         assert!(!memory.begin(held, 2, HOUR * 30), "and what is running");
         assert!(memory.begin(1, 2, HOUR * 30), "which holds up nobody");
+    }
+
+    #[test]
+    fn calls_that_run_are_not_gone_through_by_each_that_begins() {
+        let mut memory = KeyMemory::default();
+        for key in 0..2 * REMEMBERED as u64 {
+            memory.begin(key, 1, HOUR);
+            assert!(memory.ended.is_empty(), "none that runs stands in the way");
+        }
+        for key in 0..2 * REMEMBERED as u64 {
+            memory.end(key, End::Unclear);
+        }
+        // all again: those in the queue are met once, not by each that begins
+        for key in (0..2 * REMEMBERED as u64).rev() {
+            assert!(memory.begin(key, 1, HOUR));
+        }
+        let queued = memory.ended.len();
+        assert!(queued < REMEMBERED, "{queued} of them");
+        for key in 2 * REMEMBERED as u64..2 * REMEMBERED as u64 + 10 {
+            memory.begin(key, 1, HOUR * 30);
+            assert!(memory.ended.is_empty());
+        }
+        assert!(memory.uses.values().all(|known| known.running == 1 && !known.queued));
+    }
+
+    #[test]
+    fn what_ends_while_many_run_is_remembered() {
+        let mut memory = KeyMemory::default();
+        for key in 0..2 * REMEMBERED as u64 {
+            memory.begin(key, 1, HOUR);
+        }
+        assert_eq!(memory.answer(5, 500), Whose::Ours);
+        memory.end(5, End::Unclear);
+        assert!(memory.begin(7_000_000, 1, HOUR));
+        assert!(!memory.begin(5, 2, HOUR));
+        assert_eq!(memory.others(5), Others::Done);
+        // it runs again when it is its turn to be forgotten
+        assert!(memory.begin(5, 1, HOUR));
+        for key in 6..6 + REMEMBERED as u64 {
+            memory.end(key, End::Unclear);
+        }
+        memory.begin(7_000_001, 1, HOUR);
+        assert_eq!(memory.others(5), Others::Done, "it is kept");
+        memory.end(5, End::Unclear);
+        assert!(memory.begin(5, 2, HOUR * 25), "and forgotten in the end");
+        assert_eq!(memory.captures.len(), 0, "with its capture");
+    }
+
+    #[test]
+    fn what_ran_at_a_fork_is_forgotten_in_the_child() {
+        let mut memory = KeyMemory::default();
+        for key in [1, 2, 3] {
+            memory.begin(key, 10, HOUR * key as u32);
+        }
+        memory.end(3, End::Unclear);
+        memory.begin(3, 10, HOUR * 3);
+        let mut child = memory.inherited();
+        assert_eq!(child.ended, [3, 1, 2], "each once");
+        assert!(child.begin(2, 11, HOUR * 27) && child.begin(1, 11, HOUR * 27));
+        assert!(!memory.begin(1, 11, HOUR * 50), "in the parent they run");
     }
 
     #[test]

@@ -131,14 +131,16 @@ impl<'de> Deserialize<'de> for ErrorBody {
                 while let Some(key) = map.next_key::<Cow<'_, str>>()? {
                     match &*key {
                         "error_code" => body.error_code = map.next_value::<Texts>()?.0.into_iter().next(),
-                        "error_messages" | "error_message" => body.error_messages.extend(map.next_value::<Texts>()?.0),
+                        "error_messages" | "error_message" => {
+                            body.error_messages.extend(map.next_value::<Texts>()?.0);
+                            body.error_messages.truncate(MOST_MESSAGES);
+                        }
                         "correlation_id" => body.correlation_id = map.next_value::<Texts>()?.0.into_iter().next(),
                         _ => {
                             map.next_value::<IgnoredAny>()?;
                         }
                     }
                 }
-                body.error_messages.truncate(MOST_MESSAGES);
                 body.error_code = body.error_code.filter(|code| !code.is_empty());
                 Ok(body)
             }
@@ -161,9 +163,8 @@ impl<'de> Deserialize<'de> for Texts {
                 f.write_str("anything")
             }
             fn visit_str<E>(self, text: &str) -> Result<Texts, E> {
-                // this bounds what is kept until the scrubber cuts it further, in characters that
-                // can be seen: a secret cut here must not come into view there
-                Ok(Texts(vec![text.chars().filter(|c| !is_invisible(*c)).take(4096).collect()]))
+                // whole, for the scrubber: a part of a secret that was cut would not be known for one
+                Ok(Texts(vec![text.chars().filter(|c| !is_invisible(*c)).collect()]))
             }
             fn visit_bool<E>(self, _: bool) -> Result<Texts, E> {
                 Ok(Texts(Vec::new()))
@@ -297,6 +298,8 @@ mod tests {
         assert_eq!(error(&deep), (None, vec![]));
         let hidden = format!("{{\"error_code\":\"{}secret\"}}", "\u{200b}".repeat(4093));
         assert_eq!(error(&hidden).0, code("secret"), "what cannot be seen takes no room");
+        let many = format!("{{{}\"x\":1}}", "\"error_message\":[\"a\",\"b\",\"c\"],".repeat(1000));
+        assert_eq!(error(&many).1.len(), MOST_MESSAGES);
         let many = format!("{{\"error_messages\":[{}\"a\"]}}", "\"a\",".repeat(10_000));
         assert_eq!(error(&many).1.len(), MOST_MESSAGES);
     }

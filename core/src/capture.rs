@@ -250,15 +250,19 @@ fn capture_id(answer: &Answer, order_id: &str) -> Result<String, String> {
     for value in answer.all("location") {
         let Some(location) = value else { return Err("with a Location that is not ASCII".into()) };
         let location = location.split(['?', '#']).next().unwrap_or_default();
-        let segments: Vec<&str> = location.split('/').collect();
         // the last ones count: a path prefix may hold the same words
-        if let Some(orders) = segments.iter().rposition(|segment| segment.eq_ignore_ascii_case("orders")) {
-            let named = segments.get(orders + 1).copied().unwrap_or_default();
-            if !is_same_order(named, order_id) {
-                return Err("with a Location of another order".into());
+        let mut named = "";
+        for segment in location.rsplit('/') {
+            if segment.eq_ignore_ascii_case("orders") {
+                if !is_same_order(named, order_id) {
+                    return Err("with a Location of another order".into());
+                }
+                break;
             }
+            named = segment;
         }
-        if let [.., "captures", id] = segments[..]
+        let mut last = location.rsplit('/');
+        if let (Some(id), Some("captures")) = (last.next(), last.next())
             && is_id(id)
             && !agree(id)
         {

@@ -127,7 +127,7 @@ impl Drive for KeyedCapture {
         let step = self.machine.step(now, event);
         let Step::Done(result) = step else {
             // A call that is given up from here on may have been sent.
-            self.end = Some(End::Unclear);
+            self.end = Some(if self.machine.trace() == Trace::Agreed { End::Agreed } else { End::Unclear });
             return step;
         };
         let end = match &result {
@@ -140,6 +140,7 @@ impl Drive for KeyedCapture {
                 Trace::None => End::NotSent,
                 Trace::Refused => End::Refused,
                 Trace::Unclear => End::Unclear,
+                Trace::Agreed => End::Agreed,
             },
             Ok(_) => End::Unclear,
         };

@@ -129,6 +129,8 @@ struct Use {
     /// A call with it has captured, or may have: from then on no other "no" than Klarna's own
     /// about this request says that nothing was captured.
     unclear: bool,
+    /// One was answered with success that named no capture.
+    agreed: bool,
     capture: Option<u64>,
 }
 
@@ -154,6 +156,8 @@ pub(crate) enum End {
     Settled,
     /// Captured, or nobody knows.
     Unclear,
+    /// Klarna agreed, and nobody knows to which capture.
+    Agreed,
 }
 
 /// A hash for telling accidents apart: among 10,000 of them two are alike once in some 10^11 times, and
@@ -243,8 +247,16 @@ impl KeyMemory {
             known.running += u32::from(is_same);
             return is_same;
         }
-        let first =
-            Use { fingerprint, since: now, running: 1, queued: false, reached: false, unclear: false, capture: None };
+        let first = Use {
+            fingerprint,
+            since: now,
+            running: 1,
+            queued: false,
+            reached: false,
+            unclear: false,
+            agreed: false,
+            capture: None,
+        };
         self.uses.insert(key, first);
         // A map that forgets as much as it learns doubles once more later: whoever gets this far has
         // that memory taken now, and no more ever after.
@@ -259,7 +271,7 @@ impl KeyMemory {
     /// ended, since.
     pub fn others(&self, key: u64) -> Others {
         match self.uses.get(&key) {
-            Some(known) if known.capture.is_some() => Others::Done,
+            Some(known) if known.capture.is_some() || known.agreed => Others::Done,
             Some(known) if !known.unclear && known.running <= 1 => Others::Nothing,
             // one that is not known here began in the process this one was forked from
             Some(_) | None => Others::Unclear,
@@ -294,6 +306,7 @@ impl KeyMemory {
             End::NotSent | End::Refused => {}
             End::Settled => known.unclear = false,
             End::Unclear => known.unclear = true,
+            End::Agreed => (known.unclear, known.agreed) = (true, true),
         }
         if known.running > 0 {
             return;
@@ -392,7 +405,7 @@ mod tests {
         memory.begin(1, 10, HOUR);
         assert_eq!(memory.answer(1, 100), Whose::Ours);
         memory.end(1, End::Unclear);
-        for end in [End::Unclear, End::NotSent, End::Refused] {
+        for end in [End::Unclear, End::NotSent, End::Refused, End::Settled] {
             memory.begin(1, 10, HOUR);
             assert_eq!(memory.others(1), Others::Done);
             memory.end(1, end);

@@ -157,6 +157,8 @@ pub(crate) enum Trace {
     None,
     Refused,
     Unclear,
+    /// It was answered with 201, without what was made.
+    Agreed,
 }
 
 pub(crate) struct Machine<T> {
@@ -173,6 +175,8 @@ pub(crate) struct Machine<T> {
     unclear: bool,
     /// An attempt was answered.
     reached: bool,
+    /// One with 201, though it did not say what was made: no refusal says that nothing was.
+    agreed: bool,
     /// What other calls with the same key did.
     others: Others,
     /// The rate limit, once it was met: from then on it is not true that nothing reached Klarna.
@@ -226,6 +230,7 @@ impl<T: Task> Machine<T> {
             attempts: 0,
             unclear: false,
             reached: false,
+            agreed: false,
             others: Others::Nothing,
             limited: None,
         }
@@ -241,6 +246,7 @@ impl<T: Task> Machine<T> {
     /// What this call did by itself, whatever others did.
     pub fn trace(&self) -> Trace {
         match (self.unclear, self.reached) {
+            (true, _) if self.agreed => Trace::Agreed,
             (true, _) => Trace::Unclear,
             (false, true) => Trace::Refused,
             (false, false) => Trace::None,
@@ -266,6 +272,7 @@ impl<T: Task> Machine<T> {
             attempts: 0,
             unclear: false,
             reached: false,
+            agreed: false,
             others: Others::Nothing,
             limited: None,
         }
@@ -305,7 +312,11 @@ impl<T: Task> Machine<T> {
                     self.state = State::Done;
                     return Step::Done(Ok(output));
                 }
-                Err(why) => format!("Klarna answered {status} {why}"),
+                Err(why) => {
+                    // any other of them may be a page
+                    self.agreed |= T::WRITES && status == 201;
+                    format!("Klarna answered {status} {why}")
+                }
             },
             // not executed, so it leaves the outcome as clear or unclear as it was
             429 => {
@@ -318,7 +329,7 @@ impl<T: Task> Machine<T> {
             400..=499 => {
                 let ending = ending(ErrorKind::Rejected, String::new(), &answer);
                 let code = ending.answer.as_ref().and_then(|(_, body, _)| body.error_code.as_deref());
-                if self.others != Others::Done && self.task.settles(status, code) {
+                if !self.agreed && self.others != Others::Done && self.task.settles(status, code) {
                     (self.unclear, self.others) = (false, Others::Nothing);
                 }
                 return self.fail(ending, None);
@@ -415,7 +426,7 @@ impl<T: Task> Machine<T> {
             why.push_str(&format!(": {}", self.endpoint.scrub(text, 200)));
         }
         if self.others == Others::Done {
-            why.push_str("; another call with this key was answered with a capture");
+            why.push_str("; another call with this key was answered with success");
         }
         if let Some(stopped) = stopped {
             why.push_str(&format!("; {stopped}"));

@@ -1,6 +1,6 @@
 //! What goes out: where requests are sent, what they carry, how an order id becomes a path.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use bytes::Bytes;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
@@ -128,8 +128,13 @@ impl Endpoint {
         headers.insert(USER_AGENT, user_agent);
         // as scrubbed text would show them; the longest first, since what is left of one that held
         // another would still tell
-        let mut secrets: Vec<_> = secrets.iter().map(|secret| Zeroizing::new(visible(secret))).collect();
-        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        let mut secrets: Vec<_> = secrets
+            .iter()
+            .flat_map(|secret| [visible(secret), escaped(secret), of_single_bytes(secret)])
+            .map(Zeroizing::new)
+            .collect();
+        secrets.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
+        secrets.dedup();
         Endpoint { base_url, headers, secrets }
     }
 
@@ -193,6 +198,27 @@ fn visible(text: &str) -> String {
     let shown = text.chars().filter(|c| !is_invisible(*c));
     clean.extend(shown.map(|c| if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') { ' ' } else { c }));
     clean
+}
+
+/// As a program shows bytes that it could not read.
+fn escaped(secret: &str) -> String {
+    let mut shown = String::with_capacity(4 * secret.len());
+    for byte in secret.bytes() {
+        match byte {
+            b'\\' => shown.push_str("\\\\"),
+            b' '..=b'~' => shown.push(char::from(byte)),
+            _ => write!(shown, "\\x{byte:02x}").expect("a String takes it"),
+        }
+    }
+    shown
+}
+
+/// As a program shows text that it took for Latin-1.
+fn of_single_bytes(secret: &str) -> String {
+    let mut shown = String::with_capacity(2 * secret.len());
+    let bytes = secret.bytes().map(char::from).filter(|c| !is_invisible(*c));
+    shown.extend(bytes.map(|c| if c.is_control() { ' ' } else { c }));
+    shown
 }
 
 /// Characters that change how the text around them is shown: directions, joiners, tags.
@@ -307,5 +333,9 @@ mod tests {
         let endpoint = Endpoint::new("https://x.example".parse().unwrap(), secret("x"), "x".into(), secrets);
         assert_eq!(endpoint.scrub("soft\u{ad}hyphen softhyphen a\u{2028}line", 99), "[hidden] [hidden] [hidden]");
         assert_eq!(endpoint.scrub("dXNlcjpk dXN", 99), "[hidden] [hidden]", "nothing is left of the longer one");
+        let secrets = vec![secret("back\\slash"), secret("grün")];
+        let endpoint = Endpoint::new("https://x.example".parse().unwrap(), secret("x"), "x".into(), secrets);
+        let shown = r"back\slash back\\slash grün gr\xc3\xbcn grÃ¼n";
+        assert_eq!(endpoint.scrub(shown, 99), ["[hidden]"; 5].join(" "));
     }
 }

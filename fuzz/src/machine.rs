@@ -55,6 +55,7 @@ pub fn machine(data: &[u8]) {
         gets: 0,
         unclear: false,
         limited: false,
+        agreed: false,
         ended_unclear: false,
     };
     let mut events = events.split(|byte| *byte == b'\n').peekable();
@@ -107,6 +108,8 @@ enum Meaning {
     NotNow,
     NotSent,
     Unclear,
+    /// 201, without what was captured.
+    Yes,
 }
 
 struct Account<'a> {
@@ -123,6 +126,8 @@ struct Account<'a> {
     unclear: bool,
     /// Klarna put it off, so that it is not true any more that nothing reached Klarna.
     limited: bool,
+    /// Klarna said yes, and not to what.
+    agreed: bool,
     /// The capture itself is over: what is sent now only looks.
     ended_unclear: bool,
 }
@@ -185,7 +190,8 @@ impl Account<'_> {
         if !looking {
             match &meaning {
                 Some(Meaning::Unclear) => self.unclear = true,
-                Some(Meaning::No { settles: true }) => self.unclear = false,
+                Some(Meaning::Yes) => (self.unclear, self.agreed) = (true, true),
+                Some(Meaning::No { settles: true }) if !self.agreed => self.unclear = false,
                 Some(Meaning::NotNow) => self.limited = true,
                 _ => {}
             }
@@ -214,7 +220,7 @@ impl Account<'_> {
                     let goes_on = matches!(
                         (self.turn, meaning),
                         (Turn::Start | Turn::Pause(_), None)
-                            | (_, Some(Meaning::NotNow | Meaning::NotSent | Meaning::Unclear))
+                            | (_, Some(Meaning::NotNow | Meaning::NotSent | Meaning::Unclear | Meaning::Yes))
                     );
                     assert!(goes_on, "sent again after a clear outcome");
                 }
@@ -222,7 +228,8 @@ impl Account<'_> {
             }
             Asked::Wait(pause) => {
                 assert!(self.now + pause < self.deadline, "a pause past the deadline is begun");
-                let goes_on = matches!(meaning, Some(Meaning::NotNow | Meaning::NotSent | Meaning::Unclear));
+                let goes_on =
+                    matches!(meaning, Some(Meaning::NotNow | Meaning::NotSent | Meaning::Unclear | Meaning::Yes));
                 assert!(goes_on, "a pause after a clear outcome");
                 self.turn = Turn::Pause(pause);
             }
@@ -238,7 +245,7 @@ impl Account<'_> {
                             (Meaning::No { .. } | Meaning::NotNow, false) => ErrorKind::Rejected,
                             (Meaning::NotSent, false) if self.limited => ErrorKind::Rejected,
                             (Meaning::NotSent, false) => ErrorKind::NotSent,
-                            (Meaning::Unclear, false) => unreachable!("it was noted"),
+                            (Meaning::Unclear | Meaning::Yes, false) => unreachable!("it was noted"),
                         };
                         assert_eq!(error.kind(), expected, "{error}");
                         assert_eq!(error.attempts(), self.posts);
@@ -270,6 +277,7 @@ impl Account<'_> {
             };
         }
         match status {
+            201 => answer.capture(self.order).map_or(Meaning::Yes, Meaning::Captured),
             200..=299 => answer.capture(self.order).map_or(Meaning::Unclear, Meaning::Captured),
             429 => Meaning::NotNow,
             408 | 409 | 425 => Meaning::Unclear,

@@ -191,13 +191,20 @@ fn a_definite_no_after_an_unclear_call_with_the_same_key() {
 }
 
 #[test]
-fn no_refusal_undoes_a_capture() {
+fn no_refusal_undoes_a_success() {
     for no in [code(404, "NO_SUCH_ORDER"), code(422, "UNPROCESSABLE_ENTITY"), code(400, "BAD_VALUE")] {
         let mut machine = machine();
         machine.learn(Others::Done);
         let error = drive(&mut machine, vec![no]).unwrap_err();
         assert_eq!((error.kind(), error.retryable()), (ErrorKind::OutcomeUnknown, true), "{error}");
-        assert!(error.message().contains("another call with this key was answered with a capture"), "{error}");
+        assert!(error.message().contains("another call with this key was answered with success"), "{error}");
+    }
+    // of this call, though it does not say which capture it was
+    for no in [code(404, "NO_SUCH_ORDER"), code(422, "UNPROCESSABLE_ENTITY"), code(400, "BAD_VALUE")] {
+        let mut machine = machine();
+        let error = drive(&mut machine, vec![answer(201, &[], ""), no]).unwrap_err();
+        assert_eq!((error.kind(), error.retryable()), (ErrorKind::OutcomeUnknown, true), "{error}");
+        assert_eq!(machine.trace(), Trace::Agreed);
     }
 }
 
@@ -437,5 +444,24 @@ proptest! {
             }
         }
         prop_assert!(sent <= 3);
+    }
+}
+
+#[test]
+fn a_credential_is_hidden_however_often_it_is_sent_back() {
+    for (length, times) in [(100, 99), (180, 40), (1200, 4), (5000, 1), (5000, 9)] {
+        let password: String = (0..length).map(|n: u32| char::from(b'!' + (n * n * 7 % 83) as u8)).collect();
+        let password = password.replace(['"', '\\', ':'], "x");
+        let config = Config::at("http://127.0.0.1:1", Credentials::basic("user", password.as_str()));
+        let endpoint = Arc::new(config.endpoint().unwrap());
+        let request = endpoint.post("/captures", "key", b"{}".to_vec());
+        let task = CaptureTask { order_id: "order".into(), idempotency_key: "key".into(), warnings: Vec::new() };
+        let mut machine = Machine::new(task, request, endpoint, limits(), Arc::new(Budget::new()), 7);
+        let echo = password.repeat(times);
+        let body = format!(r#"{{"error_code":"{echo}","error_messages":["{echo}","you sent {echo}"]}}"#);
+        let error = drive(&mut machine, vec![answer(400, &[], &body)]).unwrap_err();
+        let shown = format!("{error:?}{error}{:?}", error.error_messages());
+        let tells = password.as_bytes().windows(12).find(|part| shown.contains(std::str::from_utf8(part).unwrap()));
+        assert_eq!(tells, None, "{length} {times}: {shown}");
     }
 }

@@ -14,7 +14,8 @@
  *    false; freeing NULL does nothing. Texts are UTF-8 that ends with NUL; other bytes are errors.
  * 4. Threads: any number of them may use one client at the same time. A capture and an error never
  *    change and may be read by all; a takings_json_t or a takings_operation_t is for one thread at a
- *    time, whichever that is. Freeing is for the last user, alone.
+ *    time, whichever that is. Freeing is for the last user, alone. A thread that is in a call must not
+ *    be cancelled (pthread_cancel).
  * 5. Fork: a client may be used and freed in a child process, whether it was used before the fork
  *    or not, and in the parent; a signal handler that forks during a call must not return in the
  *    child. The thread that waits does a call's work, and what calls of other threads have to do
@@ -61,7 +62,7 @@ typedef enum {
    */
   TAKINGS_ERROR_INVALID_INPUT = 1,
   /**
-   * Nothing can have reached Klarna. Call again at any time.
+   * Nothing can have reached Klarna. Call again at any time, with the same key.
    */
   TAKINGS_ERROR_NOT_SENT = 2,
   /**

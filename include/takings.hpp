@@ -245,7 +245,7 @@ class invalid_input : public error {
     using error::error;
 };
 
-/* Nothing can have reached Klarna. Call again at any time. */
+/* Nothing can have reached Klarna. Call again at any time, with the same key. */
 class not_sent : public error {
     using error::error;
 };

@@ -937,6 +937,12 @@ fn a_hostile_answer_takes_little_memory() {
         format!(
             r#"{{"send": {refused} "{{\"error_code\":\"", {{"repeat": "a", "times": 1000000}}, "\"}}"]}}, "close""#
         ),
+        format!(r#"{{"send": {refused} "{{\"error_code\":\"", {{"repeat": "a", "times": 260000}}, "\"}}"]}}, "close""#),
+        format!(
+            r#"{{"send": {refused} "{{", {{"repeat": "\"error_message\":[\"a\",\"b\",\"c\"],", "times": 7000}}, "\"x\":1}}"]}}, "close""#
+        ),
+        r#"{"send": ["HTTP/1.1 201 X\r\nLocation: ", {"repeat": "/", "times": 300000}, "\r\n\r\n"]}, "close""#
+            .to_owned(),
     ];
     for name in ["rust", "c", "python", "lua5.4"] {
         let mut surface = Run::new(name).surface;

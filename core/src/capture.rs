@@ -111,7 +111,8 @@ impl Task for CaptureTask {
         match kind {
             ErrorKind::NotSent => {
                 format!(
-                    "the capture of order {order} was not sent: {why}; nothing reached Klarna, call again at any time"
+                    "the capture of order {order} was not sent: {why}; nothing reached Klarna, call again at any time with \
+                     the same key"
                 )
             }
             ErrorKind::Rejected => format!(

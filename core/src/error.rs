@@ -11,7 +11,7 @@ pub enum ErrorKind {
     /// Our own check refused the input. Nothing was sent. Mend the code or the data.
     InvalidInput,
     /// Nothing can have reached Klarna (name look-up, refused connection, TLS, proxy).
-    /// Call again at any time.
+    /// Call again at any time, with the same key.
     NotSent,
     /// Klarna said no; nothing was captured. Mend the cause; the corrected capture takes
     /// a new idempotency key.

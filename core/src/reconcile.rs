@@ -134,6 +134,10 @@ impl Task for ListTask {
     }
 
     fn read(&self, answer: &Answer, attempts: u32, time: Duration) -> Result<Reconciliation, String> {
+        // a part of one (206) would look like one without the capture
+        if answer.status != 200 {
+            return Err("which is not how a list is answered".into());
+        }
         // A list may be so long that its reading takes a while, here where the call may have none left.
         let end = Instant::now() + time.max(LEAST_TIME);
         // their ids, each once
@@ -433,6 +437,14 @@ mod tests {
             r#"[{"capture_id":"a/b","reference":"parcel-1","captured_amount":6000}]"#,
         ] {
             assert!(look(nonsense).is_err(), "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn a_list_comes_with_200() {
+        for status in [201, 202, 204, 205, 206, 299] {
+            let answer = Answer { status, headers: Vec::new(), body: b"[]".to_vec() };
+            assert!(task().read(&answer, 1, Duration::from_secs(60)).is_err(), "{status}");
         }
     }
 

@@ -73,7 +73,7 @@ pub enum takings_error_kind_t {
     TAKINGS_ERROR_NONE = 0,
     /// The input was refused and nothing was sent. Mend the code or the data.
     TAKINGS_ERROR_INVALID_INPUT = 1,
-    /// Nothing can have reached Klarna. Call again at any time.
+    /// Nothing can have reached Klarna. Call again at any time, with the same key.
     TAKINGS_ERROR_NOT_SENT = 2,
     /// Klarna said no; nothing was captured. Mend the cause; the corrected capture takes a new
     /// idempotency key.

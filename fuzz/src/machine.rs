@@ -265,7 +265,7 @@ impl Account<'_> {
         if self.ended_unclear {
             // a look: only a single find counts
             return match answer.list("parcel-1", 6000) {
-                Ok(found) if (200..300).contains(&status) && found.found() == Found::Once => {
+                Ok(found) if status == 200 && found.found() == Found::Once => {
                     let found = found.capture_id().expect("found").as_bytes().to_vec();
                     if self.secret.is_echoed(&found) {
                         return Meaning::Unclear;

@@ -134,7 +134,8 @@ class Client:
 
         Raises a `TakingsError`: its class says what that means for the money. On Ctrl-C, in the
         main thread, it raises KeyboardInterrupt with an `OutcomeUnknown` as its `__cause__`, which
-        carries the key; the capture goes on in the background while the process lives.
+        carries the key; the capture goes on in the background while the process lives (with a
+        transport only the attempt that is on its way does).
         """
 
     def reconcile(

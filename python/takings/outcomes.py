@@ -180,7 +180,7 @@ class InvalidInput(TakingsError, ValueError):
 class NotSent(TakingsError):
     """Nothing can have reached Klarna (name look-up, refused connection, TLS, proxy).
 
-    Call again at any time.
+    Call again at any time, with the same key.
     """
 
     kind = "not_sent"

@@ -29,7 +29,7 @@ final class InvalidInput extends Error
 {
 }
 
-/** Nothing can have reached Klarna: call again at any time. */
+/** Nothing can have reached Klarna: call again at any time, with the same key. */
 final class NotSent extends Error
 {
 }

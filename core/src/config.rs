@@ -377,7 +377,7 @@ impl Config {
         let duration = |name: &str, value: Duration, least: Duration| {
             if value < least || value > Duration::from_secs(86_400) {
                 let got = format!("{value:?}");
-                return Err(Error::invalid_argument(name, &got, "more than nothing and at most a day"));
+                return Err(Error::invalid_argument(name, &got, "from a millisecond to a day"));
             }
             Ok(value)
         };

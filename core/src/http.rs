@@ -438,7 +438,7 @@ impl Pool {
         let ended = timeout_at(deadline, sent).await;
         let event = match ended {
             Ok(Ok(answer)) => return Event::Answered(read(answer, most_answer, deadline, head).await),
-            // Only a failure to connect proves that nothing left; reqwest is believed on
+            // Only a failure to connect, or to make a request of it, proves that nothing left; reqwest is believed on
             // nothing else.
             Ok(Err(error)) if error.is_connect() => Event::NotSent(self.no_connection(&error, &url)),
             Ok(Err(error)) if error.is_builder() => Event::NotSent(root(&error)),

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use takings::{CaptureRequest, Client, Config, Credentials};
+use takings::{CaptureRequest, Client, Config, Credentials, ErrorKind};
 use tracing::field::{Field, Visit};
 use tracing::span;
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -60,4 +60,37 @@ fn each_retry_and_each_outcome_is_told() {
     }
     assert!(refused.contains("outcome=\"invalid_input\"") && refused.contains("another-key"), "{refused}");
     assert!(lines.iter().all(|(_, line)| !line.contains("password")));
+}
+
+/// Of a program's own.
+struct Panicking;
+
+impl Subscriber for Panicking {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("takings")
+    }
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn event(&self, _: &Event<'_>) {
+        panic!("a bug of the program's");
+    }
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
+}
+
+#[test]
+fn a_subscriber_that_panics_takes_no_outcome_with_it() {
+    tracing::subscriber::with_default(Panicking, || {
+        let mut config = Config::at("http://127.0.0.1:1", Credentials::basic("user", "a-long-password"));
+        config.max_attempts = 2;
+        config.backoff = Duration::from_millis(1);
+        let client = Client::new(config).unwrap();
+        let error = client.capture("an-order", &CaptureRequest::new(6000), Some("a-key")).unwrap_err();
+        assert_eq!((error.kind(), error.attempts()), (ErrorKind::NotSent, 2), "{error}");
+        let error = client.capture("an-order", &CaptureRequest::new(0), Some("another-key")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+    });
 }

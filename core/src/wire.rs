@@ -97,7 +97,11 @@ impl Most {
 pub(crate) struct Endpoint {
     base_url: Url,
     headers: HeaderMap,
+    /// As scrubbed text would show them.
     secrets: Vec<Zeroizing<String>>,
+    /// All that they may be shown as, the longest first, since what is left of one that held another would still
+    /// tell.
+    shapes: Vec<Zeroizing<String>>,
 }
 
 const LEAST_SECRET: usize = 8;
@@ -126,16 +130,15 @@ impl Endpoint {
         headers.insert(AUTHORIZATION, authorization);
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(USER_AGENT, user_agent);
-        // as scrubbed text would show them; the longest first, since what is left of one that held
-        // another would still tell
-        let mut secrets: Vec<_> = secrets
+        let mut shapes: Vec<_> = secrets
             .iter()
             .flat_map(|secret| [visible(secret), escaped(secret), of_single_bytes(secret)])
             .map(Zeroizing::new)
             .collect();
-        secrets.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
-        secrets.dedup();
-        Endpoint { base_url, headers, secrets }
+        shapes.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
+        shapes.dedup();
+        let secrets = secrets.iter().map(|secret| Zeroizing::new(visible(secret))).collect();
+        Endpoint { base_url, headers, secrets, shapes }
     }
 
     pub fn base_url(&self) -> &Url {
@@ -176,7 +179,7 @@ impl Endpoint {
     /// of our credentials, at most `max` characters.
     pub fn scrub(&self, text: &str, max: usize) -> String {
         let mut clean = visible(text);
-        for secret in &self.secrets {
+        for secret in &self.shapes {
             // base64 is also echoed without its padding
             for shape in [secret.as_str(), secret.trim_end_matches('=')] {
                 if !shape.is_empty() && clean.contains(shape) {

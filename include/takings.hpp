@@ -832,8 +832,7 @@ inline std::string version() { return takings_version(); }
 
 #ifdef __cpp_lib_format
 /* std::format takes no class for the std::string that it is, or takes it for a list of characters. */
-template <>
-struct std::formatter<takings::text> : std::formatter<std::string> {};
+template <> struct std::formatter<takings::text> : std::formatter<std::string> {};
 #endif
 
 #endif /* TAKINGS_HPP */

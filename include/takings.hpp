@@ -32,6 +32,12 @@
 #include <type_traits>
 #include <utility>
 #include <vector>
+#if __has_include(<version>)
+#include <version>
+#endif
+#ifdef __cpp_lib_format
+#include <format>
+#endif
 
 #include "takings.h"
 
@@ -53,6 +59,11 @@ constexpr bool is_number = std::is_integral_v<T> && sizeof(T) <= sizeof(std::int
 #endif
                                       >;
 
+/* What a text is made from: not a null, which would be read as one. */
+template <typename T>
+constexpr bool is_text = (std::is_convertible_v<T, std::string> || std::is_convertible_v<T, std::string_view>) &&
+                         !std::is_same_v<std::decay_t<T>, std::nullptr_t>;
+
 } // namespace detail
 
 /* A whole number, made from integers only. 60.00, 1.15 * 100, true and 'a' do not compile, and
@@ -73,6 +84,29 @@ private:
 /* Money in minor units: 60.00 is 6000. */
 using amount = whole;
 
+/* Yes or no, made from a bool only: "false" and 0.25, which C++ takes for true, do not compile. */
+class flag {
+public:
+    template <typename T, std::enable_if_t<std::is_same_v<T, bool>, int> = 0>
+    constexpr flag(T value) noexcept : value_(value) {}
+
+    constexpr operator bool() const noexcept { return value_; }
+
+private:
+    bool value_;
+};
+
+/* A std::string made from texts only: 65 and 'A', which a std::string takes for the text "A", do not
+ * compile. */
+class text : public std::string {
+public:
+    text() = default;
+    template <typename T, std::enable_if_t<detail::is_text<T>, int> = 0>
+    text(T &&value) : basic_string(std::forward<T>(value)) {}
+    template <typename T, std::enable_if_t<std::is_arithmetic_v<T>, int> = 0>
+    text(T) = delete;
+};
+
 struct product_identifiers {
     std::optional<std::string> brand;
     std::optional<std::string> category_path; /* from general to special, joined by " > " */
@@ -83,24 +117,24 @@ struct product_identifiers {
 };
 
 struct subscription {
-    subscription(std::string name, std::string interval, whole interval_count)
+    subscription(text name, text interval, whole interval_count)
         : name(std::move(name)), interval(std::move(interval)), interval_count(interval_count) {}
 
-    std::string name;
-    std::string interval; /* DAY, WEEK, MONTH or YEAR */
+    text name;
+    text interval; /* DAY, WEEK, MONTH or YEAR */
     whole interval_count;
 };
 
 /* One line of the order. total_amount is quantity * unit_price - total_discount_amount. */
 struct order_line {
-    order_line(std::string name, whole quantity, amount unit_price, amount total_amount)
+    order_line(text name, whole quantity, amount unit_price, amount total_amount)
         : name(std::move(name)), quantity(quantity), unit_price(unit_price), total_amount(total_amount) {}
 
     /* physical, discount, shipping_fee, sales_tax, store_credit, gift_card, digital, surcharge
      * or return_fee */
     std::optional<std::string> type;
     std::optional<std::string> reference; /* article number */
-    std::string name;
+    text name;
     whole quantity; /* whole units: sell 1.5 kg as 1500 g */
     std::optional<std::string> quantity_unit;
     amount unit_price; /* with tax, before discount; negative on discounts */
@@ -158,8 +192,8 @@ struct config {
     std::optional<std::string> ca_file;
     std::optional<std::string> user_agent_suffix;
     std::optional<std::string> check_lines; /* off, warn or refuse */
-    std::optional<bool> accept_unknown_values;
-    std::optional<bool> reconcile; /* settle an unclear capture by its reference, if that is unique */
+    std::optional<flag> accept_unknown_values;
+    std::optional<flag> reconcile; /* settle an unclear capture by its reference, if that is unique */
 };
 
 /* One request of a call, for whoever has to see afterwards what happened. It holds no credential. */
@@ -795,5 +829,10 @@ inline amount minor(const std::string &text, const std::string &currency) {
 inline std::string version() { return takings_version(); }
 
 } // namespace takings
+
+#ifdef __cpp_lib_format
+/* std::format takes no class for the std::string that it is, or takes it for a list of characters. */
+template <> struct std::formatter<takings::text> : std::formatter<std::string> {};
+#endif
 
 #endif /* TAKINGS_HPP */

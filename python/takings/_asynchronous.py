@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import contextvars
 import os
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -29,7 +30,7 @@ from ._transport import (
     httpx_sent_nothing,
     httpx_trace,
 )
-from .outcomes import Capture, Reconciliation
+from .outcomes import Capture, Reconciliation, TakingsError
 from .request import CaptureRequest
 from .steps import Send, Wait
 
@@ -49,6 +50,8 @@ AsyncExchange = Callable[[Send], Awaitable[Answer]]
 MOST_CONCURRENCY = 1000
 # Captures whose wait was cancelled, whose outcomes are kept.
 MOST_ALONE = 1000
+# How often a wait looks whether the event loop that drives a call still does: that tells nobody.
+LOOK_AGAIN = 0.1
 
 
 class AsyncTransport(Protocol):
@@ -196,7 +199,8 @@ class AsyncClient:
         or one of the latest 1000 whose wait was cancelled.
 
         Raises the `TakingsError` it ended in, and `InvalidInput` for a key of no such capture: then
-        capture again, with the same key.
+        capture again, with the same key. One with a `transport` whose event loop is closed, or is
+        not run while its time is over, is an `OutcomeUnknown`.
         """
         mine = self._ours()
         running = mine.captures.get(idempotency_key) or mine.alone.get(idempotency_key)
@@ -207,7 +211,8 @@ class AsyncClient:
                 "one of those; to be sure of any other capture, call it again with the same key",
             )
         # cancelling this wait, too, leaves the capture running
-        return cast(Capture, await asyncio.shield(asyncio.wrap_future(running)))
+        await _ended(running)
+        return cast(Capture, await asyncio.wrap_future(running))
 
     async def aclose(self) -> None:
         """Wait for the calls that are under way, then close the connections. Later calls raise
@@ -216,8 +221,7 @@ class AsyncClient:
         # what runs has a share of the connections until it ends
         self._client.close()
         try:
-            if running := [asyncio.wrap_future(each) for each in mine.running]:
-                await asyncio.wait(running)
+            await asyncio.gather(*map(_ended, mine.running), return_exceptions=True)
         finally:
             mine.pool.shutdown(wait=False)
 
@@ -275,6 +279,42 @@ def _forget(mine: _Mine, key: str | None, running: Running) -> None:
         del mine.captures[key]
 
 
+class _Driven(Running):
+    """A call that an event loop drives, for as long as somebody runs that loop."""
+
+    def __init__(self, operation: Operation[Any]) -> None:
+        super().__init__()
+        # until its end
+        self.operation: Operation[Any] | None = operation
+        self._loop = asyncio.get_running_loop()
+        self._due = 0.0
+
+    def takes(self, seconds: float) -> None:
+        """The loop has to come back to it within that time."""
+        self._due = time.monotonic() + seconds
+
+    def left(self) -> TakingsError | None:
+        """What is known of it, where nobody drives it any more."""
+        operation = self.operation
+        # a program may run its loop now and then: until then it may yet go on
+        is_late = not self._loop.is_running() and time.monotonic() > self._due
+        if operation is None or not (is_late or self._loop.is_closed()):
+            return None
+        return operation.abandon()
+
+
+async def _ended(running: Running) -> None:
+    """Waits for the end of a call, whatever it is; raises where nobody drives it any more."""
+    ended = asyncio.wrap_future(running)
+    # it is told to whoever asks for it
+    ended.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+    driven = running if isinstance(running, _Driven) else None
+    while not running.done():
+        if driven is not None and (error := driven.left()):
+            raise error
+        await asyncio.wait([ended], timeout=None if driven is None else LOOK_AGAIN)
+
+
 def _in_thread(pool: ThreadPoolExecutor, operation: Operation[Any]) -> Running:
     """Runs it in a thread of the pool, when its turn has come."""
     running: Running = concurrent.futures.Future()
@@ -303,13 +343,16 @@ async def _unsent(why: str, _send: Send) -> NoReturn:
     raise Unsent(why)
 
 
-async def _run(operation: Operation[OutcomeT], exchange: AsyncExchange) -> OutcomeT:
+async def _run(
+    operation: Operation[OutcomeT], exchange: AsyncExchange, running: _Driven
+) -> OutcomeT:
     """As `run` does, on an event loop."""
     with Span(operation) as span:
         try:
-            outcome = await _drive(operation, exchange)
+            outcome = await _drive(operation, exchange, running)
         except asyncio.CancelledError:
-            # by the end of the event loop: nobody else holds this task
+            # at the end of the event loop; a program that cancels all tasks, or whose hook raises
+            # this within a request, ends it in the same way
             error = operation.abandon()
             ended(error.order_id, error.idempotency_key, error, alone=True)
             raise
@@ -317,10 +360,13 @@ async def _run(operation: Operation[OutcomeT], exchange: AsyncExchange) -> Outco
         return outcome
 
 
-async def _drive(operation: Operation[OutcomeT], exchange: AsyncExchange) -> OutcomeT:
+async def _drive(
+    operation: Operation[OutcomeT], exchange: AsyncExchange, running: _Driven
+) -> OutcomeT:
     step = operation.start()
     while True:
         if isinstance(step, Send):
+            running.takes(step.timeout)
             try:
                 answer = await exchange(step)
             except Unsent as why:
@@ -330,6 +376,7 @@ async def _drive(operation: Operation[OutcomeT], exchange: AsyncExchange) -> Out
             else:
                 step = operation.answered(*answer)
         elif isinstance(step, Wait):
+            running.takes(step.seconds)
             await asyncio.sleep(step.seconds)
             step = operation.waited()
         else:
@@ -339,13 +386,13 @@ async def _drive(operation: Operation[OutcomeT], exchange: AsyncExchange) -> Out
 def _on_loop(operation: Operation[Any], exchange: AsyncExchange) -> Running:
     """Runs it as a task of its own, which a cancelled wait does not end, and which any loop and
     thread may wait for."""
-    running: Running = concurrent.futures.Future()
+    running = _Driven(operation)
     running.set_running_or_notify_cancel()
-    task = asyncio.ensure_future(_run(operation, exchange))
+    task = asyncio.ensure_future(_run(operation, exchange, running))
 
     def tell(task: asyncio.Task[Any]) -> None:
-        # the loop itself came to its end
         error = operation.abandon() if task.cancelled() else task.exception()
+        running.operation = None
         if error is None:
             running.set_result(task.result())
         else:

@@ -305,6 +305,97 @@ def test_what_ends_with_its_loop(
     assert facts == ("WARNING", "outcome_unknown", key)
 
 
+def begun(
+    sandbox: Sandbox, order_id: str, key: str, loop: asyncio.AbstractEventLoop, **settings: Any
+) -> takings.AsyncClient:
+    """A client whose capture goes on alone, for as long as the loop runs."""
+
+    async def begin() -> takings.AsyncClient:
+        http = httpx.AsyncClient(trust_env=False)
+        client = takings.AsyncClient(transport=http, base_url=sandbox.url, **USUAL, **settings)
+        capture = client.capture(order_id, captured_amount=1, idempotency_key=key)
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(capture, 0.3)
+        return client
+
+    return loop.run_until_complete(begin())
+
+
+def elsewhere(work: Coroutine[Any, Any, Any]) -> Any:
+    """Runs it on another loop, for 5 seconds at most."""
+    return asyncio.run(asyncio.wait_for(work, 5))
+
+
+LOOPS = pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+LEFT = pytest.mark.filterwarnings("ignore", "ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@LOOPS
+@LEFT
+def test_a_closed_loop_leaves_the_outcome_unknown(
+    key: str, sandbox: Sandbox, new_loop: Any
+) -> None:
+    """At once, long before the capture's time is over, and as often as it is asked for."""
+    loop = new_loop()
+    client = begun(sandbox, sandbox.order(delay(2)), key, loop)
+    loop.close()
+    began = time.monotonic()
+    for _ in range(2):
+        with pytest.raises(takings.OutcomeUnknown, match="was interrupted") as caught:
+            elsewhere(client.outcome(key))
+        assert caught.value.idempotency_key == key
+        elsewhere(client.aclose())
+    assert time.monotonic() - began < 1
+
+
+@LOOPS
+@LEFT
+def test_a_loop_is_closed_while_another_waits(key: str, sandbox: Sandbox, new_loop: Any) -> None:
+    loop = new_loop()
+    client = begun(sandbox, sandbox.order(delay(2)), key, loop)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        outcome = pool.submit(elsewhere, client.outcome(key))
+        closing = pool.submit(elsewhere, client.aclose())
+        time.sleep(0.3)
+        assert not outcome.done()
+        assert not closing.done()
+        loop.close()
+        with pytest.raises(takings.OutcomeUnknown):
+            outcome.result(1)
+        closing.result(1)
+
+
+@LOOPS
+@LEFT
+def test_a_loop_that_nobody_runs(key: str, sandbox: Sandbox, new_loop: Any) -> None:
+    loop = new_loop()
+    client = begun(sandbox, sandbox.order(delay(2)), key, loop, timeout=1)
+    began = time.monotonic()
+    with pytest.raises(takings.OutcomeUnknown, match="was interrupted"):
+        elsewhere(client.outcome(key))
+    elsewhere(client.aclose())
+    assert 0.4 < time.monotonic() - began < 1.5
+    # run again it goes on to its end
+    with pytest.raises(takings.OutcomeUnknown, match="no answer within"):
+        loop.run_until_complete(client.outcome(key))
+    loop.close()
+
+
+@LOOPS
+@LEFT
+def test_a_loop_that_is_run_now_and_then(key: str, sandbox: Sandbox, new_loop: Any) -> None:
+    order_id = sandbox.order(delay(0.8))
+    loop = new_loop()
+    client = begun(sandbox, order_id, key, loop)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        outcome = pool.submit(elsewhere, client.outcome(key))
+        time.sleep(0.3)
+        loop.run_until_complete(asyncio.sleep(1))
+        assert outcome.result(1).order_id == order_id
+    loop.run_until_complete(client.aclose())
+    loop.close()
+
+
 ENDS = """
 import asyncio, sys, takings
 import logging; logging.basicConfig(format="%(levelname)s %(outcome)s %(idempotency_key)s")

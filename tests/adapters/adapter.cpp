@@ -249,7 +249,7 @@ private:
         return std::chrono::milliseconds(from.number);
     }
 
-    static bool convert(const value &from, bool *) {
+    static takings::flag convert(const value &from, takings::flag *) {
         expect_kind(from, value::boolean);
         return from.number != 0;
     }

@@ -9,7 +9,10 @@
 #include <cstdlib>
 #include <cstring>
 #include <iostream>
+#include <optional>
+#include <sstream>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 
@@ -32,6 +35,51 @@ static_assert(!makes_a_whole<double> && !makes_a_whole<float> && !makes_a_whole<
 static_assert(!makes_a_whole<bool> && !makes_a_whole<char> && !makes_a_whole<wchar_t> && !makes_a_whole<char16_t>);
 static_assert(!makes_a_whole<std::uint64_t> && !makes_a_whole<const char *> && !makes_a_whole<std::string>);
 static_assert(!makes_a_whole<std::nullptr_t> && !makes_a_whole<std::chrono::seconds>);
+
+// Yes and no come from bool and from nothing else, through std::optional too.
+template <typename T>
+constexpr bool makes_a_setting = std::is_constructible_v<takings::flag, T> &&
+                                 std::is_assignable_v<decltype(takings::config::reconcile) &, T> &&
+                                 std::is_assignable_v<decltype(takings::config::accept_unknown_values) &, T>;
+template <typename T>
+constexpr bool makes_no_setting = !std::is_constructible_v<takings::flag, T> &&
+                                  !std::is_assignable_v<decltype(takings::config::reconcile) &, T> &&
+                                  !std::is_assignable_v<decltype(takings::config::accept_unknown_values) &, T>;
+static_assert(makes_a_setting<bool> && makes_a_setting<bool &> && makes_a_setting<const bool &>);
+static_assert(makes_a_setting<takings::flag> && !makes_no_setting<std::optional<bool>>);
+static_assert(std::is_assignable_v<std::optional<takings::flag> &, std::optional<bool>>);
+static_assert(std::is_assignable_v<std::optional<takings::flag> &, std::nullopt_t>);
+static_assert(makes_no_setting<const char *> && makes_no_setting<const char (&)[6]> && makes_no_setting<std::string>);
+static_assert(makes_no_setting<double> && makes_no_setting<int> && makes_no_setting<char> && makes_no_setting<void *>);
+static_assert(makes_no_setting<std::nullptr_t> && makes_no_setting<takings::whole> && makes_no_setting<std::int64_t>);
+static_assert(std::is_convertible_v<takings::flag, bool>);
+
+// Texts come from texts, never from a number; those that may be absent too.
+template <typename T>
+constexpr bool makes_a_text = std::is_constructible_v<takings::order_line, T, int, int, int> &&
+                              std::is_constructible_v<takings::subscription, T, T, int> &&
+                              std::is_assignable_v<decltype(takings::order_line::name) &, T> &&
+                              std::is_assignable_v<decltype(takings::subscription::interval) &, T> &&
+                              std::is_assignable_v<decltype(takings::order_line::reference) &, T>;
+template <typename T>
+constexpr bool makes_no_text = !std::is_constructible_v<takings::order_line, T, int, int, int> &&
+                               !std::is_constructible_v<takings::subscription, T, const char *, int> &&
+                               !std::is_constructible_v<takings::subscription, const char *, T, int> &&
+                               !std::is_assignable_v<decltype(takings::order_line::name) &, T> &&
+                               !std::is_assignable_v<decltype(takings::subscription::name) &, T> &&
+                               !std::is_assignable_v<decltype(takings::subscription::interval) &, T>;
+template <typename T>
+constexpr bool makes_no_optional_text = !std::is_assignable_v<decltype(takings::order_line::reference) &, T> &&
+                                        !std::is_assignable_v<decltype(takings::config::password) &, T>;
+static_assert(makes_a_text<const char *> && makes_a_text<const char (&)[6]> && makes_a_text<char *>);
+static_assert(makes_a_text<std::string> && makes_a_text<std::string &> && makes_a_text<const std::string &>);
+static_assert(makes_a_text<std::string_view> && makes_a_text<takings::text> && makes_a_text<const takings::text &>);
+static_assert(makes_no_text<int> && makes_no_text<char> && makes_no_text<bool> && makes_no_text<double>);
+static_assert(makes_no_text<std::int64_t> && makes_no_text<std::size_t> && makes_no_text<std::nullptr_t>);
+static_assert(makes_no_text<takings::whole> && makes_no_text<takings::flag> && makes_no_text<std::optional<std::string>>);
+static_assert(makes_no_optional_text<int> && makes_no_optional_text<char> && makes_no_optional_text<bool>);
+static_assert(makes_no_optional_text<double> && makes_no_optional_text<std::int64_t>);
+static_assert(std::is_nothrow_move_constructible_v<takings::text>);
 
 // A client is owned once; a copy of an exception cannot fail.
 static_assert(!std::is_copy_constructible_v<takings::client> && std::is_nothrow_move_constructible_v<takings::client>);
@@ -112,7 +160,46 @@ static takings::capture_request everything() {
     return request;
 }
 
+// What a program reads back is a bool and a std::string as before.
+static void read_back() {
+    takings::config config;
+    CHECK(!config.reconcile && config.reconcile == std::nullopt && !config.reconcile.value_or(false));
+    config.reconcile = std::optional<bool>(true);
+    CHECK(config.reconcile && *config.reconcile && config.reconcile == true && config.reconcile != false);
+    const bool asked = config.reconcile.value();
+    CHECK(asked && config.reconcile.value_or(false));
+    config.reconcile = {};
+    CHECK(!config.reconcile);
+    config.reconcile.emplace(false);
+    CHECK(config.reconcile == false && (*config.reconcile ? 1 : 2) == 2);
+
+    takings::order_line line(std::string_view("Shirt, red").substr(0, 5), 1, 1, 1);
+    const std::string shirt = "Shirt";
+    CHECK(line.name == "Shirt" && line.name == shirt && line.name == std::string_view("Shirt") && shirt == line.name);
+    line.name = shirt + " XL";
+    CHECK(line.name.size() == 8 && line.name + "!" == "Shirt XL!" && std::strlen(line.name.c_str()) == 8);
+    line.name = std::string_view(shirt);
+    line.name += ", blue";
+    const std::string &name = line.name;
+    const std::string copy = line.name;
+    const std::string_view view = line.name;
+    CHECK(name == copy && view == copy && (copy.empty() ? "none" : line.name) == copy);
+    const takings::order_line other = line;
+    CHECK(other.name == line.name && !(other.name != line.name) && !(other.name < line.name));
+    std::ostringstream out;
+    out << line.name;
+    CHECK(out.str() == "Shirt, blue");
+#ifdef __cpp_lib_format
+    CHECK(std::format("{}", line.name) == copy);
+#endif
+    const std::string taken = std::move(line.name);
+    CHECK(taken == copy);
+    line.name = {};
+    CHECK(line.name.empty());
+}
+
 int main(int count, char **arguments) {
+    read_back();
     CHECK(count == 4);
     const std::string order_id = arguments[2], lost_order_id = arguments[3];
     takings::client client(sandbox(arguments[1]));

@@ -4,7 +4,7 @@ use mlua::{AnyUserData, Function, Lua, MultiValue, Value};
 use takings::{Client, Error};
 
 use crate::source::NOT_UTF8;
-use crate::told::error_table;
+use crate::told::{error_table, surely};
 use crate::{client, operation};
 
 /// What is better said in Lua: the sending over cosockets, and the functions' wrappers.
@@ -115,7 +115,10 @@ fn answer(lua: &Lua, result: Result<MultiValue, Failure>) -> mlua::Result<MultiV
             Ok(values)
         }
         Err(Failure::Misuse(message)) => Ok(MultiValue::from_iter([text(lua, &message)?])),
-        Err(Failure::Failed(error)) => Ok(MultiValue::from_iter([Value::Nil, Value::Nil, error_table(lua, &error)?])),
+        Err(Failure::Failed(error)) => {
+            let told = surely(|| error_table(lua, &error))?;
+            Ok(MultiValue::from_iter([Value::Nil, Value::Nil, told]))
+        }
         Err(Failure::Lua(error)) => Err(error),
     }
 }

@@ -6,7 +6,7 @@ use takings::{Client, Config, Error, Operation, Outcome};
 use crate::call::{Arguments, Failure, Signature, function, kind, sending};
 use crate::operation;
 use crate::source::Source;
-use crate::told::Told;
+use crate::told::{Told, surely};
 
 /// The setting `transport`, which is Lua's own.
 #[derive(Clone, Copy, PartialEq)]
@@ -162,7 +162,11 @@ fn send<T: Outcome + Told + 'static>(
     let operation = prepare(lua, arguments, &client)?;
     let over_cosockets = over_cosockets(&client, transport, host)
         .map_err(|error| client.refused(error, Some(operation.order_id()), operation.idempotency_key()))?;
-    if over_cosockets { operation::make(lua, operation) } else { Ok(operation.send()?.told(lua)?) }
+    if over_cosockets {
+        return operation::make(lua, operation);
+    }
+    let outcome = operation.send()?;
+    Ok(surely(|| outcome.told(lua))?)
 }
 
 /// `host` is nil outside of nginx, true where cosockets work, or else says why they do not.

@@ -4,7 +4,7 @@ use mlua::{Lua, MetaMethod, MultiValue, Table, UserData, UserDataFields, UserDat
 use takings::{Answer, Event, HttpRequest, Operation, Outcome, Step};
 
 use crate::call::{Arguments, Failure, Signature, function, kind, stepping, text};
-use crate::told::{Told, attempt_log, error_table, milliseconds};
+use crate::told::{Told, attempt_log, error_table, milliseconds, surely};
 
 /// An operation, whatever it ends in.
 pub(crate) trait Driven {
@@ -22,17 +22,18 @@ impl<T: Outcome + Told> Driven for Operation<T> {
     fn step(&mut self, lua: &Lua, event: Event) -> mlua::Result<(bool, MultiValue)> {
         let timed =
             |step: &str, time: u32| Ok((false, MultiValue::from_iter([text(lua, step)?, Value::Integer(time.into())])));
-        match Operation::step(self, event) {
-            Step::Send(timeout) => timed("send", milliseconds(timeout)),
-            Step::Wait(pause) => timed("wait", milliseconds(pause)),
+        let step = Operation::step(self, event);
+        surely(|| match &step {
+            Step::Send(timeout) => timed("send", milliseconds(*timeout)),
+            Step::Wait(pause) => timed("wait", milliseconds(*pause)),
             Step::Done(result) => {
                 let (value, error) = match result {
                     Ok(outcome) => (outcome.told(lua)?, Value::Nil),
-                    Err(error) => (Value::Nil, error_table(lua, &error)?),
+                    Err(error) => (Value::Nil, error_table(lua, error)?),
                 };
                 Ok((true, MultiValue::from_iter([text(lua, "done")?, value, error])))
             }
-        }
+        })
     }
 
     fn request(&self) -> &HttpRequest {
@@ -94,7 +95,12 @@ fn methods(lua: &Lua) -> mlua::Result<Table> {
         methods.raw_set(
             short,
             stepping(lua, Signature(name, arguments, least), move |lua, arguments| {
-                step(lua, arguments, event(arguments)?)
+                // an answer that cannot be read for somebody else's error is no less an answer
+                let event = surely(|| match event(arguments) {
+                    Err(Failure::Lua(error)) => Err(error),
+                    read => Ok(read),
+                })?;
+                step(lua, arguments, event?)
             })?,
         )
     };
@@ -125,7 +131,7 @@ fn methods(lua: &Lua) -> mlua::Result<Table> {
     fact("operation:connect_timeout", |_, operation| Ok(Value::Integer(operation.connect_timeout().into())))?;
     fact("operation:time_left", |_, operation| Ok(Value::Integer(operation.time_left().into())))?;
     fact("operation:attempt_log", |lua, operation| operation.attempt_log(lua).map(Value::Table))?;
-    fact("operation:abandoned", |lua, operation| operation.abandoned(lua))?;
+    fact("operation:abandoned", |lua, operation| surely(|| operation.abandoned(lua)))?;
     Ok(methods)
 }
 

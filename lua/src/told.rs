@@ -8,6 +8,9 @@ use takings::{Attempt, Capture, Error, Reconciliation};
 
 const MAKERS: &str = include_str!("told.lua");
 
+/// How often a value is made at most.
+const TRIES: usize = 1000;
+
 /// The functions of `told.lua`.
 struct Makers {
     attempt_log: Function,
@@ -26,6 +29,20 @@ pub(crate) fn prepare(lua: &Lua) -> mlua::Result<()> {
 fn made(lua: &Lua, maker: fn(&Makers) -> &Function, values: impl IntoLuaMulti) -> mlua::Result<Table> {
     let makers = lua.app_data_ref::<Makers>().expect("prepared when the module was loaded");
     maker(&makers).call(values)
+}
+
+/// Makes a value of what is known by now, again where that fails. Before Lua 5.4 an error of a program's own finaliser
+/// (`__gc`) is raised in whatever makes a value when the collector gets to it: here in place of a capture that was made.
+/// An object's finaliser runs once, so another try gets further; what lacks memory would only lack it again.
+pub(crate) fn surely<T>(make: impl Fn() -> mlua::Result<T>) -> mlua::Result<T> {
+    for _ in 1..TRIES {
+        match make() {
+            Err(mlua::Error::MemoryError(_)) => break,
+            Err(_) => {}
+            made => return made,
+        }
+    }
+    make()
 }
 
 /// What a call ends in when it goes well.

@@ -1,0 +1,107 @@
+-- Finalisers of the program's own that raise errors. Before Lua 5.4 those come out of whatever makes a value when the
+-- collector gets to them, and so may come out where a capture is told.
+--
+-- order: finalised 1000000
+
+local h = ...
+local equal = h.equal
+
+-- LuaJIT 2.1.0-beta3 itself crashes, with no module at all, where code that it compiled is raised such an error.
+local jit = rawget(_G, "jit")
+if jit then
+  jit.off()
+end
+
+local function raise()
+  error("a finaliser of the program's own", 0)
+end
+
+-- What makes such an object: only userdata have finalisers in Lua 5.1, and only there is `newproxy`.
+local newproxy = rawget(_G, "newproxy")
+local function litter()
+  if newproxy then
+    getmetatable(newproxy(true)).__gc = raise
+  else
+    setmetatable({}, {__gc = raise})
+  end
+end
+
+local function collect()
+  while not pcall(collectgarbage) do -- luacheck: ignore
+  end
+end
+
+-- Calls it while the collector gets to such finalisers, elsewhere for each `at`, and gives what pcall gives.
+local function among_finalisers(at, body)
+  collectgarbage("stop")
+  for _ = 1, 40 do
+    litter()
+  end
+  collectgarbage("setstepmul", 100 + at % 50 * 8)
+  collectgarbage("restart")
+  local ran, problem = pcall(body)
+  collectgarbage("stop")
+  -- seldom, so that a call finds the collector anywhere in its round
+  if at % 20 == 0 then
+    collect()
+  end
+  return ran, problem
+end
+
+-- A test that leaves none of them, nor the collector stopped, even if it fails.
+local function test(name, body)
+  h.test(name, function()
+    local ran, problem = pcall(body)
+    collect()
+    collectgarbage("restart")
+    if not ran then
+      error(problem, 0)
+    end
+  end)
+end
+
+test("whoever captured is told so", function()
+  local client = h.client()
+  local told = 0
+  for at = 1, 400 do
+    local request = {captured_amount = 1, reference = "r" .. at}
+    local capture, err
+    local _, problem = among_finalisers(at, function() capture, err = client:capture("finalised", request) end)
+    if capture then
+      assert(capture.capture_id)
+      told = told + 1
+    else
+      -- raised or found before the request is sent, such an error is told as it is
+      equal(client:reconcile("finalised", "r" .. at, 1).found, "never", tostring(problem or err))
+    end
+  end
+  assert(told > 100, "told " .. told .. " times")
+end)
+
+test("what an answer means is told", function()
+  local client = h.client({max_attempts = 1})
+  local headers = {}
+  for at = 1, 50 do
+    headers["x-" .. at] = {"x", "y"}
+  end
+  local answers = {
+    {201, headers},
+    {403, headers, '{"error_code": "NOT_ALLOWED", "error_messages": ["no"]}'},
+    {503, headers},
+  }
+  local ends = {"capture", "rejected", "outcome_unknown"}
+  for at = 1, 3000 do
+    local operation = assert(client:prepare("driven", {captured_amount = 1}))
+    operation:start()
+    local id = ("4ba29b50-be7b-44f5-a492-%012d"):format(at)
+    headers["capture-id"] = {id}
+    local which = at % 3 + 1
+    local status, fields, body = answers[which][1], answers[which][2], answers[which][3]
+    local step, capture, err
+    local _, problem = among_finalisers(at, function()
+      step, capture, err = operation:answered(status, fields, body)
+    end)
+    equal(step, "done", tostring(problem))
+    equal(capture and capture.capture_id == id and "capture" or err.kind, ends[which], tostring(err))
+  end
+end)

@@ -4,8 +4,8 @@
 -- is kept only after a whole answer with nothing behind it.
 
 local ngx = ngx
-local ipairs, math, pairs, pcall, table, tonumber, tostring, type, unpack =
-  ipairs, math, pairs, pcall, table, tonumber, tostring, type, unpack
+local error, ipairs, math, pairs, pcall, table, tonumber, tostring, type, unpack =
+  error, ipairs, math, pairs, pcall, table, tonumber, tostring, type, unpack
 
 -- The most bytes of heads of one answer, with those of 1xx before it, and what a line counts for beside its own: a
 -- header takes memory, however short it is (RFC 9113, 6.5.2, counts so too).
@@ -19,6 +19,8 @@ local PIECE, TURN = 16 * 1024, 256 * 1024
 local READ, LINE, LETTER = 256, 256, 16
 -- How many pieces of a body are kept at most before they become one.
 local MOST_PIECES = 256
+-- How often an operation is told of an event at most.
+local MOST_TRIES = 100
 -- How long an idle connection is kept, in milliseconds.
 local IDLE = 30 * 1000
 
@@ -402,23 +404,37 @@ local function exchange(operation, timeout)
   return operation.answered, status, headers, body.bytes()
 end
 
+-- What an operation says to an event. Before Lua 5.4 a call may raise the error of a finaliser of the program's own,
+-- when the collector gets to it: asked again, it says what else nobody would be told.
+local function stepped(operation, event, ...)
+  local ran, step, value, err
+  for _ = 1, MOST_TRIES do
+    ran, step, value, err = pcall(event, operation, ...)
+    if ran then
+      return step, value, err
+    end
+  end
+  error(step, 0)
+end
+
 -- Sends an operation to its end.
 local function drive(operation)
-  local step, value, err = operation:start()
+  local step, value, err = stepped(operation, operation.start)
   while step ~= "done" do
     if step == "send" then
       local ran, event, one, two, three = pcall(exchange, operation, value)
       if not ran then
-        event, one = operation.maybe_sent, tostring(event)
+        local named, why = pcall(tostring, event)
+        event, one = operation.maybe_sent, named and why or "an error without a text"
       end
       if event == operation.answered then
-        step, value, err = event(operation, one, two, three)
+        step, value, err = stepped(operation, event, one, two, three)
       else
-        step, value, err = event(operation, one)
+        step, value, err = stepped(operation, event, one)
       end
     else
       ngx.sleep(value / 1000)
-      step, value, err = operation:waited()
+      step, value, err = stepped(operation, operation.waited)
     end
   end
   if value == nil then

@@ -4,15 +4,23 @@
 -- is kept only after a whole answer with nothing behind it.
 
 local ngx = ngx
-local ipairs, math, pairs, pcall, table, tonumber, tostring, type, unpack =
-  ipairs, math, pairs, pcall, table, tonumber, tostring, type, unpack
+local error, ipairs, math, pairs, pcall, table, tonumber, tostring, type, unpack =
+  error, ipairs, math, pairs, pcall, table, tonumber, tostring, type, unpack
 
--- The most bytes of heads of one answer, with those of 1xx before it.
-local MOST_HEAD = 64 * 1024
+-- The most bytes of heads of one answer, with those of 1xx before it, and what a line counts for beside its own: a
+-- header takes memory, however short it is (RFC 9113, 6.5.2, counts so too).
+local MOST_HEAD, FIELD = 64 * 1024, 32
 -- The longest line with the size of a chunk.
 local MOST_LINE = 4096
--- How much is read at once, sent at once, and read in all before others get their turn.
+-- How much is read at once, sent at once, and worked off in all before others get their turn.
 local PIECE, TURN = 16 * 1024, 256 * 1024
+-- How many bytes of that a read and a line count for beside their own, since an answer may be made of next to nothing
+-- else, and each letter of a line, which is looked at by itself.
+local READ, LINE, LETTER = 256, 256, 16
+-- How many pieces of a body are kept at most before they become one.
+local MOST_PIECES = 256
+-- How often an operation is told of an event at most.
+local MOST_TRIES = 100
 -- How long an idle connection is kept, in milliseconds.
 local IDLE = 30 * 1000
 
@@ -135,17 +143,48 @@ local function say(operation, socket, request)
   return true
 end
 
--- What was read of an answer and not used yet is `kept`.
-local function reader(operation, socket)
-  local self = {kept = ""}
-  local turn = 0
+-- Bytes that come in pieces. Many of them become one, since a small one takes more memory than its bytes.
+local function gathering()
+  local self = {}
+  local joined, pieces, count = {}, {}, 0
 
-  -- Reads more, at most so many bytes, or says why it cannot.
-  function self.more(most)
-    if turn >= TURN then
-      turn = 0
-      ngx.sleep(0.001)
+  function self.add(piece)
+    if count == MOST_PIECES then
+      joined[#joined + 1] = table.concat(pieces, "", 1, count)
+      count = 0
     end
+    count = count + 1
+    pieces[count] = piece
+  end
+
+  function self.bytes()
+    joined[#joined + 1] = table.concat(pieces, "", 1, count)
+    return table.concat(joined)
+  end
+
+  return self
+end
+
+-- Reads an answer. What came last of it and was not used yet is `kept` from `at` on: to cut it would copy it each time.
+local function reader(operation, socket)
+  local self = {}
+  local kept, at = "", 1
+  local work = 0
+
+  -- Counts work, in bytes; after much of it others get their turn. Says whether there is time for more.
+  local function goes_on(bytes)
+    work = work + bytes
+    if work < TURN then
+      return true
+    end
+    work = 0
+    ngx.sleep(0.001)
+    return operation:time_left() > 0
+  end
+
+  -- Reads more once all is used, at most so many bytes, or says why it cannot.
+  local function more(most)
+    goes_on(#kept + READ)
     local left = operation:time_left()
     if left == 0 then
       return nil, "timeout"
@@ -155,93 +194,122 @@ local function reader(operation, socket)
     if not bytes then
       return nil, why
     end
-    turn = turn + #bytes
-    self.kept = self.kept .. bytes
+    kept, at = bytes, 1
     return true
   end
 
-  -- Takes everything up to the end of what matches, or says why it cannot.
-  function self.up_to(pattern, most)
-    local from = 1
-    while true do
-      local _, stop = self.kept:find(pattern, from)
-      if stop then
-        local taken = self.kept:sub(1, stop)
-        self.kept = self.kept:sub(stop + 1)
-        return taken
-      elseif #self.kept >= most then
+  -- The next line, without its end, with which it is at most so long; or nothing and why.
+  function self.line(most)
+    local stop = kept:find("\n", at, true)
+    local pieces
+    while not stop do
+      pieces = pieces or gathering()
+      pieces.add(kept:sub(at))
+      most = most - (#kept - at + 1)
+      if most <= 0 then
         return nil, "it is too long"
       end
-      -- an end is four bytes at most, and may be there in part
-      from = math.max(#self.kept - 2, 1)
-      local read, why = self.more(most - #self.kept)
+      local read, why = more(most)
       if not read then
         return nil, why
       end
+      stop = kept:find("\n", 1, true)
     end
+    if stop - at + 1 > most then
+      return nil, "it is too long"
+    end
+    local line
+    if pieces then
+      pieces.add(kept:sub(at, stop))
+      line = pieces.bytes():gsub("\r?\n$", "")
+    else
+      local has_return = stop > at and kept:byte(stop - 1) == 13
+      line = kept:sub(at, stop - (has_return and 2 or 1))
+    end
+    at = stop + 1
+    if not goes_on(LINE + LETTER * #line) then
+      return nil, "timeout"
+    end
+    return line
   end
 
-  -- Adds so many bytes to `pieces`, and says whether they all came.
-  function self.take(count, pieces)
+  -- Adds so many bytes to a body, and says whether they all came.
+  function self.take(count, body)
     while count > 0 do
-      if self.kept == "" and not self.more(count) then
+      if at > #kept and not more(count) then
         return false
       end
-      local taken = self.kept:sub(1, count)
-      self.kept = self.kept:sub(#taken + 1)
-      pieces[#pieces + 1] = taken
-      count = count - #taken
+      local piece = kept:sub(at, at + count - 1)
+      at = at + #piece
+      count = count - #piece
+      body.add(piece)
     end
     return true
+  end
+
+  -- Whether all that came was used.
+  function self.is_empty()
+    return at > #kept
   end
 
   return self
 end
 
--- The status, the headers as lists by their names in lower case, and whether it is HTTP/1.1; nothing for nonsense.
-local function parsed(head)
-  local minor, status, reason, rest = head:match("^HTTP/1%.([01]) ([1-9]%d%d)([^\r\n]*)\r?\n(.*)$")
-  if not minor or reason ~= "" and reason:sub(1, 1) ~= " " then
+-- A header's name in lower case and its value, or nothing for nonsense.
+local function field(line)
+  local name, rest = line:match("^([%w!#$%%&'*+%-.^_`|~]+):[ \t]*(.*)$")
+  if not name or rest:find("[%z\1-\8\10-\31\127]") then
     return nil
   end
-  local headers = {}
-  for line in rest:gmatch("([^\n]*)\n") do
-    line = line:gsub("\r$", "")
-    if line ~= "" then
-      local name, value = line:match("^([%w!#$%%&'*+%-.^_`|~]+):[ \t]*(.-)[ \t]*$")
-      if not name or value:find("[%z\1-\8\10-\31\127]") then
-        return nil
+  -- not with the name: what is matched both as little as can be and up to blanks is searched once for each blank
+  return name:lower(), rest:match("^.*[^ \t]") or ""
+end
+
+-- The status of the first head that is an answer's, its headers as lists by their names, and whether it is HTTP/1.1;
+-- or nothing and why.
+local function read_head(input)
+  local room = MOST_HEAD
+  local function next_line()
+    local line, why = input.line(room)
+    room = room - #(line or "") - FIELD
+    return line, why
+  end
+  while true do
+    local line, why = next_line()
+    local minor, status, reason = (line or ""):match("^HTTP/1%.([01]) ([1-9]%d%d)([^\r]*)$")
+    if line and (not minor or reason ~= "" and reason:sub(1, 1) ~= " ") then
+      return nil, "it is not HTTP"
+    end
+    local headers = {}
+    while line do
+      line, why = next_line()
+      if not line or line == "" then
+        break
       end
-      name = name:lower()
+      local name, value = field(line)
+      if not name then
+        return nil, "it is not HTTP"
+      end
       headers[name] = headers[name] or {}
       table.insert(headers[name], value)
     end
-  end
-  return tonumber(status), headers, minor == "1"
-end
-
--- The first head that is an answer's, and whether it is HTTP/1.1; or nothing and why.
-local function read_head(input)
-  local room = MOST_HEAD
-  while true do
-    local head, why = input.up_to("\n\r?\n", room)
-    if not head then
+    if not line then
       return nil, why
     end
-    room = room - #head
-    local status, headers, modern = parsed(head)
-    if not status then
-      return nil, "it is not HTTP"
-    elseif status >= 200 or status == 101 then
-      return status, headers, modern
+    status = tonumber(status)
+    if status >= 200 or status == 101 then
+      return status, headers, minor == "1"
     end
   end
 end
 
 -- Its length, nothing where there is none, or false where several contradict each other.
 local function length(headers)
-  local found
-  for value in table.concat(headers["content-length"] or {}, ","):gmatch("[^,]+") do
+  local values, found = table.concat(headers["content-length"] or {}, ",")
+  if #values > MOST_LINE then
+    return false
+  end
+  for value in values:gmatch("[^,]+") do
     local digits = value:match("^[ \t]*(%d+)[ \t]*$")
     local number = digits and #digits <= 15 and tonumber(digits)
     if not number or found and found ~= number then
@@ -252,10 +320,10 @@ local function length(headers)
   return found
 end
 
-local function read_chunks(input, pieces, most)
+local function read_chunks(input, body, most)
   while true do
-    local line = input.up_to("\n", MOST_LINE)
-    local digits = line and line:match("^(%x+)[ \t]*\r?\n$") or line and line:match("^(%x+)[ \t]*;[^\r\n]*\r?\n$")
+    local line = input.line(MOST_LINE)
+    local digits = line and line:match("^(%x+)[ \t]*$") or line and line:match("^(%x+)[ \t]*;[^\r]*$")
     if not digits or #digits > 12 then
       return false
     end
@@ -264,37 +332,36 @@ local function read_chunks(input, pieces, most)
       -- trailers tell us nothing
       local room, trailer = MOST_HEAD
       repeat
-        trailer = input.up_to("\n", room)
-        room = room - #(trailer or "")
-      until not trailer or trailer == "\n" or trailer == "\r\n"
+        trailer = input.line(room)
+        room = room - #(trailer or "") - FIELD
+      until not trailer or trailer == ""
       return trailer ~= nil
-    elseif not input.take(math.min(size, most), pieces) or size > most then
+    elseif not input.take(math.min(size, most), body) or size > most then
       return false
     end
     most = most - size
-    local stop = input.up_to("\n", 2)
-    if stop ~= "\r\n" and stop ~= "\n" then
+    if input.line(2) ~= "" then
       return false
     end
   end
 end
 
 -- Adds what came of the body, and says whether it was all of it, with nothing behind it.
-local function read_body(input, status, headers, modern, size, pieces, most)
+local function read_body(input, status, headers, modern, size, body, most)
   local coding = headers["transfer-encoding"]
   local whole
   if status == 204 or status == 304 then
     whole = true
   elseif coding then
     local chunked = modern and #coding == 1 and coding[1]:lower() == "chunked"
-    whole = chunked and read_chunks(input, pieces, most)
+    whole = chunked and read_chunks(input, body, most)
   elseif size then
-    whole = input.take(math.min(size, most), pieces) and size <= most
+    whole = input.take(math.min(size, most), body) and size <= most
   else
-    input.take(most, pieces)
+    input.take(most, body)
     whole = false
   end
-  return whole and input.kept == ""
+  return whole and input.is_empty()
 end
 
 local function stays_open(headers, modern)
@@ -329,31 +396,45 @@ local function exchange(operation, timeout)
   if size == false then
     return lost("its lengths contradict each other")
   end
-  local pieces = {}
-  local whole = read_body(input, status, headers, modern, size, pieces, request.most_answer)
+  local body = gathering()
+  local whole = read_body(input, status, headers, modern, size, body, request.most_answer)
   if not (whole and stays_open(headers, modern) and socket:setkeepalive(IDLE)) then
     socket:close()
   end
-  return operation.answered, status, headers, table.concat(pieces)
+  return operation.answered, status, headers, body.bytes()
+end
+
+-- What an operation says to an event. Before Lua 5.4 a call may raise the error of a finaliser of the program's own,
+-- when the collector gets to it: asked again, it says what else nobody would be told.
+local function stepped(operation, event, ...)
+  local ran, step, value, err
+  for _ = 1, MOST_TRIES do
+    ran, step, value, err = pcall(event, operation, ...)
+    if ran then
+      return step, value, err
+    end
+  end
+  error(step, 0)
 end
 
 -- Sends an operation to its end.
 local function drive(operation)
-  local step, value, err = operation:start()
+  local step, value, err = stepped(operation, operation.start)
   while step ~= "done" do
     if step == "send" then
       local ran, event, one, two, three = pcall(exchange, operation, value)
       if not ran then
-        event, one = operation.maybe_sent, tostring(event)
+        local named, why = pcall(tostring, event)
+        event, one = operation.maybe_sent, named and why or "an error without a text"
       end
       if event == operation.answered then
-        step, value, err = event(operation, one, two, three)
+        step, value, err = stepped(operation, event, one, two, three)
       else
-        step, value, err = event(operation, one)
+        step, value, err = stepped(operation, event, one)
       end
     else
       ngx.sleep(value / 1000)
-      step, value, err = operation:waited()
+      step, value, err = stepped(operation, operation.waited)
     end
   end
   if value == nil then

@@ -9,16 +9,19 @@ import re
 import shutil
 import signal
 import socket
+import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 
 import pytest
 from batch import LOST
+from servers import Server
 from support import ROOT, TARGET, Program, Sandbox, built, until
 from typing_extensions import Self
 
@@ -464,3 +467,138 @@ def test_a_call_that_is_ended_is_called_again(sandbox: Sandbox, tmp_path: Path) 
         [capture] = sandbox.ledger(orders[1])
         assert told == capture["capture_id"]
         assert len(sandbox.requests(orders[1])) >= 2
+
+
+def worker_process(nginx: Nginx) -> str:
+    return nginx.ask("/", what="process")[1]
+
+
+def memory(process: str, what: str) -> int:
+    """In KB."""
+    status = Path(f"/proc/{process}/status").read_text()
+    [found] = re.findall(rf"^{what}:\s+(\d+) kB$", status, re.MULTILINE)
+    return int(found)
+
+
+class Answered:
+    """nginx whose calls are answered with these bytes, and what that takes of its one worker."""
+
+    def __init__(self, nginx: Nginx) -> None:
+        self.nginx, self.keys = nginx, count()
+
+    def call(self, what: str = "capture") -> tuple[float, str]:
+        """How long it took, and its outcome."""
+        _, told = self.nginx.ask("/", what=what, key=f"key-{next(self.keys)}")
+        took, outcome = told.split(" ", 1)
+        return float(took), outcome
+
+    def growth(self, what: str) -> int:
+        """The most that a call takes, in KB; what the first ones take once is no growth."""
+        process = worker_process(self.nginx)
+        before = memory(process, "VmRSS")
+        # sets the peak to the present
+        Path(f"/proc/{process}/clear_refs").write_text("5")
+        self.call(what)
+        return memory(process, "VmHWM") - before
+
+    def slowest(self, calls: int) -> tuple[float, float]:
+        """The slowest of so many calls at once, and the longest that another request waits."""
+        slowest = 0.0
+        with ThreadPoolExecutor(calls) as pool:
+            called = [pool.submit(self.call) for _ in range(calls)]
+            while not all(call.done() for call in called):
+                asked = time.monotonic()
+                assert self.nginx.ask("/none")[0] == 204
+                slowest = max(slowest, time.monotonic() - asked)
+        return max(call.result()[0] for call in called), slowest
+
+
+@contextlib.contextmanager
+def answered(folder: Path, answer: bytes, settings: str) -> Iterator[Answered]:
+    """The first answers are ordinary ones."""
+    numbers = count()
+
+    def behaviour(connection: socket.socket, over: threading.Event) -> None:
+        request = b""
+        while not request.endswith(b"}" if request.startswith(b"POST") else b"\r\n\r\n"):
+            request += connection.recv(65536)
+        ordinary = next(numbers) < 3
+        connection.sendall(b"HTTP/1.1 400 X\r\nContent-Length: 0\r\n\r\n" if ordinary else answer)
+        connection.shutdown(socket.SHUT_WR)
+        while not over.is_set() and connection.recv(65536):
+            pass
+
+    program = """
+        local client = CLIENT
+        return function(arguments)
+            if arguments.what == "process" then return ngx.worker.pid() end
+            ngx.update_time()
+            local began, told, err = ngx.now()
+            if arguments.what == "look" then
+                told, err = client:reconcile("an order", "r", 1)
+            else
+                told, err = client:capture("an order", {captured_amount = 1}, arguments.key)
+            end
+            ngx.update_time()
+            return ("%.3f %s"):format(ngx.now() - began, told and "done" or err.kind .. ": " .. err)
+        end
+    """
+    with Server(behaviour) as server:
+        made = client(f"http://127.0.0.1:{server.port}", f", max_attempts = 1, {settings}")
+        with laboratory(folder, program.replace("CLIENT", made)) as nginx:
+            it = Answered(nginx)
+            for _ in range(3):
+                assert it.call()[1].startswith("rejected: ")
+            yield it
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"X: a" + b" " * 60000 + b"b",
+        b"X:" + b" \t" * 30000,
+        b"X: a" + b" " * 60000,
+        b"\r\n".join([b"X: a" + b" " * 7000 + b"b"] * 8),
+        b"X: a" + b"\r" * 60000,
+        b"Content-Length: 0" + b" " * 60000,
+        b"Content-Length: " + b"0," * 30000 + b"0",
+    ],
+    ids=["within", "all", "behind", "lines", "returns", "length", "lengths"],
+)
+def test_a_head_is_read_at_once(tmp_path: Path, header: bytes) -> None:
+    answer = b"HTTP/1.1 400 X\r\nContent-Length: 0\r\n" + header + b"\r\n\r\n"
+    with answered(tmp_path, answer, "attempt_timeout_ms = 2000, timeout_ms = 2000") as it:
+        took, outcome = it.call()
+        assert took < 0.5, outcome
+        assert outcome.startswith(("rejected: ", "outcome_unknown: "))
+
+
+def test_an_answer_of_next_to_nothing_but_chunks(tmp_path: Path) -> None:
+    """Neither the other requests nor the deadline wait for it, and it takes little memory."""
+    chunks = b"1\r\na\r\n" * 262000 + b"0\r\n\r\n"
+    answer = b"HTTP/1.1 400 X\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks
+    with answered(tmp_path, answer, "attempt_timeout_ms = 800, timeout_ms = 800") as it:
+        assert it.growth("capture") < 2048
+        # The bounds are for an idle machine, and this one may run other tests.
+        for _ in range(3):
+            took, others = it.slowest(20)
+            if took < 1 and others < 0.2:
+                break
+        assert took < 1
+        assert others < 0.2
+
+
+def test_a_look_takes_what_it_is_long(tmp_path: Path) -> None:
+    answer = b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n[\r\n"
+    settings = "attempt_timeout_ms = 3000, timeout_ms = 3000"
+    with answered(tmp_path, answer + b"1\r\n \r\n" * 4000000, settings) as it:
+        growth = it.growth("look")
+        assert growth < 20 * 1024, growth
+
+
+def test_a_head_of_many_lines(tmp_path: Path) -> None:
+    names = (f"{number:x}:\n".encode() for number in range(0x1000, 0x1000 + 9000))
+    answer = b"HTTP/1.1 400 X\n" + b"".join(names) + b"\n"
+    with answered(tmp_path, answer, "attempt_timeout_ms = 2000, timeout_ms = 2000") as it:
+        growth = it.growth("capture")
+        assert growth < 1024, growth

@@ -86,6 +86,8 @@ struct KeyedCapture {
     machine: CaptureMachine,
     client: Client,
     key: u64,
+    /// The process in which it is one of those that run.
+    process: u32,
     /// How it ends if it is given up now; none once it has ended.
     end: Option<End>,
 }
@@ -112,8 +114,13 @@ impl KeyedCapture {
 
     /// Gives the key back, once.
     fn end(&mut self, end: End) {
-        if self.end.take().is_some() {
+        if self.end.take().is_none() {
+            return;
+        }
+        if self.process == std::process::id() {
             self.keys().end(self.key, end);
+        } else {
+            self.keys().end_elsewhere(self.key, end);
         }
     }
 }
@@ -426,7 +433,8 @@ impl Client {
         let task = CaptureTask { order_id: order_id.to_owned(), idempotency_key, warnings };
         let machine = Machine::new(task, request, inner.endpoint.clone(), inner.limits, mine.budget.clone(), seed);
         let machine = CaptureMachine::new(machine, settle);
-        Ok(Operation::new(self.clone(), KeyedCapture { machine, client: self.clone(), key, end: Some(End::NotSent) }))
+        let (client, process, end) = (self.clone(), std::process::id(), Some(End::NotSent));
+        Ok(Operation::new(self.clone(), KeyedCapture { machine, client, key, process, end }))
     }
 
     fn list(&self, order_id: &str, wanted: Wanted) -> (ListTask, HttpRequest) {

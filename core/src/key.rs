@@ -210,6 +210,11 @@ impl Keys {
         self.change(|memory| memory.end(key, end));
     }
 
+    /// As [`KeyMemory::end_elsewhere`].
+    pub fn end_elsewhere(&self, key: u64, end: End) {
+        self.change(|memory| memory.end_elsewhere(key, end));
+    }
+
     /// For a forked process, in which nobody else gives back what was held at the fork.
     pub fn inherited(&self) -> Keys {
         let whole = self.copies.iter().find_map(|copy| copy.try_lock().ok());
@@ -299,8 +304,15 @@ impl KeyMemory {
 
     /// Notes that a call ended. A key with which nothing ever reached Klarna is free again.
     pub fn end(&mut self, key: u64, end: End) {
+        if let Some(known) = self.uses.get_mut(&key) {
+            known.running = known.running.saturating_sub(1);
+        }
+        self.end_elsewhere(key, end);
+    }
+
+    /// The same of a call that began in the process this one was forked from: it is none of those that run here.
+    pub fn end_elsewhere(&mut self, key: u64, end: End) {
         let Some(known) = self.uses.get_mut(&key) else { return };
-        known.running = known.running.saturating_sub(1);
         known.reached |= end != End::NotSent;
         match end {
             End::NotSent | End::Refused => {}
@@ -423,6 +435,19 @@ mod tests {
         child.end(1, End::NotSent);
         assert!(!child.begin(1, 11, HOUR));
         assert_eq!(KeyMemory::default().others(1), Others::Unclear, "nor is anything known where it was lost");
+    }
+
+    #[test]
+    fn the_end_of_a_parents_call_ends_none_of_the_childs() {
+        let mut memory = KeyMemory::default();
+        memory.begin(1, 10, HOUR);
+        let mut child = memory.inherited();
+        child.begin(1, 10, HOUR);
+        child.end_elsewhere(1, End::Settled);
+        assert_eq!(child.others(1), Others::Nothing, "but its own");
+        assert!(!child.begin(1, 11, HOUR * 30), "which runs");
+        child.end(1, End::Settled);
+        assert!(child.begin(1, 11, HOUR * 30));
     }
 
     #[test]

@@ -158,8 +158,8 @@ local function gathering()
   end
 
   function self.bytes()
-    joined[#joined + 1] = table.concat(pieces, "", 1, count)
-    return table.concat(joined)
+    local rest = table.concat(pieces, "", 1, count)
+    return joined[1] and table.concat(joined) .. rest or rest
   end
 
   return self
@@ -203,9 +203,12 @@ local function reader(operation, socket)
     local stop = kept:find("\n", at, true)
     local pieces
     while not stop do
-      pieces = pieces or gathering()
-      pieces.add(kept:sub(at))
-      most = most - (#kept - at + 1)
+      -- mostly nothing is left, and the line comes as a whole
+      if at <= #kept then
+        pieces = pieces or gathering()
+        pieces.add(kept:sub(at))
+        most = most - (#kept - at + 1)
+      end
       if most <= 0 then
         return nil, "it is too long"
       end

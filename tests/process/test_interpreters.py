@@ -36,7 +36,6 @@ problem = interpreters.run_string(one, inner)
 assert problem is None, problem
 interpreters.destroy(one)
 import takings
-from packaging.tags import Tag, cpython_tags
 with takings.Client("sandbox", "sandbox", base_url=sys.argv[2]) as client:
     client.capture(sys.argv[3], captured_amount=1)
 print("captured")

@@ -21,7 +21,18 @@ impl Visit for Line {
     }
 }
 
-impl Subscriber for Notes {
+impl Notes {
+    fn take(&self, event: &Event<'_>) {
+        let mut line = Line(String::new());
+        event.record(&mut line);
+        self.0.lock().unwrap().push((*event.metadata().level(), line.0));
+    }
+}
+
+/// A program's own, which hears of each event.
+struct Hearing<F>(F);
+
+impl<F: Fn(&Event<'_>) + Send + Sync + 'static> Subscriber for Hearing<F> {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.target().starts_with("takings")
     }
@@ -31,9 +42,7 @@ impl Subscriber for Notes {
     fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
     fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
     fn event(&self, event: &Event<'_>) {
-        let mut line = Line(String::new());
-        event.record(&mut line);
-        self.0.lock().unwrap().push((*event.metadata().level(), line.0));
+        (self.0)(event);
     }
     fn enter(&self, _: &span::Id) {}
     fn exit(&self, _: &span::Id) {}
@@ -42,7 +51,8 @@ impl Subscriber for Notes {
 #[test]
 fn each_retry_and_each_outcome_is_told() {
     let notes = Notes::default();
-    tracing::subscriber::with_default(notes.clone(), || {
+    let heard = notes.clone();
+    tracing::subscriber::with_default(Hearing(move |event: &Event<'_>| heard.take(event)), || {
         let mut config = Config::at("http://127.0.0.1:1", Credentials::basic("user", "a-long-password"));
         config.max_attempts = 2;
         config.backoff = Duration::from_millis(1);
@@ -62,28 +72,9 @@ fn each_retry_and_each_outcome_is_told() {
     assert!(lines.iter().all(|(_, line)| !line.contains("password")));
 }
 
-/// Of a program's own.
-struct Panicking;
-
-impl Subscriber for Panicking {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target().starts_with("takings")
-    }
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-    fn event(&self, _: &Event<'_>) {
-        panic!("a bug of the program's");
-    }
-    fn enter(&self, _: &span::Id) {}
-    fn exit(&self, _: &span::Id) {}
-}
-
 #[test]
 fn a_subscriber_that_panics_takes_no_outcome_with_it() {
-    tracing::subscriber::with_default(Panicking, || {
+    tracing::subscriber::with_default(Hearing(|_: &Event<'_>| panic!("a bug of the program's")), || {
         let mut config = Config::at("http://127.0.0.1:1", Credentials::basic("user", "a-long-password"));
         config.max_attempts = 2;
         config.backoff = Duration::from_millis(1);

@@ -939,7 +939,8 @@ fn a_hostile_answer_takes_little_memory() {
         ),
         format!(r#"{{"send": {refused} "{{\"error_code\":\"", {{"repeat": "a", "times": 260000}}, "\"}}"]}}, "close""#),
         format!(
-            r#"{{"send": {refused} "{{", {{"repeat": "\"error_message\":[\"a\",\"b\",\"c\"],", "times": 7000}}, "\"x\":1}}"]}}, "close""#
+            r#"{{"send": {refused} "{{", {{"repeat": "\"error_message\":[{}1],", "times": 2700}}, "\"x\":1}}"]}}, "close""#,
+            r#"\"a\","#.repeat(19)
         ),
         r#"{"send": ["HTTP/1.1 201 X\r\nLocation: ", {"repeat": "/", "times": 300000}, "\r\n\r\n"]}, "close""#
             .to_owned(),

@@ -5,8 +5,8 @@ use std::io;
 use std::mem;
 use std::net::ToSocketAddrs as _;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
@@ -16,7 +16,7 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::runtime::{self, Handle, Runtime};
 use tokio::sync::oneshot;
-use tokio::time::{timeout, timeout_at};
+use tokio::time::timeout_at;
 
 use crate::answer::Answer;
 use crate::config::{Config, is_loopback};
@@ -112,6 +112,9 @@ impl Transport {
         let client = builder.build().map_err(|error| unusable("the HTTP client could not be made", &root(&error)))?;
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
+            // the clock and the other connections are looked at after each turn of one: a flooded one takes
+            // milliseconds for a turn
+            .event_interval(1)
             .build()
             .map_err(|error| unusable("no I/O could be set up", &error))?;
         let sigpipe = Sigpipe::new().map_err(|error| unusable("no I/O could be set up", &error))?;
@@ -270,32 +273,19 @@ pub(crate) enum Exchange {
 }
 
 pub(crate) struct Here {
-    /// There until dropped.
+    /// There until handed over or dropped.
     sent: Option<Sent>,
+    come: Come,
     driver: Arc<Driver>,
-}
-
-impl Drop for Here {
-    fn drop(&mut self) {
-        // a connection that goes back to the pool needs the runtime
-        let _inside = self.driver.runtime.as_ref().map(Runtime::enter);
-        drop(self.sent.take());
-    }
+    time: Time,
+    /// When a thread of its own is to drive it.
+    hand_over: Instant,
 }
 
 pub(crate) struct There {
-    /// An answer without its body, when that is still to be read; then what came of the request.
-    events: Receiver<(Event, Stage)>,
-    /// The first of these.
-    head: Option<Event>,
-    timeout: Duration,
-    end: Instant,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Stage {
-    Head,
-    End,
+    ended: Receiver<Ended>,
+    come: Come,
+    time: Time,
 }
 
 /// What an attempt was given.
@@ -305,7 +295,35 @@ struct Time {
     end: Instant,
 }
 
-type Sent = Pin<Box<dyn Future<Output = Event> + Send>>;
+/// The end of an exchange: where there was an answer it is in [`Come`], else what happened.
+type Ended = Result<(), Event>;
+
+type Sent = Pin<Box<dyn Future<Output = Ended> + Send>>;
+
+/// An answer as far as it has come, from its head on, until whoever waits takes it.
+#[derive(Clone, Default)]
+struct Come(Arc<Mutex<Option<Answer>>>);
+
+impl Come {
+    fn lock(&self) -> MutexGuard<'_, Option<Answer>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the end is to the machine. As everywhere, of an answer that was not over the status alone decides.
+    fn event(&self, ended: Ended) -> Event {
+        match (self.lock().take(), ended) {
+            (Some(answer), _) => Event::Answered(answer),
+            (None, Err(event)) => event,
+            (None, Ok(())) => Event::MaybeSent("its answer is gone".into()),
+        }
+    }
+}
+
+/// How long before its end a request gets a thread of its own, so that the one that waits can watch the clock: what
+/// drives a connection looks at nothing else for as long as there are bytes, up to two megabytes of TLS records, and a
+/// server that floods it with what is dear to read (interim answers, session tickets) makes that hundreds of
+/// milliseconds.
+const ALONE: Duration = Duration::from_secs(1);
 
 /// By how much a thread that drives may miss the end of its time before it is no longer waited for.
 const LATE: Duration = Duration::from_millis(10);
@@ -319,63 +337,93 @@ impl Connections {
         if !request.body.is_empty() {
             *sent.body_mut() = Some(request.body.clone().into());
         }
-        let pool = self.pool.clone();
-        let most = request.most_answer;
-        // hyper reads interim answers for as long as there are bytes, and does nothing else meanwhile:
-        // of TLS records that is two megabytes at most, of plain TCP fifty, which takes longer than a
-        // deadline may be missed by. Plain is for this machine alone, so a thread is no loss there.
+        let come = Come::default();
+        let sent: Sent = Box::pin(self.pool.clone().exchange(sent, request.most_answer, time, come.clone()));
+        // Of plain TCP a connection reads fifty megabytes before it looks up, which may take longer than `ALONE`.
+        // Plain is for this machine alone, so a thread is no loss there.
         // And the thread of a runtime (Rust callers have them) can drive no other one.
         // Nor can a thread that is at its end, whose thread-locals are gone.
         if self.tls && Handle::try_current().is_err_and(|why| why.is_missing_context()) {
-            let sent: Sent = Box::pin(pool.exchange(sent, most, time, |_| {}));
-            return Exchange::Here(Here { sent: Some(sent), driver: self.driver.clone() });
+            let (driver, hand_over) = (self.driver.clone(), time.end.checked_sub(ALONE).unwrap_or_else(Instant::now));
+            return Exchange::Here(Here { sent: Some(sent), come, driver, time, hand_over });
         }
-        let (tell, events) = mpsc::sync_channel(2);
-        let driver = self.driver.clone();
-        let drive = move || {
-            // whoever waited may have left
-            let tell = |event, stage| drop(tell.send((event, stage)));
-            let head = |answer: &Answer| tell(Event::Answered(answer.clone()), Stage::Head);
-            if let Some(event) = driver.drive(pool.exchange(sent, most, time, head), None) {
-                tell(event, Stage::End);
-            }
-        };
-        match thread::Builder::new().name("takings call".into()).spawn(drive) {
-            Ok(_) => Exchange::There(There { events, head: None, timeout, end: time.end + LATE }),
+        match alone(&self.driver, &mut Some(sent)) {
+            Ok(ended) => Exchange::There(There { ended, come, time }),
             Err(error) => Exchange::Failed(format!("no thread could be started ({error})")),
         }
     }
 }
 
+/// Has a thread of its own drive a request, which stays where it is if there can be none.
+fn alone(driver: &Arc<Driver>, sent: &mut Option<Sent>) -> io::Result<Receiver<Ended>> {
+    let (give, given) = mpsc::sync_channel::<Sent>(1);
+    let (tell, ended) = mpsc::sync_channel(1);
+    let driver = driver.clone();
+    let drive = move || {
+        let ended = given.recv().ok().and_then(|sent| driver.drive(sent, None));
+        // whoever waited may have left
+        let _ = ended.map(|ended| tell.send(ended));
+    };
+    thread::Builder::new().name("takings call".into()).spawn(drive)?;
+    // it is received: there is room, and the thread waits for it
+    let _ = sent.take().map(|sent| give.send(sent));
+    Ok(ended)
+}
+
 impl Exchange {
     /// Waits for what comes of a request, no longer than `patience`.
     pub fn drive(&mut self, patience: Option<Duration>) -> Option<Event> {
+        let until = patience.map(|patience| Instant::now() + patience);
+        if let Exchange::Here(here) = self {
+            let by_now = |moment: Instant| moment <= Instant::now();
+            if !by_now(here.hand_over) {
+                let soon = until.map_or(here.hand_over, |until| until.min(here.hand_over));
+                if let Some(event) = here.drive(Some(soon)) {
+                    return Some(event);
+                }
+            }
+            if until.is_some_and(|until| until < here.hand_over) {
+                return None;
+            }
+            match alone(&here.driver, &mut here.sent) {
+                Ok(ended) => *self = Exchange::There(There { ended, come: here.come.clone(), time: here.time }),
+                Err(_) => return here.drive(until),
+            }
+        }
         match self {
-            Exchange::Here(here) => here.driver.drive(here.sent.as_mut().expect("there until dropped"), patience),
-            Exchange::There(there) => there.wait(patience),
+            Exchange::Here(here) => here.drive(until),
+            Exchange::There(there) => there.wait(until),
             Exchange::Failed(why) => Some(Event::NotSent(mem::take(why))),
         }
     }
 }
 
+impl Here {
+    fn drive(&mut self, until: Option<Instant>) -> Option<Event> {
+        let sent = self.sent.as_mut().expect("there until handed over or dropped");
+        self.driver.drive(sent, until).map(|ended| self.come.event(ended))
+    }
+}
+
+impl Drop for Here {
+    fn drop(&mut self) {
+        // a connection that goes back to the pool needs the runtime
+        let _inside = self.driver.runtime.as_ref().map(Runtime::enter);
+        drop(self.sent.take());
+    }
+}
+
 impl There {
-    fn wait(&mut self, patience: Option<Duration>) -> Option<Event> {
-        let until = patience.map_or(self.end, |patience| self.end.min(Instant::now() + patience));
-        loop {
-            match self.events.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok((event, Stage::End)) => return Some(event),
-                Ok((event, Stage::Head)) => self.head = Some(event),
-                Err(RecvTimeoutError::Timeout) if Instant::now() < self.end => return None,
-                // as everywhere: the status alone decides
-                Err(RecvTimeoutError::Timeout) => return self.head.take().or_else(|| Some(no_answer(self.timeout))),
-                Err(RecvTimeoutError::Disconnected) => {
-                    return self
-                        .head
-                        .take()
-                        .or_else(|| Some(Event::MaybeSent("the thread that sent it failed".into())));
-                }
-            }
-        }
+    fn wait(&mut self, until: Option<Instant>) -> Option<Event> {
+        let end = self.time.end + LATE;
+        let until = until.map_or(end, |until| until.min(end));
+        let ended = match self.ended.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(ended) => ended,
+            Err(RecvTimeoutError::Timeout) if Instant::now() < end => return None,
+            Err(RecvTimeoutError::Timeout) => Err(no_answer(self.time.given)),
+            Err(RecvTimeoutError::Disconnected) => Err(Event::MaybeSent("the thread that sent it failed".into())),
+        };
+        Some(self.come.event(ended))
     }
 }
 
@@ -387,12 +435,12 @@ struct Driver {
 }
 
 impl Driver {
-    fn drive(&self, sent: impl Future<Output = Event>, patience: Option<Duration>) -> Option<Event> {
+    fn drive(&self, sent: impl Future<Output = Ended>, until: Option<Instant>) -> Option<Ended> {
         let _quiet = self.sigpipe.keep_off();
         self.runtime.as_ref().expect("there until dropped").block_on(async {
-            match patience {
+            match until {
                 None => Some(sent.await),
-                Some(patience) => timeout(patience, sent).await.ok(),
+                Some(until) => timeout_at(until.into(), sent).await.ok(),
             }
         })
     }
@@ -412,14 +460,7 @@ fn no_answer(timeout: Duration) -> Event {
 }
 
 impl Pool {
-    /// `head` is shown an answer whose body is still to be read.
-    async fn exchange(
-        self: Arc<Self>,
-        request: reqwest::Request,
-        most_answer: Most,
-        time: Time,
-        head: impl Fn(&Answer),
-    ) -> Event {
+    async fn exchange(self: Arc<Self>, request: reqwest::Request, most: Most, time: Time, come: Come) -> Ended {
         let deadline = time.end.into();
         let url = request.url().clone();
         let sent = async {
@@ -437,7 +478,10 @@ impl Pool {
         };
         let ended = timeout_at(deadline, sent).await;
         let event = match ended {
-            Ok(Ok(answer)) => return Event::Answered(read(answer, most_answer, deadline, head).await),
+            Ok(Ok(answer)) => {
+                read(answer, most, deadline, &come).await;
+                return Ok(());
+            }
             // Only a failure to connect, or to make a request of it, proves that nothing left; reqwest is believed on
             // nothing else.
             Ok(Err(error)) if error.is_connect() => Event::NotSent(self.no_connection(&error, &url)),
@@ -447,7 +491,7 @@ impl Pool {
         };
         // its connection sees that nobody waits for the answer any more, and is closed
         tokio::task::yield_now().await;
-        event
+        Err(event)
     }
 
     fn no_connection(&self, error: &reqwest::Error, url: &reqwest::Url) -> String {
@@ -474,31 +518,28 @@ impl Pool {
     }
 }
 
-async fn read(
-    mut answer: reqwest::Response,
-    most: Most,
-    deadline: tokio::time::Instant,
-    head: impl Fn(&Answer),
-) -> Answer {
+async fn read(mut answer: reqwest::Response, most: Most, deadline: tokio::time::Instant, come: &Come) {
     let status = answer.status().as_u16();
     let most = most.of(status);
-    let headers: Vec<(String, Vec<u8>)> =
+    let headers =
         answer.headers().iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect();
-    let mut read = Answer { status, headers, body: Vec::new() };
-    head(&read);
-    let body = &mut read.body;
+    *come.lock() = Some(Answer { status, headers, body: Vec::new() });
+    let mut left = most;
     // A body that breaks off leaves what was read: the status alone decides.
-    while body.len() < most {
-        let Ok(Ok(Some(chunk))) = timeout_at(deadline, answer.chunk()).await else { break };
-        let chunk = &chunk[..chunk.len().min(most - body.len())];
+    while left > 0 {
+        let Ok(Ok(Some(chunk))) = timeout_at(deadline, answer.chunk()).await else { return };
+        let chunk = &chunk[..chunk.len().min(left)];
+        let mut come = come.lock();
+        // whoever waited could wait no longer
+        let Some(Answer { body, .. }) = come.as_mut() else { return };
         // a vector left to itself would double to twice of what is ever used
         if body.capacity() - body.len() < chunk.len() {
             let more = (body.capacity().max(8192) * 2).min(most) - body.len();
             body.reserve_exact(more.max(chunk.len()));
         }
         body.extend_from_slice(chunk);
+        left -= chunk.len();
     }
-    read
 }
 
 /// Keeps SIGPIPE from a thread while it does I/O: several buffers are written at once by `writev`, which cannot be told

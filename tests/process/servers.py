@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
+import trustme
 from typing_extensions import Self
 
 Behaviour = Callable[[socket.socket, threading.Event], None]
@@ -60,6 +63,24 @@ class Server:
             end.close()
         for thread in self.threads:
             thread.join(5)
+
+
+class Certified:
+    """A certificate for 127.0.0.1, and the file with the authority that signed it."""
+
+    def __init__(self, folder: Path) -> None:
+        authority = trustme.CA()
+        self.ca_file = folder / "ca.pem"
+        authority.cert_pem.write_to_path(self.ca_file)
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert("127.0.0.1").configure_cert(self.context)
+
+    def over_tls(self, behaviour: Behaviour) -> Behaviour:
+        def encrypted(connection: socket.socket, over: threading.Event) -> None:
+            with self.context.wrap_socket(connection, server_side=True) as inside:
+                behaviour(inside, over)
+
+        return encrypted
 
 
 def read_request(connection: socket.socket) -> None:

@@ -7,9 +7,9 @@ local ngx = ngx
 local error, ipairs, math, pairs, pcall, table, tonumber, tostring, type, unpack =
   error, ipairs, math, pairs, pcall, table, tonumber, tostring, type, unpack
 
--- The most bytes of heads of one answer, with those of 1xx before it, and what a line counts for beside its own: a
--- header takes memory, however short it is (RFC 9113, 6.5.2, counts so too).
-local MOST_HEAD, FIELD = 64 * 1024, 32
+-- The most bytes of heads of one answer, with those of 1xx before it, and what a line or a piece of a body counts for
+-- beside its own: each is a text, which takes memory, however short it is (RFC 9113, 6.5.2, counts so too).
+local MOST_HEAD, TEXT = 64 * 1024, 32
 -- The longest line with the size of a chunk.
 local MOST_LINE = 4096
 -- How much is read at once, sent at once, and worked off in all before others get their turn.
@@ -143,10 +143,16 @@ local function say(operation, socket, request)
   return true
 end
 
--- Bytes that come in pieces. Many of them become one, since a small one takes more memory than its bytes.
-local function gathering()
+-- Bytes that come in pieces. Many of them become one, since a small one takes more memory than its bytes. Until they
+-- are collected they take it all the same: `spend` says whether that was no more than `most` bytes yet.
+local function gathering(most)
   local self = {}
-  local joined, pieces, count = {}, {}, 0
+  local joined, pieces, count, spent = {}, {}, 0, 0
+
+  function self.spend(bytes)
+    spent = spent + bytes
+    return spent <= most
+  end
 
   function self.add(piece)
     if count == MOST_PIECES then
@@ -246,6 +252,9 @@ local function reader(operation, socket)
       at = at + #piece
       count = count - #piece
       body.add(piece)
+      if not body.spend(TEXT) then
+        return false
+      end
     end
     return true
   end
@@ -274,7 +283,7 @@ local function read_head(input)
   local room = MOST_HEAD
   local function next_line()
     local line, why = input.line(room)
-    room = room - #(line or "") - FIELD
+    room = room - #(line or "") - TEXT
     return line, why
   end
   while true do
@@ -330,13 +339,16 @@ local function read_chunks(input, body, most)
     if not digits or #digits > 12 then
       return false
     end
+    if not body.spend(#line) then
+      return false
+    end
     local size = tonumber(digits, 16)
     if size == 0 then
       -- trailers tell us nothing
       local room, trailer = MOST_HEAD
       repeat
         trailer = input.line(room)
-        room = room - #(trailer or "") - FIELD
+        room = room - #(trailer or "") - TEXT
       until not trailer or trailer == ""
       return trailer ~= nil
     elseif not input.take(math.min(size, most), body) or size > most then
@@ -399,7 +411,7 @@ local function exchange(operation, timeout)
   if size == false then
     return lost("its lengths contradict each other")
   end
-  local body = gathering()
+  local body = gathering(request.most_answer)
   local whole = read_body(input, status, headers, modern, size, body, request.most_answer)
   if not (whole and stays_open(headers, modern) and socket:setkeepalive(IDLE)) then
     socket:close()

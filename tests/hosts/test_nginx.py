@@ -521,16 +521,19 @@ class Answered:
 
 
 @contextlib.contextmanager
-def answered(folder: Path, answer: bytes, settings: str) -> Iterator[Answered]:
-    """The first answers are ordinary ones."""
+def answered(folder: Path, answer: bytes, settings: str, *pieces: bytes) -> Iterator[Answered]:
+    """The first answers are ordinary ones. After `answer` come the pieces, each on its own."""
     numbers = count()
 
     def behaviour(connection: socket.socket, over: threading.Event) -> None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         request = b""
         while not request.endswith(b"}" if request.startswith(b"POST") else b"\r\n\r\n"):
             request += connection.recv(65536)
         ordinary = next(numbers) < 3
         connection.sendall(b"HTTP/1.1 400 X\r\nContent-Length: 0\r\n\r\n" if ordinary else answer)
+        for piece in () if ordinary else pieces:
+            connection.sendall(piece)
         connection.shutdown(socket.SHUT_WR)
         while not over.is_set() and connection.recv(65536):
             pass
@@ -593,6 +596,29 @@ def test_an_answer_of_next_to_nothing_but_chunks(tmp_path: Path) -> None:
                 break
         assert took < 1
         assert others < 0.2
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    ["1;{:06}\r\na\r\n", "1;{:060}\r\na\r\n", "1;{:04000}\r\na\r\n", "6\r\n{:06}\r\n"],
+    ids=["extension", "long", "longest", "content"],
+)
+def test_chunks_each_of_which_is_another(tmp_path: Path, chunk: str) -> None:
+    """A text that was there before takes no memory; these do until they are collected."""
+    chunks = "".join(map(chunk.format, range(min(90_000, 50_000_000 // len(chunk.format(0))))))
+    answer = b"HTTP/1.1 400 X\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks.encode()
+    with answered(tmp_path, answer, "attempt_timeout_ms = 2000, timeout_ms = 2000") as it:
+        growth = it.growth("capture")
+        assert growth < 1024, growth
+        assert it.call()[1].startswith("rejected: ")
+
+
+def test_a_body_that_comes_in_small_pieces(tmp_path: Path) -> None:
+    answer = b"HTTP/1.1 400 X\r\nContent-Length: 270000\r\n\r\n"
+    pieces = (number.to_bytes(3, "big") for number in range(90_000))
+    with answered(tmp_path, answer, "attempt_timeout_ms = 4000, timeout_ms = 4000", *pieces) as it:
+        growth = it.growth("capture")
+        assert growth < 1536, growth
 
 
 def test_a_look_takes_what_it_is_long(tmp_path: Path) -> None:

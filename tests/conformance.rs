@@ -938,6 +938,16 @@ fn a_hostile_answer_takes_little_memory() {
             r#"{{"send": {refused} "{{\"error_code\":\"", {{"repeat": "a", "times": 1000000}}, "\"}}"]}}, "close""#
         ),
         format!(r#"{{"send": {refused} "{{\"error_code\":\"", {{"repeat": "a", "times": 260000}}, "\"}}"]}}, "close""#),
+        // bytes that are no text
+        format!(
+            r#"{{"send": {refused} "{{\"error_code\":\"", {{"repeat": "\u00ff", "times": 262000}}, "\"}}"]}}, "close""#
+        ),
+        format!(
+            r#"{{"send": {refused} "{{\"correlation_id\":\"", {{"repeat": "a", "times": 262000}}, "\"}}"]}}, "close""#
+        ),
+        format!(
+            r#"{{"send": {refused} "{{\"error_messages\":[\"", {{"repeat": "\u00ff", "times": 262000}}, "\"]}}"]}}, "close""#
+        ),
         format!(
             r#"{{"send": {refused} "{{", {{"repeat": "\"error_message\":[{}1],", "times": 2700}}, "\"x\":1}}"]}}, "close""#,
             r#"\"a\","#.repeat(19)

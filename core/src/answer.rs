@@ -96,8 +96,16 @@ impl Answer {
         self.all("klarna-correlation-id").flatten().find(|id| is_id(id))
     }
 
+    /// What it says of a refusal. What is none may be long, and is not read for it.
     pub(crate) fn error(&self) -> ErrorBody {
-        let text = String::from_utf8_lossy(&self.body);
+        if self.status < 400 {
+            return ErrorBody::default();
+        }
+        let text = match std::str::from_utf8(&self.body) {
+            Ok(text) => Cow::Borrowed(text),
+            // a byte that is no text becomes three
+            Err(_) => String::from_utf8_lossy(&self.body[..self.body.len().min(MOST_OF_NO_TEXT)]),
+        };
         serde_json::from_str(text.trim_start_matches('\u{feff}')).unwrap_or_default()
     }
 }
@@ -151,6 +159,12 @@ impl<'de> Deserialize<'de> for ErrorBody {
 
 const MOST_MESSAGES: usize = 20;
 
+/// How much of a body is read that is no UTF-8.
+const MOST_OF_NO_TEXT: usize = 64 * 1024;
+
+/// A longer text tells nobody anything, and each of its copies takes memory.
+const MOST_TEXT: usize = 16 * 1024;
+
 /// The strings of a value: one, or the first of a list; anything else is none.
 struct Texts(Vec<String>);
 
@@ -163,6 +177,9 @@ impl<'de> Deserialize<'de> for Texts {
                 f.write_str("anything")
             }
             fn visit_str<E>(self, text: &str) -> Result<Texts, E> {
+                if text.len() > MOST_TEXT {
+                    return Ok(Texts(Vec::new()));
+                }
                 // whole, for the scrubber: a part of a secret that was cut would not be known for one
                 Ok(Texts(vec![text.chars().filter(|c| !is_invisible(*c)).collect()]))
             }
@@ -298,6 +315,9 @@ mod tests {
         assert_eq!(error(&deep), (None, vec![]));
         let hidden = format!("{{\"error_code\":\"{}secret\"}}", "\u{200b}".repeat(4093));
         assert_eq!(error(&hidden).0, code("secret"), "what cannot be seen takes no room");
+        let long = |length: usize| format!("{{\"error_code\":\"{}\"}}", "a".repeat(length));
+        assert_eq!(error(&long(MOST_TEXT)).0.map(|code| code.len()), Some(MOST_TEXT));
+        assert_eq!(error(&long(MOST_TEXT + 1)), (None, vec![]));
         let many = format!("{{{}\"x\":1}}", "\"error_message\":[\"a\",\"b\",\"c\"],".repeat(1000));
         assert_eq!(error(&many).1.len(), MOST_MESSAGES);
         let many = format!("{{\"error_messages\":[{}\"a\"]}}", "\"a\",".repeat(10_000));
@@ -309,5 +329,8 @@ mod tests {
         let mut latin1 = answer(400, &[], "");
         latin1.body = b"{\"error_code\":\"A\",\"error_messages\":[\"f\xfcr\"]}".to_vec();
         assert_eq!(latin1.error().error_code.as_deref(), Some("A"));
+        let mut long = answer(400, &[], "");
+        long.body = [b"{\"error_code\":\"A\",\"x\":\"", &[0xff; 2 * MOST_OF_NO_TEXT][..], b"\"}"].concat();
+        assert_eq!(long.error(), ErrorBody::default());
     }
 }

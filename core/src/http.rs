@@ -112,9 +112,10 @@ impl Transport {
         let client = builder.build().map_err(|error| unusable("the HTTP client could not be made", &root(&error)))?;
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
-            // the clock and the other connections are looked at after each turn of one: a flooded one takes
-            // milliseconds for a turn
+            // The clock, the other connections and what other threads hand in are looked at after each turn of one: a
+            // flooded one takes milliseconds for a turn, and is never done.
             .event_interval(1)
+            .global_queue_interval(1)
             .build()
             .map_err(|error| unusable("no I/O could be set up", &error))?;
         let sigpipe = Sigpipe::new().map_err(|error| unusable("no I/O could be set up", &error))?;
@@ -283,7 +284,7 @@ pub(crate) struct Here {
 }
 
 pub(crate) struct There {
-    ended: Receiver<Ended>,
+    ended: Receiver<()>,
     come: Come,
     time: Time,
 }
@@ -295,27 +296,20 @@ struct Time {
     end: Instant,
 }
 
-/// The end of an exchange: where there was an answer it is in [`Come`], else what happened.
-type Ended = Result<(), Event>;
+type Sent = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-type Sent = Pin<Box<dyn Future<Output = Ended> + Send>>;
-
-/// An answer as far as it has come, from its head on, until whoever waits takes it.
+/// What has come of a request so far, an answer from its head on, until whoever waits takes it.
 #[derive(Clone, Default)]
-struct Come(Arc<Mutex<Option<Answer>>>);
+struct Come(Arc<Mutex<Option<Event>>>);
 
 impl Come {
-    fn lock(&self) -> MutexGuard<'_, Option<Answer>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Event>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the end is to the machine. As everywhere, of an answer that was not over the status alone decides.
-    fn event(&self, ended: Ended) -> Event {
-        match (self.lock().take(), ended) {
-            (Some(answer), _) => Event::Answered(answer),
-            (None, Err(event)) => event,
-            (None, Ok(())) => Event::MaybeSent("its answer is gone".into()),
-        }
+    /// As everywhere, of an answer that is not over the status alone decides.
+    fn take(&self) -> Option<Event> {
+        self.lock().take()
     }
 }
 
@@ -355,14 +349,16 @@ impl Connections {
 }
 
 /// Has a thread of its own drive a request, which stays where it is if there can be none.
-fn alone(driver: &Arc<Driver>, sent: &mut Option<Sent>) -> io::Result<Receiver<Ended>> {
+fn alone(driver: &Arc<Driver>, sent: &mut Option<Sent>) -> io::Result<Receiver<()>> {
     let (give, given) = mpsc::sync_channel::<Sent>(1);
     let (tell, ended) = mpsc::sync_channel(1);
     let driver = driver.clone();
     let drive = move || {
-        let ended = given.recv().ok().and_then(|sent| driver.drive(sent, None));
-        // whoever waited may have left
-        let _ = ended.map(|ended| tell.send(ended));
+        if let Ok(sent) = given.recv() {
+            driver.drive(sent, None);
+            // whoever waited may have left
+            let _ = tell.send(());
+        }
     };
     thread::Builder::new().name("takings call".into()).spawn(drive)?;
     // it is received: there is room, and the thread waits for it
@@ -401,7 +397,8 @@ impl Exchange {
 impl Here {
     fn drive(&mut self, until: Option<Instant>) -> Option<Event> {
         let sent = self.sent.as_mut().expect("there until handed over or dropped");
-        self.driver.drive(sent, until).map(|ended| self.come.event(ended))
+        let ended = self.driver.drive(sent, until);
+        ended.then(|| self.come.take().unwrap_or_else(|| no_answer(self.time.given)))
     }
 }
 
@@ -417,13 +414,12 @@ impl There {
     fn wait(&mut self, until: Option<Instant>) -> Option<Event> {
         let end = self.time.end + LATE;
         let until = until.map_or(end, |until| until.min(end));
-        let ended = match self.ended.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            Ok(ended) => ended,
+        let otherwise = match self.ended.recv_timeout(until.saturating_duration_since(Instant::now())) {
             Err(RecvTimeoutError::Timeout) if Instant::now() < end => return None,
-            Err(RecvTimeoutError::Timeout) => Err(no_answer(self.time.given)),
-            Err(RecvTimeoutError::Disconnected) => Err(Event::MaybeSent("the thread that sent it failed".into())),
+            Err(RecvTimeoutError::Disconnected) => Event::MaybeSent("the thread that sent it failed".into()),
+            Ok(()) | Err(RecvTimeoutError::Timeout) => no_answer(self.time.given),
         };
-        Some(self.come.event(ended))
+        Some(self.come.take().unwrap_or(otherwise))
     }
 }
 
@@ -435,12 +431,16 @@ struct Driver {
 }
 
 impl Driver {
-    fn drive(&self, sent: impl Future<Output = Ended>, until: Option<Instant>) -> Option<Ended> {
+    /// Whether it has come to its end by then.
+    fn drive(&self, sent: impl Future<Output = ()>, until: Option<Instant>) -> bool {
         let _quiet = self.sigpipe.keep_off();
         self.runtime.as_ref().expect("there until dropped").block_on(async {
             match until {
-                None => Some(sent.await),
-                Some(until) => timeout_at(until.into(), sent).await.ok(),
+                None => {
+                    sent.await;
+                    true
+                }
+                Some(until) => timeout_at(until.into(), sent).await.is_ok(),
             }
         })
     }
@@ -460,7 +460,7 @@ fn no_answer(timeout: Duration) -> Event {
 }
 
 impl Pool {
-    async fn exchange(self: Arc<Self>, request: reqwest::Request, most: Most, time: Time, come: Come) -> Ended {
+    async fn exchange(self: Arc<Self>, request: reqwest::Request, most: Most, time: Time, come: Come) {
         let deadline = time.end.into();
         let url = request.url().clone();
         let sent = async {
@@ -476,22 +476,27 @@ impl Pool {
             let _ = tokio::spawn(look).await;
             self.client.execute(request).await
         };
-        let ended = timeout_at(deadline, sent).await;
-        let event = match ended {
+        match timeout_at(deadline, sent).await {
             Ok(Ok(answer)) => {
-                read(answer, most, deadline, &come).await;
-                return Ok(());
+                if read(answer, most, deadline, &come).await {
+                    return;
+                }
             }
-            // Only a failure to connect, or to make a request of it, proves that nothing left; reqwest is believed on
-            // nothing else.
-            Ok(Err(error)) if error.is_connect() => Event::NotSent(self.no_connection(&error, &url)),
-            Ok(Err(error)) if error.is_builder() => Event::NotSent(root(&error)),
-            Ok(Err(error)) => Event::MaybeSent(format!("the answer was lost ({})", root(&error))),
-            Err(_) => no_answer(time.given),
-        };
-        // its connection sees that nobody waits for the answer any more, and is closed
-        tokio::task::yield_now().await;
-        Err(event)
+            ended => {
+                let event = match ended {
+                    // Only a failure to connect, or to make a request of it, proves that nothing left; reqwest is believed
+                    // on nothing else.
+                    Ok(Err(error)) if error.is_connect() => Event::NotSent(self.no_connection(&error, &url)),
+                    Ok(Err(error)) if error.is_builder() => Event::NotSent(root(&error)),
+                    Ok(Err(error)) => Event::MaybeSent(format!("the answer was lost ({})", root(&error))),
+                    _ => no_answer(time.given),
+                };
+                *come.lock() = Some(event);
+            }
+        }
+        // Its connection sees that nobody waits for more, and is closed: it is woken by now, and has its turn before
+        // what is new.
+        let _ = tokio::spawn(async {}).await;
     }
 
     fn no_connection(&self, error: &reqwest::Error, url: &reqwest::Url) -> String {
@@ -518,20 +523,25 @@ impl Pool {
     }
 }
 
-async fn read(mut answer: reqwest::Response, most: Most, deadline: tokio::time::Instant, come: &Come) {
+/// Whether the answer was read to its end.
+async fn read(mut answer: reqwest::Response, most: Most, deadline: tokio::time::Instant, come: &Come) -> bool {
     let status = answer.status().as_u16();
     let most = most.of(status);
     let headers =
         answer.headers().iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect();
-    *come.lock() = Some(Answer { status, headers, body: Vec::new() });
+    *come.lock() = Some(Event::Answered(Answer { status, headers, body: Vec::new() }));
     let mut left = most;
     // A body that breaks off leaves what was read: the status alone decides.
     while left > 0 {
-        let Ok(Ok(Some(chunk))) = timeout_at(deadline, answer.chunk()).await else { return };
+        let chunk = match timeout_at(deadline, answer.chunk()).await {
+            Ok(Ok(Some(chunk))) => chunk,
+            Ok(Ok(None)) => return true,
+            _ => return false,
+        };
         let chunk = &chunk[..chunk.len().min(left)];
         let mut come = come.lock();
         // whoever waited could wait no longer
-        let Some(Answer { body, .. }) = come.as_mut() else { return };
+        let Some(Event::Answered(Answer { body, .. })) = come.as_mut() else { return false };
         // a vector left to itself would double to twice of what is ever used
         if body.capacity() - body.len() < chunk.len() {
             let more = (body.capacity().max(8192) * 2).min(most) - body.len();
@@ -540,6 +550,7 @@ async fn read(mut answer: reqwest::Response, most: Most, deadline: tokio::time::
         body.extend_from_slice(chunk);
         left -= chunk.len();
     }
+    false
 }
 
 /// Keeps SIGPIPE from a thread while it does I/O: several buffers are written at once by `writev`, which cannot be told

@@ -481,7 +481,7 @@ impl Attempt {
         match event {
             Event::Answered(answer) => {
                 let scrub = |text: &str, max| endpoint.scrub(text, max);
-                let body = if answer.status >= 400 { answer.error() } else { Default::default() };
+                let body = answer.error();
                 let correlation_id = answer.correlation_id().or(body.correlation_id.as_deref().filter(|id| is_id(id)));
                 attempt.correlation_id = correlation_id.map(|id| scrub(id, 255));
                 attempt.error_code = body.error_code.map(|code| scrub(&code, 100));

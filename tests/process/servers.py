@@ -83,8 +83,8 @@ class Certified:
         return encrypted
 
 
-def read_request(connection: socket.socket) -> None:
-    """Reads a head and the body it announces."""
+def read_request(connection: socket.socket) -> bytes:
+    """Reads a head and the body it announces; the head."""
     received = b""
     while b"\r\n\r\n" not in received:
         received += connection.recv(65536) or _left()
@@ -95,6 +95,7 @@ def read_request(connection: socket.socket) -> None:
             length = int(line.split(b":")[1])
     while len(body) < length:
         body += connection.recv(65536) or _left()
+    return head
 
 
 def _left() -> bytes:
@@ -124,15 +125,20 @@ def trickles(beginning: bytes, byte: bytes, every: float = 0.02) -> Behaviour:
     return behaviour
 
 
+def flood(connection: socket.socket, over: threading.Event, more: bytes) -> None:
+    """Sends it again and again, as fast as it can."""
+    block = more * (65536 // len(more) + 1)
+    while not over.is_set():
+        connection.sendall(block)
+
+
 def floods(beginning: bytes, more: bytes) -> Behaviour:
     """Answers with `beginning`, then with `more` again and again, as fast as it can."""
 
     def behaviour(connection: socket.socket, over: threading.Event) -> None:
         read_request(connection)
         connection.sendall(beginning)
-        block = more * (65536 // len(more) + 1)
-        while not over.is_set():
-            connection.sendall(block)
+        flood(connection, over, more)
 
     return behaviour
 

@@ -4,8 +4,11 @@ longer to free."""
 from __future__ import annotations
 
 import concurrent.futures
+import itertools
 import json
+import socket
 import subprocess
+import threading
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -14,6 +17,7 @@ from typing import Any
 
 import pytest
 import servers
+import takings
 from servers import Certified, Server
 from support import (
     CREDENTIALS,
@@ -303,3 +307,65 @@ def test_calls_at_once_do_not_wait_for_each_other(
             if late < LIMITS["c"] * 1000:
                 return
         pytest.fail(f"{late:.0f} ms late")
+
+
+def test_a_flooded_call_holds_no_other_up(certified: Certified) -> None:
+    """The connection that is flooded is never done; the others of the client have their turns."""
+    captures = itertools.count()
+
+    def behaviour(connection: socket.socket, over: threading.Event) -> None:
+        if b"/orders/flood/" in servers.read_request(connection):
+            servers.flood(connection, over, INTERIM)
+        while True:
+            head = f"HTTP/1.1 201 Created\r\nCapture-Id: c-{next(captures)}\r\n"
+            connection.sendall(head.encode() + b"Content-Length: 0\r\n\r\n")
+            servers.read_request(connection)
+
+    with (
+        Server(certified.over_tls(behaviour)) as server,
+        takings.Client(
+            **CREDENTIALS,
+            base_url=f"https://127.0.0.1:{server.port}",
+            ca_file=certified.ca_file,
+            timeout=5,
+            max_attempts=1,
+        ) as client,
+        concurrent.futures.ThreadPoolExecutor(21) as pool,
+    ):
+        flooded = pool.submit(client.capture, "flood", captured_amount=1)
+        time.sleep(0.3)
+        others = [pool.submit(client.capture, f"order-{n}", captured_amount=1) for n in range(20)]
+        assert {call.result().attempts for call in others} == {1}
+        assert not flooded.done()
+        with pytest.raises(takings.OutcomeUnknown):
+            flooded.result()
+
+
+@pytest.mark.parametrize("beginning", [b"", HEAD + b"Content-Length: 9\r\n\r\n1234"])
+def test_connections_of_ended_calls_are_closed(certified: Certified, beginning: bytes) -> None:
+    """Though nobody calls any more."""
+    calls, closed = 20, threading.Semaphore(0)
+
+    def behaviour(connection: socket.socket, over: threading.Event) -> None:
+        servers.read_request(connection)
+        connection.sendall(beginning)
+        while connection.recv(1000):
+            pass
+        closed.release()
+
+    with (
+        Server(certified.over_tls(behaviour)) as server,
+        takings.Client(
+            **CREDENTIALS,
+            base_url=f"https://127.0.0.1:{server.port}",
+            ca_file=certified.ca_file,
+            timeout=1.5,
+            max_attempts=1,
+        ) as client,
+        concurrent.futures.ThreadPoolExecutor(calls) as pool,
+    ):
+        ended = [pool.submit(client.capture, f"order-{n}", captured_amount=1) for n in range(calls)]
+        for call in ended:
+            call.exception()
+        for _ in range(calls):
+            assert closed.acquire(timeout=2)

@@ -4,12 +4,16 @@
 -- is kept only after a whole answer with nothing behind it.
 
 local ngx = ngx
-local error, ipairs, math, pairs, pcall, table, tonumber, tostring, type, unpack =
-  error, ipairs, math, pairs, pcall, table, tonumber, tostring, type, unpack
+local error, ipairs, math, os, pairs, pcall, table, tonumber, tostring, type, unpack =
+  error, ipairs, math, os, pairs, pcall, table, tonumber, tostring, type, unpack
 
--- The most bytes of heads of one answer, with those of 1xx before it, and what a line or a piece of a body counts for
--- beside its own: each is a text, which takes memory, however short it is (RFC 9113, 6.5.2, counts so too).
-local MOST_HEAD, TEXT = 64 * 1024, 32
+-- The most bytes of heads of one answer, with those of 1xx before it, and what a text counts for beside its own (a line,
+-- a piece of a line or of a body): it takes memory until it is collected, however short it is, and time to be found
+-- among others (RFC 9113, 6.5.2, counts so too). All texts of an answer but the lines of its head may count for a
+-- SHARE of the body's limit.
+local MOST_HEAD, TEXT, SHARE = 64 * 1024, 128, 1 / 2
+-- The longest list of captures: it is read at once, while the worker does nothing else.
+local MOST_LIST = 8 * 1024 * 1024
 -- The longest line with the size of a chunk.
 local MOST_LINE = 4096
 -- How much is read at once, sent at once, and worked off in all before others get their turn.
@@ -17,6 +21,9 @@ local PIECE, TURN = 16 * 1024, 256 * 1024
 -- How many bytes of that a read and a line count for beside their own, since an answer may be made of next to nothing
 -- else, and each letter of a line, which is looked at by itself.
 local READ, LINE, LETTER = 256, 256, 16
+-- After how many bytes the clock is looked at, and for how long, in seconds, all calls may work in one round of nginx's
+-- events: what counts for little may still take long.
+local GLANCE, ROUND = 4096, 0.02
 -- How many pieces of a body are kept at most before they become one.
 local MOST_PIECES = 256
 -- How often an operation is told of an event at most.
@@ -143,16 +150,10 @@ local function say(operation, socket, request)
   return true
 end
 
--- Bytes that come in pieces. Many of them become one, since a small one takes more memory than its bytes. Until they
--- are collected they take it all the same: `spend` says whether that was no more than `most` bytes yet.
-local function gathering(most)
+-- Bytes that come in pieces. Many of them become one, since a small one takes more memory than its bytes.
+local function gathering()
   local self = {}
-  local joined, pieces, count, spent = {}, {}, 0, 0
-
-  function self.spend(bytes)
-    spent = spent + bytes
-    return spent <= most
-  end
+  local joined, pieces, count = {}, {}, 0
 
   function self.add(piece)
     if count == MOST_PIECES then
@@ -165,22 +166,48 @@ local function gathering(most)
 
   function self.bytes()
     local rest = table.concat(pieces, "", 1, count)
-    return joined[1] and table.concat(joined) .. rest or rest
+    if not joined[1] then
+      return rest
+    end
+    joined[#joined + 1] = rest
+    return table.concat(joined)
+  end
+
+  function self.clear()
+    joined, count = joined[1] and {} or joined, 0
   end
 
   return self
 end
 
--- Reads an answer. What came last of it and was not used yet is `kept` from `at` on: to cut it would copy it each time.
-local function reader(operation, socket)
+-- The round of nginx's events, which is when it looks at the clock, and the processor time at which work in it began.
+local round, began
+
+-- Reads an answer whose texts may count for so many bytes. What came last of it and was not used yet is `kept` from `at`
+-- on: to cut it would copy it each time.
+local function reader(operation, socket, spendable)
   local self = {}
   local kept, at = "", 1
-  local work = 0
+  local work, glance = 0, 0
+  local cut = gathering()
+
+  -- Says whether the answer's texts may still count for so much.
+  function self.spend(bytes)
+    spendable = spendable - bytes
+    return spendable >= 0
+  end
 
   -- Counts work, in bytes; after much of it others get their turn. Says whether there is time for more.
   local function goes_on(bytes)
-    work = work + bytes
-    if work < TURN then
+    work, glance = work + bytes, glance + bytes
+    if glance < GLANCE then
+      return true
+    end
+    glance = 0
+    if ngx.now() ~= round then
+      round, began = ngx.now(), os.clock()
+    end
+    if work < TURN and os.clock() - began < ROUND then
       return true
     end
     work = 0
@@ -211,8 +238,14 @@ local function reader(operation, socket)
     while not stop do
       -- mostly nothing is left, and the line comes as a whole
       if at <= #kept then
-        pieces = pieces or gathering()
+        if not pieces then
+          pieces = cut
+          pieces.clear()
+        end
         pieces.add(kept:sub(at))
+        if not self.spend(TEXT) then
+          return nil, "it comes in too many pieces"
+        end
         most = most - (#kept - at + 1)
       end
       if most <= 0 then
@@ -252,7 +285,7 @@ local function reader(operation, socket)
       at = at + #piece
       count = count - #piece
       body.add(piece)
-      if not body.spend(TEXT) then
+      if not self.spend(TEXT) then
         return false
       end
     end
@@ -339,7 +372,7 @@ local function read_chunks(input, body, most)
     if not digits or #digits > 12 then
       return false
     end
-    if not body.spend(#line) then
+    if not input.spend(TEXT + #line) then
       return false
     end
     local size = tonumber(digits, 16)
@@ -365,11 +398,14 @@ end
 local function read_body(input, status, headers, modern, size, body, most)
   local coding = headers["transfer-encoding"]
   local whole
-  if status == 204 or status == 304 then
+  if status == 101 then
+    whole = false
+  elseif status == 204 or status == 304 then
     whole = true
   elseif coding then
     local chunked = modern and #coding == 1 and coding[1]:lower() == "chunked"
-    whole = chunked and read_chunks(input, body, most)
+    -- with a length as well it is one that somebody may read otherwise (RFC 9112, 6.3)
+    whole = chunked and read_chunks(input, body, most) and not size
   elseif size then
     whole = input.take(math.min(size, most), body) and size <= most
   else
@@ -402,7 +438,8 @@ local function exchange(operation, timeout)
   if not said then
     return lost(why)
   end
-  local input = reader(operation, socket)
+  local most = math.min(request.most_answer, MOST_LIST)
+  local input = reader(operation, socket, most * SHARE)
   local status, headers, modern = read_head(input)
   if not status then
     return lost(headers)
@@ -411,8 +448,8 @@ local function exchange(operation, timeout)
   if size == false then
     return lost("its lengths contradict each other")
   end
-  local body = gathering(request.most_answer)
-  local whole = read_body(input, status, headers, modern, size, body, request.most_answer)
+  local body = gathering()
+  local whole = read_body(input, status, headers, modern, size, body, most)
   if not (whole and stays_open(headers, modern) and socket:setkeepalive(IDLE)) then
     socket:close()
   end

@@ -371,8 +371,7 @@ impl Exchange {
     pub fn drive(&mut self, patience: Option<Duration>) -> Option<Event> {
         let until = patience.map(|patience| Instant::now() + patience);
         if let Exchange::Here(here) = self {
-            let by_now = |moment: Instant| moment <= Instant::now();
-            if !by_now(here.hand_over) {
+            if Instant::now() < here.hand_over {
                 let soon = until.map_or(here.hand_over, |until| until.min(here.hand_over));
                 if let Some(event) = here.drive(Some(soon)) {
                     return Some(event);
@@ -381,9 +380,8 @@ impl Exchange {
             if until.is_some_and(|until| until < here.hand_over) {
                 return None;
             }
-            match alone(&here.driver, &mut here.sent) {
-                Ok(ended) => *self = Exchange::There(There { ended, come: here.come.clone(), time: here.time }),
-                Err(_) => return here.drive(until),
+            if let Ok(ended) = alone(&here.driver, &mut here.sent) {
+                *self = Exchange::There(There { ended, come: here.come.clone(), time: here.time });
             }
         }
         match self {

@@ -309,6 +309,14 @@ def test_calls_at_once_do_not_wait_for_each_other(
         pytest.fail(f"{late:.0f} ms late")
 
 
+def client_of(server: Server, certified: Certified, timeout: float) -> takings.Client:
+    url = f"https://127.0.0.1:{server.port}"
+    ca_file = certified.ca_file
+    return takings.Client(
+        **CREDENTIALS, base_url=url, ca_file=ca_file, timeout=timeout, max_attempts=1
+    )
+
+
 def test_a_flooded_call_holds_no_other_up(certified: Certified) -> None:
     """The connection that is flooded is never done; the others of the client have their turns."""
     captures = itertools.count()
@@ -323,13 +331,7 @@ def test_a_flooded_call_holds_no_other_up(certified: Certified) -> None:
 
     with (
         Server(certified.over_tls(behaviour)) as server,
-        takings.Client(
-            **CREDENTIALS,
-            base_url=f"https://127.0.0.1:{server.port}",
-            ca_file=certified.ca_file,
-            timeout=5,
-            max_attempts=1,
-        ) as client,
+        client_of(server, certified, timeout=5) as client,
         concurrent.futures.ThreadPoolExecutor(21) as pool,
     ):
         flooded = pool.submit(client.capture, "flood", captured_amount=1)
@@ -355,13 +357,7 @@ def test_connections_of_ended_calls_are_closed(certified: Certified, beginning: 
 
     with (
         Server(certified.over_tls(behaviour)) as server,
-        takings.Client(
-            **CREDENTIALS,
-            base_url=f"https://127.0.0.1:{server.port}",
-            ca_file=certified.ca_file,
-            timeout=1.5,
-            max_attempts=1,
-        ) as client,
+        client_of(server, certified, timeout=1.5) as client,
         concurrent.futures.ThreadPoolExecutor(calls) as pool,
     ):
         ended = [pool.submit(client.capture, f"order-{n}", captured_amount=1) for n in range(calls)]

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use crate::answer::{Answer, is_id};
+use crate::decide::machine::{Drive, Event, Machine, Others, Step, Task, Trace};
+use crate::drive::call::Attempt;
 use crate::error::{Error, ErrorKind};
-use crate::machine::{Drive, Event, Machine, Others, Step, Task, Trace};
-use crate::operation::Attempt;
 use crate::reconcile::{Found, ListTask, Reconciliation};
 use crate::wire::HttpRequest;
+use crate::wire::answer::{Answer, is_id};
 
 /// Klarna captured it: ship.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,16 +9,16 @@ use std::time::{Duration, Instant};
 use once_cell::race::OnceBox;
 use serde::Deserializer;
 
+use crate::api::lines;
+use crate::api::request::CaptureRequest;
 use crate::capture::{Capture, CaptureMachine, CaptureTask};
-use crate::config::Config;
+use crate::decide::machine::{Budget, Drive, Event, Limits, Machine, Others, Step, Trace};
+use crate::drive::call::Operation;
+use crate::drive::http::{Connections, Transport};
 use crate::error::{Error, ErrorKind};
-use crate::http::{Connections, Transport};
 use crate::key::{self, End, Keys, Whose, fingerprint};
-use crate::lines;
-use crate::machine::{Budget, Drive, Event, Limits, Machine, Others, Step, Trace};
-use crate::operation::Operation;
 use crate::reconcile::{ListTask, Reconciliation, Wanted};
-use crate::request::CaptureRequest;
+use crate::settings::config::Config;
 use crate::wire::{self, Endpoint, HttpRequest};
 
 /// Klarna's limit for a request body is 1 MB.
@@ -387,7 +387,7 @@ impl Client {
             fields.idempotency_key = fields.idempotency_key.take().or_else(|| idempotency_key.map(shown));
         });
         #[cfg(feature = "tracing")]
-        crate::operation::trace_refused(&error);
+        crate::drive::call::trace_refused(&error);
         error
     }
 

@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 
 use crate::client::Client;
-use crate::config::{Config, Credentials, Environment, Region, VARIABLES};
-use crate::http::{authorities_in_words, proxy_in_words};
+use crate::drive::http::{authorities_in_words, proxy_in_words};
+use crate::settings::config::{Config, Credentials, Environment, Region, VARIABLES};
 
 /// Tells what this build of takings is, what it sees in the environment, where a client of
 /// [`Config::from_env`] would send, through which proxy, and whose certificates it would trust: one

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::operation::Attempt;
+use crate::drive::call::Attempt;
 
 /// What an [`Error`] means for the money, and so for what the shop does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

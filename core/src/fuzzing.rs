@@ -5,12 +5,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::answer::Answer;
 use crate::capture::{Capture, CaptureMachine, CaptureTask};
-use crate::config::{Config, Credentials};
+use crate::decide::machine::{Budget, Drive, Event, Machine, Step, Task};
 use crate::error::Error;
-use crate::machine::{Budget, Drive, Event, Machine, Step, Task};
 use crate::reconcile::{ListTask, Reconciliation, Wanted};
+use crate::settings::config::{Config, Credentials};
+use crate::wire::answer::Answer;
 use crate::wire::{self, Endpoint};
 
 /// An answer as the transport hands it over.

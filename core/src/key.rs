@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use crate::decide::machine::Others;
 use crate::error::Error;
-use crate::machine::Others;
 
 /// The longest idempotency key we send. Klarna documents no limit and recommends a UUID.
 const MAX_KEY: usize = 255;

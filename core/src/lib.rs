@@ -30,45 +30,42 @@
 
 #![forbid(unsafe_code)]
 
-mod answer;
+mod api;
 mod capture;
 mod client;
-mod config;
+mod decide;
 mod diagnosis;
+mod drive;
 mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 #[allow(missing_docs, missing_debug_implementations)]
 pub mod fuzzing;
-mod http;
 mod key;
-mod lines;
-mod machine;
 mod minor;
-mod operation;
 mod reconcile;
-mod request;
+mod settings;
 mod strict;
 mod wire;
 
-pub use answer::Answer;
-pub use capture::Capture;
-pub use client::Client;
-pub use config::{Config, Credentials, Environment, Region};
-pub use diagnosis::diagnosis;
-pub use error::{Error, ErrorKind};
-pub use key::{idempotency_key, new_idempotency_key};
-pub use lines::CheckLines;
-pub use machine::{Event, Step};
-pub use minor::minor;
-pub use operation::{Attempt, Operation, Outcome};
-#[doc(hidden)]
-pub use operation::{News, Sending};
-pub use reconcile::{Found, Reconciliation};
-pub use request::{
+pub use api::lines::CheckLines;
+pub use api::request::{
     CaptureRequest, Interval, OrderLine, OrderLineType, ProductIdentifiers, ShippingInfo, ShippingMethod, Subscription,
 };
+pub use capture::Capture;
+pub use client::Client;
+pub use decide::machine::{Event, Step};
+pub use diagnosis::diagnosis;
+pub use drive::call::{Attempt, Operation, Outcome};
+#[doc(hidden)]
+pub use drive::call::{News, Sending};
+pub use error::{Error, ErrorKind};
+pub use key::{idempotency_key, new_idempotency_key};
+pub use minor::minor;
+pub use reconcile::{Found, Reconciliation};
+pub use settings::config::{Config, Credentials, Environment, Region};
 pub use wire::HttpRequest;
+pub use wire::answer::Answer;
 
 /// The version of takings, as in `Cargo.toml`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

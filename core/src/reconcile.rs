@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Deserializer};
 
-use crate::answer::{Answer, is_id};
+use crate::api::request::CAPTURED_AMOUNT;
+use crate::decide::machine::Task;
+use crate::drive::call::Attempt;
 use crate::error::{Error, ErrorKind};
-use crate::machine::Task;
-use crate::operation::Attempt;
-use crate::request::CAPTURED_AMOUNT;
 use crate::strict::{Field, Item, Reader, Rule, object};
 use crate::wire::Endpoint;
+use crate::wire::answer::{Answer, is_id};
 
 /// How often a capture was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -285,7 +285,7 @@ struct Listed {
 mod tests {
     use super::*;
     use crate::capture::{Capture, CaptureMachine, CaptureTask};
-    use crate::machine::{Budget, Drive, Event, Machine, Step};
+    use crate::decide::machine::{Budget, Drive, Event, Machine, Step};
     use crate::{Config, Credentials};
 
     /// A capture with the look that settles it.

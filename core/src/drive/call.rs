@@ -5,13 +5,13 @@ use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::answer::is_id;
 use crate::capture::Capture;
 use crate::client::Client;
+use crate::decide::machine::{Drive, Event, Step};
+use crate::drive::http::Exchange;
 use crate::error::{Error, ErrorKind};
-use crate::http::Exchange;
-use crate::machine::{Drive, Event, Step};
 use crate::reconcile::Reconciliation;
+use crate::wire::answer::is_id;
 use crate::wire::{Endpoint, HttpRequest};
 
 /// A call that has been checked and has its key, ready to be sent:

@@ -11,9 +11,9 @@ use reqwest::Url;
 use serde::Deserializer;
 use zeroize::Zeroizing;
 
+use crate::api::lines::CheckLines;
+use crate::decide::machine::Limits;
 use crate::error::Error;
-use crate::lines::CheckLines;
-use crate::machine::Limits;
 use crate::strict::{Field, Item, Reader, Rule, object, shown_word, words};
 use crate::wire::Endpoint;
 

@@ -317,7 +317,7 @@ mod tests {
 
     #[test]
     fn klarnas_sample_goes_out_compact_and_in_order() {
-        let sample = include_str!("../../examples/capture.json");
+        let sample = include_str!("../../../examples/capture.json");
         let request = CaptureRequest::from_json(sample).unwrap();
         let written = serde_json::to_string(&request).unwrap();
         // the sample's own order is the fixed one, and no text in it holds a blank beside a quote

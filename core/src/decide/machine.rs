@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::answer::{Answer, ErrorBody};
 use crate::error::{Error, ErrorKind};
+use crate::wire::answer::{Answer, ErrorBody};
 use crate::wire::{Endpoint, HttpRequest};
 
 /// One call of the API: what counts as success, what is read from the answer and what an end
@@ -403,7 +403,7 @@ impl<T: Task> Machine<T> {
         let mut body = ErrorBody::default();
         let mut correlation_id = None;
         if let Some((_, error, header)) = ending.answer {
-            correlation_id = header.or(error.correlation_id.clone().filter(|id| crate::answer::is_id(id)));
+            correlation_id = header.or(error.correlation_id.clone().filter(|id| crate::wire::answer::is_id(id)));
             body = error;
         }
         let scrub = |text: &String, max| self.endpoint.scrub(text, max);

@@ -1,5 +1,7 @@
 //! What goes out: where requests are sent, what they carry, how an order id becomes a path.
 
+pub(crate) mod answer;
+
 use std::fmt::{self, Write};
 
 use bytes::Bytes;

@@ -18,10 +18,10 @@ use tokio::runtime::{self, Handle, Runtime};
 use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 
-use crate::answer::Answer;
-use crate::config::{Config, is_loopback};
+use crate::decide::machine::{Event, Limits};
 use crate::error::Error;
-use crate::machine::{Event, Limits};
+use crate::settings::config::{Config, is_loopback};
+use crate::wire::answer::Answer;
 use crate::wire::{Endpoint, HttpRequest, Most};
 
 /// What a connection needs, found and checked when the client is made and used again in every

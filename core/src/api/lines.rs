@@ -1,8 +1,8 @@
 //! The arithmetic of order lines, as a choice: Klarna documents no check of it on a capture,
 //! but lines that do not add up are usually a bug in the shop.
 
+use crate::api::request::CaptureRequest;
 use crate::error::Error;
-use crate::request::CaptureRequest;
 use crate::strict::words;
 
 words! {
@@ -95,7 +95,7 @@ fn hundredths(value: i128) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::OrderLine;
+    use crate::api::request::OrderLine;
 
     fn with(lines: Vec<OrderLine>, captured_amount: i64) -> Vec<String> {
         let mut request = CaptureRequest::new(captured_amount);

@@ -6,6 +6,7 @@
 use serde::Deserializer;
 
 use crate::error::Error;
+use crate::strict::schema::Reachable;
 use crate::strict::{Field, Item, Reader, Rule, object, words};
 
 const TEXT: Rule = Rule::Text { min: 0, max: 255 };
@@ -19,7 +20,7 @@ const AMOUNT: Rule = Rule::Integer { min: 0, max: MAX_AMOUNT, unit: MINOR_UNITS 
 const SIGNED_AMOUNT: Rule = Rule::Integer { min: i64::MIN, max: MAX_AMOUNT, unit: MINOR_UNITS };
 
 object! {
-    /// What is captured: the body of Klarna's capture call.
+    /// The body of Klarna's capture call: how much is captured, and for what.
     ///
     /// A full and a partial capture are the same call; they differ in `captured_amount`. The
     /// order's currency applies.
@@ -46,7 +47,7 @@ object! {
         optional reference "reference": String, TEXT;
         /// Shown to the customer, at most 255 characters.
         optional description "description": String, TEXT;
-        /// What the captured amount is for, at most 1000 lines.
+        /// The lines that the captured amount is for, at most 1000.
         optional order_lines "order_lines": Vec<OrderLine>, Rule::List { max: 1000, of: "order lines" };
         /// How the goods travel, at most 500 entries. Klarna expects it for physical goods.
         optional shipping_info "shipping_info": Vec<ShippingInfo>, Rule::List { max: 500, of: "shipping infos" };
@@ -57,18 +58,18 @@ object! {
 }
 
 object! {
-    /// One line of the order, as the customer sees it. Where the limits come from:
+    /// A line of the order, as the customer sees it. Where the limits come from:
     /// [`CaptureRequest`].
     ///
     /// `total_amount` is `quantity * unit_price - total_discount_amount`; what is done about a
     /// line that does not add up is [`Config::check_lines`](crate::Config::check_lines).
     pub struct OrderLine: "an order line" {
-        /// What kind of line it is.
+        /// The kind of the line.
         optional line_type "type": OrderLineType, OrderLineType::RULE;
         /// Article number, at most 255 characters. Must be the same in captures and refunds
         /// for Klarna to assign a refund to the right capture.
         optional reference "reference": String, TEXT;
-        /// What the line is for, at most 255 characters.
+        /// The name of what the line is for, at most 255 characters.
         required name "name": String, TEXT;
         /// How many, 0 or more. Whole units only: sell 1.5 kg as 1500 g, or as quantity 1.
         required quantity "quantity": i64, Rule::Integer { min: 0, max: i64::MAX, unit: "whole units" };
@@ -93,7 +94,7 @@ object! {
         optional product_url "product_url": String, URI;
         /// A picture of the product, at most 1024 characters.
         optional image_url "image_url": String, URI;
-        /// What identifies the product elsewhere.
+        /// Names of the product outside the shop.
         optional product_identifiers "product_identifiers": ProductIdentifiers, Rule::Object("product identifiers");
         /// The subscription the line belongs to.
         optional subscription "subscription": Subscription, Rule::Object("a subscription");
@@ -117,7 +118,7 @@ words! {
 }
 
 object! {
-    /// What identifies a product outside the shop. Every field may be absent.
+    /// Names of a product outside the shop. Every field may be absent.
     #[derive(Default)]
     pub struct ProductIdentifiers: "product identifiers" {
         /// At most 70 characters.
@@ -202,14 +203,7 @@ words! {
 impl CaptureRequest {
     /// A capture of `captured_amount` minor units with nothing else said.
     pub fn new(captured_amount: i64) -> CaptureRequest {
-        CaptureRequest {
-            captured_amount,
-            reference: None,
-            description: None,
-            order_lines: None,
-            shipping_info: None,
-            shipping_delay: None,
-        }
+        CaptureRequest { captured_amount, ..Field::blank() }
     }
 
     /// Reads a request from JSON text, strictly: an unknown or doubled field, a number with a
@@ -230,6 +224,12 @@ impl CaptureRequest {
     /// ```
     pub fn from_json(text: &str) -> Result<CaptureRequest, Error> {
         CaptureRequest::from_json_with(text, false)
+    }
+
+    /// For bindings: the request and all it holds, with types, limits and documentation, as JSON.
+    #[doc(hidden)]
+    pub fn schema() -> String {
+        Reachable::of::<CaptureRequest>().to_json().to_string()
     }
 
     pub(crate) fn from_json_with(text: &str, accept_unknown_values: bool) -> Result<CaptureRequest, Error> {
@@ -269,23 +269,7 @@ const WHOLE: &str = "the request";
 impl OrderLine {
     /// A line with the fields that Klarna requires: name, quantity, price of one unit, total.
     pub fn new(name: impl Into<String>, quantity: i64, unit_price: i64, total_amount: i64) -> OrderLine {
-        OrderLine {
-            line_type: None,
-            reference: None,
-            name: name.into(),
-            quantity,
-            quantity_unit: None,
-            unit_price,
-            tax_rate: None,
-            total_amount,
-            total_discount_amount: None,
-            total_tax_amount: None,
-            merchant_data: None,
-            product_url: None,
-            image_url: None,
-            product_identifiers: None,
-            subscription: None,
-        }
+        OrderLine { name: name.into(), quantity, unit_price, total_amount, ..Field::blank() }
     }
 }
 

@@ -1,0 +1,472 @@
+//! The types that fields can have: numbers, booleans, texts, times, paths, lists, words.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::de::{self, MapAccess, SeqAccess, Visitor};
+use serde::{Deserializer, Serialize, Serializer};
+use zeroize::Zeroizing;
+
+use super::reader::{At, Field, Item, Seed, nearest, shown_word};
+use super::rule::{Rule, Unit};
+use super::schema::{Kind, ListInfo};
+use crate::error::Error;
+
+/// A field's value, written as its source would give it in milliseconds.
+pub(crate) struct Written<'a, T>(pub &'a T);
+
+impl<T: Field> Serialize for Written<'_, T> {
+    fn serialize<S: Serializer>(&self, sink: S) -> Result<S::Ok, S::Error> {
+        self.0.write(sink)
+    }
+}
+
+impl<T: Field> Written<'_, T> {
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::to_value(self).expect("a default can be written")
+    }
+}
+
+/// Visits a scalar; every other kind is refused by its name.
+struct ScalarVisitor<'a> {
+    at: &'a At<'a>,
+    rule: &'a Rule,
+}
+
+/// A value without parts.
+enum Scalar {
+    Integer(i64),
+    Bool(bool),
+    Text(String),
+}
+
+impl ScalarVisitor<'_> {
+    fn wants_text(&self) -> bool {
+        matches!(self.rule, Rule::Text { .. } | Rule::Url { .. } | Rule::Secret | Rule::Word(_))
+    }
+
+    fn wants_number(&self) -> bool {
+        matches!(self.rule, Rule::Integer { .. } | Rule::Time { .. })
+    }
+
+    /// A number where it does not belong. Its digits help with numbers, and could be a
+    /// secret elsewhere.
+    fn number<E: de::Error>(&self, got: impl fmt::Display) -> E {
+        if self.wants_number() {
+            self.at.wrong(format_args!("the number {got}"), self.rule)
+        } else {
+            self.at.wrong("a number", self.rule)
+        }
+    }
+}
+
+impl<'de> Visitor<'de> for ScalarVisitor<'_> {
+    type Value = Scalar;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.at.allowed(self.rule))
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Scalar, E> {
+        if self.wants_number() { Ok(Scalar::Integer(value)) } else { Err(self.number(value)) }
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Scalar, E> {
+        match i64::try_from(value) {
+            Ok(value) => self.visit_i64(value),
+            Err(_) => Err(self.number(value)),
+        }
+    }
+
+    fn visit_i128<E: de::Error>(self, value: i128) -> Result<Scalar, E> {
+        Err(self.number(value))
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Scalar, E> {
+        Err(self.number(format_args!("{value:?} with a fraction, an exponent or more than 64 bits")))
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Scalar, E> {
+        match self.rule {
+            Rule::Bool => Ok(Scalar::Bool(value)),
+            _ => Err(self.at.wrong(value, self.rule)),
+        }
+    }
+
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<Scalar, E> {
+        if self.wants_text() {
+            return Ok(Scalar::Text(value.to_owned()));
+        }
+        let looks_numeric = value.len() <= 20 && value.bytes().all(|b| b.is_ascii_digit() || b"+-., eE".contains(&b));
+        Err(if looks_numeric && self.wants_number() {
+            self.at.wrong(format_args!("the string {value:?}"), self.rule)
+        } else {
+            self.at.wrong("a string", self.rule)
+        })
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Scalar, E> {
+        let allowed = self.at.allowed(self.rule);
+        Err(self.at.fail(format_args!("{} is null; leave an optional field out; it must be {allowed}", self.at)))
+    }
+
+    fn visit_none<E: de::Error>(self) -> Result<Scalar, E> {
+        self.visit_unit()
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<Scalar, A::Error> {
+        Err(self.at.wrong("a list", self.rule))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<Scalar, A::Error> {
+        Err(self.at.wrong("an object", self.rule))
+    }
+}
+
+fn scalar<'de, D: Deserializer<'de>>(source: D, at: &At<'_>, rule: &Rule) -> Result<Scalar, D::Error> {
+    source.deserialize_any(ScalarVisitor { at, rule })
+}
+
+impl Field for i64 {
+    const KIND: Kind = Kind::Integer;
+
+    fn blank() -> i64 {
+        0
+    }
+
+    fn read<'de, D: Deserializer<'de>>(source: D, at: &At<'_>, rule: &Rule) -> Result<i64, D::Error> {
+        match scalar(source, at, rule)? {
+            Scalar::Integer(value) => Ok(value),
+            _ => unreachable!("an integer rule admits integers only"),
+        }
+    }
+
+    fn check(&self, at: &At<'_>, rule: &Rule) -> Result<(), Error> {
+        match rule {
+            Rule::Integer { min, max, .. } if self < min || self > max => Err(at.refuse(self, rule)),
+            _ => Ok(()),
+        }
+    }
+
+    fn write<S: Serializer>(&self, sink: S) -> Result<S::Ok, S::Error> {
+        sink.serialize_i64(*self)
+    }
+}
+
+/// A small count. Its rule keeps within its type.
+impl Field for u32 {
+    const KIND: Kind = Kind::Integer;
+
+    fn blank() -> u32 {
+        0
+    }
+
+    fn read<'de, D: Deserializer<'de>>(source: D, at: &At<'_>, rule: &Rule) -> Result<u32, D::Error> {
+        let value = i64::read(source, at, rule)?;
+        u32::try_from(value).map_err(|_| at.wrong(value, rule))
+    }
+
+    fn check(&self, at: &At<'_>, rule: &Rule) -> Result<(), Error> {
+        i64::from(*self).check(at, rule)
+    }
+
+    fn write<S: Serializer>(&self, sink: S) -> Result<S::Ok, S::Error> {
+        sink.serialize_u32(*self)
+    }
+}
+
+impl Field for bool {
+    const KIND: Kind = Kind::Boolean;
+
+    fn blank() -> bool {
+        false
+    }
+
+    fn read<'de, D: Deserializer<'de>>(source: D, at: &At<'_>, rule: &Rule) -> Result<bool, D::Error> {
+        match scalar(source, at, rule)? {
+            Scalar::Bool(value) => Ok(value),
+            _ => unreachable!("a boolean rule admits booleans only"),
+        }
+    }
+
+    fn check(&self, _: &At<'_>, _: &Rule) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn write<S: Serializer>(&self, sink: S) -> Result<S::Ok, S::Error> {
+        sink.serialize_bool(*self)
+    }
+}
+
+/// Times are refused while they are read: a `Duration` holds no negative one to refuse later.
+impl Field for Duration {
+    const KIND: Kind = Kind::Duration;
+
+    fn blank() -> Duration {
+        Duration::ZERO
+    }
+
+    fn read<'de, D: Deserializer<'de>>(source: D, at: &At<'_>, rule: &Rule) -> Result<Duration, D::Error> {
+        if at.reader.unit == Unit::Seconds {
+            return source.deserialize_any(SecondsVisitor { at, rule });
+        }
+        let value = i64::read(source, at, rule)?;
+        match u64::try_from(value).map(Duration::from_millis) {
+            Ok(time) if time_fits(time, rule) => Ok(time),
+            _ => Err(at.wrong(value, rule)),
+        }
+    }
+
+    fn check(&self, at: &At<'_>, rule: &Rule) -> Result<(), Error> {
+        if time_fits(*self, rule) { Ok(()) } else { Err(at.refuse(format_args!("{self:?}"), rule)) }
+    }
+
+    /// In milliseconds, rounded up: a short time must not become none.
+    fn write<S: Serializer>(&self, sink: S) -> Result<S::Ok, S::Error> {
+        let milliseconds = self.as_nanos().div_ceil(1_000_000);
+        sink.serialize_u64(u64::try_from(milliseconds).unwrap_or(u64::MAX))
+    }
+}
+
+fn time_fits(time: Duration, rule: &Rule) -> bool {
+    match *rule {
+        Rule::Time { min_ms, max_ms } => {
+            (Duration::from_millis(min_ms)..=Duration::from_millis(max_ms)).contains(&time)
+        }
+        _ => true,
+    }
+}
+
+/// Visits a time in seconds, whole or with a fraction.
+struct SecondsVisitor<'a> {
+    at: &'a At<'a>,
+    rule: &'a Rule,
+}
+
+impl SecondsVisitor<'_> {
+    /// The refusal of a value that is no number.
+    fn refuse<E: de::Error>(
+        &self,
+        visited: impl FnOnce(ScalarVisitor<'_>) -> Result<Scalar, E>,
+    ) -> Result<Duration, E> {
+        visited(ScalarVisitor { at: self.at, rule: self.rule }).map(|_| unreachable!("no other kind is a time"))
+    }
+}
+
+impl<'de> Visitor<'de> for SecondsVisitor<'_> {
+    type Value = Duration;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.at.allowed(self.rule))
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Duration, E> {
+        match Duration::try_from_secs_f64(value) {
+            Ok(time) if time_fits(time, self.rule) => Ok(time),
+            // the rule's "more than nothing" is true of such a time
+            Ok(time) if value > 0.0 && time < Duration::from_millis(1) => {
+                Err(self.at.wrong(format_args!("{value:?}, less than a millisecond"), self.rule))
+            }
+            _ => Err(self.at.wrong(format_args!("{value:?}"), self.rule)),
+        }
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Duration, E> {
+        self.visit_f64(value as f64)
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Duration, E> {
+        self.visit_f64(value as f64)
+    }
+
+    fn visit_i128<E: de::Error>(self, value: i128) -> Result<Duration, E> {
+        self.visit_f64(value as f64)
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Duration, E> {
+        self.refuse(|scalar| scalar.visit_bool(value))
+    }
+
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<Duration, E> {
+        self.refuse(|scalar| scalar.visit_str(value))
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Duration, E> {
+        self.refuse(|scalar| scalar.visit_unit())
+    }
+
+    fn visit_none<E: de::Error>(self) -> Result<Duration, E> {
+        self.visit_unit()
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Duration, A::Error> {
+        self.refuse(|scalar| scalar.visit_seq(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, pairs: A) -> Result<Duration, A::Error> {
+        self.refuse(|scalar| scalar.visit_map(pairs))
+    }
+}
+
+impl Field for String {
+    const KIND: Kind = Kind::Text;
+
+    fn blank() -> String {
+        String::new()
+    }
+
+    fn read<'de, D: Deserializer<'de>>(source: D, at: &At<'_>, rule: &Rule) -> Result<String, D::Error> {
+        match scalar(source, at, rule)? {
+            Scalar::Text(value) => Ok(value),
+            _ => unreachable!("a text rule admits strings only"),
+        }
+    }
+
+    fn check(&self, at: &At<'_>, rule: &Rule) -> Result<(), Error> {
+        check_text(self, at, rule)
+    }
+
+    fn write<S: Serializer>(&self, sink: S) -> Result<S::Ok, S::Error> {
+        sink.serialize_str(self)
+    }
+}
+
+#[inline]
+fn check_text(text: &str, at: &At<'_>, rule: &Rule) -> Result<(), Error> {
+    let (Rule::Text { min, max } | Rule::Url { min, max }) = rule else { return Ok(()) };
+    // every control character begins with such a byte: most strings have none and need no closer look
+    let suspect = text.bytes().fold(false, |found, byte| found | (byte < 0x20) | (byte == 0x7f) | (byte == 0xc2));
+    if suspect && let Some(bad) = text.chars().find(|c| c.is_control()) {
+        return Err(at.refuse(format_args!("a string with the control character U+{:04X}", bad as u32), rule));
+    }
+    // a string of n bytes has at most n characters
+    if text.len() > *max || text.len() < *min {
+        let length = text.chars().count();
+        if length > *max || length < *min {
+            return Err(at.refuse(format_args!("a string of {length} characters"), rule));
+        }
+    }
+    Ok(())
+}
+
+/// A text that is wiped when it goes.
+impl Field for Zeroizing<String> {
+    const KIND: Kind = Kind::Text;
+
+    fn blank() -> Self {
+        Zeroizing::default()
+    }
+
+    fn read<'de, D: Deserializer<'de>>(source: D, at: &At<'_>, rule: &Rule) -> Result<Self, D::Error> {
+        String::read(source, at, rule).map(Zeroizing::new)
+    }
+
+    fn check(&self, at: &At<'_>, rule: &Rule) -> Result<(), Error> {
+        check_text(self, at, rule)
+    }
+
+    fn write<S: Serializer>(&self, sink: S) -> Result<S::Ok, S::Error> {
+        sink.serialize_str(self)
+    }
+}
+
+impl Field for PathBuf {
+    const KIND: Kind = Kind::Text;
+
+    fn blank() -> PathBuf {
+        PathBuf::new()
+    }
+
+    fn read<'de, D: Deserializer<'de>>(source: D, at: &At<'_>, rule: &Rule) -> Result<PathBuf, D::Error> {
+        String::read(source, at, rule).map(PathBuf::from)
+    }
+
+    fn check(&self, at: &At<'_>, rule: &Rule) -> Result<(), Error> {
+        self.to_str().map_or(Ok(()), |text| check_text(text, at, rule))
+    }
+
+    fn write<S: Serializer>(&self, sink: S) -> Result<S::Ok, S::Error> {
+        match self.to_str() {
+            Some(text) => sink.serialize_str(text),
+            None => Err(serde::ser::Error::custom("a path that is not UTF-8")),
+        }
+    }
+}
+
+impl<T: Field + Item> Field for Vec<T> {
+    const KIND: Kind = Kind::List(&ListInfo { kind: T::KIND, rule: T::RULE });
+
+    fn blank() -> Vec<T> {
+        Vec::new()
+    }
+
+    fn read<'de, D: Deserializer<'de>>(source: D, at: &At<'_>, rule: &Rule) -> Result<Vec<T>, D::Error> {
+        struct Items<'a, T>(Seed<'a, T>);
+        impl<'de, T: Field + Item> Visitor<'de> for Items<'_, T> {
+            type Value = Vec<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}", self.0.at.allowed(self.0.rule))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
+                let Seed { at, rule, .. } = self.0;
+                let mut list = Vec::new();
+                loop {
+                    if list.len() >= max_of(rule) {
+                        // the next item shows whether the list ends in time
+                        return match items.next_element::<de::IgnoredAny>()? {
+                            None => Ok(list),
+                            Some(_) => Err(at.wrong(format_args!("a list of more than {}", list.len()), rule)),
+                        };
+                    }
+                    let item = at.index(list.len());
+                    match items.next_element_seed(Seed::new(&item, &T::RULE))? {
+                        Some(value) => list.push(value),
+                        None => return Ok(list),
+                    }
+                }
+            }
+        }
+        source.deserialize_seq(Items(Seed::new(at, rule)))
+    }
+
+    fn check(&self, at: &At<'_>, rule: &Rule) -> Result<(), Error> {
+        if self.len() > max_of(rule) {
+            return Err(at.refuse(format_args!("a list of {}", self.len()), rule));
+        }
+        self.iter().enumerate().try_for_each(|(index, item)| item.check(&at.index(index), &T::RULE))
+    }
+
+    fn write<S: Serializer>(&self, sink: S) -> Result<S::Ok, S::Error> {
+        sink.collect_seq(self.iter().map(Written))
+    }
+}
+
+fn max_of(rule: &Rule) -> usize {
+    match rule {
+        Rule::List { max, .. } => *max,
+        _ => usize::MAX,
+    }
+}
+
+/// Reads one of an enumeration's words. `open`: Klarna adds words of its own.
+pub(crate) fn word<'de, D: Deserializer<'de>, T>(
+    source: D,
+    at: &At<'_>,
+    rule: &Rule,
+    known: &[&str],
+    make: impl FnOnce(String) -> T,
+    open: bool,
+) -> Result<T, D::Error> {
+    let text = String::read(source, at, rule)?;
+    if known.contains(&text.as_str()) || (open && at.reader.accept_unknown_values) {
+        return Ok(make(text));
+    }
+    let shown = if open { format!("{:?}", text.chars().take(40).collect::<String>()) } else { shown_word(&text) };
+    let hint = match nearest(&text, known.iter().copied()) {
+        Some(near) => format!("did you mean {near:?}?"),
+        None => format!("it must be one of {}", known.join(", ")),
+    };
+    let opt_in = if open { " (accept_unknown_values lets a value pass that Klarna added later)" } else { "" };
+    Err(at.fail(format_args!("{at} is {shown}, which is not known; {hint}{opt_in}")))
+}

@@ -1,0 +1,354 @@
+//! The reader: walks a source, keeps the path, and words the first refusal.
+
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{self, DeserializeSeed, MapAccess, Visitor};
+use serde::{Deserializer, Serializer};
+
+use super::route;
+use super::rule::{Allowed, Rule, Unit};
+use super::schema::{Kind, ObjectInfo};
+use crate::error::Error;
+
+/// A reading: its first refusal, and how open enumerations and times are taken.
+pub(crate) struct Reader {
+    whole: &'static str,
+    pub(super) accept_unknown_values: bool,
+    pub(super) unit: Unit,
+    /// Names that the whole may hold beside those of its object.
+    pub(super) others: Cell<&'static [&'static str]>,
+    problem: RefCell<Option<String>>,
+}
+
+impl Reader {
+    /// `whole` names the whole in messages: "the request". Times are in milliseconds.
+    pub fn new(whole: &'static str, accept_unknown_values: bool) -> Reader {
+        Reader {
+            whole,
+            accept_unknown_values,
+            unit: Unit::Milliseconds,
+            others: Cell::new(&[]),
+            problem: RefCell::new(None),
+        }
+    }
+
+    /// A reader of one flat object whose times are in seconds.
+    pub fn in_seconds(whole: &'static str) -> Reader {
+        Reader { unit: Unit::Seconds, ..Reader::new(whole, false) }
+    }
+
+    /// Reads `T` from JSON text.
+    pub fn json<T: Field>(&self, text: &str, rule: &Rule) -> Result<T, Error> {
+        let mut source = serde_json::Deserializer::from_str(text);
+        let value = self.read(&mut source, rule)?;
+        source.end().map_err(|error| self.trailing(&error, rule))?;
+        Ok(value)
+    }
+
+    /// Reads `T` from any serde source.
+    pub fn read<'de, T: Field, D: Deserializer<'de>>(&self, source: D, rule: &Rule) -> Result<T, Error> {
+        let root = self.root();
+        T::read(source, &root, rule).map_err(|error| self.refusal(&root, &error, rule))
+    }
+
+    /// Reads one object by the names of the reader's unit.
+    pub fn read_by_unit<'de, T: Object + Item, D: Deserializer<'de>>(&self, source: D) -> Result<T, Error> {
+        let root = self.root();
+        route::by_unit(source, &root).map_err(|error| self.refusal(&root, &error, &T::RULE))
+    }
+
+    /// Reads two objects out of one flat source: the fields of `A` go to `A`, all others to `B`.
+    #[allow(dead_code, reason = "the options of a call will stand beside its body")]
+    pub fn read_two<'de, A: Object, B: Object + Item, D: Deserializer<'de>>(&self, source: D) -> Result<(A, B), Error> {
+        let root = self.root();
+        self.others.set(A::FIELDS);
+        route::two(source, &root).map_err(|error| self.refusal(&root, &error, &B::RULE))
+    }
+
+    /// [`read_two`](Reader::read_two) from JSON text.
+    #[allow(dead_code, reason = "the options of a call will stand beside its body")]
+    pub fn json_two<A: Object, B: Object + Item>(&self, text: &str) -> Result<(A, B), Error> {
+        let mut source = serde_json::Deserializer::from_str(text);
+        let both = self.read_two(&mut source)?;
+        source.end().map_err(|error| self.trailing(&error, &B::RULE))?;
+        Ok(both)
+    }
+
+    pub fn root(&self) -> At<'_> {
+        At { reader: self, up: None, segment: Segment::Root }
+    }
+
+    fn refusal(&self, root: &At<'_>, error: &impl fmt::Display, rule: &Rule) -> Error {
+        root.note(error, rule);
+        Error::invalid(self.problem.take().unwrap_or_default())
+    }
+
+    fn trailing(&self, error: &serde_json::Error, rule: &Rule) -> Error {
+        self.root().refuse(format_args!("not valid JSON: {error}"), rule)
+    }
+}
+
+/// A place in the object being read: `order_lines[3].quantity`.
+pub(crate) struct At<'a> {
+    pub(super) reader: &'a Reader,
+    up: Option<&'a At<'a>>,
+    segment: Segment<'a>,
+}
+
+/// The last part of a place.
+enum Segment<'a> {
+    Root,
+    Key(&'a str),
+    Index(usize),
+}
+
+impl fmt::Display for At<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(up) = self.up else { return f.write_str(self.reader.whole) };
+        if !matches!(up.segment, Segment::Root) {
+            up.fmt(f)?;
+        }
+        match self.segment {
+            Segment::Root => Ok(()),
+            Segment::Key(key) => {
+                let dot = if matches!(up.segment, Segment::Root) { "" } else { "." };
+                write!(f, "{dot}{}", self.reader.unit.name_of(key))
+            }
+            Segment::Index(index) => write!(f, "[{index}]"),
+        }
+    }
+}
+
+impl<'a> At<'a> {
+    pub fn key(&'a self, key: &'a str) -> At<'a> {
+        At { reader: self.reader, up: Some(self), segment: Segment::Key(key) }
+    }
+
+    pub fn index(&'a self, index: usize) -> At<'a> {
+        At { reader: self.reader, up: Some(self), segment: Segment::Index(index) }
+    }
+
+    /// The rule in words, in the unit of the reading.
+    pub(super) fn allowed<'r>(&self, rule: &'r Rule) -> Allowed<'r> {
+        Allowed(rule, self.reader.unit)
+    }
+
+    /// A refusal found while checking a value that could be read.
+    pub fn refuse(&self, got: impl fmt::Display, rule: &Rule) -> Error {
+        Error::invalid(format!("{self} is {got}; it must be {}", self.allowed(rule)))
+    }
+
+    /// A refusal found while reading. The first one of a reading is kept.
+    pub(super) fn fail<E: de::Error>(&self, message: impl fmt::Display) -> E {
+        self.reader.problem.borrow_mut().get_or_insert_with(|| message.to_string());
+        E::custom("refused")
+    }
+
+    pub(super) fn wrong<E: de::Error>(&self, got: impl fmt::Display, rule: &Rule) -> E {
+        self.fail(format_args!("{self} is {got}; it must be {}", self.allowed(rule)))
+    }
+
+    /// An error of the source itself (broken JSON, a value of a foreign type) gets the path.
+    fn note<E: fmt::Display>(&self, error: &E, rule: &Rule) {
+        if self.reader.problem.borrow().is_some() {
+            return;
+        }
+        let text = error.to_string();
+        let allowed = self.allowed(rule);
+        // serde's own words for a value of the wrong type: "invalid type: map, expected ..."
+        let message = match text.strip_prefix("invalid type: ") {
+            Some(rest) => format!("{self} is {}; it must be {allowed}", kind_of(rest)),
+            None if self.up.is_none() => format!("{self} is not valid JSON: {text}; it must be {allowed}"),
+            None => format!("{self} cannot be read: {text}; it must be {allowed}"),
+        };
+        *self.reader.problem.borrow_mut() = Some(message);
+    }
+
+    pub(super) fn unknown<E: de::Error>(&self, key: &str, noun: &str, known: &'static [&'static str]) -> E {
+        let unit = self.reader.unit;
+        let shown: String = key.chars().take(64).collect();
+        let name = self.key(&shown).to_string();
+        // a key comes from outside: nothing in it may steer a terminal
+        let name = name.escape_debug();
+        let others = if self.up.is_none() { self.reader.others.get() } else { &[] };
+        let candidates = known.iter().chain(others).map(|&known| unit.name_of(known));
+        match nearest(key, candidates) {
+            Some(near) => self.fail(format_args!("{name} is not a field of {noun}; did you mean {near}?")),
+            None => {
+                let known: Vec<&str> = known.iter().map(|&known| unit.name_of(known)).collect();
+                self.fail(format_args!("{name} is not a field of {noun}; its fields are {}", known.join(", ")))
+            }
+        }
+    }
+
+    pub fn duplicate<E: de::Error>(&self) -> E {
+        self.fail(format_args!("{self} is given twice; it must stand once"))
+    }
+
+    pub fn missing<E: de::Error>(&self, rule: &Rule) -> E {
+        self.fail(format_args!("{self} is missing; it must be {}", self.allowed(rule)))
+    }
+}
+
+/// The kind in one of serde's "invalid type" texts, without the value.
+fn kind_of(text: &str) -> &str {
+    const KINDS: [(&str, &str); 9] = [
+        ("map", "an object"),
+        ("sequence", "a list"),
+        ("string", "a string"),
+        ("integer", "a number"),
+        ("floating point", "a number"),
+        ("boolean", "a boolean"),
+        ("null", "null"),
+        ("unit", "null"),
+        ("Option", "null"),
+    ];
+    KINDS
+        .iter()
+        .find(|(word, _)| text.starts_with(word))
+        .map(|&(_, kind)| kind)
+        .unwrap_or_else(|| text.split(", expected").next().unwrap_or(text))
+}
+
+/// A value that can be read strictly, checked against its rule, and written.
+pub(crate) trait Field: Sized {
+    /// The type, for descriptions.
+    const KIND: Kind;
+    /// A start for constructors, which then fill in the fields that have to be there.
+    fn blank() -> Self;
+    fn read<'de, D: Deserializer<'de>>(source: D, at: &At<'_>, rule: &Rule) -> Result<Self, D::Error>;
+    fn check(&self, at: &At<'_>, rule: &Rule) -> Result<(), Error>;
+    fn write<S: Serializer>(&self, sink: S) -> Result<S::Ok, S::Error>;
+}
+
+/// An item of a list.
+pub(crate) trait Item {
+    const RULE: Rule;
+}
+
+/// An object that [`object!`](super::object!) declares, read field by field.
+pub(crate) trait Object: Sized {
+    const SCHEMA: ObjectInfo;
+    /// The declared names, in the order in which they are written.
+    const FIELDS: &'static [&'static str];
+    const NOUN: &'static str;
+    /// The fields read so far.
+    type Slots: Default;
+
+    /// Reads the value of a field; `false` and nothing read if there is no field of that name.
+    fn put<'de, M: MapAccess<'de>>(
+        slots: &mut Self::Slots,
+        key: &str,
+        map: &mut M,
+        at: &At<'_>,
+    ) -> Result<bool, M::Error>;
+
+    /// The object, if all fields are there that have to be.
+    fn finish<E: de::Error>(slots: Self::Slots, at: &At<'_>) -> Result<Self, E>;
+}
+
+/// Reads an object of a source.
+#[inline]
+pub(crate) fn object<'de, T: Object, D: Deserializer<'de>>(source: D, at: &At<'_>, rule: &Rule) -> Result<T, D::Error> {
+    struct Pairs<'a, T>(Seed<'a, T>);
+    impl<'de, T: Object> Visitor<'de> for Pairs<'_, T> {
+        type Value = T;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "{}", self.0.at.allowed(self.0.rule))
+        }
+        fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<T, M::Error> {
+            pairs(map, self.0.at)
+        }
+    }
+    source.deserialize_map(Pairs(Seed::new(at, rule)))
+}
+
+/// Reads an object of the pairs of a source.
+#[inline(always)]
+pub(super) fn pairs<'de, T: Object, M: MapAccess<'de>>(mut map: M, at: &At<'_>) -> Result<T, M::Error> {
+    let mut slots = T::Slots::default();
+    while let Some(key) = map.next_key_seed(KeySeed { at, known: T::FIELDS })? {
+        if !T::put(&mut slots, key.as_ref(), &mut map, at)? {
+            return Err(at.unknown(key.as_ref(), T::NOUN, T::FIELDS));
+        }
+    }
+    T::finish(slots, at)
+}
+
+/// Hands a place and a rule to serde.
+pub(crate) struct Seed<'a, T> {
+    pub(super) at: &'a At<'a>,
+    pub(super) rule: &'a Rule,
+    result: PhantomData<T>,
+}
+
+impl<'a, T> Seed<'a, T> {
+    pub fn new(at: &'a At<'a>, rule: &'a Rule) -> Seed<'a, T> {
+        Seed { at, rule, result: PhantomData }
+    }
+}
+
+impl<'de, T: Field> DeserializeSeed<'de> for Seed<'_, T> {
+    type Value = T;
+    fn deserialize<D: Deserializer<'de>>(self, source: D) -> Result<T, D::Error> {
+        T::read(source, self.at, self.rule).inspect_err(|error| self.at.note(error, self.rule))
+    }
+}
+
+/// The key of an object, as text. One of the known names is not copied.
+pub(super) struct KeySeed<'a> {
+    pub at: &'a At<'a>,
+    pub known: &'static [&'static str],
+}
+
+impl<'de> DeserializeSeed<'de> for KeySeed<'_> {
+    type Value = Cow<'static, str>;
+    fn deserialize<D: Deserializer<'de>>(self, source: D) -> Result<Self::Value, D::Error> {
+        struct Text(&'static [&'static str]);
+        impl Visitor<'_> for Text {
+            type Value = Cow<'static, str>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a field name")
+            }
+            fn visit_str<E>(self, value: &str) -> Result<Self::Value, E> {
+                let known = self.0.iter().copied().find(|&name| name == value);
+                Ok(known.map_or_else(|| Cow::Owned(value.to_owned()), Cow::Borrowed))
+            }
+        }
+        source.deserialize_str(Text(self.known)).map_err(|error| {
+            match error.to_string().strip_prefix("invalid type: ") {
+                Some(rest) => self.at.fail(format_args!(
+                    "{} has {} as a key; its keys must be field names",
+                    self.at,
+                    kind_of(rest)
+                )),
+                None => error,
+            }
+        })
+    }
+}
+
+pub(super) fn nearest<'a>(got: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    // a huge key would only cost time
+    if got.len() > 64 {
+        return None;
+    }
+    let plain = |text: &str| text.to_lowercase().replace(['_', '-', ' '], "");
+    known
+        .map(|name| (strsim::osa_distance(&plain(got), &plain(name)), name))
+        .filter(|&(distance, name)| distance <= (name.len() / 3).max(1))
+        .min_by_key(|&(distance, _)| distance)
+        .map(|(_, name)| name)
+}
+
+/// A text where a word of ours belongs, for messages. A long one may be a credential that went
+/// astray.
+pub(crate) fn shown_word(text: &str) -> String {
+    match text.chars().count() {
+        0..=16 => format!("{text:?}"),
+        length => format!("a text of {length} characters"),
+    }
+}

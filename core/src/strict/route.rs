@@ -1,0 +1,100 @@
+//! Sources whose keys need a turn before an object can read them: names in another unit, and
+//! two objects in one source. All other sources are read without passing here.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, IntoDeserializer, MapAccess, Visitor};
+
+use super::reader::{At, Item, KeySeed, Object, pairs};
+
+/// Reads an object by the names of the reader's unit.
+pub(super) fn by_unit<'de, T: Object + Item, D: Deserializer<'de>>(source: D, at: &At<'_>) -> Result<T, D::Error> {
+    struct Renamed<'a, T>(&'a At<'a>, PhantomData<T>);
+    impl<'de, T: Object + Item> Visitor<'de> for Renamed<'_, T> {
+        type Value = T;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "{}", self.0.allowed(&T::RULE))
+        }
+        fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<T, M::Error> {
+            pairs(ByUnit { map, at: self.0, known: T::FIELDS, noun: T::NOUN }, self.0)
+        }
+    }
+    source.deserialize_map(Renamed(at, PhantomData))
+}
+
+/// Pairs whose keys become the declared names.
+struct ByUnit<'a, M> {
+    map: M,
+    at: &'a At<'a>,
+    known: &'static [&'static str],
+    noun: &'static str,
+}
+
+impl<'de, M: MapAccess<'de>> MapAccess<'de> for ByUnit<'_, M> {
+    type Error = M::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, M::Error> {
+        let Some(key) = self.map.next_key_seed(KeySeed { at: self.at, known: self.known })? else { return Ok(None) };
+        let unit = self.at.reader.unit;
+        if unit.refuses(&key) {
+            let shown: String = key.chars().take(64).flat_map(char::escape_debug).collect();
+            let noun = self.noun;
+            return Err(self
+                .at
+                .fail(format_args!("{shown} is not {noun}; it must be given in seconds, under a name without _ms")));
+        }
+        let declared = self.known.iter().find(|known| unit.name_of(known) == key);
+        let key = declared.copied().unwrap_or(key.as_ref());
+        seed.deserialize(IntoDeserializer::<M::Error>::into_deserializer(key)).map(Some)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, M::Error> {
+        self.map.next_value_seed(seed)
+    }
+}
+
+/// Reads two objects of one source.
+pub(super) fn two<'de, A: Object, B: Object + Item, D: Deserializer<'de>>(
+    source: D,
+    at: &At<'_>,
+) -> Result<(A, B), D::Error> {
+    struct Both<'a, A, B>(&'a At<'a>, PhantomData<(A, B)>);
+    impl<'de, A: Object, B: Object + Item> Visitor<'de> for Both<'_, A, B> {
+        type Value = (A, B);
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "{}", self.0.allowed(&B::RULE))
+        }
+        fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<(A, B), M::Error> {
+            let mut first = A::Slots::default();
+            let second = pairs(Split::<A, M> { map, at: self.0, first: &mut first }, self.0)?;
+            Ok((A::finish(first, self.0)?, second))
+        }
+    }
+    source.deserialize_map(Both(at, PhantomData))
+}
+
+/// The pairs that are left when an object `A` has taken its own.
+struct Split<'a, A: Object, M> {
+    map: M,
+    at: &'a At<'a>,
+    first: &'a mut A::Slots,
+}
+
+impl<'de, A: Object, M: MapAccess<'de>> MapAccess<'de> for Split<'_, A, M> {
+    type Error = M::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, M::Error> {
+        while let Some(key) = self.map.next_key_seed(KeySeed { at: self.at, known: A::FIELDS })? {
+            if !A::put(self.first, &key, &mut self.map, self.at)? {
+                return seed.deserialize(IntoDeserializer::<M::Error>::into_deserializer(key)).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, M::Error> {
+        self.map.next_value_seed(seed)
+    }
+}

@@ -1,30 +1,34 @@
-//! The client: checks a capture, notes its key, and makes the operation that sends it.
+//! The client: checks a call, notes its key, and makes the [`Call`] that sends it.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, SystemTime};
 
-use once_cell::race::OnceBox;
 use serde::Deserializer;
 
-use crate::api::lines;
+use crate::api::arguments::ReconcileRequest;
+use crate::api::arguments::{self, Checked, Reading};
+use crate::api::ids;
+use crate::api::operation::{Operation, Reply, ReplyKind};
+use crate::api::operations::{self, CAPTURE, RECONCILE};
+use crate::api::reply::{Capture, Reconciliation};
 use crate::api::request::CaptureRequest;
-use crate::capture::{Capture, CaptureMachine, CaptureTask};
-use crate::decide::machine::{Budget, Drive, Event, Limits, Machine, Others, Step, Trace};
-use crate::drive::call::Operation;
-use crate::drive::http::{Connections, Transport};
+use crate::decide::doubt::FirstUse;
+use crate::decide::find::Identity;
+use crate::decide::machine::{Machine, Purpose};
+use crate::decide::memory::{Begun, First, MOST_OPEN, fingerprint};
+use crate::decide::settle::Settlement;
+use crate::drive::call::Call;
+use crate::drive::session::{KeyUse, Session};
+use crate::drive::telling;
 use crate::error::{Error, ErrorKind};
-use crate::key::{self, End, Keys, Whose, fingerprint};
-use crate::reconcile::{ListTask, Reconciliation, Wanted};
+use crate::key;
 use crate::settings::config::Config;
-use crate::wire::{self, Endpoint, HttpRequest};
+use crate::wire::Most;
 
-/// Klarna's limit for a request body is 1 MB.
-const MOST_BODY: usize = 1_000_000;
-
-/// Captures orders of one merchant account.
+/// Makes calls for one merchant account.
 ///
 /// Make one and keep it: it reuses its connections. A clone is the same client. It may be
 /// used from many threads at once, and in a process forked from the one that made it.
@@ -39,151 +43,16 @@ const MOST_BODY: usize = 1_000_000;
 /// let key = takings::idempotency_key("f3392f8b-6116-4073-ab96-e330819e2c07", "parcel-1")?;
 /// match client.capture("f3392f8b-6116-4073-ab96-e330819e2c07", &CaptureRequest::new(6000), Some(&key)) {
 ///     Ok(capture) => println!("captured as {}", capture.capture_id()),
-///     Err(error) if error.kind() == ErrorKind::OutcomeUnknown => println!("ask again with {key}: {error}"),
-///     Err(error) => println!("not captured: {error}"),
+///     Err(error) if matches!(error.kind(), ErrorKind::Rejected | ErrorKind::InvalidInput) => {
+///         println!("not captured: {error}");
+///     }
+///     // it may have been captured
+///     Err(error) => println!("ask again with {key}: {error}"),
 /// }
 /// # Ok::<(), takings::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct Client(Arc<Inner>);
-
-struct Inner {
-    config: Config,
-    endpoint: Arc<Endpoint>,
-    limits: Limits,
-    transport: Transport,
-    /// A clock for all calls, the same in forked processes.
-    start: Instant,
-    /// One slot for each process the client was used in, the current one last.
-    slots: OnceBox<Slot>,
-}
-
-/// What belongs to one process. A fork copies it without the threads that were using it, and its
-/// sockets belong to the parent: in another process it is left alone and never dropped.
-struct Slot {
-    process: u32,
-    mine: Option<Mine>,
-    next: OnceBox<Slot>,
-}
-
-struct Mine {
-    connections: OnceBox<Connections>,
-    keys: Keys,
-    budget: Arc<Budget>,
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        if self.process != std::process::id() {
-            std::mem::forget(self.mine.take());
-        }
-    }
-}
-
-/// A capture that holds its key while it runs, learns what others with the key did meanwhile, and
-/// tells the memory of keys how it ended.
-struct KeyedCapture {
-    machine: CaptureMachine,
-    client: Client,
-    key: u64,
-    /// The process in which it is one of those that run.
-    process: u32,
-    /// How it ends if it is given up now; none once it has ended.
-    end: Option<End>,
-}
-
-impl KeyedCapture {
-    /// The memory of keys of the process it is driven in.
-    fn keys(&self) -> &Keys {
-        &self.client.mine().keys
-    }
-
-    /// A connection may hold an answer to an earlier request, and not each names its order.
-    fn is_ours(&self, mut capture: Capture) -> Result<Capture, Error> {
-        match self.keys().answer(self.key, fingerprint(&[capture.capture_id().as_bytes()])) {
-            Whose::Ours => {}
-            Whose::Another => capture.warnings.push(
-                "an earlier call with this idempotency key was answered with another capture; look at the order: it \
-                 may have been captured twice"
-                    .into(),
-            ),
-            Whose::Foreign => return Err(self.unclear("the answer named a capture that was made with another key")),
-        }
-        Ok(capture)
-    }
-
-    /// Gives the key back, once.
-    fn end(&mut self, end: End) {
-        if self.end.take().is_none() {
-            return;
-        }
-        if self.process == std::process::id() {
-            self.keys().end(self.key, end);
-        } else {
-            self.keys().end_elsewhere(self.key, end);
-        }
-    }
-}
-
-impl Drive for KeyedCapture {
-    type Output = Capture;
-
-    fn step(&mut self, now: Duration, event: Event) -> Step<Capture> {
-        let others = self.keys().others(self.key);
-        self.machine.learn(others);
-        let step = self.machine.step(now, event);
-        let Step::Done(result) = step else {
-            // A call that is given up from here on may have been sent.
-            self.end = Some(if self.machine.trace() == Trace::Agreed { End::Agreed } else { End::Unclear });
-            return step;
-        };
-        let end = match &result {
-            Err(error) if error.attempts() == 0 => End::NotSent,
-            // where others may have captured, nothing else is a "rejected"
-            Err(error) if error.kind() == ErrorKind::Rejected && others != Others::Nothing => End::Settled,
-            Err(error) if error.kind() == ErrorKind::Internal => End::Unclear,
-            // the doubt that others leave is theirs
-            Err(_) => match self.machine.trace() {
-                Trace::None => End::NotSent,
-                Trace::Refused => End::Refused,
-                Trace::Unclear => End::Unclear,
-                Trace::Agreed => End::Agreed,
-            },
-            Ok(_) => End::Unclear,
-        };
-        let result = result.and_then(|capture| self.is_ours(capture));
-        self.end(end);
-        Step::Done(result)
-    }
-
-    fn request(&self) -> &HttpRequest {
-        self.machine.request()
-    }
-
-    fn order_id(&self) -> &str {
-        self.machine.order_id()
-    }
-
-    fn idempotency_key(&self) -> Option<&str> {
-        self.machine.idempotency_key()
-    }
-
-    fn internal(&self, what: &str) -> Error {
-        self.machine.internal(what)
-    }
-
-    fn unclear(&self, why: &str) -> Error {
-        self.machine.unclear(why)
-    }
-}
-
-impl Drop for KeyedCapture {
-    fn drop(&mut self) {
-        if let Some(end) = self.end {
-            self.end(end);
-        }
-    }
-}
+pub struct Client(Arc<Session>);
 
 impl Client {
     /// Checks the settings and makes a client. Nothing is connected before
@@ -193,17 +62,7 @@ impl Client {
     ///
     /// `invalid_input`, naming the setting.
     pub fn new(config: Config) -> Result<Client, Error> {
-        let limits = config.limits()?;
-        let endpoint = config.endpoint()?;
-        let transport = Transport::new(&config, &endpoint, &limits)?;
-        Ok(Client(Arc::new(Inner {
-            config,
-            endpoint: Arc::new(endpoint),
-            limits,
-            transport,
-            start: Instant::now(),
-            slots: OnceBox::new(),
-        })))
+        Ok(Client(Arc::new(Session::new(config)?)))
     }
 
     /// Captures `request` of the order, in full or in part, and waits for the outcome.
@@ -211,34 +70,35 @@ impl Client {
     /// Without a key a fresh one is made and kept over the retries of this call; it comes back
     /// in the capture and in every error. With a key of your own
     /// ([`idempotency_key`](crate::idempotency_key) derives one) the capture can be called
-    /// again after a crash.
+    /// again after a crash. takings then does not know whether an earlier call with it captured, so most refusals are
+    /// `outcome_unknown`; [`Call::first_use`] says that there was none.
     ///
     /// # Errors
     ///
     /// Each [`ErrorKind`] says what it means for the money. `invalid_input` is found before
-    /// anything is sent; a key that this client used for another capture within 24 hours is
-    /// refused, since Klarna would answer it with the other capture.
+    /// anything is sent; a key that this client used for another call within 24 hours is
+    /// refused, since Klarna would answer it with the other one.
     pub fn capture(
         &self,
         order_id: &str,
         request: &CaptureRequest,
         idempotency_key: Option<&str>,
     ) -> Result<Capture, Error> {
-        self.prepare(order_id, request, idempotency_key)?.send()
+        self.prepare(order_id, request, idempotency_key)?.send()?.try_into()
     }
 
     /// The same with the request as JSON text, read as strictly as
-    /// [`CaptureRequest::from_json`] does.
+    /// [`CaptureRequest::from_json`] does. Beside Klarna's fields it may hold `first_use` and `first_used`.
     ///
     /// # Errors
     ///
     /// As [`capture`](Client::capture).
     pub fn capture_json(&self, order_id: &str, request: &str, idempotency_key: Option<&str>) -> Result<Capture, Error> {
-        self.prepare_json(order_id, request, idempotency_key)?.send()
+        self.prepare_json(order_id, request, idempotency_key)?.send()?.try_into()
     }
 
     /// The first half of [`capture`](Client::capture): everything that can be refused is refused
-    /// here, and the key is known before anything is sent. The [`Operation`] is the second half:
+    /// here, and the key is known before anything is sent. The [`Call`] is the second half:
     /// it is sent, or driven by the host.
     ///
     /// # Errors
@@ -249,46 +109,19 @@ impl Client {
         order_id: &str,
         request: &CaptureRequest,
         idempotency_key: Option<&str>,
-    ) -> Result<Operation<Capture>, Error> {
-        self.begin(order_id, idempotency_key, || {
-            request.check()?;
-            self.checked(order_id, request, idempotency_key)
+    ) -> Result<Call, Error> {
+        self.begin(Ok(order_id), Ok(idempotency_key), || {
+            self.checked(&CAPTURE, order_id, arguments::check(request, self.reading())?, idempotency_key)
         })
     }
 
-    /// The same with the request as JSON text, read as strictly as
-    /// [`CaptureRequest::from_json`] does.
+    /// The same with the request as JSON text, as [`capture_json`](Client::capture_json) takes it.
     ///
     /// # Errors
     ///
     /// `invalid_input`.
-    pub fn prepare_json(
-        &self,
-        order_id: &str,
-        request: &str,
-        idempotency_key: Option<&str>,
-    ) -> Result<Operation<Capture>, Error> {
-        self.begin(order_id, idempotency_key, || {
-            let request = CaptureRequest::from_json_with(request, self.0.config.accept_unknown_values)?;
-            self.checked(order_id, &request, idempotency_key)
-        })
-    }
-
-    /// The same with the request from any serde source, read as strictly.
-    ///
-    /// # Errors
-    ///
-    /// `invalid_input`.
-    pub fn prepare_from<'de, D: Deserializer<'de>>(
-        &self,
-        order_id: &str,
-        request: D,
-        idempotency_key: Option<&str>,
-    ) -> Result<Operation<Capture>, Error> {
-        self.begin(order_id, idempotency_key, || {
-            let request = CaptureRequest::from_deserializer(request, self.0.config.accept_unknown_values)?;
-            self.checked(order_id, &request, idempotency_key)
-        })
+    pub fn prepare_json(&self, order_id: &str, request: &str, idempotency_key: Option<&str>) -> Result<Call, Error> {
+        self.prepare_call(CAPTURE.name, order_id, request, idempotency_key)
     }
 
     /// Looks into the captures of an order for the one with this reference and amount, for a
@@ -302,187 +135,199 @@ impl Client {
     ///
     /// The captures could not be read; what became of the capture stays unknown.
     pub fn reconcile(&self, order_id: &str, reference: &str, captured_amount: i64) -> Result<Reconciliation, Error> {
-        self.prepare_reconcile(order_id, reference, captured_amount)?.send()
+        self.prepare_reconcile(order_id, reference, captured_amount)?.send()?.try_into()
     }
 
-    /// The first half of [`reconcile`](Client::reconcile); the [`Operation`] is the second.
+    /// The first half of [`reconcile`](Client::reconcile); the [`Call`] is the second.
     ///
     /// # Errors
     ///
     /// `invalid_input`.
-    pub fn prepare_reconcile(
-        &self,
-        order_id: &str,
-        reference: &str,
-        captured_amount: i64,
-    ) -> Result<Operation<Reconciliation>, Error> {
-        self.seek(order_id, || Wanted::new(reference, captured_amount))
+    pub fn prepare_reconcile(&self, order_id: &str, reference: &str, captured_amount: i64) -> Result<Call, Error> {
+        self.begin(Ok(order_id), Ok(None), || {
+            let wanted = ReconcileRequest { reference: reference.to_owned(), captured_amount };
+            self.checked(&RECONCILE, order_id, arguments::check(&wanted, self.reading())?, None)
+        })
     }
 
-    /// The same with `reference` and `captured_amount` from any serde source, read as strictly
-    /// as a request.
+    /// Calls any operation by its name and waits for the outcome. `arguments` is a JSON object: what the operation
+    /// takes beside the order id, and for one that changes something `first_use` and `first_used`.
+    ///
+    /// # Errors
+    ///
+    /// Each [`ErrorKind`] says what it means for the money.
+    pub fn call(
+        &self,
+        operation: &str,
+        order_id: &str,
+        arguments: &str,
+        idempotency_key: Option<&str>,
+    ) -> Result<Reply, Error> {
+        self.prepare_call(operation, order_id, arguments, idempotency_key)?.send()
+    }
+
+    /// The first half of [`call`](Client::call); the [`Call`] is the second.
     ///
     /// # Errors
     ///
     /// `invalid_input`.
-    pub fn prepare_reconcile_from<'de, D: Deserializer<'de>>(
+    pub fn prepare_call(
         &self,
+        operation: &str,
         order_id: &str,
-        wanted: D,
-    ) -> Result<Operation<Reconciliation>, Error> {
-        self.seek(order_id, || Wanted::from_deserializer(wanted))
+        arguments: &str,
+        idempotency_key: Option<&str>,
+    ) -> Result<Call, Error> {
+        self.begin(Ok(order_id), Ok(idempotency_key), || {
+            let operation = operations::named(operation)?;
+            let checked = operations::read_json(operation, arguments, self.reading())?;
+            self.checked(operation, order_id, checked, idempotency_key)
+        })
+    }
+
+    /// For bindings: the same with the arguments from any serde source. An argument that could not be had is the error
+    /// for it: the call is refused with that, and the error names the rest of the call.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_input`.
+    #[doc(hidden)]
+    pub fn prepare_from<'de, D: Deserializer<'de>>(
+        &self,
+        operation: &str,
+        order_id: Result<&str, Error>,
+        arguments: Result<D, Error>,
+        idempotency_key: Result<Option<&str>, Error>,
+    ) -> Result<Call, Error> {
+        self.begin(order_id.clone(), idempotency_key.clone(), || {
+            let (order_id, idempotency_key) = (order_id?, idempotency_key?);
+            let operation = operations::named(operation)?;
+            let checked = operations::read(operation, arguments?, self.reading())?;
+            self.checked(operation, order_id, checked, idempotency_key)
+        })
     }
 
     /// Where requests go, without credentials.
     pub fn base_url(&self) -> &str {
-        self.0.endpoint.base_url().as_str()
+        self.0.endpoint().base_url().as_str()
     }
 
     /// The proxy that this client's own connections go through, as its host and port: the setting
     /// `proxy`, or the environment's, whose exceptions (`NO_PROXY`) may still leave it out. A host
     /// that sends by itself goes the same way, or refuses.
     pub fn proxy(&self) -> Option<&str> {
-        self.0.transport.proxy()
+        self.0.proxy()
     }
 
-    /// The setting `ca_file`: whom a host that sends by itself has to trust instead of the system's
-    /// authorities.
+    /// The setting `ca_file`: the authorities that a host that sends by itself has to trust instead of the system's.
     pub fn ca_file(&self) -> Option<&Path> {
-        self.0.config.ca_file.as_deref()
+        self.0.config.ca_file.as_deref().map(Path::new)
     }
 
-    fn seek(
-        &self,
-        order_id: &str,
-        wanted: impl FnOnce() -> Result<Wanted, Error>,
-    ) -> Result<Operation<Reconciliation>, Error> {
-        self.begin(order_id, None, || {
-            wire::check_order_id(order_id)?;
-            let (task, request) = self.list(order_id, wanted()?);
-            let (endpoint, limits) = (self.0.endpoint.clone(), self.0.limits);
-            let budget = self.mine().budget.clone();
-            let machine = Machine::new(task, request, endpoint, limits, budget, key::random_seed()?);
-            Ok(Operation::new(self.clone(), machine))
-        })
+    /// For bindings: an error from before there was a call, with what is known of it.
+    #[doc(hidden)]
+    pub fn refused(&self, error: Error, order_id: Option<&str>, idempotency_key: Option<&str>) -> Error {
+        let error = error.with(|fields| {
+            let shown = |text: &str| self.0.endpoint().scrub(text, 255);
+            fields.order_id = fields.order_id.take().or_else(|| order_id.map(shown));
+            fields.idempotency_key = fields.idempotency_key.take().or_else(|| idempotency_key.map(shown));
+        });
+        telling::refused(&error);
+        error
+    }
+
+    fn reading(&self) -> Reading {
+        let config = &self.0.config;
+        Reading { accept_unknown_values: config.accept_unknown_values, check_lines: config.check_lines }
     }
 
     /// Runs the first half of a call; its errors name the order and the key.
     fn begin<T>(
         &self,
-        order_id: &str,
-        idempotency_key: Option<&str>,
+        order_id: Result<&str, Error>,
+        idempotency_key: Result<Option<&str>, Error>,
         half: impl FnOnce() -> Result<T, Error>,
     ) -> Result<T, Error> {
         let half = catch_unwind(AssertUnwindSafe(half)).unwrap_or_else(|_| Err(Error::panicked()));
-        half.map_err(|error| self.refused(error, Some(order_id), idempotency_key))
-    }
-
-    /// For bindings as well: an error from before there was an operation, with what is known of the
-    /// call it belongs to.
-    #[doc(hidden)]
-    pub fn refused(&self, error: Error, order_id: Option<&str>, idempotency_key: Option<&str>) -> Error {
-        let error = error.with(|fields| {
-            let shown = |text: &str| self.0.endpoint.scrub(text, 255);
-            fields.order_id = fields.order_id.take().or_else(|| order_id.map(shown));
-            fields.idempotency_key = fields.idempotency_key.take().or_else(|| idempotency_key.map(shown));
-        });
-        #[cfg(feature = "tracing")]
-        crate::drive::call::trace_refused(&error);
-        error
+        half.map_err(|error| self.refused(error, order_id.ok(), idempotency_key.ok().flatten()))
     }
 
     fn checked(
         &self,
+        operation: &'static Operation,
         order_id: &str,
-        request: &CaptureRequest,
+        checked: Checked,
         idempotency_key: Option<&str>,
-    ) -> Result<Operation<Capture>, Error> {
-        let inner = &*self.0;
+    ) -> Result<Call, Error> {
         #[cfg(takings_fault)]
         assert_ne!(order_id, "panic-before-sending", "a fault that was asked for");
-        wire::check_order_id(order_id)?;
-        let idempotency_key = match idempotency_key {
-            Some(key) => {
-                key::check_key(key)?;
-                key.to_owned()
-            }
-            None => key::new_idempotency_key()?,
-        };
-        let warnings = lines::check(request, inner.config.check_lines)?;
-        let body = serde_json::to_vec(request).expect("a request has no keys or numbers that JSON lacks");
-        if body.len() > MOST_BODY {
-            return Err(Error::invalid(format!(
-                "the request is {} bytes of JSON; it must be at most {MOST_BODY}; shorten the texts of the order lines",
-                body.len()
-            )));
-        }
+        let session = &self.0;
+        ids::check_order_id(order_id)?;
+        let parameter =
+            |name: &str| checked.parameters.iter().find(|(known, _)| *known == name).map(|(_, id)| id.as_str());
+        let path = ids::path(order_id, operation.path, parameter);
         let seed = key::random_seed()?;
-        let mine = self.mine();
-        let key = fingerprint(&[idempotency_key.as_bytes()]);
-        if !mine.keys.begin(key, fingerprint(&[order_id.as_bytes(), &body]), self.now()) {
-            return Err(Error::invalid(format!(
-                "idempotency_key {idempotency_key} was used for another capture within 24 hours; Klarna would answer \
-                 with that one and capture nothing; use another key (for a derived key, another name)"
-            )));
-        }
-        let reference = request.reference.as_deref().filter(|_| inner.config.reconcile);
-        let settle = reference
-            .and_then(|reference| Wanted::new(reference, request.captured_amount).ok())
-            .map(|wanted| self.list(order_id, wanted));
-        let request = inner.endpoint.post(&wire::captures_path(order_id), &idempotency_key, body);
-        let task = CaptureTask { order_id: order_id.to_owned(), idempotency_key, warnings };
-        let machine = Machine::new(task, request, inner.endpoint.clone(), inner.limits, mine.budget.clone(), seed);
-        let machine = CaptureMachine::new(machine, settle);
-        let (client, process, end) = (self.clone(), std::process::id(), Some(End::NotSent));
-        Ok(Operation::new(self.clone(), KeyedCapture { machine, client, key, process, end }))
-    }
-
-    fn list(&self, order_id: &str, wanted: Wanted) -> (ListTask, HttpRequest) {
-        let request = self.0.endpoint.get(&wire::captures_path(order_id));
-        (ListTask { order_id: order_id.to_owned(), wanted, endpoint: self.0.endpoint.clone() }, request)
-    }
-
-    pub(crate) fn now(&self) -> Duration {
-        self.0.start.elapsed()
-    }
-
-    pub(crate) fn limits(&self) -> &Limits {
-        &self.0.limits
-    }
-
-    pub(crate) fn endpoint(&self) -> &Endpoint {
-        &self.0.endpoint
-    }
-
-    /// The connections of this process, made when they are first needed: a host that sends by
-    /// itself never gets them.
-    pub(crate) fn connections(&self) -> Result<&Connections, String> {
-        // Where another thread was quicker, its connections are the ones.
-        self.mine().connections.get_or_try_init(|| self.0.transport.open().map(Box::new))
-    }
-
-    /// What belongs to this process, made at its first call. No lock is taken: one that was
-    /// held during a fork would stay locked in the child.
-    fn mine(&self) -> &Mine {
-        let process = std::process::id();
-        let mut inherited = None;
-        let mut place = &self.0.slots;
-        // Only the last slot can be this process's: process ids come around again.
-        while let Some(slot) = place.get() {
-            if let (true, None, Some(mine)) = (slot.process == process, slot.next.get(), &slot.mine) {
-                return mine;
+        let (key, key_use) = match operation.writes() {
+            true => {
+                let parts = [operation.method.as_str().as_bytes(), path.as_bytes(), &checked.body];
+                let (key, key_use) = self.note_key(idempotency_key, fingerprint(&parts))?;
+                (Some(key), Some(key_use))
             }
-            inherited = slot.mine.as_ref();
-            place = &slot.next;
+            false if idempotency_key.is_some() => {
+                let got = format!("given to {}, which changes nothing", operation.name);
+                return Err(Error::invalid_argument("idempotency_key", &got, "left out there"));
+            }
+            false => (None, None),
+        };
+        let most = match operation.reply {
+            ReplyKind::Created { .. } | ReplyKind::Nothing => Most::ERROR,
+            ReplyKind::Document | ReplyKind::Found { .. } => Most::DOCUMENT,
+        };
+        let request = session.endpoint().request(&operation.method, &path, key.as_deref(), checked.body, most);
+        let purpose = Purpose {
+            operation,
+            order_id: order_id.to_owned(),
+            idempotency_key: key,
+            identity: checked.identity.map(|(reference, amount)| Identity { reference, amount }),
+            warnings: checked.warnings,
+        };
+        let machine = Machine::new(purpose, request, session.shared(), seed);
+        let call = Call::new(session.clone(), Settlement::new(machine, session.config.reconcile), key_use);
+        if checked.options.first_use == Some(true) {
+            call.note_first_use(None);
         }
-        // The parent's keys still count.
-        let keys = inherited.map(|mine| mine.keys.inherited()).unwrap_or_default();
-        let mine = Mine { connections: OnceBox::new(), keys, budget: Arc::new(Budget::new()) };
-        let slot = Slot { process, mine: Some(mine), next: OnceBox::new() };
-        // Another thread may have been quicker; then its slot is the one.
-        let _ = place.set(Box::new(slot));
-        let slot = place.get().expect("it has just been filled");
-        slot.mine.as_ref().expect("a slot is emptied only when dropped")
+        if let Some(seconds) = checked.options.first_used {
+            let first = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.unsigned_abs());
+            call.note_first_use(Some(SystemTime::now().duration_since(first).unwrap_or_default()));
+        }
+        Ok(call)
+    }
+
+    /// The key of a call, given or made, noted as one that begins.
+    fn note_key(&self, given: Option<&str>, fingerprint_of_call: u64) -> Result<(String, KeyUse), Error> {
+        let (text, first_use) = match given {
+            Some(text) => {
+                key::check_key(text)?;
+                (text.to_owned(), FirstUse::Unknown)
+            }
+            None => (key::new_idempotency_key()?, FirstUse::Here),
+        };
+        let key = fingerprint(&[text.as_bytes()]);
+        let first = First { fingerprint: fingerprint_of_call, first_use };
+        match self.0.memory().begin(key, first, self.0.key_time()) {
+            Begun::Ready => Ok((text, KeyUse::new(key))),
+            Begun::OfAnotherCall => Err(Error::invalid(format!(
+                "idempotency_key {text} was used for another call; Klarna would answer with that one and carry out \
+                 nothing; use another key (for a derived key, another name)"
+            ))),
+            Begun::Full => Err(Error::new(
+                ErrorKind::NotSent,
+                format!(
+                    "nothing was sent: this client remembers {MOST_OPEN} keys whose calls ended in outcome_unknown, and can \
+                     remember no more; settle those first, by calling again with their keys or by reconcile"
+                ),
+            )),
+        }
     }
 }
 

@@ -2,39 +2,56 @@
 
 use std::fmt;
 
-use crate::drive::call::Attempt;
+use crate::record::{AsFact, Attempt, Fact, record, text_of, to_json};
 
-/// What an [`Error`] means for the money, and so for what the shop does next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ErrorKind {
-    /// Our own check refused the input. Nothing was sent. Mend the code or the data.
-    InvalidInput,
-    /// Nothing can have reached Klarna (name look-up, refused connection, TLS, proxy).
-    /// Call again at any time, with the same key.
-    NotSent,
-    /// Klarna said no; nothing was captured. Mend the cause; the corrected capture takes
-    /// a new idempotency key.
-    Rejected,
-    /// It may have been captured: an answer was lost, or made no sense. Call again with the
-    /// same idempotency key within 24 hours; never book it as failed.
-    OutcomeUnknown,
-    /// A bug in takings. Report it; if `attempts` is above 0, treat it as
-    /// [`OutcomeUnknown`](ErrorKind::OutcomeUnknown).
-    Internal,
+/// Writes down the kinds once: variant, name on every surface, documentation.
+macro_rules! kinds {
+    ($( $(#[doc = $doc:literal])* $Kind:ident = $name:literal, )*) => {
+        /// What an [`Error`] means for the money, and so for what the shop does next.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum ErrorKind {
+            $( $(#[doc = $doc])* $Kind, )*
+        }
+
+        impl ErrorKind {
+            /// Every kind.
+            pub(crate) const ALL: &'static [ErrorKind] = &[$(ErrorKind::$Kind),*];
+
+            /// The name used on every surface: `invalid_input`, `not_sent`, `rejected`,
+            /// `outcome_unknown` or `internal`.
+            pub fn as_str(self) -> &'static str {
+                match self { $(ErrorKind::$Kind => $name,)* }
+            }
+
+            pub(crate) fn doc(self) -> String {
+                text_of(match self { $(ErrorKind::$Kind => &[$($doc),*],)* })
+            }
+        }
+    };
 }
 
-impl ErrorKind {
-    /// The name used on every surface: `invalid_input`, `not_sent`, `rejected`,
-    /// `outcome_unknown` or `internal`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            ErrorKind::InvalidInput => "invalid_input",
-            ErrorKind::NotSent => "not_sent",
-            ErrorKind::Rejected => "rejected",
-            ErrorKind::OutcomeUnknown => "outcome_unknown",
-            ErrorKind::Internal => "internal",
-        }
+kinds! {
+    /// Our own check refused the input. Nothing was sent. Fix the code or the data.
+    InvalidInput = "invalid_input",
+    /// Nothing of this call can have reached Klarna (name look-up, refused connection, TLS, proxy).
+    /// Call again at any time, with the same key.
+    NotSent = "not_sent",
+    /// Klarna refused it, and nothing was captured under this key, ever. Fix the cause; the corrected capture needs
+    /// a new idempotency key.
+    Rejected = "rejected",
+    /// It may have been captured: an answer was lost, or made no sense, or an earlier call with the key, of which
+    /// nothing is known here, may have captured. Call again with the same idempotency key within 24 hours of its
+    /// first use; never book it as failed.
+    OutcomeUnknown = "outcome_unknown",
+    /// A bug in takings. Report it; if `attempts` is above 0, treat it as `outcome_unknown`.
+    Internal = "internal",
+}
+
+impl<'a> AsFact<'a> for ErrorKind {
+    const KIND: &'static str = "error_kind";
+    fn as_fact(self) -> Fact<'a> {
+        Fact::Text(self.as_str())
     }
 }
 
@@ -43,14 +60,6 @@ impl fmt::Display for ErrorKind {
         f.write_str(self.as_str())
     }
 }
-
-/// Why a call did not end in a capture: what it means for the money ([`kind`](Error::kind)),
-/// one line for a log ([`message`](Error::message)) and the facts as fields.
-///
-/// It never holds a credential or customer data, and text that came from a server has
-/// been scrubbed of control characters.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Error(Box<Fields>);
 
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Fields {
@@ -65,6 +74,45 @@ pub(crate) struct Fields {
     pub attempts: u32,
     pub attempt_log: Vec<Attempt>,
     pub retryable: bool,
+}
+
+record! {
+    /// Why a call did not end well: what it means for the money ([`kind`](Error::kind)),
+    /// one line for a log ([`message`](Error::message)) and the facts as fields.
+    ///
+    /// It never holds a credential or customer data, and text that came from a server has
+    /// been scrubbed of control characters.
+    #[derive(Clone, PartialEq, Eq)]
+    pub struct Error(Box<Fields>) {
+        /// What the error means for the money.
+        kind: ErrorKind = |fields| fields.kind;
+        /// One line: what happened, where, and what to do.
+        message: &str = |fields| &fields.message;
+        /// The HTTP status of the last answer, when there was one.
+        http_status: Option<u16> = |fields| fields.http_status;
+        /// Klarna's `error_code` from the last answer, such as `CAPTURE_NOT_ALLOWED`. Made for
+        /// programs; new ones may appear.
+        error_code: Option<&str> = |fields| fields.error_code.as_deref();
+        /// Klarna's `error_messages` from the last answer: English text for the developer, whose
+        /// wording changes. At most 20, each at most 500 characters.
+        error_messages: &[String] = |fields| &fields.error_messages;
+        /// Klarna's name for the failed request: quote it to Klarna's support.
+        correlation_id: Option<&str> = |fields| fields.correlation_id.as_deref();
+        /// The order the call was for, when it got as far as having one.
+        order_id: Option<&str> = |fields| fields.order_id.as_deref();
+        /// The key the call used. Keep it: after `outcome_unknown`, calling again with it is what
+        /// makes the second call safe.
+        idempotency_key: Option<&str> = |fields| fields.idempotency_key.as_deref();
+        /// How many requests were begun, 0 when nothing was sent.
+        attempts: u32 = |fields| fields.attempts;
+        /// Each request with its time, what came back and the pause after it. The requests that
+        /// looked for the capture are among them.
+        attempt_log: &[Attempt] = |fields| &fields.attempt_log;
+        /// Whether the same call, with the same key, can end differently later. True for
+        /// `not_sent`, `outcome_unknown` (but for a look that was refused and a key past its 24
+        /// hours), a rate limit, and an `internal` error after a request was begun.
+        retryable: bool = |fields| fields.retryable;
+    }
 }
 
 impl Error {
@@ -110,65 +158,10 @@ impl Error {
         )
     }
 
-    /// What the error means for the money.
-    pub fn kind(&self) -> ErrorKind {
-        self.0.kind
-    }
-
-    /// One line: what happened, where, and what to do.
-    pub fn message(&self) -> &str {
-        &self.0.message
-    }
-
-    /// The HTTP status of the last answer, when there was one.
-    pub fn http_status(&self) -> Option<u16> {
-        self.0.http_status
-    }
-
-    /// Klarna's `error_code` from the last answer, such as `CAPTURE_NOT_ALLOWED`. Made for
-    /// programs; new ones may appear.
-    pub fn error_code(&self) -> Option<&str> {
-        self.0.error_code.as_deref()
-    }
-
-    /// Klarna's `error_messages` from the last answer: English text for the developer, whose
-    /// wording changes. At most 20, each at most 500 characters.
-    pub fn error_messages(&self) -> &[String] {
-        &self.0.error_messages
-    }
-
-    /// Klarna's name for the failed request: quote it to Klarna's support.
-    pub fn correlation_id(&self) -> Option<&str> {
-        self.0.correlation_id.as_deref()
-    }
-
-    /// The order the call was for, when it got as far as having one.
-    pub fn order_id(&self) -> Option<&str> {
-        self.0.order_id.as_deref()
-    }
-
-    /// The key the call used. Keep it: after `outcome_unknown`, calling again with it is what
-    /// makes the second call safe.
-    pub fn idempotency_key(&self) -> Option<&str> {
-        self.0.idempotency_key.as_deref()
-    }
-
-    /// How many requests were begun, 0 when nothing was sent.
-    pub fn attempts(&self) -> u32 {
-        self.0.attempts
-    }
-
-    /// Each request with its time, what came back and the pause after it. With the setting
-    /// `reconcile` the looks for the capture are among them.
-    pub fn attempt_log(&self) -> &[Attempt] {
-        &self.0.attempt_log
-    }
-
-    /// Whether the same call, with the same key, can end differently later. True for
-    /// `not_sent`, `outcome_unknown` (but for a look that was refused), a rate limit, and an
-    /// `internal` error after a request was begun.
-    pub fn retryable(&self) -> bool {
-        self.0.retryable
+    /// All fields as a JSON object, for a host that takes one text. Times are whole milliseconds, and their
+    /// names end in `_ms`.
+    pub fn to_json(&self) -> String {
+        serde_json::Value::Object(to_json(&Error::INFO, self.facts())).to_string()
     }
 }
 

@@ -1,17 +1,20 @@
-//! The inside that the fuzz targets reach (`fuzz/` in the repository): the capture machine
-//! without its driver, answers without a server. No part of the API, and not there without
-//! the feature `fuzzing`.
+//! The inside that the fuzz targets reach (`fuzz/` in the repository): a capture without its driver, answers without a
+//! server. No part of the API, and not there without the feature `fuzzing`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::capture::{Capture, CaptureMachine, CaptureTask};
-use crate::decide::machine::{Budget, Drive, Event, Machine, Step, Task};
+use crate::api::ids::{self, created_id};
+use crate::api::operations::{CAPTURE, RECONCILE};
+use crate::api::reply::{Content, Found};
+use crate::decide::find::{self, Identity};
+use crate::decide::machine::{Event, Machine, Purpose, Shared};
+use crate::decide::retry::Budget;
+use crate::decide::settle::{Settlement, Step};
 use crate::error::Error;
-use crate::reconcile::{ListTask, Reconciliation, Wanted};
-use crate::settings::config::{Config, Credentials};
+use crate::settings::config::Config;
 use crate::wire::answer::Answer;
-use crate::wire::{self, Endpoint};
+use crate::wire::{Endpoint, HttpRequest, Most};
 
 /// An answer as the transport hands it over.
 pub struct Received(Answer);
@@ -21,19 +24,19 @@ impl Received {
         Received(Answer { status, headers, body })
     }
 
-    /// The capture it tells of.
-    pub fn capture(&self, order_id: &str) -> Result<Capture, String> {
-        let task = CaptureTask { order_id: order_id.into(), idempotency_key: "key".into(), warnings: Vec::new() };
-        task.read(&self.0, 1, Duration::ZERO)
+    /// The id of the capture that it names.
+    pub fn capture(&self, order_id: &str) -> Result<String, String> {
+        created_id(&self.0, order_id, "capture-id", "captures")
     }
 
-    /// What it tells of the captures of an order.
-    pub fn list(&self, reference: &str, captured_amount: i64) -> Result<Reconciliation, String> {
-        let wanted = Wanted::new(reference, captured_amount).map_err(|error| error.message().to_owned())?;
-        // too short to be found as an echo
-        let endpoint = Config::at("http://127.0.0.1:1", Credentials::basic("u", "p")).endpoint();
-        let endpoint = Arc::new(endpoint.map_err(|error| error.message().to_owned())?);
-        ListTask { order_id: "order".into(), wanted, endpoint }.read(&self.0, 1, Duration::from_secs(60))
+    /// The captures with this reference and amount that it lists, and how often that is.
+    pub fn list(&self, reference: &str, captured_amount: i64) -> Result<(Found, Vec<String>), String> {
+        let identity = Identity { reference: reference.to_owned(), amount: captured_amount };
+        if self.0.status != 200 {
+            return Err("no list".into());
+        }
+        let ids = find::in_list(&self.0.body, &identity, "capture_id", "captured_amount", |_| true)?;
+        Ok((Found::of(&ids), ids))
     }
 
     pub fn retry_after(&self) -> Option<Duration> {
@@ -49,90 +52,70 @@ impl Received {
         let body = self.0.error();
         (body.error_code, body.error_messages, body.correlation_id)
     }
-}
 
-/// What a driver tells.
-pub enum Told {
-    Start,
-    Answered(Received),
-    NotSent(String),
-    MaybeSent(String),
-    Waited,
-}
-
-/// What a driver is asked for.
-#[derive(Debug)]
-pub enum Asked {
-    Send { method: String, url: String, key: Option<String>, body: Vec<u8>, timeout: Duration },
-    Wait(Duration),
-    Done(Result<Capture, Error>),
+    /// The event of it.
+    pub fn event(self) -> Event {
+        Event::Answered(self.0)
+    }
 }
 
 /// A capture without its driver.
-pub struct Call {
-    machine: CaptureMachine,
+pub struct Capture {
+    settlement: Settlement,
     endpoint: Arc<Endpoint>,
 }
 
-impl Call {
+impl Capture {
     /// With a budget for retries of its own, and the jitter of `seed`.
     ///
     /// # Errors
     ///
     /// The settings cannot be used.
-    pub fn new(config: &Config, order_id: &str, idempotency_key: &str, seed: u64) -> Result<Call, Error> {
+    pub fn new(config: &Config, order_id: &str, idempotency_key: &str, seed: u64) -> Result<Capture, Error> {
         let (endpoint, limits) = (Arc::new(config.endpoint()?), config.limits()?);
-        let path = wire::captures_path(order_id);
-        let task =
-            CaptureTask { order_id: order_id.into(), idempotency_key: idempotency_key.into(), warnings: Vec::new() };
-        let settle = match config.reconcile {
-            true => Some((
-                ListTask {
-                    order_id: order_id.into(),
-                    wanted: Wanted::new("parcel-1", 6000)?,
-                    endpoint: endpoint.clone(),
-                },
-                endpoint.get(&path),
-            )),
-            false => None,
+        let path = ids::path(order_id, CAPTURE.path, |_| None);
+        let body = br#"{"captured_amount":6000}"#.to_vec();
+        let request = endpoint.request(&CAPTURE.method, &path, Some(idempotency_key), body, Most::ERROR);
+        let purpose = Purpose {
+            operation: &CAPTURE,
+            order_id: order_id.to_owned(),
+            idempotency_key: Some(idempotency_key.to_owned()),
+            identity: Some(Identity { reference: "parcel-1".to_owned(), amount: 6000 }),
+            warnings: Vec::new(),
         };
-        let request = endpoint.post(&path, idempotency_key, br#"{"captured_amount":6000}"#.to_vec());
-        let machine = Machine::new(task, request, endpoint.clone(), limits, Arc::new(Budget::new()), seed);
-        Ok(Call { machine: CaptureMachine::new(machine, settle), endpoint })
+        let shared = Shared { endpoint: endpoint.clone(), limits, budget: Arc::new(Budget::new()) };
+        let settlement = Settlement::new(Machine::new(purpose, request, shared, seed), config.reconcile);
+        Ok(Capture { settlement, endpoint })
     }
 
-    pub fn step(&mut self, now: Duration, told: Told) -> Asked {
-        let event = match told {
-            Told::Start => Event::Start,
-            Told::Answered(Received(answer)) => Event::Answered(answer),
-            Told::NotSent(why) => Event::NotSent(why),
-            Told::MaybeSent(why) => Event::MaybeSent(why),
-            Told::Waited => Event::Waited,
-        };
-        match self.machine.step(now, event) {
-            Step::Send(timeout) => {
-                let request = self.machine.request();
-                let key = request.headers.get("klarna-idempotency-key");
-                Asked::Send {
-                    method: request.method.to_string(),
-                    url: request.url.to_string(),
-                    key: key.map(|key| String::from_utf8_lossy(key.as_bytes()).into_owned()),
-                    body: request.body.to_vec(),
-                    timeout,
-                }
-            }
-            Step::Wait(pause) => Asked::Wait(pause),
-            Step::Done(result) => Asked::Done(result),
+    pub fn step(&mut self, now: Duration, event: Event) -> Step {
+        self.settlement.step(now, event)
+    }
+
+    pub fn request(&self) -> &HttpRequest {
+        self.settlement.request()
+    }
+
+    /// The content of a reply.
+    pub fn id(reply: &crate::Reply) -> Option<&str> {
+        match &reply.facts.content {
+            Content::Created(id) => Some(id),
+            _ => None,
         }
     }
 
     /// The error of a caller that stops waiting.
     pub fn abandoned(&self) -> Error {
-        self.machine.unclear("abandoned")
+        self.settlement.unclear("abandoned")
     }
 
     /// A server's text as an error shows it.
     pub fn scrub(&self, text: &str, max: usize) -> String {
         self.endpoint.scrub(text, max)
     }
+}
+
+/// The path of a look, for comparison.
+pub fn look_path(order_id: &str) -> String {
+    ids::path(order_id, RECONCILE.path, |_| None)
 }

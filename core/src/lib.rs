@@ -31,7 +31,7 @@
 #![forbid(unsafe_code)]
 
 mod api;
-mod capture;
+pub mod binding;
 mod client;
 mod decide;
 mod diagnosis;
@@ -43,26 +43,26 @@ mod error;
 pub mod fuzzing;
 mod key;
 mod minor;
-mod reconcile;
+mod record;
 mod settings;
 mod strict;
 mod wire;
 
 pub use api::lines::CheckLines;
+pub use api::operation::Reply;
+pub use api::reply::{Capture, Document, Done, Found, Json, Reconciliation};
 pub use api::request::{
     CaptureRequest, Interval, OrderLine, OrderLineType, ProductIdentifiers, ShippingInfo, ShippingMethod, Subscription,
 };
-pub use capture::Capture;
 pub use client::Client;
-pub use decide::machine::{Event, Step};
+pub use decide::machine::Event;
+pub use decide::settle::Step;
 pub use diagnosis::diagnosis;
-pub use drive::call::{Attempt, Operation, Outcome};
-#[doc(hidden)]
-pub use drive::call::{News, Sending};
+pub use drive::call::Call;
 pub use error::{Error, ErrorKind};
-pub use key::{idempotency_key, new_idempotency_key};
+pub use key::{idempotency_key, idempotency_key_for, new_idempotency_key};
 pub use minor::minor;
-pub use reconcile::{Found, Reconciliation};
+pub use record::Attempt;
 pub use settings::config::{Config, Credentials, Environment, Region};
 pub use wire::HttpRequest;
 pub use wire::answer::Answer;

@@ -1,4 +1,9 @@
 //! Klarna in data: operations, requests, replies.
 
+pub(crate) mod arguments;
+pub(crate) mod ids;
 pub(crate) mod lines;
+pub(crate) mod operation;
+pub(crate) mod operations;
+pub(crate) mod reply;
 pub(crate) mod request;

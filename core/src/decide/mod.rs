@@ -1,3 +1,11 @@
 //! The pure half: every decision, without clock, randomness or I/O.
 
+pub(crate) mod doubt;
+pub(crate) mod ending;
+pub(crate) mod find;
 pub(crate) mod machine;
+pub(crate) mod memory;
+pub(crate) mod retry;
+pub(crate) mod settle;
+#[cfg(test)]
+mod tests;

@@ -1,31 +1,35 @@
-//! A call that its host drives: takings decides, the host sends and waits.
+//! A call in flight: takings decides, and whoever drives it sends and waits.
 
 use std::fmt;
-use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use crate::capture::Capture;
-use crate::client::Client;
-use crate::decide::machine::{Drive, Event, Step};
-use crate::drive::http::Exchange;
+use crate::api::operation::{Reply, ReplyKind};
+use crate::api::reply::Content;
+use crate::decide::doubt::{Doubt, Ending};
+use crate::decide::ending::Refusal;
+use crate::decide::machine::Event;
+use crate::decide::memory::MatchedTo;
+use crate::decide::settle::{Settlement, Step};
+use crate::drive::session::{KeyUse, Session};
+use crate::drive::telling;
 use crate::error::{Error, ErrorKind};
-use crate::reconcile::Reconciliation;
-use crate::wire::answer::is_id;
+use crate::record::{Attempt, Noted};
 use crate::wire::{Endpoint, HttpRequest};
 
 /// A call that has been checked and has its key, ready to be sent:
-/// a capture ([`Client::prepare`]) or a look into an order's captures
-/// ([`Client::prepare_reconcile`]).
+/// a capture ([`Client::prepare`](crate::Client::prepare)), or any operation by its name
+/// ([`Client::prepare_call`](crate::Client::prepare_call)).
 ///
-/// [`send`](Operation::send) sends it over the client's own connections and waits. A host with
-/// an event loop or an HTTP client of its own drives it instead: it feeds [`step`](Operation::step)
+/// [`send`](Call::send) sends it over the client's own connections and waits. A host with
+/// an event loop or an HTTP client of its own drives it instead: it feeds [`step`](Call::step)
 /// with what happened and does what it says, until [`Step::Done`]. takings starts no thread and
 /// calls nothing back for that; retries, waits, the deadline and the meaning of each answer stay
 /// its own.
 ///
 /// ```
-/// use takings::{Answer, CaptureRequest, Client, Config, Credentials, Event, HttpRequest, Region, Step};
+/// use takings::{Answer, Capture, CaptureRequest, Client, Config, Credentials, Event, HttpRequest, Region, Step};
 ///
 /// /// An HTTP client that follows no redirect, retries nothing and checks certificates.
 /// fn exchange(request: &HttpRequest) -> Event {
@@ -34,28 +38,29 @@ use crate::wire::{Endpoint, HttpRequest};
 /// }
 ///
 /// let client = Client::new(Config::playground(Region::Eu, Credentials::basic("PK0000_0a1b2c", "secret")))?;
-/// let mut operation = client.prepare("f3392f8b-6116-4073-ab96-e330819e2c07", &CaptureRequest::new(6000), None)?;
-/// let mut step = operation.step(Event::Start);
+/// let mut call = client.prepare("f3392f8b-6116-4073-ab96-e330819e2c07", &CaptureRequest::new(6000), None)?;
+/// let mut step = call.step(Event::Start);
 /// let result = loop {
 ///     step = match step {
 ///         Step::Send(_timeout) => {
-///             let event = exchange(operation.request());
-///             operation.step(event)
+///             let event = exchange(call.request());
+///             call.step(event)
 ///         }
 ///         Step::Wait(pause) => {
 ///             std::thread::sleep(pause);
-///             operation.step(Event::Waited)
+///             call.step(Event::Waited)
 ///         }
 ///         Step::Done(result) => break result,
 ///     }
 /// };
-/// assert_eq!(result?.capture_id(), "4ba29b50-be7b-44f5-a492-113e6a865e22");
+/// let capture = Capture::try_from(result?)?;
+/// assert_eq!(capture.capture_id(), "4ba29b50-be7b-44f5-a492-113e6a865e22");
 /// # Ok::<(), takings::Error>(())
 /// ```
 ///
 /// # What the host owes it
 ///
-/// * Send [`request`](Operation::request) as it is: method, URL, headers and body, once for each
+/// * Send [`request`](Call::request) as it is: method, URL, headers and body, once for each
 ///   [`Step::Send`], and be done within its time-out. No redirect is followed and nothing is sent
 ///   again behind takings' back.
 /// * Tell [`Event::NotSent`] only where nothing of the request can have left: no connection was
@@ -63,91 +68,84 @@ use crate::wire::{Endpoint, HttpRequest};
 /// * After a time-out, an error, or bytes beyond an answer the connection is closed, so that a
 ///   late answer is not taken for the next call's.
 ///
-/// Dropping it before `Done` gives up the call; what was sent may still be captured, and its key
+/// Dropping it before `Done` gives up the call; what was sent may still be carried out, and its key
 /// stays safe to use again. It can be moved between threads. In a forked child it may be driven
 /// on, or dropped.
-pub struct Operation<T> {
-    client: Client,
-    drive: Box<dyn Drive<Output = T> + Send>,
+pub struct Call {
+    session: Arc<Session>,
+    settlement: Settlement,
+    /// None for a call that only reads.
+    key_use: Option<KeyUse>,
     /// When the attempt that runs was begun, by both clocks, and how long it may take.
     sending: Option<(SystemTime, Duration, Duration)>,
     attempt_log: Vec<Attempt>,
+    /// The end, for a host that asks again.
+    ended: Option<Result<Reply, Error>>,
 }
 
-/// What an [`Operation`] ends in when it goes well: a [`Capture`] or a [`Reconciliation`], and
-/// nothing else.
-#[allow(private_bounds, reason = "nobody else's type can be one")]
-pub trait Outcome: Ended {}
-
-impl Outcome for Capture {}
-impl Outcome for Reconciliation {}
-
-pub(crate) trait Ended: Sized {
-    fn log(&mut self, attempts: Vec<Attempt>);
-
-    /// Its name in a log, the correlation id, the number of attempts.
-    #[cfg(feature = "tracing")]
-    fn facts(&self) -> (&'static str, Option<&str>, u32);
-}
-
-impl Ended for Capture {
-    fn log(&mut self, attempts: Vec<Attempt>) {
-        self.attempt_log = attempts;
+impl Call {
+    pub(crate) fn new(session: Arc<Session>, settlement: Settlement, key_use: Option<KeyUse>) -> Call {
+        Call { session, settlement, key_use, sending: None, attempt_log: Vec::new(), ended: None }
     }
 
-    #[cfg(feature = "tracing")]
-    fn facts(&self) -> (&'static str, Option<&str>, u32) {
-        ("captured", self.correlation_id(), self.attempts)
-    }
-}
-
-impl Ended for Reconciliation {
-    fn log(&mut self, attempts: Vec<Attempt>) {
-        self.attempt_log = attempts;
+    /// Says that nobody has sent this call's key before this client: no other process, and no earlier run of this one.
+    /// A refusal is then the whole truth. A key that takings made needs no such word.
+    #[must_use]
+    pub fn first_use(self) -> Call {
+        self.note_first_use(None);
+        self
     }
 
-    #[cfg(feature = "tracing")]
-    fn facts(&self) -> (&'static str, Option<&str>, u32) {
-        (self.found.as_str(), self.correlation_id(), self.attempts)
+    /// Says when this call's key was sent first. Past Klarna's 24 hours nothing is sent, since Klarna would carry it
+    /// out again; the call then ends as `outcome_unknown`, or looks where the setting `reconcile` lets it.
+    #[must_use]
+    pub fn first_used(self, time: SystemTime) -> Call {
+        self.note_first_use(Some(SystemTime::now().duration_since(time).unwrap_or_default()));
+        self
     }
-}
 
-impl<T> Operation<T> {
-    pub(crate) fn new(client: Client, drive: impl Drive<Output = T> + Send + 'static) -> Operation<T> {
-        Operation { client, drive: Box::new(drive), sending: None, attempt_log: Vec::new() }
+    pub(crate) fn note_first_use(&self, age: Option<Duration>) {
+        if let Some(key_use) = &self.key_use {
+            self.session.memory().first_use(key_use.key(), age);
+        }
+    }
+
+    /// The name of its operation, such as `capture`.
+    pub fn operation(&self) -> &'static str {
+        self.settlement.purpose().operation.name
     }
 
     /// The order it is for.
     pub fn order_id(&self) -> &str {
-        self.drive.order_id()
+        &self.settlement.purpose().order_id
     }
 
     /// For bindings: the order id as a log may show it.
     #[doc(hidden)]
     pub fn shown_order_id(&self) -> String {
-        self.client.endpoint().scrub(self.order_id(), 255)
+        self.endpoint().scrub(self.order_id(), 255)
     }
 
-    /// The key it is sent with, given or made; none for a look, which changes nothing.
+    /// The key it is sent with, given or made; none for a call that changes nothing.
     pub fn idempotency_key(&self) -> Option<&str> {
-        self.drive.idempotency_key()
+        self.settlement.purpose().idempotency_key.as_deref()
     }
 
-    /// What [`Step::Send`] asks to send. With the setting `reconcile` it changes during a call:
+    /// The request that [`Step::Send`] asks to send. It changes where takings looks for a capture during a call:
     /// read it for each `Send`.
     pub fn request(&self) -> &HttpRequest {
-        self.drive.request()
+        self.settlement.request()
     }
 
     /// How long a connection may take to be made, within the time of [`Step::Send`].
     pub fn connect_timeout(&self) -> Duration {
-        self.client.limits().connect
+        self.session.limits().connect
     }
 
     /// What is left of the time of the last [`Step::Send`], for a host that reads an answer piece by
     /// piece: a server may take a while for each. Nothing, where nothing is being sent.
     pub fn time_left(&self) -> Duration {
-        self.sending.map_or(Duration::ZERO, |(_, since, timeout)| (since + timeout).saturating_sub(self.client.now()))
+        self.sending.map_or(Duration::ZERO, |(_, since, timeout)| (since + timeout).saturating_sub(self.session.now()))
     }
 
     /// The requests that ended so far, in order.
@@ -158,27 +156,48 @@ impl<T> Operation<T> {
     /// The error for a caller that stops waiting (Ctrl-C, a cancelled task) while the call may go
     /// on elsewhere: `outcome_unknown`, with the key to ask again with.
     pub fn abandoned(&self) -> Error {
-        self.drive.unclear("the wait for the answer was interrupted")
+        self.settlement.unclear("the wait for the answer was interrupted")
+    }
+
+    /// The end of a call that is stepped: after [`Step::Done`] what that said, before it the error of
+    /// [`abandoned`](Call::abandoned).
+    ///
+    /// # Errors
+    ///
+    /// Those of the call.
+    pub fn result(&self) -> Result<Reply, Error> {
+        self.ended.clone().unwrap_or_else(|| Err(self.abandoned()))
     }
 
     /// For bindings: the error for a host that asks a call for what it does not have.
     #[doc(hidden)]
     pub fn misused(&self, what: &str) -> Error {
-        self.drive.internal(what)
+        self.settlement.internal(what)
     }
-}
 
-impl<T: Outcome> Operation<T> {
-    /// Tells what happened and gives what to do next. The first event is [`Event::Start`].
+    /// Tells what happened and gives what to do next. The first event is [`Event::Start`]. After [`Step::Done`] it
+    /// gives that again.
     ///
     /// An event that does not fit the last step ends the call as `internal`: after a request was
     /// begun the outcome is then unknown.
-    pub fn step(&mut self, mut event: Event) -> Step<T> {
-        let now = self.client.now();
+    pub fn step(&mut self, event: Event) -> Step {
+        if let Some(ended) = &self.ended {
+            return Step::Done(ended.clone());
+        }
+        let step = self.advance(event);
+        if let Step::Done(result) = &step {
+            self.ended = Some(result.clone());
+        }
+        step
+    }
+
+    /// The same without keeping the end.
+    pub(crate) fn advance(&mut self, mut event: Event) -> Step {
+        let now = self.session.now();
         match &mut event {
             Event::Answered(answer) => match answer.nonsense() {
                 Some(what) => event = Event::MaybeSent(format!("the answer's head makes no sense: {what}")),
-                None => answer.body.truncate(self.drive.request().most_answer.of(answer.status)),
+                None => answer.body.truncate(self.settlement.request().most_answer.of(answer.status)),
             },
             Event::NotSent(why) | Event::MaybeSent(why) if why.is_empty() => {
                 *why = "the host's HTTP client gave no reason".into();
@@ -186,18 +205,13 @@ impl<T: Outcome> Operation<T> {
             _ => {}
         }
         if let Some((started, since, _)) = self.sending.take() {
-            let request = self.drive.request();
-            self.attempt_log.push(Attempt {
-                started,
-                sent: format!("{} {}", request.method, request.url),
-                took: now.saturating_sub(since),
-                wait: None,
-                ..Attempt::ended(&event, self.client.endpoint())
-            });
+            let request = self.settlement.request();
+            let sent = format!("{} {}", request.method, request.url);
+            let noted = noted(&event, self.endpoint(), started, sent, now.saturating_sub(since));
+            self.attempt_log.push(Attempt(noted));
         }
-        let drive = &mut self.drive;
-        let step = catch_unwind(AssertUnwindSafe(|| drive.step(now, event)))
-            .unwrap_or_else(|_| Step::Done(Err(self.drive.internal("a panic was caught"))));
+        let step = catch_unwind(AssertUnwindSafe(|| self.decided(now, event)))
+            .unwrap_or_else(|_| Step::Done(Err(self.settlement.internal("a panic was caught"))));
         match step {
             Step::Send(timeout) => {
                 self.sending = Some((SystemTime::now(), now, timeout));
@@ -205,245 +219,97 @@ impl<T: Outcome> Operation<T> {
             }
             Step::Wait(pause) => {
                 if let Some(attempt) = self.attempt_log.last_mut() {
-                    attempt.wait = Some(pause);
+                    attempt.0.wait = Some(pause);
                 }
-                #[cfg(feature = "tracing")]
-                traced(|| self.trace_retry());
+                if let Some(attempt) = self.attempt_log.last() {
+                    telling::retry(|| self.shown_order_id(), self.idempotency_key(), self.attempt_log.len(), attempt);
+                }
                 Step::Wait(pause)
             }
-            Step::Done(result) => Step::Done(self.ended(result)),
+            Step::Done(result) => Step::Done(self.finished(result)),
         }
     }
 
-    /// Sends it over the client's own connections and waits for the outcome, at most
-    /// [`Config::timeout`](crate::Config::timeout).
-    ///
-    /// # Errors
-    ///
-    /// As [`Client::capture`] and [`Client::reconcile`].
-    pub fn send(self) -> Result<T, Error> {
-        self.send_and_tell(|_| {})
-    }
-
-    /// The same, and tells of each attempt as it ends; one that is followed by another has its
-    /// [`wait`](Attempt::wait).
-    ///
-    /// # Errors
-    ///
-    /// As [`send`](Operation::send).
-    pub fn send_and_tell(self, mut tell: impl FnMut(&Attempt)) -> Result<T, Error> {
-        let mut sending = self.sending();
-        loop {
-            match sending.wait(None) {
-                News::Ended(result) => return result,
-                News::Attempt(attempt) => {
-                    // A panic of `tell` says nothing about the money: it ends in an error as every
-                    // other failure.
-                    if catch_unwind(AssertUnwindSafe(|| tell(attempt))).is_err() {
-                        let error = sending.operation.drive.internal("a panic was caught");
-                        return sending.operation.ended(Err(error));
-                    }
-                }
-                News::Nothing => {}
+    /// The decision, with everything that is known of the key, which learns how the call ends.
+    fn decided(&mut self, now: Duration, event: Event) -> Step {
+        let Some(key_use) = &mut self.key_use else { return self.settlement.step(now, event) };
+        let known = key_use.known(&self.session);
+        self.settlement.learn(known);
+        let step = self.settlement.step(now, event);
+        let ending = self.settlement.ending();
+        let Step::Done(result) = step else {
+            key_use.sent(ending == Ending::Agreed);
+            return step;
+        };
+        let ending = match &result {
+            Err(error) if error.attempts() == 0 => Ending::NotSent,
+            Err(error) if error.kind() == ErrorKind::Internal => {
+                Doubt::default().after(ending).after(Ending::Unclear).into()
             }
-        }
+            _ => ending,
+        };
+        let result = result.and_then(|reply| matched(reply, key_use, &self.session, &self.settlement));
+        key_use.end(&self.session, &ending);
+        Step::Done(result)
     }
 
-    /// For bindings: the same for a thread that has to look after something else while it waits.
-    #[doc(hidden)]
-    pub fn sending(self) -> Sending<T> {
-        Sending { process: std::process::id(), operation: self, told: 0, state: State::New }
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    fn endpoint(&self) -> &Endpoint {
+        self.session.endpoint()
     }
 
     /// Gives an end the list of its attempts.
-    fn ended(&mut self, result: Result<T, Error>) -> Result<T, Error> {
+    pub(crate) fn finished(&mut self, result: Result<Reply, Error>) -> Result<Reply, Error> {
         let attempts = self.attempt_log.clone();
         let result = match result {
-            Ok(mut outcome) => {
-                outcome.log(attempts);
-                Ok(outcome)
+            Ok(mut reply) => {
+                reply.facts.attempt_log = attempts;
+                Ok(reply)
             }
             Err(error) => Err(error.with(|fields| fields.attempt_log = attempts)),
         };
-        #[cfg(feature = "tracing")]
-        traced(|| self.trace_end(&result));
+        telling::end(|| self.shown_order_id(), self.idempotency_key(), &result);
         result
     }
-
-    #[cfg(feature = "tracing")]
-    fn trace_retry(&self) {
-        let Some(attempt) = self.attempt_log.last() else { return };
-        tracing::warn!(
-            order_id = %self.shown_order_id(),
-            idempotency_key = self.idempotency_key(),
-            correlation_id = attempt.correlation_id(),
-            attempt = self.attempt_log.len(),
-            outcome = attempt.came_back(),
-            wait_ms = attempt.wait.map(|wait| wait.as_millis() as u64),
-            "takings tries again"
-        );
-    }
-
-    #[cfg(feature = "tracing")]
-    fn trace_end(&self, result: &Result<T, Error>) {
-        let (outcome, correlation_id, attempts, message) = match result {
-            Ok(outcome) => {
-                let (told, correlation_id, attempts) = outcome.facts();
-                (told, correlation_id, attempts, None)
-            }
-            Err(error) => (error.kind().as_str(), error.correlation_id(), error.attempts(), Some(error.message())),
-        };
-        tracing::info!(
-            order_id = %self.shown_order_id(),
-            idempotency_key = self.idempotency_key(),
-            correlation_id,
-            attempts,
-            outcome,
-            error = message,
-            "takings is done"
-        );
-    }
 }
 
-/// A call being sent over the client's own connections. Dropping it gives the call up; another thread
-/// may wait on for it.
-#[doc(hidden)]
-pub struct Sending<T> {
-    /// What is under way belongs to the process that began it.
-    process: u32,
-    operation: Operation<T>,
-    /// The attempts that were told.
-    told: usize,
-    state: State<T>,
-}
-
-enum State<T> {
-    New,
-    Exchange(Exchange),
-    Pause(Instant),
-    Done(Result<T, Error>),
-    Over,
-}
-
-/// What became of a wait.
-#[doc(hidden)]
-pub enum News<'a, T> {
-    /// It took longer than the patience.
-    Nothing,
-    /// An attempt has ended; whether another follows, its [`wait`](Attempt::wait) says.
-    Attempt(&'a Attempt),
-    /// The outcome; there is nothing more to wait for.
-    Ended(Result<T, Error>),
-}
-
-impl<T: Outcome> Sending<T> {
-    /// Waits for news, no longer than `patience`. Only while somebody waits does it go on.
-    ///
-    /// In a forked child it ends as [`abandoned`](Operation::abandoned): it goes on in the parent.
-    pub fn wait(&mut self, patience: Option<Duration>) -> News<'_, T> {
-        let until = patience.map(|patience| Instant::now() + patience);
-        loop {
-            if self.told < self.operation.attempt_log.len() {
-                self.told += 1;
-                return News::Attempt(&self.operation.attempt_log[self.told - 1]);
-            }
-            if let State::Done(_) | State::Over = self.state {
-                return match mem::replace(&mut self.state, State::Over) {
-                    State::Done(result) => News::Ended(result),
-                    _ => News::Ended(Err(self.operation.misused("it was waited for after its end"))),
-                };
-            }
-            match catch_unwind(AssertUnwindSafe(|| self.go_on(until))) {
-                Ok(true) => {}
-                Ok(false) => return News::Nothing,
-                Err(_) => {
-                    let error = self.operation.drive.internal("a panic was caught");
-                    self.state = State::Done(self.operation.ended(Err(error)));
-                }
-            }
+/// Compares an id with those of other keys: a connection may hold an answer to an earlier request, and not each names
+/// its order.
+fn matched(mut reply: Reply, key_use: &KeyUse, session: &Session, settlement: &Settlement) -> Result<Reply, Error> {
+    let (Content::Created(id), ReplyKind::Created { collection, .. }) = (&reply.facts.content, reply.operation.reply)
+    else {
+        return Ok(reply);
+    };
+    match session.memory().answered(key_use.key(), collection, id) {
+        MatchedTo::ThisKey => {}
+        MatchedTo::ThisKeyAgain => reply.facts.warnings.push(format!(
+            "an earlier call with this idempotency key was answered with another {}; look at the order: it may have been \
+             {} twice",
+            reply.operation.name, reply.operation.nouns.done
+        )),
+        MatchedTo::AnotherKey => {
+            let what = reply.operation.name;
+            return Err(settlement.unclear(&format!("the answer named a {what} that was made with another key")));
         }
     }
-
-    /// One step; false if it has not come that far by then.
-    fn go_on(&mut self, until: Option<Instant>) -> bool {
-        let operation = &mut self.operation;
-        if self.process != std::process::id() {
-            self.leave_to_parent();
-            return true;
-        }
-        let left = |until: Instant| until.saturating_duration_since(Instant::now());
-        let event = match &mut self.state {
-            State::New => Event::Start,
-            State::Exchange(exchange) => {
-                let Some(event) = exchange.drive(until.map(left)) else { return false };
-                // a library built for the tests alone shows what a bug of ours would do
-                #[cfg(takings_fault)]
-                assert!(
-                    !operation.drive.request().url.path().contains("/panic-after-sending/"),
-                    "a fault that was asked for"
-                );
-                event
-            }
-            State::Pause(end) => {
-                std::thread::sleep(left(until.map_or(*end, |until| until.min(*end))));
-                if !left(*end).is_zero() {
-                    return false;
-                }
-                Event::Waited
-            }
-            State::Done(_) | State::Over => return true,
-        };
-        self.state = match operation.step(event) {
-            Step::Send(timeout) => State::Exchange(match operation.client.connections() {
-                Ok(connections) => connections.exchange(operation.drive.request(), timeout),
-                Err(why) => Exchange::Failed(why),
-            }),
-            Step::Wait(pause) => State::Pause(Instant::now() + pause),
-            Step::Done(result) => State::Done(result),
-        };
-        true
-    }
-
-    /// In a forked child: what is under way is left alone, as all that was made in the parent.
-    fn leave_to_parent(&mut self) {
-        let error = self.operation.abandoned();
-        let error = self.operation.ended(Err(error));
-        mem::forget(mem::replace(&mut self.state, State::Done(error)));
-    }
+    Ok(reply)
 }
 
-impl<T> Drop for Sending<T> {
+impl Drop for Call {
     fn drop(&mut self) {
-        if self.process != std::process::id() {
-            mem::forget(mem::replace(&mut self.state, State::Over));
+        if let Some(key_use) = &mut self.key_use {
+            key_use.give_up(&self.session);
         }
     }
 }
 
-/// The end of a call that was refused before there was an operation.
-#[cfg(feature = "tracing")]
-pub(crate) fn trace_refused(error: &Error) {
-    traced(|| {
-        tracing::info!(
-            order_id = error.order_id(),
-            idempotency_key = error.idempotency_key(),
-            attempts = 0,
-            outcome = error.kind().as_str(),
-            error = error.message(),
-            "takings is done"
-        );
-    });
-}
-
-/// A program's subscriber that panics must not take the outcome with it.
-#[cfg(feature = "tracing")]
-fn traced(tell: impl FnOnce()) {
-    let _ = catch_unwind(AssertUnwindSafe(tell));
-}
-
-impl<T> fmt::Debug for Operation<T> {
+impl fmt::Debug for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Operation")
+        f.debug_struct("Call")
+            .field("operation", &self.operation())
             .field("order_id", &self.order_id())
             .field("idempotency_key", &self.idempotency_key())
             .field("attempt_log", &self.attempt_log)
@@ -451,93 +317,32 @@ impl<T> fmt::Debug for Operation<T> {
     }
 }
 
-/// One request of a call, for whoever has to see afterwards what happened. It holds no
-/// credential, and a server's text only scrubbed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Attempt {
-    started: SystemTime,
-    sent: String,
-    took: Duration,
-    came_back: String,
-    http_status: Option<u16>,
-    error_code: Option<String>,
-    correlation_id: Option<String>,
-    wait: Option<Duration>,
-}
-
-impl Attempt {
-    fn ended(event: &Event, endpoint: &Endpoint) -> Attempt {
-        let mut attempt = Attempt {
-            started: SystemTime::UNIX_EPOCH,
-            sent: String::new(),
-            took: Duration::ZERO,
-            came_back: String::new(),
-            http_status: None,
-            error_code: None,
-            correlation_id: None,
-            wait: None,
-        };
-        match event {
-            Event::Answered(answer) => {
-                let scrub = |text: &str, max| endpoint.scrub(text, max);
-                let body = answer.error();
-                let correlation_id = answer.correlation_id().or(body.correlation_id.as_deref().filter(|id| is_id(id)));
-                attempt.correlation_id = correlation_id.map(|id| scrub(id, 255));
-                attempt.error_code = body.error_code.map(|code| scrub(&code, 100));
-                attempt.http_status = Some(answer.status);
-                attempt.came_back = match &attempt.error_code {
-                    Some(code) => format!("{} {code}", answer.status),
-                    None => answer.status.to_string(),
-                };
-            }
-            Event::NotSent(why) => {
-                attempt.came_back = format!("{}: {}", ErrorKind::NotSent, endpoint.scrub(why, 500));
-            }
-            Event::MaybeSent(why) => attempt.came_back = endpoint.scrub(why, 500),
-            Event::Start | Event::Waited => attempt.came_back = "nothing was told".into(),
+/// The record of an attempt that ended with `event`.
+fn noted(event: &Event, endpoint: &Endpoint, started: SystemTime, sent: String, took: Duration) -> Noted {
+    let mut noted = Noted {
+        started,
+        sent,
+        took,
+        came_back: String::new(),
+        http_status: None,
+        error_code: None,
+        correlation_id: None,
+        wait: None,
+    };
+    match event {
+        Event::Answered(answer) => {
+            let refusal = Refusal::of(answer);
+            noted.correlation_id = refusal.correlation_id.as_ref().map(|id| endpoint.scrub(id, 255));
+            noted.error_code = refusal.code().map(|code| endpoint.scrub(code, 100));
+            noted.http_status = Some(answer.status);
+            noted.came_back = match &noted.error_code {
+                Some(code) => format!("{} {code}", answer.status),
+                None => answer.status.to_string(),
+            };
         }
-        attempt
+        Event::NotSent(why) => noted.came_back = format!("{}: {}", ErrorKind::NotSent, endpoint.scrub(why, 500)),
+        Event::MaybeSent(why) => noted.came_back = endpoint.scrub(why, 500),
+        Event::Start | Event::Waited => noted.came_back = "nothing was told".into(),
     }
-
-    /// When it was begun, by the system's clock.
-    pub fn started(&self) -> SystemTime {
-        self.started
-    }
-
-    /// Method and URL, such as `POST https://api.klarna.com/ordermanagement/v1/orders/…/captures`.
-    pub fn sent(&self) -> &str {
-        &self.sent
-    }
-
-    /// How long it took.
-    pub fn took(&self) -> Duration {
-        self.took
-    }
-
-    /// What came back, for people: `201`, `503 INTERNAL_ERROR`, `no answer within 10.0s`,
-    /// `not_sent: no connection to …`.
-    pub fn came_back(&self) -> &str {
-        &self.came_back
-    }
-
-    /// The HTTP status, where there was an answer.
-    pub fn http_status(&self) -> Option<u16> {
-        self.http_status
-    }
-
-    /// Klarna's `error_code`, where the answer had one.
-    pub fn error_code(&self) -> Option<&str> {
-        self.error_code.as_deref()
-    }
-
-    /// Klarna's name for the request, where the answer had one.
-    pub fn correlation_id(&self) -> Option<&str> {
-        self.correlation_id.as_deref()
-    }
-
-    /// The pause after it, where another attempt followed.
-    pub fn wait(&self) -> Option<Duration> {
-        self.wait
-    }
+    noted
 }

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::credentials::{self, Auth};
 use super::place;
 use crate::api::lines::CheckLines;
-use crate::decide::machine::Limits;
+use crate::decide::retry::Limits;
 use crate::error::Error;
 use crate::strict::schema::Reachable;
 use crate::strict::{Field, Item, Reader, Rule, Written, object, shown_word};

@@ -96,7 +96,8 @@ macro_rules! object {
             #[derive(Default)]
             pub struct Slots { $( $field: Option<$T>, )* }
 
-            impl $crate::strict::Object for $Name {
+            #[allow(unused_variables, unreachable_code, reason = "an object may be without fields")]
+        impl $crate::strict::Object for $Name {
                 const SCHEMA: $crate::strict::schema::ObjectInfo = $crate::strict::schema::ObjectInfo {
                     name: stringify!($Name),
                     noun: $noun,
@@ -151,6 +152,7 @@ macro_rules! object {
             }
         };
 
+        #[allow(unused_variables, unused_mut, reason = "an object may be without fields")]
         impl $crate::strict::Field for $Name {
             const KIND: $crate::strict::schema::Kind =
                 $crate::strict::schema::Kind::Object(&<$Name as $crate::strict::Object>::SCHEMA);

@@ -9,8 +9,6 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName
 use reqwest::{Method, Url};
 use zeroize::Zeroizing;
 
-use crate::error::Error;
-
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("klarna-idempotency-key");
 
 /// What is sent over HTTP: the same bytes on every attempt.
@@ -23,7 +21,7 @@ pub struct HttpRequest {
 }
 
 impl HttpRequest {
-    /// `POST`, or `GET` for a look into an order's captures.
+    /// `POST`, `PATCH`, or `GET` for a request that reads.
     pub fn method(&self) -> &str {
         self.method.as_str()
     }
@@ -85,9 +83,9 @@ pub(crate) struct Most(usize);
 
 impl Most {
     /// Errors are read up to here; more tells nobody anything.
-    const ERROR: Most = Most(256 * 1024);
-    /// 10,000 captures with everything Klarna says of each.
-    const LIST: Most = Most(64 * 1024 * 1024);
+    pub const ERROR: Most = Most(256 * 1024);
+    /// A list of captures, or an order with everything Klarna says of it.
+    pub const DOCUMENT: Most = Most(16 * 1024 * 1024);
 
     /// Of an answer with this status.
     pub fn of(self, status: u16) -> usize {
@@ -147,20 +145,18 @@ impl Endpoint {
         &self.base_url
     }
 
-    /// A request that changes something, and so carries an idempotency key that
-    /// [`check_key`](crate::key::check_key) has passed.
-    pub fn post(&self, path: &str, idempotency_key: &str, body: Vec<u8>) -> HttpRequest {
+    /// A request for `path`. One that changes something carries an idempotency key that
+    /// [`check_key`](crate::key::check_key) has passed; one with a body says that it is JSON.
+    pub fn request(&self, method: &Method, path: &str, key: Option<&str>, body: Vec<u8>, most: Most) -> HttpRequest {
         let mut headers = self.headers.clone();
-        let key = HeaderValue::from_str(idempotency_key).expect("the key was checked to be printable");
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(IDEMPOTENCY_KEY, key);
-        HttpRequest { method: Method::POST, url: self.url(path), headers, body: body.into(), most_answer: Most::ERROR }
-    }
-
-    /// A request that reads a list.
-    pub fn get(&self, path: &str) -> HttpRequest {
-        let headers = self.headers.clone();
-        HttpRequest { method: Method::GET, url: self.url(path), headers, body: Bytes::new(), most_answer: Most::LIST }
+        if !body.is_empty() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        if let Some(key) = key {
+            headers.insert(IDEMPOTENCY_KEY, HeaderValue::from_str(key).expect("the key was checked to be printable"));
+        }
+        let (method, url) = (method.clone(), self.url(path));
+        HttpRequest { method, url, headers, body: body.into(), most_answer: most }
     }
 
     fn url(&self, path: &str) -> Url {
@@ -233,43 +229,6 @@ pub(crate) fn is_invisible(c: char) -> bool {
         | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// The path of an order's captures, for an id that [`check_order_id`] has passed.
-pub(crate) fn captures_path(order_id: &str) -> String {
-    format!("{}/captures", order_path(order_id))
-}
-
-/// The path of an order, for an id that [`check_order_id`] has passed.
-pub(crate) fn order_path(order_id: &str) -> String {
-    let mut path = String::from("/ordermanagement/v1/orders/");
-    for byte in order_id.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => path.push(char::from(byte)),
-            // URL parsers fold `\`, tabs and more: only what needs no escape is left as it is
-            _ => path.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    path
-}
-
-/// An order id must stay one segment of a path whoever parses the URL.
-pub(crate) fn check_order_id(order_id: &str) -> Result<(), Error> {
-    let got = if order_id.is_empty() {
-        "empty".to_owned()
-    } else if order_id == "." || order_id == ".." {
-        format!("{order_id:?}")
-    } else if order_id.chars().count() > 255 {
-        "longer than 255 characters".to_owned()
-    } else if let Some(bad) = order_id.chars().find(|c| c.is_control() || matches!(c, '/' | '\\')) {
-        format!("a text with {bad:?}")
-    } else {
-        return Ok(());
-    };
-    Err(Error::invalid(format!(
-        "order_id is {got}; it must be the id Klarna gave the order, 1 to 255 characters without slashes or control \
-         characters"
-    )))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -285,25 +244,6 @@ mod tests {
     }
 
     #[test]
-    fn an_order_id_stays_one_segment() {
-        for bad in ["", ".", "..", "a/b", "/", "a\\b", "a\r\nb", "a\0b", "\u{85}", &"x".repeat(256)] {
-            assert!(check_order_id(bad).is_err(), "{bad:?}");
-        }
-        for (id, segment) in [
-            ("f3392f8b-6116", "f3392f8b-6116"),
-            ("%2e%2e", "%252e%252e"),
-            ("a b?c#d;e", "a%20b%3Fc%23d%3Be"),
-            ("ö", "%C3%B6"),
-            ("...", "..."),
-        ] {
-            check_order_id(id).unwrap();
-            let request = endpoint("https://x.example/gw/").post(&order_path(id), "k", vec![]);
-            assert_eq!(request.url.as_str(), format!("https://x.example/gw/ordermanagement/v1/orders/{segment}"));
-            assert_eq!(request.target(), format!("/gw/ordermanagement/v1/orders/{segment}"));
-        }
-    }
-
-    #[test]
     fn the_parts_of_a_url() {
         for (base, tls, host, port) in [
             ("https://x.example", true, "x.example", 443),
@@ -311,14 +251,14 @@ mod tests {
             ("http://127.0.0.1", false, "127.0.0.1", 80),
             ("http://[::1]:81", false, "[::1]", 81),
         ] {
-            let request = endpoint(base).get("/p");
+            let request = endpoint(base).request(&Method::GET, "/p", None, vec![], Most::DOCUMENT);
             assert_eq!((request.is_tls(), request.host(), request.port()), (tls, host, port));
         }
     }
 
     #[test]
     fn debug_hides_the_credentials() {
-        let request = endpoint("https://x.example").post("/p", "k", vec![]);
+        let request = endpoint("https://x.example").request(&Method::POST, "/p", Some("k"), vec![], Most::ERROR);
         assert!(!format!("{:?}", request.headers).contains("dTpz"));
     }
 

@@ -18,7 +18,8 @@ use tokio::runtime::{self, Handle, Runtime};
 use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 
-use crate::decide::machine::{Event, Limits};
+use crate::decide::machine::Event;
+use crate::decide::retry::Limits;
 use crate::error::Error;
 use crate::settings::config::{Config, is_loopback};
 use crate::wire::answer::Answer;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use takings::{
-    Answer, Attempt, Capture, CaptureRequest, Client, Config, Credentials, ErrorKind, Event, Found, Operation,
-    Reconciliation, Step,
+    Answer, Attempt, Call, Capture, CaptureRequest, Client, Config, Credentials, ErrorKind, Event, Found,
+    Reconciliation, Reply, Step,
 };
 
 const ORDER: &str = "f3392f8b-6116-4073-ab96-e330819e2c07";
@@ -14,8 +14,13 @@ fn config() -> Config {
     Config::at("https://klarna.example/gateway", Credentials::basic("PK0000_0a1b2c", "a-long-password"))
 }
 
-fn prepared(client: &Client, key: &str) -> Operation<Capture> {
-    client.prepare(ORDER, &CaptureRequest::new(6000), Some(key)).unwrap()
+fn prepared(client: &Client, key: &str) -> Call {
+    client.prepare(ORDER, &CaptureRequest::new(6000), Some(key)).unwrap().first_use()
+}
+
+/// A capture's reply by its typed face.
+fn capture(step: Step) -> Capture {
+    done(step).unwrap().try_into().unwrap()
 }
 
 fn captured(id: &str) -> Event {
@@ -27,21 +32,21 @@ fn refused(status: u16, body: &Value) -> Event {
     Event::Answered(Answer::new(status, headers, body.to_string().into_bytes()))
 }
 
-fn sent<T>(step: Step<T>) -> Duration {
+fn sent(step: Step) -> Duration {
     match step {
         Step::Send(timeout) => timeout,
         _ => panic!("not Send"),
     }
 }
 
-fn waited<T>(step: Step<T>) -> Duration {
+fn waited(step: Step) -> Duration {
     match step {
         Step::Wait(pause) => pause,
         _ => panic!("not Wait"),
     }
 }
 
-fn done<T>(step: Step<T>) -> Result<T, takings::Error> {
+fn done(step: Step) -> Result<Reply, takings::Error> {
     match step {
         Step::Done(result) => result,
         _ => panic!("not Done"),
@@ -51,12 +56,12 @@ fn done<T>(step: Step<T>) -> Result<T, takings::Error> {
 #[test]
 fn a_host_sends_what_it_is_given() {
     let client = Client::new(config()).unwrap();
-    let mut operation = prepared(&client, "a-key");
-    assert_eq!(sent(operation.step(Event::Start)), Duration::from_secs(10));
-    assert_eq!(operation.connect_timeout(), Duration::from_secs(5));
-    let left = operation.time_left();
+    let mut call = prepared(&client, "a-key");
+    assert_eq!(sent(call.step(Event::Start)), Duration::from_secs(10));
+    assert_eq!(call.connect_timeout(), Duration::from_secs(5));
+    let left = call.time_left();
     assert!(left <= Duration::from_secs(10) && left > Duration::from_secs(5), "{left:?}");
-    let request = operation.request();
+    let request = call.request();
     assert_eq!(request.method(), "POST");
     assert_eq!(request.url(), format!("https://klarna.example/gateway/ordermanagement/v1/orders/{ORDER}/captures"));
     assert_eq!(serde_json::from_slice::<Value>(request.body()).unwrap(), json!({"captured_amount": 6000}));
@@ -64,26 +69,26 @@ fn a_host_sends_what_it_is_given() {
     assert_eq!(header("klarna-idempotency-key").as_deref(), Some("a-key"));
     assert_eq!(header("authorization").as_deref(), Some("Basic UEswMDAwXzBhMWIyYzphLWxvbmctcGFzc3dvcmQ="));
     assert_eq!(header("content-type").as_deref(), Some("application/json"));
-    let shown = format!("{request:?} {operation:?}");
+    let shown = format!("{request:?} {call:?}");
     assert!(!shown.contains("UEsw") && !shown.contains("captured_amount"), "{shown}");
 
-    let capture = done(operation.step(captured("id-1"))).unwrap();
-    assert_eq!(operation.time_left(), Duration::ZERO);
+    let capture = capture(call.step(captured("id-1")));
+    assert_eq!(call.time_left(), Duration::ZERO);
     assert_eq!((capture.capture_id(), capture.idempotency_key(), capture.attempts()), ("id-1", "a-key", 1));
 }
 
 #[test]
 fn every_attempt_is_noted() {
     let client = Client::new(config()).unwrap();
-    let mut operation = prepared(&client, "a-key");
-    sent(operation.step(Event::Start));
-    let pause = waited(operation.step(Event::NotSent("no connection: a-long-password\u{1b}[31m".into())));
-    assert_eq!(operation.attempt_log()[0].wait(), Some(pause));
-    sent(operation.step(Event::Waited));
+    let mut call = prepared(&client, "a-key");
+    sent(call.step(Event::Start));
+    let pause = waited(call.step(Event::NotSent("no connection: a-long-password\u{1b}[31m".into())));
+    assert_eq!(call.attempt_log()[0].wait(), Some(pause));
+    sent(call.step(Event::Waited));
     let lost = json!({"error_code": "INTERNAL\n_ERROR", "error_messages": ["a-long-password"]});
-    waited(operation.step(refused(503, &lost)));
-    sent(operation.step(Event::Waited));
-    let capture = done(operation.step(captured("id-1"))).unwrap();
+    waited(call.step(refused(503, &lost)));
+    sent(call.step(Event::Waited));
+    let capture = capture(call.step(captured("id-1")));
 
     let told: Vec<_> = capture.attempt_log().iter().map(Attempt::came_back).collect();
     assert_eq!(told, ["not_sent: no connection: [hidden] [31m", "503 INTERNAL _ERROR", "201"]);
@@ -99,9 +104,9 @@ fn every_attempt_is_noted() {
 #[test]
 fn an_error_has_its_attempts_too() {
     let client = Client::new(config()).unwrap();
-    let mut operation = prepared(&client, "a-key");
-    sent(operation.step(Event::Start));
-    let error = done(operation.step(refused(404, &json!({"error_code": "NO_SUCH_ORDER"})))).unwrap_err();
+    let mut call = prepared(&client, "a-key");
+    sent(call.step(Event::Start));
+    let error = done(call.step(refused(404, &json!({"error_code": "NO_SUCH_ORDER"})))).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Rejected);
     let [attempt] = error.attempt_log() else { panic!("one attempt") };
     assert_eq!((attempt.came_back(), attempt.error_code()), ("404 NO_SUCH_ORDER", Some("NO_SUCH_ORDER")));
@@ -110,12 +115,12 @@ fn an_error_has_its_attempts_too() {
 #[test]
 fn a_look_is_driven_the_same_way() {
     let client = Client::new(config()).unwrap();
-    let mut look: Operation<Reconciliation> = client.prepare_reconcile(ORDER, "parcel-1", 6000).unwrap();
+    let mut look = client.prepare_reconcile(ORDER, "parcel-1", 6000).unwrap();
     assert_eq!(look.idempotency_key(), None);
     sent(look.step(Event::Start));
     assert_eq!((look.request().method(), look.request().body()), ("GET", &b""[..]));
     let list = json!([{"capture_id": "id-1", "reference": "parcel-1", "captured_amount": 6000}]);
-    let found = done(look.step(refused(200, &list))).unwrap();
+    let found: Reconciliation = done(look.step(refused(200, &list))).unwrap().try_into().unwrap();
     assert_eq!((found.found(), found.capture_id()), (Found::Once, Some("id-1")));
     assert_eq!(found.attempt_log().len(), 1);
 }
@@ -128,12 +133,12 @@ fn with_reconcile_the_request_changes() {
     let mut request = CaptureRequest::new(6000);
     request.reference = Some("parcel-1".into());
     let client = Client::new(config).unwrap();
-    let mut operation = client.prepare(ORDER, &request, None).unwrap();
-    sent(operation.step(Event::Start));
-    sent(operation.step(Event::MaybeSent("no answer".into())));
-    assert_eq!(operation.request().method(), "GET");
+    let mut call = client.prepare(ORDER, &request, None).unwrap();
+    sent(call.step(Event::Start));
+    sent(call.step(Event::MaybeSent("no answer".into())));
+    assert_eq!(call.request().method(), "GET");
     let list = json!([{"capture_id": "id-1", "reference": "parcel-1", "captured_amount": 6000}]);
-    let capture = done(operation.step(refused(200, &list))).unwrap();
+    let capture = capture(call.step(refused(200, &list)));
     assert_eq!(capture.capture_id(), "id-1");
     let told: Vec<_> =
         capture.attempt_log().iter().map(|attempt| (&attempt.sent()[..4], attempt.came_back())).collect();
@@ -143,17 +148,17 @@ fn with_reconcile_the_request_changes() {
 #[test]
 fn an_event_out_of_turn_loses_nothing() {
     let client = Client::new(config()).unwrap();
-    let mut operation = prepared(&client, "a-key");
-    let error = done(operation.step(captured("id-1"))).unwrap_err();
+    let mut call = prepared(&client, "a-key");
+    let error = done(call.step(captured("id-1"))).unwrap_err();
     assert_eq!((error.kind(), error.attempts(), error.retryable()), (ErrorKind::Internal, 0, false));
 
-    let mut operation = prepared(&client, "a-key");
-    sent(operation.step(Event::Start));
-    let error = done(operation.step(Event::Waited)).unwrap_err();
+    let mut call = prepared(&client, "a-key");
+    sent(call.step(Event::Start));
+    let error = done(call.step(Event::Waited)).unwrap_err();
     assert_eq!((error.kind(), error.attempts(), error.retryable()), (ErrorKind::Internal, 1, true));
     assert_eq!(error.idempotency_key(), Some("a-key"));
     // and once more after the end
-    assert!(done(operation.step(captured("id-1"))).is_err());
+    assert!(done(call.step(captured("id-1"))).is_err());
 }
 
 #[test]
@@ -166,9 +171,9 @@ fn one_that_is_dropped_before_it_began_frees_its_key() {
 #[test]
 fn one_that_is_dropped_on_its_way_keeps_its_key() {
     let client = Client::new(config()).unwrap();
-    let mut operation = prepared(&client, "a-key");
-    sent(operation.step(Event::Start));
-    drop(operation);
+    let mut call = prepared(&client, "a-key");
+    sent(call.step(Event::Start));
+    drop(call);
     let error = client.prepare("another order", &CaptureRequest::new(1), Some("a-key")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     // and a refusal that does not speak of the lost request is none of it
@@ -181,9 +186,9 @@ fn one_that_is_dropped_on_its_way_keeps_its_key() {
 #[test]
 fn calls_with_one_key_at_a_time_speak_for_each_other() {
     let begun = |client: &Client| {
-        let mut operation = prepared(client, "a-key");
-        sent(operation.step(Event::Start));
-        operation
+        let mut call = prepared(client, "a-key");
+        sent(call.step(Event::Start));
+        call
     };
     // What the one may have captured is why the other is refused.
     let in_use = || refused(403, &json!({"error_code": "CAPTURE_NOT_ALLOWED"}));
@@ -242,9 +247,9 @@ fn a_refusal_does_not_undo_a_capture() {
 fn the_budget_for_retries_is_the_clients() {
     let client = Client::new(config()).unwrap();
     let is_used_up = |n: usize| {
-        let mut operation = prepared(&client, &format!("key-{n}"));
-        sent(operation.step(Event::Start));
-        match operation.step(Event::MaybeSent("no answer".into())) {
+        let mut call = prepared(&client, &format!("key-{n}"));
+        sent(call.step(Event::Start));
+        match call.step(Event::MaybeSent("no answer".into())) {
             Step::Done(Err(error)) => error.message().contains("budget for retries is used up"),
             _ => false,
         }
@@ -256,9 +261,9 @@ fn the_budget_for_retries_is_the_clients() {
 fn pauses_differ_from_call_to_call() {
     let client = Client::new(config()).unwrap();
     let pause = |n: usize| {
-        let mut operation = prepared(&client, &format!("key-{n}"));
-        sent(operation.step(Event::Start));
-        waited(operation.step(Event::MaybeSent("no answer".into())))
+        let mut call = prepared(&client, &format!("key-{n}"));
+        sent(call.step(Event::Start));
+        waited(call.step(Event::MaybeSent("no answer".into())))
     };
     let pauses: std::collections::HashSet<Duration> = (0..8).map(pause).collect();
     assert!(pauses.len() > 1, "{pauses:?}");
@@ -278,18 +283,18 @@ fn an_answer_to_another_key_is_not_believed() {
 #[test]
 fn a_long_answer_is_read_as_far_as_it_is_worth() {
     let client = Client::new(config()).unwrap();
-    let mut operation = prepared(&client, "a-key");
-    sent(operation.step(Event::Start));
-    assert_eq!(operation.request().most_answer(), 256 * 1024);
+    let mut call = prepared(&client, "a-key");
+    sent(call.step(Event::Start));
+    assert_eq!(call.request().most_answer(), 256 * 1024);
     // The code stands beyond what is read, so it is not known.
     let body = format!("{{\"error_messages\": [\"{}\"], \"error_code\": \"BAD_VALUE\"}}", "x".repeat(256 * 1024));
-    let error = done(operation.step(Event::Answered(Answer::new(400, [("a", "b")], body.clone().into())))).unwrap_err();
+    let error = done(call.step(Event::Answered(Answer::new(400, [("a", "b")], body.clone().into())))).unwrap_err();
     assert_eq!((error.kind(), error.error_code()), (ErrorKind::Rejected, None));
 
     // Of a look it is the list that may be long, and no error.
-    let mut look: Operation<Reconciliation> = client.prepare_reconcile(ORDER, "parcel-1", 6000).unwrap();
+    let mut look = client.prepare_reconcile(ORDER, "parcel-1", 6000).unwrap();
     sent(look.step(Event::Start));
-    assert_eq!(look.request().most_answer(), 64 * 1024 * 1024);
+    assert_eq!(look.request().most_answer(), 16 * 1024 * 1024);
     let error = done(look.step(Event::Answered(Answer::new(400, [("a", "b")], body.into())))).unwrap_err();
     assert_eq!(error.error_code(), None);
 }
@@ -300,9 +305,9 @@ fn a_client_can_be_sent_by_itself() {
     let mut config = Config::at("http://127.0.0.1:1", Credentials::basic("user", "a-long-password"));
     config.max_attempts = 2;
     config.backoff = Duration::from_millis(1);
-    let operation = prepared(&Client::new(config).unwrap(), "a-key");
+    let call = prepared(&Client::new(config).unwrap(), "a-key");
     let mut told = Vec::new();
-    let error = operation.send_and_tell(|attempt| told.push(attempt.clone())).unwrap_err();
+    let error = call.send_and_tell(|attempt| told.push(attempt.clone())).unwrap_err();
     assert_eq!((error.kind(), error.attempts()), (ErrorKind::NotSent, 2));
     assert_eq!(error.attempt_log(), told);
     assert!(told[0].wait().is_some() && told[1].wait().is_none());
@@ -311,7 +316,115 @@ fn a_client_can_be_sent_by_itself() {
 #[test]
 fn a_panic_of_the_listener_is_an_error() {
     let config = Config::at("http://127.0.0.1:1", Credentials::basic("user", "a-long-password"));
-    let operation = prepared(&Client::new(config).unwrap(), "a-key");
-    let error = operation.send_and_tell(|_| panic!("for this test")).unwrap_err();
+    let call = prepared(&Client::new(config).unwrap(), "a-key");
+    let error = call.send_and_tell(|_| panic!("for this test")).unwrap_err();
     assert_eq!((error.kind(), error.idempotency_key()), (ErrorKind::Internal, Some("a-key")));
+}
+
+// --- what is known of a key that the caller gave --------------------------------------------------------------
+
+/// A capture whose caller says nothing of the key's first use.
+fn given(client: &Client, arguments: &str) -> Call {
+    client.prepare_call("capture", ORDER, arguments, Some("a-key")).unwrap()
+}
+
+fn ended(mut call: Call, event: Event) -> Result<Reply, takings::Error> {
+    sent(call.step(Event::Start));
+    done(call.step(event))
+}
+
+#[test]
+fn another_process_may_have_captured_with_a_given_key() {
+    // The first process loses its answer; the second one meets a refusal with the same derived key.
+    let first = Client::new(config()).unwrap();
+    let mut call = given(&first, r#"{"captured_amount": 6000}"#);
+    sent(call.step(Event::Start));
+    drop(call);
+    for (status, body) in [(401, json!({"error_code": "UNAUTHORIZED"})), (403, json!({})), (415, json!({}))] {
+        let second = Client::new(config()).unwrap();
+        let error = ended(given(&second, r#"{"captured_amount": 6000}"#), refused(status, &body)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{error}");
+        assert!(!error.message().contains("new idempotency key"), "{error}");
+        // Nor does a second call of the same process make it clear.
+        let error = ended(given(&second, r#"{"captured_amount": 6000}"#), refused(status, &body)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{error}");
+    }
+}
+
+#[test]
+fn a_caller_who_knows_the_first_use_gets_the_sharp_word() {
+    let no = || refused(401, &json!({"error_code": "UNAUTHORIZED"}));
+    let client = Client::new(config()).unwrap();
+    let error = ended(given(&client, r#"{"captured_amount": 6000, "first_use": true}"#), no()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Rejected);
+    let client = Client::new(config()).unwrap();
+    let made = client.prepare(ORDER, &CaptureRequest::new(6000), None).unwrap();
+    assert_eq!(ended(made, no()).unwrap_err().kind(), ErrorKind::Rejected, "a key that takings made");
+    // A refusal of the bytes is one of every earlier use as well.
+    let client = Client::new(config()).unwrap();
+    let settled = refused(422, &json!({"error_code": "UNPROCESSABLE_ENTITY"}));
+    assert_eq!(ended(given(&client, r#"{"captured_amount": 6000}"#), settled).unwrap_err().kind(), ErrorKind::Rejected);
+    assert_eq!(ended(given(&client, r#"{"captured_amount": 6000}"#), no()).unwrap_err().kind(), ErrorKind::Rejected);
+}
+
+#[test]
+fn a_key_of_yesterday_is_not_sent() {
+    let client = Client::new(config()).unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let hours = |hours: u64| format!(r#"{{"captured_amount": 6000, "first_used": {}}}"#, now - hours * 3600);
+    let error = done(given(&client, &hours(25)).step(Event::Start)).unwrap_err();
+    assert_eq!((error.kind(), error.attempts()), (ErrorKind::OutcomeUnknown, 0));
+    let yesterday = std::time::SystemTime::now() - Duration::from_secs(25 * 3600);
+    let mut call = client.prepare(ORDER, &CaptureRequest::new(1), Some("b-key")).unwrap().first_used(yesterday);
+    assert_eq!(done(call.step(Event::Start)).unwrap_err().attempts(), 0);
+    let client = Client::new(config()).unwrap();
+    sent(given(&client, &hours(23)).step(Event::Start));
+    let error = ended(given(&client, &hours(23)), refused(401, &json!({}))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "its first use was another one");
+}
+
+#[test]
+fn the_options_of_a_call_are_read_strictly() {
+    let client = Client::new(config()).unwrap();
+    for (arguments, message) in [
+        (r#"{"captured_amount": 1, "first_use": 1}"#, "first_use is a number; it must be true or false"),
+        (r#"{"captured_amount": 1, "first_used": "now"}"#, "first_used is a string; it must be a whole number"),
+        (r#"{"captured_amount": 1, "first_used": 1790000000000}"#, "first_used is 1790000000000; it must be"),
+        (r#"{"captured_amount": 1, "first_used": 5, "first_use": true}"#, "first_use and first_used are both given"),
+        (
+            r#"{"captured_amount": 1, "first_usee": true}"#,
+            "first_usee is not a field of a capture request; did you mean",
+        ),
+        (r#"{"captured_amount": 1, "first_use": true, "first_use": true}"#, "first_use is given twice"),
+    ] {
+        let error = client.prepare_call("capture", ORDER, arguments, Some("a-key")).unwrap_err();
+        assert!(error.message().starts_with(message), "{error}");
+        assert_eq!(error.idempotency_key(), Some("a-key"));
+    }
+    let error = client.prepare_call("captur", ORDER, "{}", None).unwrap_err();
+    assert_eq!(error.message(), "operation is \"captur\", which is not known; did you mean \"capture\"?");
+    let look = r#"{"reference": "parcel-1", "captured_amount": 6000}"#;
+    let error = client.prepare_call("reconcile", ORDER, look, Some("a-key")).unwrap_err();
+    assert!(error.message().starts_with("idempotency_key is given to reconcile"), "{error}");
+    let mut call = client.prepare_call("reconcile", ORDER, look, None).unwrap();
+    sent(call.step(Event::Start));
+    let reply = done(call.step(refused(200, &json!([])))).unwrap();
+    assert!(reply.to_json().starts_with(r#"{"attempt_log":[{"#) && reply.to_json().contains(r#""found":"never""#));
+    assert!(matches!(call.step(Event::Waited), Step::Done(Ok(again)) if again == reply), "the end stays");
+}
+
+#[test]
+fn a_refusal_of_the_orders_state_is_looked_into() {
+    let client = Client::new(config()).unwrap();
+    let no = || refused(403, &json!({"error_code": "CAPTURE_NOT_ALLOWED"}));
+    let with_reference = r#"{"captured_amount": 6000, "reference": "parcel-1"}"#;
+    let mut call = given(&client, with_reference);
+    sent(call.step(Event::Start));
+    sent(call.step(no()));
+    assert_eq!((call.request().method(), call.request().body()), ("GET", &b""[..]));
+    let error = done(call.step(refused(200, &json!([])))).unwrap_err();
+    assert_eq!((error.kind(), error.attempt_log().len()), (ErrorKind::Rejected, 2));
+    let client = Client::new(config()).unwrap();
+    let error = ended(given(&client, r#"{"captured_amount": 6000}"#), no()).unwrap_err();
+    assert!(error.message().contains("give each call a reference"), "{error}");
 }

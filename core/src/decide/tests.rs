@@ -1,24 +1,56 @@
-use proptest::prelude::*;
+//! The decisions, fed with what a server does. No test here has a socket or a clock.
 
-use super::*;
-use crate::capture::{Capture, CaptureTask};
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use reqwest::Method;
+
+use super::doubt::{Doubt, Ending, FirstUse};
+use super::find::Identity;
+use super::machine::{Event, Machine, Purpose, Shared};
+use super::memory::Known;
+use super::retry::{Budget, Limits};
+use super::settle::{Settlement, Step};
+use crate::api::operation::{Effect, Nouns, Operation, Reply, ReplyKind};
+use crate::api::operations::CAPTURE;
+use crate::api::reply::{DOCUMENT, DONE};
+use crate::error::{Error, ErrorKind};
+use crate::wire::Most;
+use crate::wire::answer::Answer;
 use crate::{Config, Credentials};
 
 const SECOND: Duration = Duration::from_secs(1);
 
+fn config() -> Config {
+    Config::at("http://127.0.0.1:1", Credentials::basic("user", "s3cret"))
+}
+
 fn limits() -> Limits {
-    Config::at("http://127.0.0.1:1", Credentials::basic("user", "s3cret")).limits().unwrap()
+    config().limits().unwrap()
 }
 
-fn machine_with(limits: Limits, budget: &Arc<Budget>) -> Machine<CaptureTask> {
-    let endpoint = Config::at("http://127.0.0.1:1", Credentials::basic("user", "s3cret")).endpoint().unwrap();
-    let operation =
-        CaptureTask { order_id: "order".into(), idempotency_key: "key".into(), warnings: vec!["careful".into()] };
-    let request = endpoint.post("/captures", "key", b"{}".to_vec());
-    Machine::new(operation, request, Arc::new(endpoint), limits, budget.clone(), 7)
+/// A call to `operation`, which is found again as parcel-1.
+fn call_of(operation: &'static Operation, config: &Config, limits: Limits, budget: &Arc<Budget>) -> Settlement {
+    let endpoint = Arc::new(config.endpoint().unwrap());
+    let (key, body) = if operation.writes() { (Some("key"), b"{}".to_vec()) } else { (None, Vec::new()) };
+    let purpose = Purpose {
+        operation,
+        order_id: "order".into(),
+        idempotency_key: key.map(str::to_owned),
+        identity: Some(Identity { reference: "parcel-1".into(), amount: 6000 }),
+        warnings: vec!["careful".into()],
+    };
+    let request = endpoint.request(&operation.method, "/captures", key, body, Most::DOCUMENT);
+    let shared = Shared { endpoint, limits, budget: budget.clone() };
+    Settlement::new(Machine::new(purpose, request, shared, 7), config.reconcile)
 }
 
-fn machine() -> Machine<CaptureTask> {
+fn machine_with(limits: Limits, budget: &Arc<Budget>) -> Settlement {
+    call_of(&CAPTURE, &config(), limits, budget)
+}
+
+fn machine() -> Settlement {
     machine_with(limits(), &Arc::new(Budget::new()))
 }
 
@@ -47,11 +79,11 @@ fn lost() -> Event {
 }
 
 /// Feeds what the server does, waiting in between; the rest of the events is not needed.
-fn run(events: Vec<Event>) -> Result<Capture, Error> {
+fn run(events: Vec<Event>) -> Result<Reply, Error> {
     drive(&mut machine(), events)
 }
 
-fn drive(machine: &mut Machine<CaptureTask>, events: Vec<Event>) -> Result<Capture, Error> {
+fn drive(machine: &mut Settlement, events: Vec<Event>) -> Result<Reply, Error> {
     let mut events = events.into_iter();
     let (mut now, mut event) = (SECOND, Event::Start);
     loop {
@@ -76,12 +108,12 @@ fn kind(events: Vec<Event>) -> ErrorKind {
 #[test]
 fn a_capture() {
     let capture = run(vec![created()]).unwrap();
-    assert_eq!(capture.capture_id(), "capture");
+    assert_eq!(capture.created_id(), Some("capture"));
     assert_eq!(capture.attempts(), 1);
-    assert_eq!(capture.idempotency_key(), "key");
+    assert_eq!(capture.idempotency_key(), Some("key"));
     assert_eq!(capture.warnings(), ["careful"]);
     assert_eq!(run(vec![lost(), lost(), created()]).unwrap().attempts(), 3);
-    assert_eq!(run(vec![answer(204, &[("capture-id", "c")], "")]).unwrap().capture_id(), "c");
+    assert_eq!(run(vec![answer(204, &[("capture-id", "c")], "")]).unwrap().created_id(), Some("c"));
 }
 
 #[test]
@@ -175,7 +207,7 @@ fn a_definite_no_after_an_unclear_attempt() {
 fn a_definite_no_after_an_unclear_call_with_the_same_key() {
     let in_doubt = || {
         let mut machine = machine();
-        machine.learn(Others::Unclear);
+        machine.learn(Known { doubt: Doubt::Unclear, ..Known::FRESH });
         machine
     };
     let again = |event| drive(&mut in_doubt(), vec![event]);
@@ -194,17 +226,17 @@ fn a_definite_no_after_an_unclear_call_with_the_same_key() {
 fn no_refusal_undoes_a_success() {
     for no in [code(404, "NO_SUCH_ORDER"), code(422, "UNPROCESSABLE_ENTITY"), code(400, "BAD_VALUE")] {
         let mut machine = machine();
-        machine.learn(Others::Done);
+        machine.learn(Known { doubt: Doubt::Done("id".into()), ..Known::FRESH });
         let error = drive(&mut machine, vec![no]).unwrap_err();
         assert_eq!((error.kind(), error.retryable()), (ErrorKind::OutcomeUnknown, true), "{error}");
         assert!(error.message().contains("another call with this key was answered with success"), "{error}");
     }
-    // of this call, though it does not say which capture it was
+    // A 201 of this call counts as well, though it names no capture.
     for no in [code(404, "NO_SUCH_ORDER"), code(422, "UNPROCESSABLE_ENTITY"), code(400, "BAD_VALUE")] {
         let mut machine = machine();
         let error = drive(&mut machine, vec![answer(201, &[], ""), no]).unwrap_err();
         assert_eq!((error.kind(), error.retryable()), (ErrorKind::OutcomeUnknown, true), "{error}");
-        assert_eq!(machine.trace(), Trace::Agreed);
+        assert_eq!(machine.ending(), Ending::Agreed);
     }
 }
 
@@ -243,7 +275,7 @@ fn a_key_in_flight_gets_a_pause() {
 }
 
 #[test]
-fn waits_as_told() {
+fn waits_as_asked() {
     for (event, least) in [
         (answer(429, &[("retry-after", "3")], ""), 3),
         (answer(503, &[("Retry-After", "3")], ""), 3),
@@ -358,7 +390,7 @@ fn any_event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// What the table says an event leaves behind.
+/// The documented meaning of an event, apart from the code that decides.
 fn is_unclear(event: &Event) -> bool {
     match event {
         Event::Answered(answer) => !matches!(answer.status, 400..=407 | 410..=424 | 426..=499),
@@ -453,10 +485,7 @@ fn a_credential_is_hidden_however_often_it_is_sent_back() {
         let password: String = (0..length).map(|n: u32| char::from(b'!' + (n * n * 7 % 83) as u8)).collect();
         let password = password.replace(['"', '\\', ':'], "x");
         let config = Config::at("http://127.0.0.1:1", Credentials::basic("user", password.as_str()));
-        let endpoint = Arc::new(config.endpoint().unwrap());
-        let request = endpoint.post("/captures", "key", b"{}".to_vec());
-        let task = CaptureTask { order_id: "order".into(), idempotency_key: "key".into(), warnings: Vec::new() };
-        let mut machine = Machine::new(task, request, endpoint, limits(), Arc::new(Budget::new()), 7);
+        let mut machine = call_of(&CAPTURE, &config, limits(), &Arc::new(Budget::new()));
         let echo = password.repeat(times);
         let body = format!(r#"{{"error_code":"{echo}","error_messages":["{echo}","you sent {echo}"]}}"#);
         let error = drive(&mut machine, vec![answer(400, &[], &body)]).unwrap_err();
@@ -464,4 +493,301 @@ fn a_credential_is_hidden_however_often_it_is_sent_back() {
         let tells = password.as_bytes().windows(12).find(|part| shown.contains(std::str::from_utf8(part).unwrap()));
         assert_eq!(tells, None, "{length} {times}: {shown}");
     }
+}
+
+// --- the look that settles a call ---------------------------------------------------------------------------
+
+fn reconciling() -> Settlement {
+    let mut config = config();
+    config.reconcile = true;
+    call_of(&CAPTURE, &config, limits(), &Arc::new(Budget::new()))
+}
+
+fn listed(list: &[(&str, &str, i64)]) -> Event {
+    let entries: Vec<String> = list
+        .iter()
+        .map(|(id, reference, amount)| {
+            format!(
+                r#"{{"capture_id":"{id}","reference":"{reference}","captured_amount":{amount},"order_lines":[{{}}]}}"#
+            )
+        })
+        .collect();
+    answer(200, &[], &format!("[{}]", entries.join(",")))
+}
+
+const FOUND: &[(&str, &str, i64)] = &[("a", "parcel-1", 6000)];
+
+#[test]
+fn an_unclear_capture_is_looked_for() {
+    let reply = drive(&mut reconciling(), vec![lost(), lost(), lost(), listed(FOUND)]).unwrap();
+    assert_eq!((reply.created_id(), reply.attempts(), reply.idempotency_key()), (Some("a"), 3, Some("key")));
+    let refused = answer(403, &[], "");
+    let mut call = reconciling();
+    let reply = drive(&mut call, vec![lost(), refused, lost(), listed(FOUND)]).unwrap();
+    assert_eq!((reply.created_id(), reply.attempts()), (Some("a"), 2), "the look has attempts of its own");
+    assert_eq!(call.request().method, Method::GET);
+    assert_eq!(call.ending(), Ending::Done("a".into()));
+}
+
+#[test]
+fn only_a_find_settles_it() {
+    let two = [FOUND[0], ("b", "parcel-1", 6000)];
+    for end in [vec![listed(&[])], vec![listed(&two)], vec![lost(), lost(), lost()]] {
+        let mut call = reconciling();
+        let error = drive(&mut call, [vec![lost(), lost(), lost()], end].concat()).unwrap_err();
+        assert_eq!((error.kind(), error.attempts()), (ErrorKind::OutcomeUnknown, 3));
+        assert_eq!(error.idempotency_key(), Some("key"));
+        assert_eq!(call.ending(), Ending::Unclear);
+    }
+}
+
+#[test]
+fn a_clear_outcome_is_not_looked_into() {
+    assert_eq!(drive(&mut reconciling(), vec![not_sent(); 3]).unwrap_err().kind(), ErrorKind::NotSent);
+    assert_eq!(drive(&mut reconciling(), vec![answer(403, &[], "")]).unwrap_err().kind(), ErrorKind::Rejected);
+}
+
+#[test]
+fn no_look_is_begun_after_the_deadline() {
+    let end = SECOND + 25 * SECOND;
+    let mut call = reconciling();
+    call.step(SECOND, Event::Start);
+    let step = call.step(end, lost());
+    assert!(matches!(step, Step::Done(Err(error)) if error.kind() == ErrorKind::OutcomeUnknown));
+    let mut call = reconciling();
+    call.step(SECOND, Event::Start);
+    let left = Duration::from_millis(1);
+    assert!(matches!(call.step(end - left, lost()), Step::Send(timeout) if timeout == left));
+}
+
+// --- a key whose first use is not known ----------------------------------------------------------------------
+
+/// A call with a key that its caller gave.
+fn given_to(mut call: Settlement, events: Vec<Event>) -> Result<Reply, Error> {
+    call.learn(Known { first_use: FirstUse::Unknown, ..Known::FRESH });
+    drive(&mut call, events)
+}
+
+fn not_allowed() -> Event {
+    code(403, "CAPTURE_NOT_ALLOWED")
+}
+
+#[test]
+fn a_refusal_of_a_given_key_says_nothing_of_earlier_calls() {
+    for (no, cause) in [
+        (code(401, "UNAUTHORIZED"), "Klarna refused the credentials (401) UNAUTHORIZED: why; order order may"),
+        (answer(401, &[], "<html>"), "Klarna refused the credentials (401) and no error code; order order may"),
+        (answer(403, &[], "<html>"), "Klarna refused it with 403 and no error code; order order may"),
+        (answer(404, &[], "<html>"), "Klarna refused it with 404 and no error code; order order may"),
+        (answer(415, &[], ""), "Klarna refused it with 415 and no error code; order order may"),
+        (code(403, "NOT_ALLOWED"), "Klarna refused it with 403 NOT_ALLOWED: why; order order may"),
+        (code(400, "A_CODE_OF_A_LATER_DAY"), "Klarna refused it with 400 A_CODE_OF_A_LATER_DAY: why; order order may"),
+    ] {
+        let error = given_to(machine(), vec![no]).unwrap_err();
+        assert_eq!((error.kind(), error.retryable(), error.attempts()), (ErrorKind::OutcomeUnknown, true, 1));
+        assert!(error.message().starts_with(cause), "{error}");
+        assert!(error.message().contains("call again with the same key"), "{error}");
+        assert!(error.http_status().is_some());
+    }
+    let limited = || answer(429, &[("Retry-After", "1")], "");
+    let error = given_to(machine(), vec![limited(), limited(), limited()]).unwrap_err();
+    assert_eq!((error.kind(), error.http_status()), (ErrorKind::OutcomeUnknown, Some(429)));
+}
+
+#[test]
+fn a_refusal_of_the_bytes_is_the_whole_truth() {
+    for no in [code(404, "NO_SUCH_ORDER"), code(400, "BAD_VALUE"), code(422, "UNPROCESSABLE_ENTITY")] {
+        let error = given_to(machine(), vec![no]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Rejected);
+    }
+    assert_eq!(given_to(machine(), vec![not_sent(); 3]).unwrap_err().kind(), ErrorKind::NotSent);
+    assert!(given_to(machine(), vec![created()]).is_ok());
+}
+
+#[test]
+fn a_refusal_of_the_orders_state_is_followed_by_a_look() {
+    // A late twin of the request would meet the same refusal.
+    let error = given_to(machine(), vec![not_allowed(), listed(&[])]).unwrap_err();
+    assert_eq!((error.kind(), error.error_code()), (ErrorKind::Rejected, Some("CAPTURE_NOT_ALLOWED")));
+    let other = [("a", "parcel-1", 5999), ("b", "parcel-2", 6000)];
+    assert_eq!(given_to(machine(), vec![not_allowed(), listed(&other)]).unwrap_err().kind(), ErrorKind::Rejected);
+
+    let error = given_to(machine(), vec![not_allowed(), listed(FOUND)]).unwrap_err();
+    assert_eq!((error.kind(), error.attempts()), (ErrorKind::OutcomeUnknown, 1));
+    assert!(error.message().contains("(a)") && error.message().contains("the setting reconcile"), "{error}");
+    let reply = given_to(reconciling(), vec![not_allowed(), listed(FOUND)]).unwrap();
+    assert_eq!(reply.created_id(), Some("a"));
+
+    let two = [FOUND[0], ("b", "parcel-1", 6000)];
+    for call in [machine, reconciling] {
+        let error = given_to(call(), vec![not_allowed(), listed(&two)]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::OutcomeUnknown);
+        let error = given_to(call(), vec![not_allowed(), code(401, "UNAUTHORIZED")]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "the look decided nothing");
+        assert!(error.message().contains("CAPTURE_NOT_ALLOWED"), "{error}");
+    }
+}
+
+#[test]
+fn without_a_reference_there_is_nothing_to_look_for() {
+    let purpose = |call: &Settlement| Purpose { identity: None, ..call.purpose().clone() };
+    let call = machine();
+    let endpoint = Arc::new(config().endpoint().unwrap());
+    let request = endpoint.request(&CAPTURE.method, "/captures", Some("key"), b"{}".to_vec(), Most::ERROR);
+    let shared = Shared { endpoint, limits: limits(), budget: Arc::new(Budget::new()) };
+    let call = Settlement::new(Machine::new(purpose(&call), request, shared, 7), true);
+    let error = given_to(call, vec![not_allowed()]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutcomeUnknown);
+    assert!(error.message().contains("give each call a reference"), "{error}");
+}
+
+#[test]
+fn a_call_that_began_meanwhile_keeps_a_look_from_deciding() {
+    let unknown = Known { first_use: FirstUse::Unknown, ..Known::FRESH };
+    let mut call = machine();
+    call.learn(unknown.clone());
+    call.step(SECOND, Event::Start);
+    assert!(matches!(call.step(SECOND, not_allowed()), Step::Send(_)));
+    call.learn(Known { running: true, ..unknown });
+    let Step::Done(Err(error)) = call.step(SECOND, listed(&[])) else { panic!() };
+    assert_eq!(error.kind(), ErrorKind::OutcomeUnknown);
+}
+
+// --- two calls with one key ----------------------------------------------------------------------------------
+
+#[test]
+fn a_refusal_does_not_undo_the_doubt_of_a_call_beside_it() {
+    let no = || code(422, "UNPROCESSABLE_ENTITY");
+    for meanwhile in
+        [Known { running: true, ..Known::FRESH }, Known { doubt: Doubt::Unclear, opened: 1, ..Known::FRESH }]
+    {
+        let mut call = machine();
+        call.step(SECOND, Event::Start);
+        call.learn(meanwhile);
+        let Step::Done(Err(error)) = call.step(SECOND, no()) else { panic!() };
+        assert_eq!(error.kind(), ErrorKind::OutcomeUnknown);
+        assert!(!error.message().contains("new idempotency key"), "{error}");
+        assert_eq!(call.ending(), Ending::Refused);
+    }
+    // An open end before this attempt was sent had the same bytes.
+    let mut call = machine();
+    call.learn(Known { doubt: Doubt::Unclear, opened: 1, ..Known::FRESH });
+    assert_eq!(drive(&mut call, vec![no()]).unwrap_err().kind(), ErrorKind::Rejected);
+    assert_eq!(call.ending(), Ending::Settled);
+}
+
+// --- a key past its 24 hours ---------------------------------------------------------------------------------
+
+fn old() -> Known {
+    Known { doubt: Doubt::Unclear, is_past: true, is_old: true, ..Known::FRESH }
+}
+
+#[test]
+fn an_old_key_is_never_sent() {
+    let mut call = machine();
+    call.learn(old());
+    let Step::Done(Err(error)) = call.step(SECOND, Event::Start) else { panic!("it was sent") };
+    assert_eq!((error.kind(), error.attempts(), error.retryable()), (ErrorKind::OutcomeUnknown, 0, false));
+    assert!(error.message().contains("nothing was sent") && error.message().contains("reconcile"), "{error}");
+    assert_eq!(call.ending(), Ending::NotSent);
+}
+
+#[test]
+fn an_old_key_is_looked_for_where_the_setting_allows() {
+    let look = |list: &[(&str, &str, i64)]| {
+        let mut call = reconciling();
+        call.learn(old());
+        assert!(matches!(call.step(SECOND, Event::Start), Step::Send(_)));
+        assert_eq!(call.request().method, Method::GET);
+        let Step::Done(result) = call.step(SECOND, listed(list)) else { panic!() };
+        result
+    };
+    let reply = look(FOUND).unwrap();
+    assert_eq!((reply.created_id(), reply.attempts()), (Some("a"), 0));
+    let error = look(&[]).unwrap_err();
+    assert_eq!((error.kind(), error.attempts()), (ErrorKind::OutcomeUnknown, 0));
+}
+
+#[test]
+fn a_key_that_grows_old_is_not_retried() {
+    let mut call = machine();
+    call.step(SECOND, Event::Start);
+    call.learn(Known { is_past: true, ..Known::FRESH });
+    let Step::Done(Err(error)) = call.step(SECOND, lost()) else { panic!("it was sent again") };
+    assert!(error.message().contains("24 hours"), "{error}");
+}
+
+#[test]
+fn a_capture_of_long_ago_is_remembered() {
+    let mut call = machine();
+    call.learn(Known { doubt: Doubt::Done("a".into()), ..old() });
+    let Step::Done(Ok(reply)) = call.step(SECOND, Event::Start) else { panic!("it was sent") };
+    assert_eq!((reply.created_id(), reply.attempts()), (Some("a"), 0));
+    assert!(reply.warnings()[1].contains("nothing was sent now"), "{reply:?}");
+}
+
+// --- rows of other kinds -------------------------------------------------------------------------------------
+
+static SETTER: Operation = Operation {
+    name: "set",
+    method: Method::PATCH,
+    reply: ReplyKind::Nothing,
+    face: &DONE,
+    key_word: "set",
+    nouns: Nouns { call: "the change", done: "changed", subject: "" },
+    found_by: None,
+    of_state: &[(403, "NOT_ALLOWED")],
+    doc: CAPTURE.doc,
+    path: "/set",
+    arguments: CAPTURE.arguments,
+    effect: Effect::Writes,
+    settles: CAPTURE.settles,
+};
+
+static DOCUMENT_ROW: Operation = Operation {
+    name: "get",
+    method: Method::GET,
+    reply: ReplyKind::Document,
+    face: &DOCUMENT,
+    effect: Effect::Reads,
+    nouns: Nouns { call: "the reading", done: "read", subject: "the document" },
+    settles: &[],
+    of_state: &[],
+    found_by: None,
+    key_word: "",
+    doc: CAPTURE.doc,
+    path: "",
+    arguments: CAPTURE.arguments,
+};
+
+fn of(operation: &'static Operation, events: Vec<Event>) -> Result<Reply, Error> {
+    drive(&mut call_of(operation, &config(), limits(), &Arc::new(Budget::new())), events)
+}
+
+#[test]
+fn a_call_that_returns_nothing_accepts_204_alone() {
+    let reply = of(&SETTER, vec![answer(204, &[], "")]).unwrap();
+    assert_eq!((reply.operation(), reply.outcome(), reply.created_id()), ("set", "changed", None));
+    for status in [200, 201, 202, 206] {
+        let again = || answer(status, &[], "");
+        let error = of(&SETTER, vec![again(), again(), again()]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{status}");
+        assert!(error.message().starts_with("order order may have been changed"), "{error}");
+    }
+}
+
+#[test]
+fn a_reading_call_ends_as_its_last_attempt_ended() {
+    let reply = of(&DOCUMENT_ROW, vec![answer(200, &[], r#" {"order_id":"order"}"#)]).unwrap();
+    assert!(reply.to_json().contains(r#""document":{"order_id":"order"}"#), "{}", reply.to_json());
+    assert_eq!(of(&DOCUMENT_ROW, vec![code(404, "NO_SUCH_ORDER")]).unwrap_err().kind(), ErrorKind::Rejected);
+    assert_eq!(of(&DOCUMENT_ROW, vec![lost(), code(401, "X")]).unwrap_err().kind(), ErrorKind::Rejected);
+    assert_eq!(of(&DOCUMENT_ROW, vec![not_sent(); 3]).unwrap_err().kind(), ErrorKind::NotSent);
+    let error = of(&DOCUMENT_ROW, vec![lost(); 3]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutcomeUnknown);
+    assert!(error.message().starts_with("the document of order order could not be read"), "{error}");
+    for nonsense in ["", "[]", "<html>", "{", "{} {}", "null"] {
+        assert!(of(&DOCUMENT_ROW, vec![answer(200, &[], nonsense); 3]).is_err(), "{nonsense}");
+    }
+    assert!(of(&DOCUMENT_ROW, vec![answer(206, &[], "{}"); 3]).is_err());
 }

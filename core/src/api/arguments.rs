@@ -1,0 +1,158 @@
+//! What a call takes beside its order id and its key: the arguments of operations without a body of their own, the
+//! options of every call that writes, and how both become a request.
+
+use serde::Deserializer;
+
+use crate::api::ids::check_segment;
+use crate::api::lines::{self, CheckLines};
+use crate::api::request::{CAPTURED_AMOUNT, CaptureRequest};
+use crate::error::Error;
+use crate::strict::{Field, Item, Object, Reader, Rule, object};
+
+/// Klarna's limit for a request body is 1 MB.
+const MOST_BODY: usize = 1_000_000;
+
+object! {
+    /// What is known of the key of a call, beside the arguments of its operation.
+    #[derive(Default)]
+    pub(crate) struct CallOptions: "an option of a call" {
+        /// Whether this is the first use of the idempotency key: no other process, and no earlier run of this one, can
+        /// have sent it. Then a refusal is the whole truth. Keys that takings makes need it not.
+        optional first_use "first_use": bool, Rule::Bool;
+        /// When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24 hours nothing is
+        /// sent, since Klarna would carry it out again.
+        optional first_used "first_used": i64, Rule::Integer { min: 0, max: 253_402_300_799, unit: "seconds since 1970, UTC" };
+    }
+}
+
+object! {
+    /// The capture that is looked for.
+    pub(crate) struct ReconcileRequest: "a look for a capture" {
+        /// The capture's own name, as its request gave it.
+        required reference "reference": String, Rule::Text { min: 1, max: 255 };
+        /// Its amount, in minor units (60.00 is 6000).
+        required captured_amount "captured_amount": i64, CAPTURED_AMOUNT;
+    }
+}
+
+/// The arguments of an operation, read and checked.
+pub(crate) trait Arguments: Object + Field + Item {
+    /// Their name in messages.
+    const WHOLE: &'static str;
+
+    /// The body of the request; none for an operation without one.
+    fn body(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    /// What does not add up, as warnings; an error where that was asked for.
+    fn findings(&self, _: CheckLines) -> Result<Vec<String>, Error> {
+        Ok(Vec::new())
+    }
+
+    /// The ids that stand in the path, by name.
+    fn parameters(&self) -> Vec<(&'static str, &str)> {
+        Vec::new()
+    }
+
+    /// The reference and the amount by which it is found again.
+    fn identity(&self) -> Option<(&str, i64)> {
+        None
+    }
+}
+
+impl Arguments for CaptureRequest {
+    const WHOLE: &'static str = "the request";
+
+    fn body(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a request has no keys or numbers that JSON lacks")
+    }
+
+    fn findings(&self, choice: CheckLines) -> Result<Vec<String>, Error> {
+        lines::check(self, choice)
+    }
+
+    fn identity(&self) -> Option<(&str, i64)> {
+        let reference = self.reference.as_deref().filter(|reference| !reference.is_empty());
+        reference.map(|reference| (reference, self.captured_amount))
+    }
+}
+
+impl Arguments for ReconcileRequest {
+    const WHOLE: &'static str = "the look for a capture";
+
+    fn identity(&self) -> Option<(&str, i64)> {
+        Some((&self.reference, self.captured_amount))
+    }
+}
+
+/// The choices of a client about what it is given.
+#[derive(Clone, Copy)]
+pub(crate) struct Reading {
+    pub accept_unknown_values: bool,
+    pub check_lines: CheckLines,
+}
+
+/// Arguments that have been checked.
+#[derive(Debug)]
+pub(crate) struct Checked {
+    pub options: CallOptions,
+    pub parameters: Vec<(&'static str, String)>,
+    pub body: Vec<u8>,
+    pub warnings: Vec<String>,
+    pub identity: Option<(String, i64)>,
+}
+
+/// Reads arguments from any serde source, as strictly as JSON.
+pub(crate) fn read<'de, A: Arguments, D: Deserializer<'de>>(source: D, reading: Reading) -> Result<Checked, Error> {
+    let reader = Reader::new(A::WHOLE, reading.accept_unknown_values);
+    options_checked::<A>(&reader, reader.read_two(source)?, reading)
+}
+
+/// The same from JSON text.
+pub(crate) fn read_json<A: Arguments>(text: &str, reading: Reading) -> Result<Checked, Error> {
+    let reader = Reader::new(A::WHOLE, reading.accept_unknown_values);
+    options_checked::<A>(&reader, reader.json_two(text)?, reading)
+}
+
+fn options_checked<A: Arguments>(
+    reader: &Reader,
+    (options, arguments): (CallOptions, A),
+    reading: Reading,
+) -> Result<Checked, Error> {
+    Field::check(&options, &reader.root(), &CallOptions::RULE)?;
+    if options.first_use == Some(true) && options.first_used.is_some() {
+        return Err(Error::invalid("first_use and first_used are both given; it must be one of them"));
+    }
+    checked(&arguments, options, reader, reading)
+}
+
+/// Checks arguments that a program built field by field.
+pub(crate) fn check<A: Arguments>(arguments: &A, reading: Reading) -> Result<Checked, Error> {
+    checked(arguments, CallOptions::default(), &Reader::new(A::WHOLE, true), reading)
+}
+
+fn checked<A: Arguments>(
+    arguments: &A,
+    options: CallOptions,
+    reader: &Reader,
+    reading: Reading,
+) -> Result<Checked, Error> {
+    arguments.check(&reader.root(), &A::RULE)?;
+    let warnings = arguments.findings(reading.check_lines)?;
+    let body = arguments.body();
+    if body.len() > MOST_BODY {
+        return Err(Error::invalid(format!(
+            "{} is {} bytes of JSON; it must be at most {MOST_BODY}; shorten the texts of the order lines",
+            A::WHOLE,
+            body.len()
+        )));
+    }
+    let identity = arguments.identity().map(|(reference, amount)| (reference.to_owned(), amount));
+    let mut parameters = Vec::new();
+    for (name, id) in arguments.parameters() {
+        check_segment(name, id, name.trim_end_matches("_id"))?;
+        parameters.push((name, id.to_owned()));
+    }
+    Ok(Checked { options, parameters, body, warnings, identity })
+}

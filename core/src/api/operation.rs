@@ -1,0 +1,256 @@
+//! An operation: one of Klarna's endpoints in data, and the reply of a call to it.
+
+use std::fmt;
+
+use reqwest::Method;
+
+use crate::api::reply::{Capture, Content, Document, Done, Face, Facts, Found, Reconciliation};
+use crate::error::{Error, ErrorKind};
+use crate::record::{Attempt, Fact, RecordInfo, text_of, to_json};
+use crate::strict::schema::ObjectInfo;
+
+/// One of Klarna's endpoints: everything that tells it from the others. Its row stands in
+/// [`operations`](crate::api::operations).
+pub struct Operation {
+    /// The name on every surface, such as `capture`.
+    pub name: &'static str,
+    pub(crate) doc: &'static [&'static str],
+    pub(crate) method: Method,
+    /// The path below the order. A part in braces stands for an argument of that name.
+    pub(crate) path: &'static str,
+    /// What the call takes beside the order id and the key.
+    pub(crate) arguments: &'static ObjectInfo,
+    pub(crate) reply: ReplyKind,
+    pub(crate) face: &'static Face,
+    pub(crate) effect: Effect,
+    /// The refusals that Klarna would have given to a lost attempt as well, since it had the same bytes. After any
+    /// other refusal it stays open what the lost attempt did.
+    pub(crate) settles: &'static [(u16, &'static str)],
+    /// The refusals that speak of the order's state, which an earlier call with the same key may have changed.
+    pub(crate) of_state: &'static [(u16, &'static str)],
+    /// The operation that looks for what this one did.
+    pub(crate) found_by: Option<&'static Operation>,
+    /// The word that keeps the derived keys of operations apart.
+    pub(crate) key_word: &'static str,
+    pub(crate) nouns: Nouns,
+}
+
+/// The kinds of replies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplyKind {
+    /// 2xx with the id of what was made, in a header of its own or at the end of `Location`.
+    Created {
+        /// The header, in lower case.
+        header: &'static str,
+        /// The segment before the id in `Location`.
+        collection: &'static str,
+    },
+    /// 204 and nothing else.
+    Nothing,
+    /// 200 with a JSON object.
+    Document,
+    /// 200 with a list, in which something is looked for by its reference and its amount.
+    Found {
+        /// The member with the id.
+        id: &'static str,
+        /// The member with the amount.
+        amount: &'static str,
+    },
+}
+
+/// The effect of a request, and so the meaning of its failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Looks for what another call did: its own failure says nothing about that.
+    Looks,
+    /// Reads, and ends as its last attempt ended.
+    Reads,
+    /// May have changed something, even if its answer was lost.
+    Writes,
+}
+
+impl Effect {
+    fn as_str(self) -> &'static str {
+        match self {
+            Effect::Looks => "looks",
+            Effect::Reads => "reads",
+            Effect::Writes => "writes",
+        }
+    }
+}
+
+/// The words of messages.
+#[derive(Clone, Copy, Debug)]
+pub struct Nouns {
+    /// The call, before "of order …": "the capture".
+    pub call: &'static str,
+    /// The order afterwards: "captured".
+    pub done: &'static str,
+    /// Before "could not be read": "the captures".
+    pub subject: &'static str,
+}
+
+impl Operation {
+    pub(crate) fn writes(&self) -> bool {
+        self.effect == Effect::Writes
+    }
+
+    pub(crate) fn is_settled_by(&self, status: u16, code: Option<&str>) -> bool {
+        self.settles.iter().any(|known| (known.0, Some(known.1)) == (status, code))
+    }
+
+    pub(crate) fn is_of_state(&self, status: u16, code: Option<&str>) -> bool {
+        self.of_state.iter().any(|known| (known.0, Some(known.1)) == (status, code))
+    }
+
+    /// Whether it changes something, and so takes an idempotency key.
+    pub fn takes_key(&self) -> bool {
+        self.writes()
+    }
+
+    /// The names of its arguments, beside the order id and the key.
+    pub fn argument_names(&self) -> impl Iterator<Item = &'static str> {
+        self.arguments.fields.iter().map(|field| field.name)
+    }
+
+    pub(crate) fn schema(&self) -> serde_json::Value {
+        serde_json::json!({
+            "name": self.name,
+            "doc": text_of(self.doc),
+            "method": self.method.as_str(),
+            "path": self.path,
+            "arguments": self.arguments.name,
+            "reply": self.face.info.name,
+            "effect": self.effect.as_str(),
+            "takes_key": self.writes(),
+        })
+    }
+}
+
+impl PartialEq for Operation {
+    fn eq(&self, other: &Operation) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Operation {}
+
+impl fmt::Debug for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// What a call ended in, whatever its operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    pub(crate) operation: &'static Operation,
+    pub(crate) facts: Facts,
+}
+
+impl Reply {
+    /// The name of the operation, such as `capture`.
+    pub fn operation(&self) -> &'static str {
+        self.operation.name
+    }
+
+    /// The order it was for.
+    pub fn order_id(&self) -> &str {
+        &self.facts.order_id
+    }
+
+    /// The key the call used, given or made; none for one that only reads.
+    pub fn idempotency_key(&self) -> Option<&str> {
+        self.facts.idempotency_key.as_deref()
+    }
+
+    /// Klarna's name for the answered request, where it gave one.
+    pub fn correlation_id(&self) -> Option<&str> {
+        self.facts.correlation_id.as_deref()
+    }
+
+    /// How many requests it took.
+    pub fn attempts(&self) -> u32 {
+        self.facts.attempts
+    }
+
+    /// Each request with its time, what came back and the pause after it.
+    pub fn attempt_log(&self) -> &[Attempt] {
+        &self.facts.attempt_log
+    }
+
+    /// What is worth a look, though the call went well.
+    pub fn warnings(&self) -> &[String] {
+        &self.facts.warnings
+    }
+
+    /// Klarna's id of what a call made, such as a capture.
+    pub fn created_id(&self) -> Option<&str> {
+        match &self.facts.content {
+            Content::Created(id) => Some(id),
+            _ => None,
+        }
+    }
+
+    /// The ids that a look found; none for any other call.
+    pub fn found_ids(&self) -> Option<&[String]> {
+        match &self.facts.content {
+            Content::Found(ids) => Some(ids),
+            _ => None,
+        }
+    }
+
+    /// How a log names the end: `captured`, or how often a look found something.
+    pub fn outcome(&self) -> &'static str {
+        match &self.facts.content {
+            Content::Found(ids) => Found::of(ids).as_str(),
+            _ => self.operation.nouns.done,
+        }
+    }
+
+    /// All fields as a JSON object, under the names that the operation gives them, for a host that takes one text.
+    /// Times are whole milliseconds, and their names end in `_ms`.
+    pub fn to_json(&self) -> String {
+        let mut fields = serde_json::Map::new();
+        fields.insert("operation".into(), self.operation().into());
+        fields.extend(to_json(self.info(), self.facts().into_iter()));
+        serde_json::Value::Object(fields).to_string()
+    }
+
+    /// For bindings: the fields of this kind of reply.
+    #[doc(hidden)]
+    pub fn info(&self) -> &'static RecordInfo {
+        self.operation.face.info
+    }
+
+    /// For bindings: the values of the fields, in the order of [`info`](Reply::info).
+    #[doc(hidden)]
+    pub fn facts(&self) -> Vec<Fact<'_>> {
+        (self.operation.face.facts)(&self.facts)
+    }
+}
+
+/// The typed faces: a call to another operation ends in none of them.
+macro_rules! typed {
+    ($($Name:ident: $pattern:pat,)*) => { $(
+        impl TryFrom<Reply> for $Name {
+            type Error = Error;
+            fn try_from(reply: Reply) -> Result<$Name, Error> {
+                match reply.facts.content {
+                    $pattern => Ok($Name(reply.facts)),
+                    _ => Err(Error::new(
+                        ErrorKind::Internal,
+                        format!("a reply to {} was taken for a {}", reply.operation.name, stringify!($Name)),
+                    )),
+                }
+            }
+        }
+    )* };
+}
+
+typed! {
+    Capture: Content::Created(_),
+    Reconciliation: Content::Found(_),
+    Done: Content::Nothing,
+    Document: Content::Document(_),
+}

@@ -1,0 +1,212 @@
+//! How a call ends when it goes well: the facts of a reply, and the typed faces over them, each field declared once.
+
+use crate::record::{AsFact, Attempt, Fact, RecordInfo, record};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Facts {
+    pub content: Content,
+    pub order_id: String,
+    pub idempotency_key: Option<String>,
+    pub correlation_id: Option<String>,
+    pub attempts: u32,
+    pub attempt_log: Vec<Attempt>,
+    pub warnings: Vec<String>,
+}
+
+/// The part of a reply that its kind decides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// Klarna made something, and this is its id.
+    Created(String),
+    /// It is done; Klarna says no more.
+    Nothing,
+    /// A JSON object of Klarna's.
+    Document(String),
+    /// The ids that a look found.
+    Found(Vec<String>),
+}
+
+/// JSON text of Klarna's.
+#[derive(Clone, Copy, Debug)]
+pub struct Json<'a>(pub &'a str);
+
+impl<'a> AsFact<'a> for Json<'a> {
+    const KIND: &'static str = "json";
+    fn as_fact(self) -> Fact<'a> {
+        Fact::Json(self.0)
+    }
+}
+
+/// How often a capture was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// `once`: this is the capture.
+    Once,
+    /// `never`, when Klarna was asked. A capture whose answer was lost a moment ago may still be
+    /// on its way: capture again with the same key, not with a new one.
+    Never,
+    /// `several`: the reference does not tell them apart.
+    Several,
+}
+
+impl Found {
+    pub(crate) fn of(ids: &[String]) -> Found {
+        match ids.len() {
+            0 => Found::Never,
+            1 => Found::Once,
+            _ => Found::Several,
+        }
+    }
+
+    /// The name used on every surface: `once`, `never` or `several`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Found::Once => "once",
+            Found::Never => "never",
+            Found::Several => "several",
+        }
+    }
+}
+
+impl<'a> AsFact<'a> for Found {
+    const KIND: &'static str = "found";
+    fn as_fact(self) -> Fact<'a> {
+        Fact::Text(self.as_str())
+    }
+}
+
+impl Facts {
+    fn id(&self) -> &str {
+        match &self.content {
+            Content::Created(id) => id,
+            _ => "",
+        }
+    }
+
+    fn ids(&self) -> &[String] {
+        match &self.content {
+            Content::Found(ids) => ids,
+            _ => &[],
+        }
+    }
+
+    fn key(&self) -> &str {
+        self.idempotency_key.as_deref().unwrap_or_default()
+    }
+
+    fn json(&self) -> Json<'_> {
+        match &self.content {
+            Content::Document(text) => Json(text),
+            _ => Json("null"),
+        }
+    }
+}
+
+/// The fields of a reply as its operation names them.
+pub struct Face {
+    /// The names, types and documentation of the fields.
+    pub info: &'static RecordInfo,
+    pub(crate) facts: for<'a> fn(&'a Facts) -> Vec<Fact<'a>>,
+}
+
+/// Declares the typed faces of replies.
+macro_rules! faces {
+    ($( $(#[doc = $doc:literal])* $Name:ident, $FACE:ident {
+        $( $(#[doc = $field_doc:literal])* $field:ident: $T:ty = |$inner:ident| $get:expr; )*
+    } )*) => { $(
+        record! {
+            $(#[doc = $doc])*
+            #[derive(Clone, Debug, PartialEq, Eq)]
+            pub struct $Name(pub(crate) Facts) {
+                $( $(#[doc = $field_doc])* $field: $T = |$inner| $get; )*
+            }
+        }
+
+        /// The fields of that name, for rows of the table.
+        pub static $FACE: Face = {
+            fn facts(facts: &Facts) -> Vec<Fact<'_>> {
+                vec![$( {
+                    let $inner = facts;
+                    let value: $T = $get;
+                    value.as_fact()
+                } ),*]
+            }
+            Face { info: &$Name::INFO, facts }
+        };
+    )* };
+}
+
+faces! {
+    /// Klarna captured it: ship.
+    Capture, CAPTURE {
+        /// Klarna's name for the capture.
+        capture_id: &str = |facts| facts.id();
+        /// The order it belongs to.
+        order_id: &str = |facts| &facts.order_id;
+        /// The key the call used, given or made.
+        idempotency_key: &str = |facts| facts.key();
+        /// Klarna's name for the answered request, where it gave one.
+        correlation_id: Option<&str> = |facts| facts.correlation_id.as_deref();
+        /// How many requests it took, 1 or more; 0 where a key past its 24 hours was known to have captured, and
+        /// nothing was sent.
+        attempts: u32 = |facts| facts.attempts;
+        /// What did not add up in the order lines (see the setting `check_lines`): it was captured all the same.
+        /// And that an earlier call of this client with the same key was answered with another capture.
+        warnings: &[String] = |facts| &facts.warnings;
+        /// Each request with its time, what came back and the pause after it. The requests that
+        /// looked for the capture are among them.
+        attempt_log: &[Attempt] = |facts| &facts.attempt_log;
+    }
+
+    /// What a look into an order's captures found.
+    Reconciliation, RECONCILIATION {
+        /// How often: `once`, `never` or `several`. `never` says so only of the moment: a capture whose answer was
+        /// lost may still be on its way, so capture again with the same key, not with a new one.
+        found: Found = |facts| Found::of(facts.ids());
+        /// The capture, if it was found once.
+        capture_id: Option<&str> = |facts| match facts.ids() {
+            [id] => Some(id.as_str()),
+            _ => None,
+        };
+        /// Every capture with this reference and amount, as Klarna lists them.
+        capture_ids: &[String] = |facts| facts.ids();
+        /// The order that was looked into.
+        order_id: &str = |facts| &facts.order_id;
+        /// Klarna's name for the answered request, where it gave one.
+        correlation_id: Option<&str> = |facts| facts.correlation_id.as_deref();
+        /// How many requests it took, 1 or more.
+        attempts: u32 = |facts| facts.attempts;
+        /// Each request with its time, what came back and the pause after it.
+        attempt_log: &[Attempt] = |facts| &facts.attempt_log;
+    }
+
+    /// A call that Klarna has carried out, and answers with nothing more.
+    Done, DONE {
+        /// The order it was for.
+        order_id: &str = |facts| &facts.order_id;
+        /// The key the call used, given or made.
+        idempotency_key: &str = |facts| facts.key();
+        /// Klarna's name for the answered request, where it gave one.
+        correlation_id: Option<&str> = |facts| facts.correlation_id.as_deref();
+        /// How many requests it took, 1 or more.
+        attempts: u32 = |facts| facts.attempts;
+        /// What is worth a look, though it was carried out.
+        warnings: &[String] = |facts| &facts.warnings;
+        /// Each request with its time, what came back and the pause after it.
+        attempt_log: &[Attempt] = |facts| &facts.attempt_log;
+    }
+
+    /// A document of Klarna's.
+    Document, DOCUMENT {
+        /// The document, as Klarna wrote it.
+        document: Json<'_> = |facts| facts.json();
+        /// The order it was for.
+        order_id: &str = |facts| &facts.order_id;
+        /// Klarna's name for the answered request, where it gave one.
+        correlation_id: Option<&str> = |facts| facts.correlation_id.as_deref();
+        /// How many requests it took, 1 or more.
+        attempts: u32 = |facts| facts.attempts;
+        /// Each request with its time, what came back and the pause after it.
+        attempt_log: &[Attempt] = |facts| &facts.attempt_log;
+    }
+}

@@ -1,0 +1,213 @@
+//! For bindings and hosts: the names and types of everything that crosses a language boundary, and functions that need
+//! no client, by name, with JSON in and JSON out.
+
+use serde_json::{Value, json};
+
+use crate::api::arguments::CallOptions;
+use crate::api::operations::OPERATIONS;
+use crate::api::reply::{Capture, Document, Done, Reconciliation};
+use crate::error::{Error, ErrorKind};
+use crate::settings::config::{Config, VARIABLES};
+use crate::strict::schema::{ObjectInfo, Reachable};
+use crate::strict::{Field, Item, Object, Reader, Rule, object};
+use crate::{key, minor};
+
+#[doc(hidden)]
+pub use crate::api::operation::{Effect, Nouns, Operation, ReplyKind};
+#[doc(hidden)]
+pub use crate::api::reply::{DOCUMENT, DONE, Face};
+#[doc(hidden)]
+pub use crate::drive::sending::{News, Sending};
+pub use crate::record::{
+    Attempt, Fact, FactInfo, RecordInfo, milliseconds, milliseconds_since_1970, name_in_milliseconds,
+};
+
+/// The operations of a client, in the order of the table.
+#[doc(hidden)]
+pub fn operations() -> &'static [&'static Operation] {
+    OPERATIONS
+}
+
+/// Describes everything that crosses a language boundary, as JSON text: `operations` with their arguments and replies,
+/// `objects` and `words` of requests and settings, `records` of replies, attempts and errors, the `settings`, the
+/// `options` of a call, and the `functions` of [`call`]. Faces in other languages are generated from it.
+pub fn schema() -> String {
+    let mut types = Reachable::default();
+    types.add(&Config::SCHEMA);
+    types.add(&CallOptions::SCHEMA);
+    for operation in OPERATIONS {
+        types.add(operation.arguments);
+    }
+    for function in FUNCTIONS {
+        types.add(function.arguments);
+    }
+    let types = types.to_json();
+    let functions: Vec<Value> =
+        FUNCTIONS.iter().map(|function| json!({"name": function.name, "arguments": function.arguments.name})).collect();
+    let records: Vec<Value> =
+        [&Capture::INFO, &Reconciliation::INFO, &Done::INFO, &Document::INFO, &Attempt::INFO, &Error::INFO]
+            .iter()
+            .map(|record| record.schema())
+            .collect();
+    let kinds: Vec<Value> =
+        ErrorKind::ALL.iter().map(|kind| json!({"name": kind.as_str(), "doc": kind.doc()})).collect();
+    json!({
+        "version": crate::VERSION,
+        "operations": OPERATIONS.iter().map(|operation| operation.schema()).collect::<Vec<_>>(),
+        "objects": types["objects"],
+        "words": types["words"],
+        "records": records,
+        "error_kinds": kinds,
+        "settings": Config::SCHEMA.name,
+        "options": CallOptions::SCHEMA.name,
+        "functions": functions,
+        "variables": VARIABLES,
+    })
+    .to_string()
+}
+
+/// A function that needs no client.
+struct Function {
+    name: &'static str,
+    arguments: &'static ObjectInfo,
+    run: fn(&str) -> Result<Value, Error>,
+}
+
+object! {
+    /// The call whose key is derived.
+    pub(crate) struct KeyArguments: "an argument of idempotency_key" {
+        /// The operation the key is for: `capture` when absent.
+        optional operation "operation": String, TEXT;
+        /// The id of the order.
+        required order_id "order_id": String, TEXT;
+        /// The name of the call, such as `parcel-1`.
+        required name "name": String, TEXT;
+    }
+}
+
+object! {
+    /// An amount as people write it.
+    pub(crate) struct MinorArguments: "an argument of minor" {
+        /// A decimal number such as `60.00`.
+        required amount "amount": String, TEXT;
+        /// A currency code of ISO 4217.
+        required currency "currency": String, TEXT;
+    }
+}
+
+object! {
+    /// No arguments.
+    #[derive(Default)]
+    pub(crate) struct NoArguments: "an argument of this function" {}
+}
+
+/// The functions check their own arguments closer.
+const TEXT: Rule = Rule::Text { min: 0, max: 4096 };
+
+static FUNCTIONS: &[Function] = &[
+    Function {
+        name: "idempotency_key",
+        arguments: &KeyArguments::SCHEMA,
+        run: |text| {
+            let given: KeyArguments = read(text)?;
+            let operation = given.operation.as_deref().unwrap_or("capture");
+            key::idempotency_key_for(operation, &given.order_id, &given.name).map(Value::from)
+        },
+    },
+    Function {
+        name: "new_idempotency_key",
+        arguments: &NoArguments::SCHEMA,
+        run: |text| {
+            let _: NoArguments = read(text)?;
+            key::new_idempotency_key().map(Value::from)
+        },
+    },
+    Function {
+        name: "minor",
+        arguments: &MinorArguments::SCHEMA,
+        run: |text| {
+            let given: MinorArguments = read(text)?;
+            minor::minor(&given.amount, &given.currency).map(Value::from)
+        },
+    },
+    Function {
+        name: "settings_from_env",
+        arguments: &NoArguments::SCHEMA,
+        run: |text| {
+            let _: NoArguments = read(text)?;
+            let settings = Config::from_env()?.to_json()?;
+            Ok(serde_json::from_str(&settings).expect("settings are written as JSON"))
+        },
+    },
+    Function {
+        name: "schema",
+        arguments: &NoArguments::SCHEMA,
+        run: |text| {
+            let _: NoArguments = read(text)?;
+            Ok(serde_json::from_str(&schema()).expect("the schema is written as JSON"))
+        },
+    },
+];
+
+fn read<T: Field + Item>(text: &str) -> Result<T, Error> {
+    Reader::new("the arguments", false).json(text, &T::RULE)
+}
+
+/// Calls a function that needs no client, by name, with a JSON object, and gives its result as JSON text:
+///
+/// | name | arguments | result |
+/// |---|---|---|
+/// | `idempotency_key` | `order_id`, `name`, `operation` | the derived key |
+/// | `new_idempotency_key` | | a fresh key |
+/// | `minor` | `amount`, `currency` | the amount in minor units |
+/// | `settings_from_env` | | the settings that the environment has, with its credentials |
+/// | `schema` | | the description of all operations and types |
+///
+/// # Errors
+///
+/// `invalid_input` for a name that is none, and for arguments that the function does not take.
+pub fn call(name: &str, arguments: &str) -> Result<String, Error> {
+    match FUNCTIONS.iter().find(|function| function.name == name) {
+        Some(function) => (function.run)(arguments).map(|result| result.to_string()),
+        None => {
+            let names: Vec<&str> = FUNCTIONS.iter().map(|function| function.name).collect();
+            let shown: String = name.chars().take(64).collect();
+            Err(Error::invalid_argument("name", &format!("{shown:?}"), &format!("one of {}", names.join(", "))))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn functions_take_json_and_give_json() {
+        let key =
+            call("idempotency_key", r#"{"order_id": "f3392f8b-6116-4073-ab96-e330819e2c07", "name": "parcel-1"}"#);
+        assert_eq!(key.unwrap(), "\"e642b253-7331-5441-bb3d-c291abd550aa\"");
+        assert_eq!(call("minor", r#"{"amount": "60.00", "currency": "EUR"}"#).unwrap(), "6000");
+        assert_eq!(call("new_idempotency_key", "{}").unwrap().len(), 38);
+        for (name, arguments) in [("minor", "{}"), ("minor", "[]"), ("major", "{}"), ("schema", r#"{"a": 1}"#)] {
+            assert_eq!(call(name, arguments).unwrap_err().kind(), ErrorKind::InvalidInput, "{name} {arguments}");
+        }
+    }
+
+    #[test]
+    fn the_schema_describes_everything_that_crosses() {
+        let schema: Value = serde_json::from_str(&schema()).unwrap();
+        let names = |list: &Value| -> Vec<String> {
+            list.as_array().unwrap().iter().map(|entry| entry["name"].as_str().unwrap().to_owned()).collect()
+        };
+        assert_eq!(names(&schema["operations"]), ["capture", "reconcile"]);
+        assert_eq!(names(&schema["records"]), ["Capture", "Reconciliation", "Done", "Document", "Attempt", "Error"]);
+        for operation in schema["operations"].as_array().unwrap() {
+            assert!(schema["objects"][operation["arguments"].as_str().unwrap()]["fields"].is_array(), "{operation}");
+        }
+        for record in schema["records"].as_array().unwrap() {
+            for field in record["fields"].as_array().unwrap() {
+                assert!(!field["doc"].as_str().unwrap().is_empty(), "{field}");
+            }
+        }
+    }
+}

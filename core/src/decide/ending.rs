@@ -1,0 +1,233 @@
+//! From the end of a call to the error that its caller gets: what it means for the money, and in which words.
+
+use crate::api::operation::{Effect, Operation};
+use crate::error::{Error, ErrorKind};
+use crate::wire::Endpoint;
+use crate::wire::answer::{Answer, ErrorBody, is_id};
+
+/// Why a call ended without success.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    /// The end of the last attempt, by itself.
+    pub kind: ErrorKind,
+    pub why: String,
+    pub refusal: Option<Refusal>,
+    /// Why no further attempt was made.
+    pub stopped: Option<&'static str>,
+}
+
+/// The answer that a call ended with.
+#[derive(Clone, Debug)]
+pub(crate) struct Refusal {
+    pub status: u16,
+    pub body: ErrorBody,
+    pub correlation_id: Option<String>,
+}
+
+impl Refusal {
+    pub fn of(answer: &Answer) -> Refusal {
+        let body = answer.error();
+        let correlation_id = answer.correlation_id().map(str::to_owned);
+        let in_body = || body.correlation_id.clone().filter(|id| is_id(id));
+        Refusal { status: answer.status, correlation_id: correlation_id.or_else(in_body), body }
+    }
+
+    pub fn code(&self) -> Option<&str> {
+        self.body.error_code.as_deref()
+    }
+}
+
+impl Failure {
+    pub fn new(kind: ErrorKind, why: impl Into<String>) -> Failure {
+        Failure { kind, why: why.into(), refusal: None, stopped: None }
+    }
+
+    pub fn refused(refusal: Refusal) -> Failure {
+        Failure { refusal: Some(refusal), ..Failure::new(ErrorKind::Rejected, "") }
+    }
+
+    pub fn status(&self) -> Option<u16> {
+        self.refusal.as_ref().map(|refusal| refusal.status)
+    }
+}
+
+/// What a failed call means, with everything that is known of its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    /// What its last attempt says.
+    AsEnded,
+    /// It may have been carried out, by this call or another one with its key. `is_agreed`: another one was answered
+    /// with success.
+    Open { is_agreed: bool },
+    /// Klarna refused it, and an earlier call with its key, of which nothing is known here, may have been carried out.
+    EarlierUse,
+    /// The same, and the order's state is why: a reference would have let it be looked for.
+    EarlierUseWithoutReference,
+    /// The same, and this was found under its reference and amount, which shops may use more than once.
+    EarlierUseFound(Vec<String>),
+    /// Its key is past the time for which Klarna keeps it, so nothing was sent.
+    Old,
+}
+
+/// The call that an error speaks of.
+#[derive(Clone, Copy)]
+pub(crate) struct Subject<'a> {
+    pub operation: &'static Operation,
+    pub order_id: &'a str,
+    pub idempotency_key: Option<&'a str>,
+    pub attempts: u32,
+    pub endpoint: &'a Endpoint,
+}
+
+impl Subject<'_> {
+    /// The error of a call that failed.
+    pub fn error(&self, failure: Failure, meaning: &Meaning) -> Error {
+        let kind = match (self.operation.effect, meaning) {
+            (Effect::Looks, _) => ErrorKind::OutcomeUnknown,
+            (_, Meaning::AsEnded) => failure.kind,
+            _ => ErrorKind::OutcomeUnknown,
+        };
+        let scrub = |text: &String, max| self.endpoint.scrub(text, max);
+        let status = failure.status();
+        let refusal = failure.refusal.as_ref();
+        let error_code = refusal.and_then(|refusal| refusal.body.error_code.as_ref()).map(|code| scrub(code, 100));
+        let error_messages: Vec<String> = refusal
+            .map(|refusal| refusal.body.error_messages.iter().map(|text| scrub(text, 500)).collect())
+            .unwrap_or_default();
+        let correlation_id = refusal.and_then(|refusal| refusal.correlation_id.as_ref()).map(|id| scrub(id, 255));
+
+        let mut why = match failure.kind {
+            ErrorKind::Rejected => refused(status.unwrap_or_default(), error_code.as_deref(), meaning),
+            _ => {
+                let mut why = scrub(&failure.why, 500);
+                if let Some(code) = &error_code {
+                    why.push_str(&format!(" ({code})"));
+                }
+                why
+            }
+        };
+        if let Some(text) = error_messages.first() {
+            why.push_str(&format!(": {}", scrub(text, 200)));
+        }
+        if *meaning == (Meaning::Open { is_agreed: true }) {
+            why.push_str("; another call with this key was answered with success");
+        }
+        if let Some(stopped) = failure.stopped {
+            why.push_str(&format!("; {stopped}"));
+        }
+        let retryable = match (meaning, failure.kind) {
+            (Meaning::Old, _) => false,
+            (Meaning::AsEnded, ErrorKind::Rejected) => status == Some(429),
+            _ => true,
+        };
+        let message = self.message(kind, &why, status, meaning);
+        self.named(Error::new(kind, message)).with(|fields| {
+            fields.http_status = status;
+            fields.error_code = error_code;
+            fields.error_messages = error_messages;
+            fields.correlation_id = correlation_id;
+            fields.retryable = retryable;
+        })
+    }
+
+    /// The error for an outcome that cannot be believed, or not be waited for.
+    pub fn unclear(&self, why: &str) -> Error {
+        let message = self.message(ErrorKind::OutcomeUnknown, why, None, &Meaning::Open { is_agreed: false });
+        // A call that is not waited for may not have begun an attempt yet.
+        let error = Error::new(ErrorKind::OutcomeUnknown, message);
+        self.named(error).with(|fields| fields.attempts = fields.attempts.max(1))
+    }
+
+    /// The error for a bug of ours.
+    pub fn internal(&self, what: &str) -> Error {
+        let consequence = match self.attempts {
+            0 => "nothing was sent",
+            _ if self.operation.writes() => {
+                "a request was begun, so treat the outcome as unknown and call again with the same idempotency key"
+            }
+            _ => "nothing was changed",
+        };
+        let message = format!("takings failed inside ({what}); {consequence}; please report it");
+        self.named(Error::new(ErrorKind::Internal, message)).with(|fields| fields.retryable = self.attempts > 0)
+    }
+
+    fn named(&self, error: Error) -> Error {
+        error.with(|fields| {
+            fields.order_id = Some(self.order_id.to_owned());
+            fields.idempotency_key = self.idempotency_key.map(str::to_owned);
+            fields.attempts = self.attempts;
+        })
+    }
+
+    /// One line: what an end means, and what to do.
+    fn message(&self, kind: ErrorKind, why: &str, status: Option<u16>, meaning: &Meaning) -> String {
+        let order = self.endpoint.scrub(self.order_id, 255);
+        let nouns = &self.operation.nouns;
+        let (call, done, key) = (nouns.call, nouns.done, self.idempotency_key.unwrap_or_default());
+        if self.operation.effect != Effect::Writes {
+            let consequence = match self.operation.effect {
+                Effect::Looks => format!("; whether it was {done} stays unknown"),
+                _ => String::new(),
+            };
+            let advice = fix(status).unwrap_or("reading changes nothing, so call again at any time");
+            return format!("{} of order {order} could not be read: {why}{consequence}; {advice}", nouns.subject);
+        }
+        match (meaning, kind) {
+            (Meaning::AsEnded, ErrorKind::NotSent) => format!(
+                "{call} of order {order} was not sent: {why}; nothing of this call reached Klarna, call again at any time \
+                 with the same key"
+            ),
+            (Meaning::AsEnded, ErrorKind::Rejected) => format!(
+                "{call} of order {order} was rejected: {why}; nothing was {done}; {}",
+                fix(status).unwrap_or("fix the cause, then call with a new idempotency key")
+            ),
+            (Meaning::EarlierUse, _) => format!(
+                "{why}; order {order} may have been {done} by an earlier call with the idempotency key {key}; {}, then \
+                 call again with the same key within 24 hours of its first use, and do not book it as failed (where this \
+                 is the key's first use, say so with first_use)",
+                fix(status).unwrap_or("fix the cause")
+            ),
+            (Meaning::EarlierUseWithoutReference, _) => format!(
+                "{why}; order {order} may have been {done} by an earlier call with the idempotency key {key}, and without \
+                 a reference it cannot be looked for: look at the order, give each call a reference of its own, and do \
+                 not book it as failed (where this is the key's first use, say so with first_use)"
+            ),
+            (Meaning::EarlierUseFound(ids), _) => format!(
+                "{why}; order {order} has {} with this reference and amount ({}), so an earlier call with the idempotency \
+                 key {key} may have {done} it: look at the order, and do not book it as failed (where each call has a \
+                 reference of its own, the setting reconcile takes what is found for the answer)",
+                match ids.len() {
+                    1 => "something".to_owned(),
+                    several => format!("{several} entries"),
+                },
+                ids.iter().take(3).map(|id| self.endpoint.scrub(id, 255)).collect::<Vec<_>>().join(", ")
+            ),
+            (Meaning::Old, _) => format!(
+                "order {order} may have been {done}: {why}; nothing was sent, since Klarna keeps a key for 24 hours and \
+                 would carry the idempotency key {key} out again; look for it (reconcile), and do not book it as failed"
+            ),
+            _ => format!(
+                "order {order} may have been {done}: {why}; call again with the same idempotency key {key} within 24 \
+                 hours, and do not book it as failed"
+            ),
+        }
+    }
+}
+
+/// The refusal itself, in words.
+fn refused(status: u16, code: Option<&str>, meaning: &Meaning) -> String {
+    let code = code.map_or_else(|| " and no error code".to_owned(), |code| format!(" {code}"));
+    match (status, meaning) {
+        (401, Meaning::EarlierUse) => format!("Klarna refused the credentials (401){code}"),
+        _ => format!("Klarna refused it with {status}{code}"),
+    }
+}
+
+/// The way out of refusals that are not about the call itself.
+fn fix(status: Option<u16>) -> Option<&'static str> {
+    match status {
+        Some(401) => Some("check the credentials, and that region and environment are the ones they were made for"),
+        Some(429) => Some("this is the rate limit: call again later"),
+        _ => None,
+    }
+}

@@ -1,0 +1,209 @@
+//! A call with the look that settles it: where its own attempts leave open whether it was carried out, the order is
+//! looked at by the operation's own look.
+
+use std::time::Duration;
+
+use crate::api::ids;
+use crate::api::operation::{Operation, Reply};
+use crate::api::reply::{Content, Facts};
+use crate::decide::doubt::Ending;
+use crate::decide::ending::{Failure, Meaning};
+use crate::decide::machine::{Event, Machine, Purpose, Turn};
+use crate::decide::memory::Known;
+use crate::error::{Error, ErrorKind};
+use crate::wire::{HttpRequest, Most};
+
+/// What a [`Call`](crate::Call) tells its host.
+#[derive(Debug)]
+pub enum Step {
+    /// Send [`Call::request`](crate::Call::request) once, be done within this time, and
+    /// tell how it went: `Answered`, `NotSent` or `MaybeSent`.
+    Send(Duration),
+    /// Pause, then tell [`Event::Waited`].
+    Wait(Duration),
+    /// The outcome; there is nothing more to do.
+    Done(Result<Reply, Error>),
+}
+
+pub(crate) struct Settlement {
+    call: Machine,
+    /// Whether an open end is looked into, and what is found is the answer: the setting `reconcile`.
+    takes_finds: bool,
+    look: Option<Look>,
+}
+
+/// A look under way.
+struct Look {
+    machine: Machine,
+    reason: Reason,
+    failure: Failure,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Reason {
+    /// The call may have been carried out: only a find decides.
+    Open,
+    /// Klarna refused a key whose first use is not known, for the order's state.
+    EarlierUse,
+    /// The key is past its time.
+    Old,
+}
+
+impl Settlement {
+    pub fn new(call: Machine, takes_finds: bool) -> Settlement {
+        Settlement { call, takes_finds, look: None }
+    }
+
+    pub fn learn(&mut self, known: Known) {
+        self.call.learn(known);
+    }
+
+    pub fn ending(&self) -> Ending {
+        self.call.ending()
+    }
+
+    pub fn purpose(&self) -> &Purpose {
+        self.call.purpose()
+    }
+
+    /// What `Send` sends.
+    pub fn request(&self) -> &HttpRequest {
+        self.look.as_ref().map_or(&self.call, |look| &look.machine).request()
+    }
+
+    /// The error for a bug of ours: its meaning depends on whether anything was sent.
+    pub fn internal(&self, what: &str) -> Error {
+        self.call.subject().internal(what)
+    }
+
+    /// The error for an outcome that cannot be believed, or not be waited for.
+    pub fn unclear(&self, why: &str) -> Error {
+        self.call.subject().unclear(why)
+    }
+
+    pub fn step(&mut self, now: Duration, event: Event) -> Step {
+        if self.look.is_some() {
+            return self.looked(now, event);
+        }
+        if matches!(event, Event::Start)
+            && let Some(step) = self.before_the_first_attempt(now)
+        {
+            return step;
+        }
+        match self.call.step(now, event) {
+            Ok(Turn::Send(timeout)) => Step::Send(timeout),
+            Ok(Turn::Wait(pause)) => Step::Wait(pause),
+            Ok(Turn::Ended(Ok(facts))) => self.done(facts),
+            Ok(Turn::Ended(Err(failure))) => self.failed(now, failure),
+            Err(error) => Step::Done(Err(error)),
+        }
+    }
+
+    /// A key past its 24 hours is never sent: Klarna would carry it out again.
+    fn before_the_first_attempt(&mut self, now: Duration) -> Option<Step> {
+        if let Some(id) = self.call.done_long_ago() {
+            let mut facts = self.call.reply(Content::Created(id.to_owned()), None);
+            facts.warnings.push(
+                "an earlier call of this client made it more than 24 hours ago with this idempotency key; nothing was \
+                 sent now"
+                    .into(),
+            );
+            return Some(self.done(facts));
+        }
+        if !self.call.is_old() {
+            return None;
+        }
+        let why = "the idempotency key was first used more than 24 hours ago, and its outcome is not known";
+        let failure = Failure::new(ErrorKind::OutcomeUnknown, why);
+        self.call.begin(now);
+        Some(match self.takes_finds {
+            true => self.look(now, Reason::Old, failure),
+            false => self.fail(failure, &Meaning::Old),
+        })
+    }
+
+    fn failed(&mut self, now: Duration, failure: Failure) -> Step {
+        let meaning = self.call.meaning(&failure);
+        let refusal = failure.refusal.as_ref();
+        let operation = self.call.purpose().operation;
+        let is_of_state = refusal.is_some_and(|refusal| operation.is_of_state(refusal.status, refusal.code()));
+        match meaning {
+            Meaning::EarlierUse if is_of_state && self.call.purpose().identity.is_none() => {
+                self.fail(failure, &Meaning::EarlierUseWithoutReference)
+            }
+            Meaning::EarlierUse if is_of_state => self.look(now, Reason::EarlierUse, failure),
+            Meaning::Open { .. } | Meaning::EarlierUse if self.takes_finds => self.look(now, Reason::Open, failure),
+            _ => self.fail(failure, &meaning),
+        }
+    }
+
+    /// Begins the operation's look, where there is one and time for it.
+    fn look(&mut self, now: Duration, reason: Reason, failure: Failure) -> Step {
+        let purpose = self.call.purpose();
+        let (Some(operation), Some(identity)) = (purpose.operation.found_by, &purpose.identity) else {
+            return self.unsettled(reason, failure);
+        };
+        if now >= self.call.deadline() {
+            return self.unsettled(reason, failure);
+        }
+        let look = Purpose {
+            operation,
+            order_id: purpose.order_id.clone(),
+            idempotency_key: None,
+            identity: Some(identity.clone()),
+            warnings: Vec::new(),
+        };
+        let path = ids::path(&purpose.order_id, operation.path, |_| None);
+        let request = self.call.shared().endpoint.request(&operation.method, &path, None, Vec::new(), Most::DOCUMENT);
+        let machine = self.call.continued(look, request);
+        self.look = Some(Look { machine, reason, failure });
+        self.looked(now, Event::Start)
+    }
+
+    fn looked(&mut self, now: Duration, event: Event) -> Step {
+        let Some(look) = &mut self.look else { return Step::Done(Err(self.internal("no look is under way"))) };
+        let found = match look.machine.step(now, event) {
+            Ok(Turn::Send(timeout)) => return Step::Send(timeout),
+            Ok(Turn::Wait(pause)) => return Step::Wait(pause),
+            Ok(Turn::Ended(found)) => found,
+            Err(error) => return Step::Done(Err(error)),
+        };
+        let (reason, failure) = (look.reason, look.failure.clone());
+        let Ok(Facts { content: Content::Found(mut ids), correlation_id, .. }) = found else {
+            return self.unsettled(reason, failure);
+        };
+        // Another call with the key may have begun, or ended open, meanwhile.
+        let is_open = reason != Reason::EarlierUse || self.call.is_open();
+        match ids.len() {
+            1 if self.takes_finds => {
+                let id = ids.swap_remove(0);
+                self.call.found(&id);
+                let facts = self.call.reply(Content::Created(id), correlation_id.as_deref());
+                self.done(facts)
+            }
+            // Only a find decides there: what is not listed yet may still be on its way.
+            _ if is_open => self.unsettled(reason, failure),
+            // A late twin of this request would meet the same refusal.
+            0 => self.fail(failure, &Meaning::AsEnded),
+            _ => self.fail(failure, &Meaning::EarlierUseFound(ids)),
+        }
+    }
+
+    /// The end of a call whose look decided nothing.
+    fn unsettled(&mut self, reason: Reason, failure: Failure) -> Step {
+        let meaning = match (reason, self.call.meaning(&failure)) {
+            (Reason::Old, _) => Meaning::Old,
+            (_, meaning) => meaning,
+        };
+        self.fail(failure, &meaning)
+    }
+
+    fn done(&self, facts: Facts) -> Step {
+        let operation: &'static Operation = self.call.purpose().operation;
+        Step::Done(Ok(Reply { operation, facts }))
+    }
+
+    fn fail(&self, failure: Failure, meaning: &Meaning) -> Step {
+        Step::Done(Err(self.call.subject().error(failure, meaning)))
+    }
+}

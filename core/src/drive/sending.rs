@@ -1,0 +1,175 @@
+//! This is the loop that sends a call over the client's own connections: [`Sending::go_on`] takes a step of the call,
+//! sends or pauses as it says, and tells it what happened.
+
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use crate::api::operation::Reply;
+use crate::decide::machine::Event;
+use crate::decide::settle::Step;
+use crate::drive::call::Call;
+use crate::drive::http::Exchange;
+use crate::error::Error;
+use crate::record::Attempt;
+
+/// A call being sent over the client's own connections. Dropping it gives the call up; another thread
+/// may wait on for it.
+#[doc(hidden)]
+pub struct Sending {
+    /// The process that began it, to which the connection belongs.
+    process: u32,
+    call: Call,
+    /// How many attempts have been reported.
+    reported: usize,
+    stage: Stage,
+}
+
+enum Stage {
+    New,
+    Exchange(Exchange),
+    Pause(Instant),
+    Done(Result<Reply, Error>),
+    Over,
+}
+
+/// The news of a wait.
+#[doc(hidden)]
+pub enum News<'a> {
+    /// It took longer than the patience.
+    Nothing,
+    /// An attempt has ended; whether another follows, its [`wait`](Attempt::wait) says.
+    Attempt(&'a Attempt),
+    /// The outcome; there is nothing more to wait for.
+    Ended(Result<Reply, Error>),
+}
+
+impl Sending {
+    /// Waits for news, no longer than `patience`. Only while somebody waits does it go on.
+    ///
+    /// In a forked child it ends as [`abandoned`](Call::abandoned): it goes on in the parent.
+    pub fn wait(&mut self, patience: Option<Duration>) -> News<'_> {
+        let until = patience.map(|patience| Instant::now() + patience);
+        loop {
+            if self.reported < self.call.attempt_log().len() {
+                self.reported += 1;
+                return News::Attempt(&self.call.attempt_log()[self.reported - 1]);
+            }
+            if let Stage::Done(_) | Stage::Over = self.stage {
+                return match mem::replace(&mut self.stage, Stage::Over) {
+                    Stage::Done(result) => News::Ended(result),
+                    _ => News::Ended(Err(self.call.misused("it was waited for after its end"))),
+                };
+            }
+            match catch_unwind(AssertUnwindSafe(|| self.go_on(until))) {
+                Ok(true) => {}
+                Ok(false) => return News::Nothing,
+                Err(_) => {
+                    let result = self.break_off();
+                    self.stage = Stage::Done(result);
+                }
+            }
+        }
+    }
+
+    /// The end of a call in which a panic was caught.
+    fn break_off(&mut self) -> Result<Reply, Error> {
+        let error = self.call.misused("a panic was caught");
+        self.call.finished(Err(error))
+    }
+
+    /// One step; false if it has not come that far by then.
+    fn go_on(&mut self, until: Option<Instant>) -> bool {
+        if self.process != std::process::id() {
+            self.leave_to_parent();
+            return true;
+        }
+        let left = |until: Instant| until.saturating_duration_since(Instant::now());
+        let event = match &mut self.stage {
+            Stage::New => Event::Start,
+            Stage::Exchange(exchange) => {
+                let Some(event) = exchange.drive(until.map(left)) else { return false };
+                // A library built for the tests alone shows what a bug of ours would do.
+                #[cfg(takings_fault)]
+                assert!(
+                    !self.call.request().url.path().contains("/panic-after-sending/"),
+                    "a fault that was asked for"
+                );
+                event
+            }
+            Stage::Pause(end) => {
+                std::thread::sleep(left(until.map_or(*end, |until| until.min(*end))));
+                if !left(*end).is_zero() {
+                    return false;
+                }
+                Event::Waited
+            }
+            Stage::Done(_) | Stage::Over => return true,
+        };
+        self.stage = match self.call.advance(event) {
+            Step::Send(timeout) => Stage::Exchange(match self.call.session().connections() {
+                Ok(connections) => connections.exchange(self.call.request(), timeout),
+                Err(why) => Exchange::Failed(why),
+            }),
+            Step::Wait(pause) => Stage::Pause(Instant::now() + pause),
+            Step::Done(result) => Stage::Done(result),
+        };
+        true
+    }
+
+    /// In a forked child: everything under way is left alone, as all that was made in the parent.
+    fn leave_to_parent(&mut self) {
+        let error = self.call.abandoned();
+        let result = self.call.finished(Err(error));
+        mem::forget(mem::replace(&mut self.stage, Stage::Done(result)));
+    }
+}
+
+impl Call {
+    /// Sends it over the client's own connections and waits for the outcome, at most
+    /// [`Config::timeout`](crate::Config::timeout).
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::capture`](crate::Client::capture).
+    pub fn send(self) -> Result<Reply, Error> {
+        self.send_and_tell(|_| {})
+    }
+
+    /// The same, and tells of each attempt as it ends; one that is followed by another has its
+    /// [`wait`](Attempt::wait).
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Call::send).
+    pub fn send_and_tell(self, mut tell: impl FnMut(&Attempt)) -> Result<Reply, Error> {
+        let mut sending = self.sending();
+        loop {
+            match sending.wait(None) {
+                News::Ended(result) => return result,
+                News::Attempt(attempt) => {
+                    // A panic of `tell` says nothing about the money: it ends in an error as every
+                    // other failure.
+                    if catch_unwind(AssertUnwindSafe(|| tell(attempt))).is_err() {
+                        return sending.break_off();
+                    }
+                }
+                News::Nothing => {}
+            }
+        }
+    }
+
+    /// For bindings: the same for a thread that has to look after something else while it waits.
+    #[doc(hidden)]
+    pub fn sending(self) -> Sending {
+        Sending { process: std::process::id(), call: self, reported: 0, stage: Stage::New }
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        if self.process != std::process::id() {
+            mem::forget(mem::replace(&mut self.stage, Stage::Over));
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! What the calls of one client share, and the part of it that belongs to one process.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use once_cell::race::OnceBox;
+
+use crate::decide::doubt::Ending;
+use crate::decide::machine::Shared;
+use crate::decide::memory::{InProcess, Known, Memory};
+use crate::decide::retry::{Budget, Limits};
+use crate::drive::http::{Connections, Transport};
+use crate::error::Error;
+use crate::settings::config::Config;
+use crate::wire::Endpoint;
+
+pub(crate) struct Session {
+    pub config: Config,
+    endpoint: Arc<Endpoint>,
+    limits: Limits,
+    transport: Transport,
+    /// A clock for all calls, the same in forked processes.
+    start: Instant,
+    start_by_the_wall: SystemTime,
+    /// One slot for each process the client was used in, the current one last.
+    slots: OnceBox<Slot>,
+}
+
+/// The part of one process. A fork copies it without the threads that were using it, and its
+/// sockets belong to the parent: in another process it is left alone and never dropped.
+struct Slot {
+    process: u32,
+    own: Option<PerProcess>,
+    next: OnceBox<Slot>,
+}
+
+struct PerProcess {
+    connections: OnceBox<Connections>,
+    memory: InProcess,
+    budget: Arc<Budget>,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if self.process != std::process::id() {
+            std::mem::forget(self.own.take());
+        }
+    }
+}
+
+impl Session {
+    pub fn new(config: Config) -> Result<Session, Error> {
+        let limits = config.limits()?;
+        let endpoint = config.endpoint()?;
+        let transport = Transport::new(&config, &endpoint, &limits)?;
+        Ok(Session {
+            config,
+            endpoint: Arc::new(endpoint),
+            limits,
+            transport,
+            start: Instant::now(),
+            start_by_the_wall: SystemTime::now(),
+            slots: OnceBox::new(),
+        })
+    }
+
+    pub fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// The clock for the age of keys: the one of two that has gone further. A machine that slept has a monotonic clock
+    /// that stood still, and the wall's clock may be set back.
+    pub fn key_time(&self) -> Duration {
+        let by_the_wall = SystemTime::now().duration_since(self.start_by_the_wall).unwrap_or_default();
+        self.now().max(by_the_wall)
+    }
+
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    pub fn proxy(&self) -> Option<&str> {
+        self.transport.proxy()
+    }
+
+    pub fn shared(&self) -> Shared {
+        let (endpoint, budget) = (self.endpoint.clone(), self.own().budget.clone());
+        Shared { endpoint, limits: self.limits, budget }
+    }
+
+    pub fn memory(&self) -> &dyn Memory {
+        &self.own().memory
+    }
+
+    /// The connections of this process, made when they are first needed: a host that sends by
+    /// itself never gets them.
+    pub fn connections(&self) -> Result<&Connections, String> {
+        // Where another thread was quicker, its connections are the ones.
+        self.own().connections.get_or_try_init(|| self.transport.open().map(Box::new))
+    }
+
+    /// The part of this process, made at its first call. No lock is taken: one that was
+    /// held during a fork would stay locked in the child.
+    fn own(&self) -> &PerProcess {
+        let process = std::process::id();
+        let mut inherited = None;
+        let mut place = &self.slots;
+        // Only the last slot can be this process's: process ids come around again.
+        while let Some(slot) = place.get() {
+            if let (true, None, Some(own)) = (slot.process == process, slot.next.get(), &slot.own) {
+                return own;
+            }
+            inherited = slot.own.as_ref();
+            place = &slot.next;
+        }
+        // The parent's keys still count.
+        let memory = inherited.map(|parent| parent.memory.inherited()).unwrap_or_default();
+        let own = PerProcess { connections: OnceBox::new(), memory, budget: Arc::new(Budget::new()) };
+        let slot = Slot { process, own: Some(own), next: OnceBox::new() };
+        // Another thread may have been quicker; then its slot is the one.
+        let _ = place.set(Box::new(slot));
+        let slot = place.get().expect("it has just been filled");
+        slot.own.as_ref().expect("a slot is emptied only when dropped")
+    }
+}
+
+/// The use of a key by one call, from its preparation to its end.
+pub(crate) struct KeyUse {
+    key: u64,
+    /// The process in whose memory the call counts as running.
+    process: u32,
+    /// How the call ends if it is given up now; none once it has ended.
+    pending: Option<Ending>,
+}
+
+impl KeyUse {
+    /// Of a key that the memory has just noted.
+    pub fn new(key: u64) -> KeyUse {
+        KeyUse { key, process: std::process::id(), pending: Some(Ending::NotSent) }
+    }
+
+    pub fn key(&self) -> u64 {
+        self.key
+    }
+
+    pub fn known(&self, session: &Session) -> Known {
+        session.memory().known(self.key, session.key_time())
+    }
+
+    /// From here on the call may have been sent.
+    pub fn sent(&mut self, agreed: bool) {
+        self.pending = Some(if agreed { Ending::Agreed } else { Ending::Unclear });
+    }
+
+    /// Gives the key back, once.
+    pub fn end(&mut self, session: &Session, ending: &Ending) {
+        if self.pending.take().is_none() {
+            return;
+        }
+        if self.process == std::process::id() {
+            session.memory().end(self.key, ending);
+        } else {
+            session.memory().end_inherited(self.key, ending);
+        }
+    }
+
+    /// Gives the key back as that of a call that is given up.
+    pub fn give_up(&mut self, session: &Session) {
+        if let Some(pending) = self.pending.clone() {
+            self.end(session, &pending);
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Declares what a caller reads of an outcome, an error or an attempt: each field once, with its documentation.
+//!
+//! From one list follow the getters of Rust, the JSON text, and what the bindings make their own values from.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Map, Value, json};
+
+/// The value of one field, as every binding can take it over.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs, reason = "each names its own type")]
+pub enum Fact<'a> {
+    /// An optional field that is absent.
+    Absent,
+    Text(&'a str),
+    Integer(i64),
+    Flag(bool),
+    Texts(&'a [String]),
+    Attempts(&'a [Attempt]),
+    Time(SystemTime),
+    Duration(Duration),
+    /// JSON text that came from Klarna.
+    Json(&'a str),
+}
+
+/// A type that a field can have.
+pub(crate) trait AsFact<'a> {
+    /// The name of the type in the schema.
+    const KIND: &'static str;
+    const OPTIONAL: bool = false;
+    fn as_fact(self) -> Fact<'a>;
+}
+
+macro_rules! as_fact {
+    ($($T:ty, $kind:literal, |$value:ident| $fact:expr;)*) => {
+        $(impl<'a> AsFact<'a> for $T {
+            const KIND: &'static str = $kind;
+            fn as_fact(self) -> Fact<'a> {
+                let $value = self;
+                $fact
+            }
+        })*
+    };
+}
+
+as_fact! {
+    &'a str, "text", |text| Fact::Text(text);
+    u32, "integer", |number| Fact::Integer(number.into());
+    u16, "integer", |number| Fact::Integer(number.into());
+    bool, "boolean", |flag| Fact::Flag(flag);
+    &'a [String], "texts", |texts| Fact::Texts(texts);
+    &'a [Attempt], "attempts", |attempts| Fact::Attempts(attempts);
+    SystemTime, "time", |time| Fact::Time(time);
+    Duration, "duration", |duration| Fact::Duration(duration);
+}
+
+impl<'a, T: AsFact<'a>> AsFact<'a> for Option<T> {
+    const KIND: &'static str = T::KIND;
+    const OPTIONAL: bool = true;
+    fn as_fact(self) -> Fact<'a> {
+        self.map_or(Fact::Absent, T::as_fact)
+    }
+}
+
+/// A field as the schema describes it.
+#[derive(Clone, Copy, Debug)]
+pub struct FactInfo {
+    /// The name that every surface has for it. A duration has `_ms` behind it where it is a number of milliseconds.
+    pub name: &'static str,
+    /// The type: `text`, `integer`, `boolean`, `texts`, `attempts`, `time`, `duration`, `error_kind`, `found` or `json`.
+    pub kind: &'static str,
+    /// Whether it may be absent.
+    pub optional: bool,
+    pub(crate) doc: &'static [&'static str],
+}
+
+/// A record as the schema describes it.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordInfo {
+    /// The name of the type, such as `Capture`.
+    pub name: &'static str,
+    pub(crate) doc: &'static [&'static str],
+    /// Its fields, in the order in which their values are given.
+    pub fields: &'static [FactInfo],
+}
+
+impl RecordInfo {
+    pub(crate) fn schema(&self) -> Value {
+        let fields: Vec<Value> = self
+            .fields
+            .iter()
+            .map(|field| {
+                json!({
+                    "name": field.name,
+                    "kind": field.kind,
+                    "optional": field.optional,
+                    "doc": text_of(field.doc),
+                })
+            })
+            .collect();
+        json!({"name": self.name, "doc": text_of(self.doc), "fields": fields})
+    }
+}
+
+/// The lines of a doc comment as one text.
+pub(crate) fn text_of(doc: &[&str]) -> String {
+    let lines: Vec<&str> = doc.iter().map(|line| line.strip_prefix(' ').unwrap_or(line)).collect();
+    lines.join("\n").trim().to_owned()
+}
+
+/// Whole milliseconds since 1970; a clock before that counts as 1970.
+pub fn milliseconds_since_1970(time: SystemTime) -> i64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, milliseconds)
+}
+
+/// Whole milliseconds, rounded up: a pause is never cut short.
+pub fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(i64::MAX)
+}
+
+/// The name of a field where times are numbers of milliseconds.
+pub fn name_in_milliseconds(name: &'static str, kind: &str) -> String {
+    match kind {
+        "duration" | "time" => format!("{name}_ms"),
+        _ => name.to_owned(),
+    }
+}
+
+/// The fields as a JSON object.
+pub(crate) fn to_json<'a>(info: &RecordInfo, facts: impl Iterator<Item = Fact<'a>>) -> Map<String, Value> {
+    info.fields
+        .iter()
+        .zip(facts)
+        .map(|(field, fact)| {
+            let value = match fact {
+                Fact::Absent => Value::Null,
+                Fact::Text(text) => text.into(),
+                Fact::Integer(number) => number.into(),
+                Fact::Flag(flag) => flag.into(),
+                Fact::Texts(texts) => texts.into(),
+                Fact::Attempts(attempts) => {
+                    attempts.iter().map(|attempt| Value::Object(to_json(&Attempt::INFO, attempt.facts()))).collect()
+                }
+                Fact::Time(time) => milliseconds_since_1970(time).into(),
+                Fact::Duration(duration) => milliseconds(duration).into(),
+                Fact::Json(text) => serde_json::from_str(text).unwrap_or(Value::Null),
+            };
+            (name_in_milliseconds(field.name, field.kind), value)
+        })
+        .collect()
+}
+
+/// Declares a record over what holds its values: getters, schema and facts follow from one list.
+macro_rules! record {
+    (
+        $(#[doc = $doc:literal])*
+        $(#[derive($($derive:ident),*)])?
+        pub struct $Name:ident($vis:vis $Inner:ty) {
+            $( $(#[doc = $field_doc:literal])* $field:ident: $T:ty = |$inner:ident| $get:expr; )*
+        }
+    ) => {
+        $(#[doc = $doc])*
+        $(#[derive($($derive),*)])?
+        pub struct $Name($vis $Inner);
+
+        impl $Name {
+            $( $(#[doc = $field_doc])* pub fn $field(&self) -> $T { let $inner = &self.0; $get } )*
+
+            /// For bindings: the fields, in the order in which [`facts`](Self::facts) gives their values.
+            #[doc(hidden)]
+            pub const INFO: $crate::record::RecordInfo = $crate::record::RecordInfo {
+                name: stringify!($Name),
+                doc: &[$($doc),*],
+                fields: &[$( $crate::record::FactInfo {
+                    name: stringify!($field),
+                    kind: <$T as $crate::record::AsFact<'_>>::KIND,
+                    optional: <$T as $crate::record::AsFact<'_>>::OPTIONAL,
+                    doc: &[$($field_doc),*],
+                }, )*],
+            };
+
+            /// For bindings: the values of the fields, in order.
+            #[doc(hidden)]
+            pub fn facts(&self) -> impl Iterator<Item = $crate::record::Fact<'_>> {
+                [$( $crate::record::AsFact::as_fact(self.$field()) ),*].into_iter()
+            }
+        }
+    };
+}
+pub(crate) use record;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Noted {
+    pub started: SystemTime,
+    pub sent: String,
+    pub took: Duration,
+    pub came_back: String,
+    pub http_status: Option<u16>,
+    pub error_code: Option<String>,
+    pub correlation_id: Option<String>,
+    pub wait: Option<Duration>,
+}
+
+record! {
+    /// One request of a call, for whoever has to see afterwards what happened. It holds no
+    /// credential, and a server's text only scrubbed.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Attempt(pub(crate) Noted) {
+        /// When it was begun, by the system's clock.
+        started: SystemTime = |noted| noted.started;
+        /// Method and URL, such as `POST https://api.klarna.com/ordermanagement/v1/orders/…/captures`.
+        sent: &str = |noted| &noted.sent;
+        /// How long it took.
+        took: Duration = |noted| noted.took;
+        /// What came back, for people: `201`, `503 INTERNAL_ERROR`, `no answer within 10.0s`,
+        /// `not_sent: no connection to …`.
+        came_back: &str = |noted| &noted.came_back;
+        /// The HTTP status, where there was an answer.
+        http_status: Option<u16> = |noted| noted.http_status;
+        /// Klarna's `error_code`, where the answer had one.
+        error_code: Option<&str> = |noted| noted.error_code.as_deref();
+        /// Klarna's name for the request, where the answer had one.
+        correlation_id: Option<&str> = |noted| noted.correlation_id.as_deref();
+        /// The pause after it, where another attempt followed.
+        wait: Option<Duration> = |noted| noted.wait;
+    }
+}

@@ -16,5 +16,5 @@ mod tests;
 
 pub(crate) use fields::{Written, word};
 pub(crate) use object::{Hidden, doc_line, object, words};
-pub(crate) use reader::{At, Field, Item, Object, Reader, Seed, nearest, object, shown_word};
+pub(crate) use reader::{At, Field, Item, KeySeed, Object, Reader, Seed, nearest, object, shown_word};
 pub(crate) use rule::Rule;

@@ -115,8 +115,23 @@ macro_rules! object {
                 const NOUN: &'static str = $noun;
                 type Slots = Slots;
 
-                // the loop of a reading is the only caller: inlined, slots stay in registers
-                #[inline(always)]
+                fn pairs<'de, M: serde::de::MapAccess<'de>>(
+                    mut map: M,
+                    at: &$crate::strict::At<'_>,
+                ) -> Result<$Name, M::Error> {
+                    $( let mut $field: Option<$T> = None; )*
+                    while let Some(key) = map.next_key_seed($crate::strict::KeySeed { at, known: $Name::FIELDS })? {
+                        match key.as_ref() {
+                            $( $wire => $crate::strict::object!(@put $field, $T, $rule, map, at.key($wire)), )*
+                            unknown => return Err(at.unknown(unknown, $noun, $Name::FIELDS)),
+                        }
+                    }
+                    Ok($Name {
+                        $( $field: $crate::strict::object!(@take $need $field, at.key($wire), $rule $(, $default)?), )*
+                        $( $own: $initial, )*
+                    })
+                }
+
                 fn put<'de, M: serde::de::MapAccess<'de>>(
                     slots: &mut Slots,
                     key: &str,
@@ -124,19 +139,12 @@ macro_rules! object {
                     at: &$crate::strict::At<'_>,
                 ) -> Result<bool, M::Error> {
                     match key {
-                        $( $wire => {
-                            let here = at.key($wire);
-                            if slots.$field.is_some() {
-                                return Err(here.duplicate());
-                            }
-                            slots.$field = Some(map.next_value_seed($crate::strict::Seed::<$T>::new(&here, &$rule))?);
-                        } )*
+                        $( $wire => $crate::strict::object!(@put slots.$field, $T, $rule, map, at.key($wire)), )*
                         _ => return Ok(false),
                     }
                     Ok(true)
                 }
 
-                #[inline(always)]
                 fn finish<E: serde::de::Error>(slots: Slots, at: &$crate::strict::At<'_>) -> Result<$Name, E> {
                     // only required fields need the place
                     let _ = at;
@@ -204,6 +212,14 @@ macro_rules! object {
         Some(|| $crate::strict::Written::<$T>(&$default).to_json())
     };
     (@default $need:ident $T:ty) => { None };
+
+    (@put $slot:expr, $T:ty, $rule:expr, $map:ident, $at:expr) => {{
+        let here = $at;
+        if $slot.is_some() {
+            return Err(here.duplicate());
+        }
+        $slot = Some($map.next_value_seed($crate::strict::Seed::<$T>::new(&here, &$rule))?);
+    }};
 
     (@take required $value:expr, $at:expr, $rule:expr) => {
         match $value { Some(value) => value, None => return Err($at.missing(&$rule)) }

@@ -167,7 +167,7 @@ impl<'a> At<'a> {
         *self.reader.problem.borrow_mut() = Some(message);
     }
 
-    pub(super) fn unknown<E: de::Error>(&self, key: &str, noun: &str, known: &'static [&'static str]) -> E {
+    pub fn unknown<E: de::Error>(&self, key: &str, noun: &str, known: &'static [&'static str]) -> E {
         let unit = self.reader.unit;
         let shown: String = key.chars().take(64).collect();
         let name = self.key(&shown).to_string();
@@ -235,7 +235,11 @@ pub(crate) trait Object: Sized {
     /// The declared names, in the order in which they are written.
     const FIELDS: &'static [&'static str];
     const NOUN: &'static str;
-    /// The fields read so far.
+
+    /// Reads the object of the pairs of a source.
+    fn pairs<'de, M: MapAccess<'de>>(map: M, at: &At<'_>) -> Result<Self, M::Error>;
+
+    /// The fields read so far, where the pairs go to several objects.
     type Slots: Default;
 
     /// Reads the value of a field; `false` and nothing read if there is no field of that name.
@@ -260,22 +264,10 @@ pub(crate) fn object<'de, T: Object, D: Deserializer<'de>>(source: D, at: &At<'_
             write!(f, "{}", self.0.at.allowed(self.0.rule))
         }
         fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<T, M::Error> {
-            pairs(map, self.0.at)
+            T::pairs(map, self.0.at)
         }
     }
     source.deserialize_map(Pairs(Seed::new(at, rule)))
-}
-
-/// Reads an object of the pairs of a source.
-#[inline(always)]
-pub(super) fn pairs<'de, T: Object, M: MapAccess<'de>>(mut map: M, at: &At<'_>) -> Result<T, M::Error> {
-    let mut slots = T::Slots::default();
-    while let Some(key) = map.next_key_seed(KeySeed { at, known: T::FIELDS })? {
-        if !T::put(&mut slots, key.as_ref(), &mut map, at)? {
-            return Err(at.unknown(key.as_ref(), T::NOUN, T::FIELDS));
-        }
-    }
-    T::finish(slots, at)
 }
 
 /// Hands a place and a rule to serde.
@@ -299,7 +291,7 @@ impl<'de, T: Field> DeserializeSeed<'de> for Seed<'_, T> {
 }
 
 /// The key of an object, as text. One of the known names is not copied.
-pub(super) struct KeySeed<'a> {
+pub(crate) struct KeySeed<'a> {
     pub at: &'a At<'a>,
     pub known: &'static [&'static str],
 }

@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, IntoDeserializer, MapAccess, Visitor};
 
-use super::reader::{At, Item, KeySeed, Object, pairs};
+use super::reader::{At, Item, KeySeed, Object};
 
 /// Reads an object by the names of the reader's unit.
 pub(super) fn by_unit<'de, T: Object + Item, D: Deserializer<'de>>(source: D, at: &At<'_>) -> Result<T, D::Error> {
@@ -18,7 +18,7 @@ pub(super) fn by_unit<'de, T: Object + Item, D: Deserializer<'de>>(source: D, at
             write!(f, "{}", self.0.allowed(&T::RULE))
         }
         fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<T, M::Error> {
-            pairs(ByUnit { map, at: self.0, known: T::FIELDS, noun: T::NOUN }, self.0)
+            T::pairs(ByUnit { map, at: self.0, known: T::FIELDS, noun: T::NOUN }, self.0)
         }
     }
     source.deserialize_map(Renamed(at, PhantomData))
@@ -68,7 +68,7 @@ pub(super) fn two<'de, A: Object, B: Object + Item, D: Deserializer<'de>>(
         }
         fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<(A, B), M::Error> {
             let mut first = A::Slots::default();
-            let second = pairs(Split::<A, M> { map, at: self.0, first: &mut first }, self.0)?;
+            let second = B::pairs(Split::<A, M> { map, at: self.0, first: &mut first }, self.0)?;
             Ok((A::finish(first, self.0)?, second))
         }
     }

@@ -17,6 +17,7 @@ use crate::error::Error;
 pub(crate) struct Written<'a, T>(pub &'a T);
 
 impl<T: Field> Serialize for Written<'_, T> {
+    #[inline]
     fn serialize<S: Serializer>(&self, sink: S) -> Result<S::Ok, S::Error> {
         self.0.write(sink)
     }

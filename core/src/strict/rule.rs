@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// The values that a field may hold. Kinds that one test tells apart stand side by side.
+/// The values that a field may hold. Texts stand first and numbers last: a single comparison
+/// tells each of them from the rest.
 pub(crate) enum Rule {
     /// A string: lengths in characters; control characters are refused.
     Text {
@@ -18,6 +19,13 @@ pub(crate) enum Rule {
     Secret,
     /// A word of these.
     Word(&'static [&'static str]),
+    Bool,
+    /// A list of at most `max` of something.
+    List {
+        max: usize,
+        of: &'static str,
+    },
+    Object(&'static str),
     /// A whole number; `unit` explains it.
     Integer {
         min: i64,
@@ -29,13 +37,6 @@ pub(crate) enum Rule {
         min_ms: u64,
         max_ms: u64,
     },
-    Bool,
-    /// A list of at most `max` of something.
-    List {
-        max: usize,
-        of: &'static str,
-    },
-    Object(&'static str),
 }
 
 /// The unit in which a source gives times. A field's name tells it: `timeout_ms`, or `timeout`

@@ -432,4 +432,48 @@ mod tests {
         let text = r#"{"captured_amount":1,"order_lines":[],"shipping_info":[{}],"shipping_delay":0}"#;
         assert_eq!(serde_json::to_string(&CaptureRequest::from_json(text).unwrap()).unwrap(), text);
     }
+
+    #[test]
+    fn debug_is_that_of_a_derive() {
+        let mut request = CaptureRequest::new(5);
+        request.reference = Some("me@example.com".into());
+        let debug = format!("{request:?}");
+        assert!(debug.starts_with(r#"CaptureRequest { captured_amount: 5, reference: Some("me@example.com"), desc"#));
+        assert!(debug.ends_with("shipping_delay: None }"), "{debug}");
+    }
+
+    #[test]
+    fn the_schema_tells_every_field() {
+        let schema: serde_json::Value = serde_json::from_str(&CaptureRequest::schema()).unwrap();
+        let objects = schema["objects"].as_object().unwrap();
+        let names: Vec<_> = objects.keys().map(String::as_str).collect();
+        assert_eq!(names, ["CaptureRequest", "OrderLine", "ProductIdentifiers", "ShippingInfo", "Subscription"]);
+        let mut named = std::collections::BTreeSet::new();
+        for object in objects.values() {
+            assert!(!object["doc"].as_str().unwrap().contains("```"));
+            for field in object["fields"].as_array().unwrap() {
+                assert!(!field["doc"].as_str().unwrap().is_empty(), "{field}");
+                for kind in [&field["type"], &field["type"]["of"]] {
+                    named.extend(kind.get("name").and_then(|name| name.as_str()));
+                }
+            }
+        }
+        let words = schema["words"].as_object().unwrap();
+        assert!(named.iter().all(|name| objects.contains_key(*name) || words.contains_key(*name)), "{named:?}");
+
+        let fields = |name: &str| {
+            let fields = objects[name]["fields"].as_array().unwrap();
+            fields.iter().map(|field| field["name"].as_str().unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(fields("CaptureRequest"), CaptureRequest::FIELDS);
+        assert_eq!(fields("OrderLine"), OrderLine::FIELDS);
+        assert_eq!(
+            objects["CaptureRequest"]["fields"][3]["type"],
+            serde_json::json!({"kind": "list", "max": 1000, "of": {"kind": "object", "name": "OrderLine"}})
+        );
+        let interval = &words["Interval"];
+        assert_eq!((&interval["open"], &words["OrderLineType"]["open"]), (&false.into(), &true.into()));
+        assert_eq!(interval["words"][0], serde_json::json!({"word": "DAY", "variant": "Day", "doc": ""}));
+        assert_eq!(interval["doc"], "The unit of a subscription's interval.");
+    }
 }

@@ -61,6 +61,7 @@ impl Reader {
     }
 
     /// Reads two objects out of one flat source: the fields of `A` go to `A`, all others to `B`.
+    /// Neither is checked yet, as with [`read`](Reader::read).
     #[allow(dead_code, reason = "the options of a call will stand beside its body")]
     pub fn read_two<'de, A: Object, B: Object + Item, D: Deserializer<'de>>(&self, source: D) -> Result<(A, B), Error> {
         let root = self.root();

@@ -172,7 +172,10 @@ fn plain(doc: &str) -> String {
         let line = line.strip_prefix(' ').unwrap_or(line);
         if line.starts_with("```") {
             in_sample = !in_sample;
-        } else if !in_sample {
+            continue;
+        }
+        let doubled = line.is_empty() && lines.last().is_some_and(String::is_empty);
+        if !in_sample && !doubled {
             lines.push(without_links(line));
         }
     }

@@ -1060,43 +1060,6 @@ fn no_call_outlasts_its_time_out() {
     }
 }
 
-/// What a connection does may take a thread longer than a deadline may be missed by, so that at the end another one
-/// watches the clock. Most calls end before.
-#[test]
-fn the_last_second_of_a_call_is_driven_by_another_thread() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let ca_file = folder.path().join("ca.pem");
-    std::fs::write(&ca_file, certificates::ca_pem()).expect("the CA file");
-    let script = r#"{"https": true, "others": [{"handshake": "good"}, {"read": "request"}, "stall"]}"#;
-    let sandbox = Sandbox::start(Options::default()).expect("a sandbox");
-    let server = Hostile::start(serde_json::from_str(script).expect("a script"), sandbox.url()).expect("a server");
-    let config = json!({
-        "base_url": server.url(), "username": "sandbox", "password": "sandbox", "ca_file": ca_file,
-        "timeout_ms": 1600, "max_attempts": 1,
-    });
-    let mut surface = Run::new("rust").surface;
-    let process = surface.child.id();
-    let threads = || {
-        let tasks = std::fs::read_dir(format!("/proc/{process}/task")).expect("the process");
-        tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok()).collect::<Vec<_>>()
-    };
-    let call = Call { request: Some(json!({"captured_amount": 1})), ..Call::default() };
-    let called = std::thread::spawn(move || surface.call(config.as_object(), "an order", &call));
-    let began = Instant::now();
-    let mut since = None;
-    while !called.is_finished() {
-        if since.is_none() && threads().iter().any(|name| name == "takings call\n") {
-            since = Some(began.elapsed());
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    let answer = called.join().expect("a call").expect("an answer");
-    assert_eq!(answer["error"]["kind"], "outcome_unknown", "{answer}");
-    let since = since.expect("another thread");
-    assert!(since >= Duration::from_millis(500), "{since:?}");
-    assert_eq!(server.seen().requests.len(), 1);
-}
-
 #[test]
 fn there_are_enough_cases() {
     if std::env::var_os("CASE").is_none() {

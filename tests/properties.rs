@@ -14,7 +14,8 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Map, Value, json};
 use takings_sandbox::{Options, Received, Sandbox};
 
-use super::{Run, header};
+use crate::judge::header;
+use crate::run::Run;
 
 /// Every whole number of a request, with what it may be.
 const NUMBERS: [(&str, i128, i128); 9] = [

@@ -12,7 +12,9 @@
 
 use serde_json::{Map, Value};
 
-use crate::{Case, Outcome, Run, contains, shape};
+use crate::case::{Case, Outcome};
+use crate::judge::{contains, shape};
+use crate::run::Run;
 
 /// Cases that say the same whatever sends: input, settings, and what the machine makes of answers
 /// that every HTTP client reads alike.
@@ -41,8 +43,8 @@ const OF_NO_CONCERN: [&str; 18] = [
 ];
 
 pub fn concerns(name: &str, case: &Case) -> bool {
-    let own_process = !case.env.is_empty() || case.limits.descriptors.or(case.limits.descriptors_left).is_some();
-    !own_process && case.surfaces.is_none() && !OF_NO_CONCERN.iter().any(|beginning| name.starts_with(beginning))
+    let is_listed = OF_NO_CONCERN.iter().any(|beginning| name.starts_with(beginning));
+    !case.has_own_process() && case.surfaces.is_none() && !is_listed
 }
 
 /// `loosely`: against a hostile server.

@@ -1,4 +1,4 @@
-//! One connection, played step by step.
+//! A connection of the hostile server, played step by step.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};

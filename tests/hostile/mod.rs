@@ -20,7 +20,7 @@ use takings_sandbox::Received;
 use connection::Connection;
 use script::{Script, Step};
 
-/// What was seen, over all connections.
+/// All that was seen, over all connections.
 #[derive(Default)]
 pub struct Seen {
     /// Connections to the server.
@@ -144,7 +144,7 @@ impl Drop for Hostile {
     fn drop(&mut self) {
         self.shared.stopping.store(true, Ordering::SeqCst);
         for (address, _) in &self.listeners {
-            // It sits in accept(2).
+            // The thread sits in accept(2).
             let _ = TcpStream::connect_timeout(address, Duration::from_secs(1));
         }
         for (_, thread) in &mut self.listeners {
@@ -190,7 +190,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>, role: Role) {
         }));
     }
     for socket in shared.open().iter() {
-        // It may be gone already.
+        // The connection may be gone already.
         let _ = socket.shutdown(Shutdown::Both);
     }
     for thread in running {

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::certificates::Kind;
 
-/// What a server does, connection by connection.
+/// The behaviour of a server, connection by connection.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Script {
@@ -12,7 +12,7 @@ pub struct Script {
     pub https: bool,
     /// The first connections, in the order in which they are accepted.
     pub connections: Vec<Vec<Step>>,
-    /// Every later one; when absent, an honest relay to the sandbox.
+    /// The steps of all later connections; when absent, an honest relay to the sandbox.
     pub others: Option<Vec<Step>>,
     /// There is a proxy as well, and each of its connections does this.
     pub proxy: Option<Vec<Step>>,

@@ -1,0 +1,286 @@
+//! The format of a case, as `README.md` describes it, and the way from a file to its cases.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use takings_sandbox::NewOrder;
+
+use crate::hostile::script::Script;
+use crate::surface::root;
+
+/// A case with its place among the others.
+pub struct Named {
+    /// Its file, and its variant of each group: `hostile-answer-cut: one byte: reset`.
+    pub name: String,
+    pub case: Case,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Case {
+    /// Says to people what the case shows.
+    pub what: String,
+    /// Which surfaces can express it; all, when absent.
+    pub surfaces: Option<Vec<String>>,
+    #[serde(default)]
+    pub server: Server,
+    /// Settings beside the usual ones; null takes a usual one away.
+    #[serde(default)]
+    pub config: Map<String, Value>,
+    /// The order at the sandbox, with its faults.
+    pub order: Option<NewOrder>,
+    pub calls: Vec<Call>,
+    /// The entries of the sandbox's ledger at the end, in order: any fields of them.
+    #[serde(default)]
+    pub ledger: Ledger,
+    /// How many connections the hostile server has had at the end.
+    pub connections: Option<usize>,
+    /// How many requests have reached its proxy.
+    #[serde(default)]
+    pub proxied: usize,
+    /// A process of its own with these variables; null takes one away.
+    #[serde(default)]
+    pub env: BTreeMap<String, Option<String>>,
+    /// Files in a folder of their own, `{folder}` in `env`. Nothing may be added to it.
+    #[serde(default)]
+    pub files: BTreeMap<String, String>,
+    /// The descriptors that a process of its own may have.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+impl Case {
+    /// Whether the case needs an adapter of its own instead of the one that serves all cases.
+    pub fn has_own_process(&self) -> bool {
+        !self.env.is_empty() || self.limits.descriptors.or(self.limits.descriptors_left).is_some()
+    }
+
+    /// Whether a surface can express the case.
+    pub fn can_be_said_in(&self, surface: &str) -> bool {
+        self.surfaces.as_ref().is_none_or(|surfaces| surfaces.iter().any(|name| surface.starts_with(name.as_str())))
+    }
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(untagged)]
+pub enum Ledger {
+    Entries(Vec<Map<String, Value>>),
+    Word(LedgerWord),
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LedgerWord {
+    /// An entry for each capture that a call told.
+    AsTold,
+}
+
+impl Default for Ledger {
+    fn default() -> Ledger {
+        Ledger::Entries(Vec::new())
+    }
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// File descriptors in all, from the start.
+    pub descriptors: Option<usize>,
+    /// File descriptors beside those that are open before the first call.
+    pub descriptors_left: Option<usize>,
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Server {
+    /// A server that follows a script stands before the sandbox.
+    pub hostile: Option<Script>,
+    /// The client is given the certificate of another authority.
+    pub other_ca: bool,
+    /// Nobody listens.
+    pub closed: bool,
+    pub tls: bool,
+    /// The CA is not given to the client.
+    pub untrusted: bool,
+    pub prefix: String,
+    pub api_key: Option<String>,
+    pub html_unauthorized: bool,
+    pub password: Option<String>,
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Call {
+    /// Derive a key instead of capturing: the order id and the name.
+    pub derive: Option<(String, String)>,
+    /// The key that must come out of `derive`.
+    pub key: Option<String>,
+    /// Look for a capture instead of capturing: `reference` and `captured_amount`.
+    pub reconcile: Option<Value>,
+    /// The order's own id, when absent.
+    pub order_id: Option<String>,
+    pub request: Option<Value>,
+    /// Instead of `request`, for texts that no JSON value can stand for.
+    pub request_text: Option<String>,
+    pub idempotency_key: Option<String>,
+    /// A client of its own instead of that of the case.
+    #[serde(default)]
+    pub new_client: bool,
+    pub outcome: Option<Outcome>,
+    /// How many captures of this call reach the server.
+    #[serde(default)]
+    pub sent: Sent,
+    /// How many looks into the order's captures do.
+    #[serde(default)]
+    pub looks: usize,
+    pub wire: Option<Wire>,
+    /// The call must take no longer, and no less.
+    pub within_ms: Option<u64>,
+    /// A pause before the call, in which the connections are idle.
+    #[serde(default)]
+    pub after_ms: u64,
+    pub at_least_ms: Option<u64>,
+}
+
+impl Call {
+    /// The text of the request, for adapters without a JSON library.
+    pub fn text(&self) -> String {
+        match (&self.request, &self.request_text) {
+            (Some(request), _) => request.to_string(),
+            (None, Some(text)) => text.clone(),
+            (None, None) => "{}".into(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(untagged)]
+pub enum Sent {
+    Exactly(usize),
+    /// No fewer than the first, no more than the second.
+    Between(usize, usize),
+}
+
+impl Default for Sent {
+    fn default() -> Sent {
+        Sent::Exactly(0)
+    }
+}
+
+impl Sent {
+    pub fn allows(self, count: usize) -> bool {
+        match self {
+            Sent::Exactly(exactly) => count == exactly,
+            Sent::Between(least, most) => (least..=most).contains(&count),
+        }
+    }
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub enum Outcome {
+    Capture(Map<String, Value>),
+    Reconciliation(Map<String, Value>),
+    Error(Map<String, Value>),
+    /// Any of them.
+    OneOf(Vec<Outcome>),
+}
+
+/// The exact bytes: `{key}` is the call's idempotency key, `{user_agent}` the surface's own.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wire {
+    pub line: String,
+    pub headers: BTreeMap<String, String>,
+    pub body: String,
+}
+
+/// All cases whose name holds CASE.
+pub fn cases() -> Vec<Named> {
+    let wanted = std::env::var("CASE").unwrap_or_default();
+    let folder = root().join("tests/cases");
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(folder).expect("tests/cases").map(|entry| entry.expect("a file").path()).collect();
+    files.sort();
+    let mut cases = Vec::new();
+    for path in files {
+        let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        let text = std::fs::read_to_string(&path).expect("a readable case");
+        let file = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        cases.extend(cases_of(&name, file).into_iter().filter(|case| case.name.contains(&wanted)));
+    }
+    cases
+}
+
+/// The cases of a file: its variants.
+fn cases_of(file: &str, value: Value) -> Vec<Named> {
+    let named = expanded(value).into_iter().map(|(variant, value)| {
+        let name = if variant.is_empty() { file.to_owned() } else { format!("{file}: {variant}") };
+        let case = serde_json::from_value(value).unwrap_or_else(|error| panic!("{name}: {error}"));
+        Named { name, case }
+    });
+    named.collect()
+}
+
+/// A case with `each` is one for every combination of its variants: `"$group"` and
+/// `"$group.member"` become the variant's value, inside of a text as well. Each comes with the names of its
+/// variants.
+fn expanded(mut case: Value) -> Vec<(String, Value)> {
+    let each = case.as_object_mut().and_then(|case| case.remove("each"));
+    let mut done = vec![(String::new(), case)];
+    let Some(Value::Object(each)) = each else { return done };
+    for (group, variants) in &each {
+        let variants = variants.as_object().unwrap_or_else(|| panic!("each.{group} is no object"));
+        let mut next = Vec::new();
+        for (name, case) in &done {
+            for (variant, value) in variants {
+                let mut case = case.clone();
+                fill_variant(&mut case, &format!("${group}"), value);
+                let name = if name.is_empty() { variant.clone() } else { format!("{name}: {variant}") };
+                next.push((name, case));
+            }
+        }
+        done = next;
+    }
+    done
+}
+
+fn fill_variant(place: &mut Value, group: &str, variant: &Value) {
+    match place {
+        Value::Array(items) => items.iter_mut().for_each(|item| fill_variant(item, group, variant)),
+        Value::Object(members) => {
+            members.values_mut().for_each(|member| fill_variant(member, group, variant));
+            // A member that the variant does not say is not there.
+            members.retain(|_, member| *member != Value::String(format!("{group} is absent")));
+        }
+        Value::String(text) if text.starts_with(group) && *text == group => *place = variant.clone(),
+        Value::String(text) => {
+            if let Some(member) = text.strip_prefix(&format!("{group}."))
+                && member.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+            {
+                let absent = Value::String(format!("{group} is absent"));
+                *place = variant.get(member).cloned().unwrap_or(absent);
+            } else if let Some(variant) = variant.as_str() {
+                *text = text.replace(&format!("{{{group}}}"), variant);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Names select cases.
+    #[test]
+    fn every_case_has_a_name_of_its_own() {
+        let cases = cases();
+        let names: BTreeSet<&str> = cases.iter().map(|case| case.name.as_str()).collect();
+        assert_eq!(names.len(), cases.len());
+    }
+}

@@ -1,7 +1,7 @@
 //! The format of a case, as `README.md` describes it, and the way from a file to its cases.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -12,7 +12,7 @@ use crate::surface::root;
 
 /// A case with its place among the others.
 pub struct Named {
-    /// Its file, and its variant of each group: `hostile-answer-cut: one byte: reset`.
+    /// Its folder and file, and its variant of each group: `hostile/answer-cut: one byte: reset`.
     pub name: String,
     pub case: Case,
 }
@@ -189,24 +189,69 @@ pub enum Outcome {
 }
 
 /// The exact bytes: `{key}` is the call's idempotency key, `{user_agent}` the surface's own.
-#[derive(Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(try_from = "WireSaid")]
 pub struct Wire {
     pub line: String,
     pub headers: BTreeMap<String, String>,
     pub body: String,
 }
 
-/// All cases whose name holds CASE.
+/// The wire as a case says it: the parts that differ from the usual.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireParts {
+    line: Option<String>,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    body: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum WireSaid {
+    Word(String),
+    Parts(WireParts),
+}
+
+impl TryFrom<WireSaid> for Wire {
+    type Error = String;
+
+    fn try_from(said: WireSaid) -> Result<Wire, String> {
+        match said {
+            WireSaid::Word(word) if word == "usual" => Ok(Wire::from(WireParts::default())),
+            WireSaid::Word(word) => Err(format!("a wire is \"usual\" or its parts, not {word:?}")),
+            WireSaid::Parts(parts) => Ok(Wire::from(parts)),
+        }
+    }
+}
+
+impl From<WireParts> for Wire {
+    fn from(said: WireParts) -> Wire {
+        let line = said.line.unwrap_or_else(|| {
+            "POST /ordermanagement/v1/orders/f3392f8b-6116-4073-ab96-e330819e2c07/captures HTTP/1.1".into()
+        });
+        let body = said.body.unwrap_or_else(|| r#"{"captured_amount":6000}"#.into());
+        let usual = [
+            ("Accept", "application/json"),
+            ("Authorization", "Basic c2FuZGJveDpzYW5kYm94"),
+            ("Content-Length", &body.len().to_string()),
+            ("Content-Type", "application/json"),
+            ("Klarna-Idempotency-Key", "{key}"),
+            ("User-Agent", "{user_agent}"),
+        ];
+        let mut headers: BTreeMap<String, String> =
+            usual.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        headers.extend(said.headers);
+        Wire { line, headers, body }
+    }
+}
+
+/// All cases whose name holds CASE, from the folders of `tests/cases`.
 pub fn cases() -> Vec<Named> {
     let wanted = std::env::var("CASE").unwrap_or_default();
-    let folder = root().join("tests/cases");
-    let mut files: Vec<PathBuf> =
-        std::fs::read_dir(folder).expect("tests/cases").map(|entry| entry.expect("a file").path()).collect();
-    files.sort();
     let mut cases = Vec::new();
-    for path in files {
-        let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+    for (name, path) in files(&root().join("tests/cases")) {
         let text = std::fs::read_to_string(&path).expect("a readable case");
         let file = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
         cases.extend(cases_of(&name, file).into_iter().filter(|case| case.name.contains(&wanted)));
@@ -214,11 +259,27 @@ pub fn cases() -> Vec<Named> {
     cases
 }
 
+/// Every file of cases with its name, `folder/name`, in order.
+fn files(folder: &Path) -> Vec<(String, PathBuf)> {
+    let listed = |folder: &Path| -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        entries.map(|entry| entry.expect("a file").path()).collect()
+    };
+    let stem = |path: &Path| path.file_stem().expect("a name").to_string_lossy().into_owned();
+    let mut files = Vec::new();
+    for folder in listed(folder) {
+        assert!(folder.is_dir(), "{}: a case stands in a folder", folder.display());
+        files.extend(listed(&folder).into_iter().map(|file| (format!("{}/{}", stem(&folder), stem(&file)), file)));
+    }
+    files.sort();
+    files
+}
+
 /// The cases of a file: its variants.
 fn cases_of(file: &str, value: Value) -> Vec<Named> {
     let named = expanded(value).into_iter().map(|(variant, value)| {
         let name = if variant.is_empty() { file.to_owned() } else { format!("{file}: {variant}") };
-        let case = serde_json::from_value(value).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let case = serde_json::from_value(repeated(value)).unwrap_or_else(|error| panic!("{name}: {error}"));
         Named { name, case }
     });
     named.collect()
@@ -270,11 +331,128 @@ fn fill_variant(place: &mut Value, group: &str, variant: &Value) {
     }
 }
 
+/// The value with every `{"$repeat": value, "times": n}` in it written out, the inner ones first: a text becomes that
+/// text n times, anything else a list of n.
+fn repeated(value: Value) -> Value {
+    match value {
+        Value::Array(items) => items.into_iter().map(repeated).collect(),
+        Value::Object(mut members) => match members.remove("$repeat") {
+            Some(value) => {
+                let times = members.remove("times").and_then(|times| times.as_u64());
+                let times = times.unwrap_or_else(|| panic!("$repeat of {value} needs times, a whole number"));
+                assert!(members.is_empty(), "beside $repeat and times there is {members:?}");
+                let times = usize::try_from(times).expect("a number of this machine");
+                match repeated(value) {
+                    Value::String(text) => text.repeat(times).into(),
+                    value => vec![value; times].into(),
+                }
+            }
+            None => members.into_iter().map(|(name, value)| (name, repeated(value))).collect(),
+        },
+        value => value,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn a_text_is_repeated_as_a_text_and_anything_else_as_a_list() {
+        let said = json!({
+            "text": {"$repeat": "ab", "times": 3},
+            "numbers": {"$repeat": 1, "times": 2},
+            "lists": {"$repeat": [1, "a"], "times": 2},
+            "none": {"$repeat": {"x": 1}, "times": 0},
+            "inner": {"$repeat": {"name": {"$repeat": "n", "times": 4}}, "times": 2},
+        });
+        let meant = json!({
+            "text": "ababab",
+            "numbers": [1, 1],
+            "lists": [[1, "a"], [1, "a"]],
+            "none": [],
+            "inner": [{"name": "nnnn"}, {"name": "nnnn"}],
+        });
+        assert_eq!(repeated(said), meant);
+    }
+
+    /// A request may have members of these names, and hostile scripts do.
+    #[test]
+    fn a_member_named_repeat_or_times_stays() {
+        let script = json!({"repeat": "a", "times": 3});
+        assert_eq!(repeated(script.clone()), script);
+    }
+
+    #[test]
+    #[should_panic(expected = "beside $repeat and times there is")]
+    fn a_repetition_has_no_other_members() {
+        repeated(json!({"$repeat": "a", "times": 3, "captured_amount": 1}));
+    }
+
+    #[test]
+    #[should_panic(expected = "needs times")]
+    fn a_repetition_says_how_often() {
+        repeated(json!({"$repeat": "a"}));
+    }
+
+    #[test]
+    fn the_usual_wire_is_said_in_a_word_and_its_parts_replace_what_is_usual() {
+        let wire = |said: Value| serde_json::from_value::<Wire>(said);
+        let usual = wire(json!("usual")).expect("a wire");
+        assert_eq!(usual, wire(json!({})).expect("a wire"));
+        assert_eq!(usual.body, r#"{"captured_amount":6000}"#);
+        assert_eq!(usual.headers.len(), 6);
+        assert_eq!(usual.headers["Content-Length"], "24");
+
+        let other = wire(json!({"body": "{}", "headers": {"Accept": "text/html"}})).expect("a wire");
+        assert_eq!((other.body.as_str(), &other.line), ("{}", &usual.line));
+        assert_eq!((other.headers["Content-Length"].as_str(), other.headers["Accept"].as_str()), ("2", "text/html"));
+        assert_eq!(other.headers["Authorization"], usual.headers["Authorization"]);
+
+        assert!(wire(json!("as usual")).is_err());
+        assert!(wire(json!({"bodies": "{}"})).is_err());
+    }
+
+    fn file() -> Value {
+        json!({
+            "what": "{$end} and {$at}",
+            "each": {"at": {"early": "early", "late": "late"}, "end": {"close": "close", "reset": "reset"}},
+            "calls": [],
+        })
+    }
+
+    #[test]
+    fn a_file_has_a_case_for_every_combination_of_its_variants() {
+        let cases = cases_of("hostile/cut", file());
+        let names: Vec<&str> = cases.iter().map(|case| case.name.as_str()).collect();
+        let expected = ["early: close", "early: reset", "late: close", "late: reset"];
+        assert_eq!(names, expected.map(|variant| format!("hostile/cut: {variant}")));
+        assert_eq!(cases[3].case.what, "reset and late");
+    }
+
+    #[test]
+    fn the_folder_of_a_file_is_part_of_its_name() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        for path in ["hostile/b.json", "capture/a.json", "hostile/http-1.0.json"] {
+            let path = folder.path().join(path);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+            std::fs::write(path, "{}").expect("a file");
+        }
+        let names: Vec<String> = files(folder.path()).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["capture/a", "hostile/b", "hostile/http-1.0"]);
+    }
+
+    #[test]
+    #[should_panic(expected = "a case stands in a folder")]
+    fn a_file_stands_in_a_folder() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        std::fs::write(folder.path().join("stray.json"), "{}").expect("a file");
+        files(folder.path());
+    }
 
     /// Names select cases.
     #[test]

@@ -14,7 +14,15 @@ use crate::surface::root;
 pub struct Named {
     /// Its folder and file, and its variant of each group: `hostile/answer-cut: one byte: reset`.
     pub name: String,
+    /// Whether a hostile case runs on every surface, and not only on those with a transport of their own.
+    pub smoke: bool,
     pub case: Case,
+}
+
+impl Named {
+    pub fn is_hostile(&self) -> bool {
+        self.name.starts_with("hostile/")
+    }
 }
 
 #[derive(Clone, Deserialize)]
@@ -275,14 +283,46 @@ fn files(folder: &Path) -> Vec<(String, PathBuf)> {
     files
 }
 
-/// The cases of a file: its variants.
-fn cases_of(file: &str, value: Value) -> Vec<Named> {
-    let named = expanded(value).into_iter().map(|(variant, value)| {
+/// The cases of a file: its variants, with the members that speak of the file taken out.
+fn cases_of(file: &str, mut value: Value) -> Vec<Named> {
+    let smoke = value.as_object_mut().and_then(|members| members.remove("smoke"));
+    let smoke: Smoke = smoke.map_or(Smoke::All(false), |smoke| {
+        serde_json::from_value(smoke).unwrap_or_else(|error| panic!("{file}: smoke: {error}"))
+    });
+    let variants = expanded(value);
+    for name in smoke.variants() {
+        assert!(variants.iter().any(|(variant, _)| variant == name), "{file} has no variant {name:?}");
+    }
+    let named = variants.into_iter().map(|(variant, value)| {
         let name = if variant.is_empty() { file.to_owned() } else { format!("{file}: {variant}") };
         let case = serde_json::from_value(repeated(value)).unwrap_or_else(|error| panic!("{name}: {error}"));
-        Named { name, case }
+        Named { smoke: smoke.has(&variant), name, case }
     });
     named.collect()
+}
+
+/// The hostile cases of a file that run on every surface.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Smoke {
+    All(bool),
+    Variants(Vec<String>),
+}
+
+impl Smoke {
+    fn variants(&self) -> &[String] {
+        match self {
+            Smoke::All(_) => &[],
+            Smoke::Variants(names) => names,
+        }
+    }
+
+    fn has(&self, variant: &str) -> bool {
+        match self {
+            Smoke::All(all) => *all,
+            Smoke::Variants(names) => names.iter().any(|name| name == variant),
+        }
+    }
 }
 
 /// A case with `each` is one for every combination of its variants: `"$group"` and
@@ -420,6 +460,7 @@ mod tests {
     fn file() -> Value {
         json!({
             "what": "{$end} and {$at}",
+            "smoke": ["early: close"],
             "each": {"at": {"early": "early", "late": "late"}, "end": {"close": "close", "reset": "reset"}},
             "calls": [],
         })
@@ -431,7 +472,17 @@ mod tests {
         let names: Vec<&str> = cases.iter().map(|case| case.name.as_str()).collect();
         let expected = ["early: close", "early: reset", "late: close", "late: reset"];
         assert_eq!(names, expected.map(|variant| format!("hostile/cut: {variant}")));
+        assert!(cases.iter().all(Named::is_hostile));
         assert_eq!(cases[3].case.what, "reset and late");
+        assert_eq!(cases.iter().map(|case| case.smoke).collect::<Vec<_>>(), [true, false, false, false]);
+    }
+
+    #[test]
+    #[should_panic(expected = "hostile/cut has no variant \"never\"")]
+    fn a_variant_that_is_named_must_be_there() {
+        let mut file = file();
+        file["smoke"] = json!(["never"]);
+        cases_of("hostile/cut", file);
     }
 
     #[test]
@@ -454,11 +505,15 @@ mod tests {
         files(folder.path());
     }
 
-    /// Names select cases.
+    /// Names select cases, and surfaces without a transport of their own leave the hostile ones to others.
     #[test]
-    fn every_case_has_a_name_of_its_own() {
+    fn every_case_has_a_name_of_its_own_and_a_surface() {
         let cases = cases();
         let names: BTreeSet<&str> = cases.iter().map(|case| case.name.as_str()).collect();
         assert_eq!(names.len(), cases.len());
+        for case in &cases {
+            assert!(case.is_hostile() || !case.smoke, "{} runs everywhere anyhow", case.name);
+            assert!(!case.is_hostile() || case.case.can_be_said_in("rust"), "{} runs nowhere in full", case.name);
+        }
     }
 }

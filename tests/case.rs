@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -132,6 +133,10 @@ pub struct Call {
     pub request: Option<Value>,
     /// Instead of `request`, for texts that no JSON value can stand for.
     pub request_text: Option<String>,
+    /// Joins the request, when that is an object.
+    pub first_use: Option<bool>,
+    /// How many seconds before the call the request's `first_used` lies.
+    pub first_used_s_ago: Option<f64>,
     pub idempotency_key: Option<String>,
     /// A client of its own instead of that of the case.
     #[serde(default)]
@@ -153,9 +158,24 @@ pub struct Call {
 }
 
 impl Call {
+    /// The request as the adapter gets it, with the members that only the runner can fill in.
+    pub fn request(&self) -> Option<Value> {
+        let mut request = self.request.clone()?;
+        if let Some(members) = request.as_object_mut() {
+            if let Some(first_use) = self.first_use {
+                members.insert("first_use".into(), first_use.into());
+            }
+            if let Some(ago) = self.first_used_s_ago {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970").as_secs_f64();
+                members.insert("first_used".into(), ((now - ago).floor() as i64).into());
+            }
+        }
+        Some(request)
+    }
+
     /// The text of the request, for adapters without a JSON library.
     pub fn text(&self) -> String {
-        match (&self.request, &self.request_text) {
+        match (self.request(), &self.request_text) {
             (Some(request), _) => request.to_string(),
             (None, Some(text)) => text.clone(),
             (None, None) => "{}".into(),
@@ -503,6 +523,26 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         std::fs::write(folder.path().join("stray.json"), "{}").expect("a file");
         files(folder.path());
+    }
+
+    #[test]
+    fn a_call_may_say_when_its_key_was_first_used() {
+        let call = |more: Value| {
+            let mut call = json!({"request": {"captured_amount": 1}});
+            call.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+            serde_json::from_value::<Call>(call).expect("a call")
+        };
+        assert_eq!(call(json!({})).request(), Some(json!({"captured_amount": 1})));
+        let request = call(json!({"first_use": true})).request();
+        assert_eq!(request, Some(json!({"captured_amount": 1, "first_use": true})));
+
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time").as_secs_f64();
+        let request = call(json!({"first_used_s_ago": 90.5})).request().expect("a request");
+        let first_used = request["first_used"].as_i64().expect("whole seconds") as f64;
+        assert!((0.0..=2.0).contains(&(now - 89.5 - first_used)), "{first_used} at {now}");
+
+        let no_object = call(json!({"request": [1], "first_use": true, "first_used_s_ago": 1}));
+        assert_eq!((no_object.request(), no_object.text()), (Some(json!([1])), "[1]".into()));
     }
 
     /// Names select cases, and surfaces without a transport of their own leave the hostile ones to others.

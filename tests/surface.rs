@@ -236,8 +236,8 @@ fn json_line(config: Option<&Map<String, Value>>, order_id: &str, call: &Call) -
         line.insert("reconcile".into(), wanted.clone());
     } else {
         line.insert("order_id".into(), order_id.into());
-        match (&call.request, &call.request_text) {
-            (Some(request), _) => line.insert("request".into(), request.clone()),
+        match (call.request(), &call.request_text) {
+            (Some(request), _) => line.insert("request".into(), request),
             (None, text) => line.insert("request_text".into(), text.clone().into()),
         };
         if let Some(key) = &call.idempotency_key {

@@ -391,7 +391,7 @@ fn fill_variant(place: &mut Value, group: &str, variant: &Value) {
     }
 }
 
-/// The value with every `{"$repeat": value, "times": n}` in it written out, the inner ones first: a text becomes that
+/// The value with every `{"$repeat": value, "times": n}` in it written out, the inner ones first. A text becomes that
 /// text n times, anything else a list of n.
 fn repeated(value: Value) -> Value {
     match value {

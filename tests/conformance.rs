@@ -1,6 +1,6 @@
-//! The same cases (`cases/`) for every surface: each is run through Rust, C, C++, Python and
-//! each Lua, against the built artefacts, over real HTTP, with the sandbox as Klarna, or the
-//! hostile server before it. The format of a case is described in `README.md`.
+//! The same cases (`cases/`) for every surface: Rust, C, C++, Python and each Lua. They run against
+//! the built artefacts, over real HTTP, with the sandbox as Klarna, or the hostile server before
+//! it. The format of a case is described in `README.md`.
 //!
 //! A surface that has not been built fails. `CASE=text` runs the cases whose folder and name,
 //! `folder/name: variant`, hold that text.

@@ -1,7 +1,7 @@
 //! The same cases over HTTP clients that are not ours: the conformance kit for a transport.
 //!
-//! A host may send by itself (`takings::Operation`), and what it sends with decides whether "not
-//! sent" is true, whether a late answer is taken for the next call's, whether a redirect gets the
+//! A host may send by itself (`takings::Operation`). Its HTTP client decides whether "not sent" is
+//! true, whether a late answer is taken for the next call's, whether a redirect gets the
 //! credential. So each transport runs the cases in which that matters. Against the sandbox every
 //! outcome must be the very one; a transport that cannot tell "not sent" may say that it does not
 //! know. Against a hostile server HTTP clients differ in what they accept, and what counts is that
@@ -60,8 +60,8 @@ pub fn judge(outcome: &Outcome, answer: &Value, loosely: bool) -> Vec<String> {
     let error = &answer["error"];
     // Not to know is never untrue, but a transport that never knows would be of no use.
     let honest = error["kind"] == "outcome_unknown" && (loosely || without_message.may_be("not_sent"));
-    // Whether it is true that it was captured, the ledger says; where nothing may have been sent (a
-    // certificate of somebody else), it was sent to whom it must not be.
+    // The ledger says whether it is true that it was captured. A capture told where nothing may be
+    // sent (a certificate of somebody else) was sent to whom it must not be.
     let captured = loosely && !answer["capture"].is_null() && !without_message.may_be("not_sent");
     let refused =
         loosely && ["rejected", "not_sent"].iter().any(|kind| error["kind"] == **kind && without_message.may_be(kind));

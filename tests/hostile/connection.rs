@@ -244,8 +244,8 @@ impl Connection<'_> {
         Ok(())
     }
 
-    /// Over a connection of its own, so that its end is the answer's end. What the answer says about that connection
-    /// is taken out again.
+    /// Over a connection of its own, so that its end is the answer's end. The header of the answer that speaks of that
+    /// connection is taken out again.
     fn forward(&mut self) -> io::Result<()> {
         let Some(request) = &self.request else { return Err(io::Error::other("nothing was read to forward")) };
         let mut bytes = format!("{} {} {}\r\n", request.method, request.target, request.version);

@@ -77,8 +77,8 @@ enum Role {
     Proxy,
 }
 
-/// Listens at a free port. `TcpListener::bind` would let the port be used again while its last connections linger; the
-/// system then looks for a free one in half of its range only, and thousands of cases a minute leave none there.
+/// Listens at a free port. `TcpListener::bind` would let the port be used again while its last connections linger. The
+/// system then looks for a free one in half of its range only. Thousands of cases a minute leave none there.
 fn listen() -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
@@ -182,7 +182,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>, role: Role) {
             let _ = connection.play(&steps);
             let is_reset = connection.is_reset;
             drop(connection);
-            // Another handle is kept for the end of the whole, so the end is announced here; for a reset that handle
+            // Another handle is kept for the end of the whole, so the end is announced here. For a reset that handle
             // was given up, and closing the last one does it.
             if let (Ok(socket), false) = (last, is_reset) {
                 let _ = socket.shutdown(Shutdown::Both);

@@ -67,9 +67,9 @@ pub enum Amount {
     Request,
 }
 
-/// Bytes. Each character is one byte (Latin-1); `{authorization}`, `{token}`, `{key}` and
-/// `{order_id}` stand for what the request has, `{capture_id}` for the one in the kept answer, `{elsewhere}` for an
-/// address where nothing must ever arrive.
+/// Bytes. Each character is one byte (Latin-1). `{authorization}`, `{token}`, `{key}` and `{order_id}` stand for what
+/// the request has, `{capture_id}` for the id in the kept answer. `{elsewhere}` is an address where nothing must ever
+/// arrive.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
 pub enum Pieces {

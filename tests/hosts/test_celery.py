@@ -18,15 +18,20 @@ broker_transport_options = {options}
 """
 
 
-def the_one_that_calls(worker: int) -> int:
-    """One that waits for a job has a lock of the pool, which nobody would ever give back."""
+def the_one_that_calls(worker: int, sandbox: Sandbox) -> int:
+    """The process with a connection to the sandbox. Another one, which waits for a job, holds a lock
+    of the pool that nobody would ever give back."""
+    port = f":{int(sandbox.url.rpartition(':')[2]):04X}"
+    sockets = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    connections = {f"socket:[{each[9]}]" for each in sockets if each[2].endswith(port)}
     children = Path(f"/proc/{worker}/task/{worker}/children").read_text().split()
     [calls] = [
         int(child)
         for child in children
         if any(
-            thread.read_text() == "takings call\n"
-            for thread in Path(f"/proc/{child}/task").glob("*/comm")
+            os.readlink(file) in connections
+            for file in Path(f"/proc/{child}/fd").iterdir()
+            if file.is_symlink()
         )
     ]
     return calls
@@ -65,7 +70,7 @@ def test_each_job_captures_once(sandbox: Sandbox, tmp_path: Path) -> None:
         # a process of the pool that is killed, its request on the way
         producer.send_task("ship", args=[killed, "parcel-1", "60.00", "EUR"])
         until(lambda: sandbox.requests(killed), 30, "the request")
-        os.kill(the_one_that_calls(program.process.pid), signal.SIGKILL)
+        os.kill(the_one_that_calls(program.process.pid, sandbox), signal.SIGKILL)
         for order_id in (*orders, poor, *orders):
             # each twice: a queue may deliver a job again
             producer.send_task("ship", args=[order_id, "parcel-1", "60.00", "EUR"])

@@ -88,7 +88,7 @@ impl Sending {
         let event = match &mut self.stage {
             Stage::New => Event::Start,
             Stage::Exchange(exchange) => {
-                let Some(event) = exchange.drive(until.map(left)) else { return false };
+                let Some(event) = exchange.wait(until.map(left)) else { return false };
                 // A library built for the tests alone shows what a bug of ours would do.
                 #[cfg(takings_fault)]
                 assert!(

@@ -20,6 +20,9 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use reqwest::Method;
+use reqwest::header::{CONTENT_LENGTH, HeaderValue};
 use tokio::runtime::Handle;
 
 use crate::decide::machine::Event;
@@ -143,10 +146,17 @@ impl Connections {
 fn sendable(request: &HttpRequest) -> reqwest::Request {
     let mut sendable = reqwest::Request::new(request.method.clone(), request.url.clone());
     *sendable.headers_mut() = request.headers.clone();
-    if !request.body.is_empty() {
-        *sendable.body_mut() = Some(request.body.clone().into());
-    }
+    set_body(&mut sendable, request.body.clone());
     sendable
+}
+
+fn set_body(sendable: &mut reqwest::Request, body: Bytes) {
+    if !body.is_empty() {
+        *sendable.body_mut() = Some(body.into());
+    } else if sendable.method() != Method::GET {
+        // hyper announces no length where there is no body. Servers may refuse a write without one (RFC 9110, 8.6).
+        sendable.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
 }
 
 impl Exchange {

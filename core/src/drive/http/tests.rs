@@ -1,9 +1,11 @@
-//! The threads that send.
+//! Bytes as a server gets them, and the threads that send them.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
+
+use reqwest::Url;
 
 use super::*;
 use crate::{CaptureRequest, Client, Credentials};
@@ -43,6 +45,33 @@ fn server() -> (String, Receiver<Received>) {
 
 fn config(url: &str) -> Config {
     Config::at(url, Credentials::basic("PK0000_0a1b2c", "secret"))
+}
+
+#[test]
+fn a_write_announces_its_length_and_a_get_none() {
+    let (url, received) = server();
+    let trust = Trust::new(&config(&url)).expect("a set-up");
+    let transport = Transport { trust, proxy: None, is_tls: false, connect_timeout: Duration::from_secs(5) };
+    let connections = transport.open().expect("connections");
+    for (method, body, announced) in [
+        ("POST", "{}", Some("content-length: 2")),
+        ("PATCH", "{\"a\":1}", Some("content-length: 7")),
+        ("POST", "", Some("content-length: 0")),
+        ("PATCH", "", Some("content-length: 0")),
+        ("GET", "", None),
+    ] {
+        let method = Method::from_bytes(method.as_bytes()).expect("a method");
+        let mut request = reqwest::Request::new(method.clone(), Url::parse(&url).expect("a URL"));
+        set_body(&mut request, body.into());
+        let answer = connections.reactor.run(connections.pool.client.execute(request), None);
+        answer.expect("an end").expect("an answer");
+        let (head, sent) = received.recv().expect("a request");
+        let lengths: Vec<&str> = head.iter().map(String::as_str).filter(|line| line.starts_with("content-")).collect();
+        assert_eq!(lengths, Vec::from_iter(announced), "{method} {body:?}");
+        assert_eq!(head[0], format!("{method} / http/1.1").to_lowercase());
+        assert_eq!(sent, body.as_bytes());
+        assert!(!head.iter().any(|line| line.starts_with("transfer-encoding")));
+    }
 }
 
 #[test]

@@ -19,9 +19,8 @@
  * 5. Fork: a client may be used and freed in a child process, whether it was used before the fork
  *    or not, and in the parent; a signal handler that forks during a call must not return in the
  *    child. The thread that waits does a call's work, and what calls of other threads have to do
- *    meanwhile; a name look-up, the last second of an attempt's time, and a call over plain HTTP has
- *    a thread for as long as it lasts. A call that your program sends by itself (takings_operation_t)
- *    starts none; after a fork one of the two processes goes on with it.
+ *    meanwhile; a name look-up has a thread for as long as it lasts. A call that your program sends by
+ *    itself (takings_operation_t) starts none; after a fork one of the two processes goes on with it.
  * 6. No abort: no input, answer or fault inside takings ends the program; a fault becomes an error
  *    of the kind TAKINGS_ERROR_INTERNAL.
  * 7. A good guest: no set-up call, no global or thread-local state to look after, no signal

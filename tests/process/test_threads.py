@@ -188,8 +188,9 @@ def test_outcomes_agree_with_the_ledger_and_use_is_flat(
     assert kinds["capture"] > CALLS * 0.3
     assert min(kinds["rejected"], kinds["outcome_unknown"]) > CALLS * 0.01
     before, rounds, after = use[0], use[1:-1], use[-1]
-    # A call starts no thread.
-    assert {used.threads for used in [*rounds, after]} == {before.threads}
+    # A call starts no thread. Of those that called, the last one may be about to end.
+    assert max(used.threads for used in rounds) <= before.threads + 1
+    assert after.threads == before.threads
     assert after.descriptors == before.descriptors
     # A thread may begin a connection and then be given one that came free: two for each at most.
     most = max(used.descriptors for used in rounds)

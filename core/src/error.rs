@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::record::{AsFact, Attempt, Fact, record, text_of, to_json};
+use crate::record::{Attempt, Fact, IntoFact, record, text_of, to_json};
 
 /// Writes down the kinds once: variant, name on every surface, documentation.
 macro_rules! kinds {
@@ -48,9 +48,9 @@ kinds! {
     Internal = "internal",
 }
 
-impl<'a> AsFact<'a> for ErrorKind {
+impl<'a> IntoFact<'a> for ErrorKind {
     const KIND: &'static str = "error_kind";
-    fn as_fact(self) -> Fact<'a> {
+    fn into_fact(self) -> Fact<'a> {
         Fact::Text(self.as_str())
     }
 }

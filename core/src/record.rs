@@ -24,18 +24,18 @@ pub enum Fact<'a> {
 }
 
 /// A type that a field can have.
-pub(crate) trait AsFact<'a> {
+pub(crate) trait IntoFact<'a> {
     /// The name of the type in the schema.
     const KIND: &'static str;
     const OPTIONAL: bool = false;
-    fn as_fact(self) -> Fact<'a>;
+    fn into_fact(self) -> Fact<'a>;
 }
 
-macro_rules! as_fact {
+macro_rules! into_fact {
     ($($T:ty, $kind:literal, |$value:ident| $fact:expr;)*) => {
-        $(impl<'a> AsFact<'a> for $T {
+        $(impl<'a> IntoFact<'a> for $T {
             const KIND: &'static str = $kind;
-            fn as_fact(self) -> Fact<'a> {
+            fn into_fact(self) -> Fact<'a> {
                 let $value = self;
                 $fact
             }
@@ -43,7 +43,7 @@ macro_rules! as_fact {
     };
 }
 
-as_fact! {
+into_fact! {
     &'a str, "text", |text| Fact::Text(text);
     u32, "integer", |number| Fact::Integer(number.into());
     u16, "integer", |number| Fact::Integer(number.into());
@@ -54,11 +54,11 @@ as_fact! {
     Duration, "duration", |duration| Fact::Duration(duration);
 }
 
-impl<'a, T: AsFact<'a>> AsFact<'a> for Option<T> {
+impl<'a, T: IntoFact<'a>> IntoFact<'a> for Option<T> {
     const KIND: &'static str = T::KIND;
     const OPTIONAL: bool = true;
-    fn as_fact(self) -> Fact<'a> {
-        self.map_or(Fact::Absent, T::as_fact)
+    fn into_fact(self) -> Fact<'a> {
+        self.map_or(Fact::Absent, T::into_fact)
     }
 }
 
@@ -102,10 +102,42 @@ impl RecordInfo {
     }
 }
 
-/// The lines of a doc comment as one text.
+/// The lines of a doc comment as one text for readers of any language.
 pub(crate) fn text_of(doc: &[&str]) -> String {
-    let lines: Vec<&str> = doc.iter().map(|line| line.strip_prefix(' ').unwrap_or(line)).collect();
+    plain(&doc.join("\n"))
+}
+
+/// A doc comment for readers of any language: without samples, which are Rust, and links.
+pub(crate) fn plain(doc: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    let mut in_sample = false;
+    for line in doc.lines() {
+        let line = line.strip_prefix(' ').unwrap_or(line);
+        if line.starts_with("```") {
+            in_sample = !in_sample;
+            continue;
+        }
+        let doubled = line.is_empty() && lines.last().is_some_and(String::is_empty);
+        if !in_sample && !doubled {
+            lines.push(without_links(line));
+        }
+    }
     lines.join("\n").trim().to_owned()
+}
+
+/// ``[`Client`](crate::Client)`` and ``[`Client`]`` become `` `Client` ``.
+fn without_links(line: &str) -> String {
+    let mut text = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some((before, name, after)) = rest.split_once("[`").and_then(|(before, link)| {
+        let (name, after) = link.split_once("`]")?;
+        Some((before, name, after))
+    }) {
+        text.push_str(&format!("{before}`{name}`"));
+        let target = after.strip_prefix('(').and_then(|target| target.split_once(')'));
+        rest = target.map_or(after, |(_, after)| after);
+    }
+    text + rest
 }
 
 /// Whole milliseconds since 1970; a clock before that counts as 1970.
@@ -173,8 +205,8 @@ macro_rules! record {
                 doc: &[$($doc),*],
                 fields: &[$( $crate::record::FactInfo {
                     name: stringify!($field),
-                    kind: <$T as $crate::record::AsFact<'_>>::KIND,
-                    optional: <$T as $crate::record::AsFact<'_>>::OPTIONAL,
+                    kind: <$T as $crate::record::IntoFact<'_>>::KIND,
+                    optional: <$T as $crate::record::IntoFact<'_>>::OPTIONAL,
                     doc: &[$($field_doc),*],
                 }, )*],
             };
@@ -182,7 +214,7 @@ macro_rules! record {
             /// For bindings: the values of the fields, in order.
             #[doc(hidden)]
             pub fn facts(&self) -> impl Iterator<Item = $crate::record::Fact<'_>> {
-                [$( $crate::record::AsFact::as_fact(self.$field()) ),*].into_iter()
+                [$( $crate::record::IntoFact::into_fact(self.$field()) ),*].into_iter()
             }
         }
     };

@@ -1,6 +1,6 @@
 //! How a call ends when it goes well: the facts of a reply, and the typed faces over them, each field declared once.
 
-use crate::record::{AsFact, Attempt, Fact, RecordInfo, record};
+use crate::record::{Attempt, Fact, IntoFact, RecordInfo, record};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Facts {
@@ -30,9 +30,9 @@ pub(crate) enum Content {
 #[derive(Clone, Copy, Debug)]
 pub struct Json<'a>(pub &'a str);
 
-impl<'a> AsFact<'a> for Json<'a> {
+impl<'a> IntoFact<'a> for Json<'a> {
     const KIND: &'static str = "json";
-    fn as_fact(self) -> Fact<'a> {
+    fn into_fact(self) -> Fact<'a> {
         Fact::Json(self.0)
     }
 }
@@ -68,9 +68,9 @@ impl Found {
     }
 }
 
-impl<'a> AsFact<'a> for Found {
+impl<'a> IntoFact<'a> for Found {
     const KIND: &'static str = "found";
-    fn as_fact(self) -> Fact<'a> {
+    fn into_fact(self) -> Fact<'a> {
         Fact::Text(self.as_str())
     }
 }
@@ -128,7 +128,7 @@ macro_rules! faces {
                 vec![$( {
                     let $inner = facts;
                     let value: $T = $get;
-                    value.as_fact()
+                    value.into_fact()
                 } ),*]
             }
             Face { info: &$Name::INFO, facts }

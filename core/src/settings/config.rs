@@ -6,12 +6,11 @@ use std::time::Duration;
 use serde::Deserializer;
 use zeroize::Zeroizing;
 
-use super::credentials::{self, Auth};
+use super::credentials::Auth;
 use super::place;
 use crate::api::lines::CheckLines;
 use crate::decide::retry::Limits;
 use crate::error::Error;
-use crate::strict::schema::Reachable;
 use crate::strict::{Field, Item, Reader, Rule, Written, object, shown_word};
 use crate::wire::Endpoint;
 
@@ -115,8 +114,21 @@ impl Config {
 
     fn new(credentials: Credentials) -> Config {
         let mut config = Config::blank();
-        credentials.put(&mut config);
+        let Credentials { username, secret, raw } = credentials;
+        config.username = username;
+        (config.password, config.api_key) = if raw { (None, Some(secret)) } else { (Some(secret), None) };
+        config.auth = raw.then_some(Auth::Raw);
         config
+    }
+
+    /// The credentials that the fields say.
+    pub(super) fn credentials(&self) -> Credentials {
+        let secret = self.password.as_ref().or(self.api_key.as_ref());
+        Credentials {
+            username: self.username.clone(),
+            secret: secret.cloned().unwrap_or_default(),
+            raw: self.auth == Some(Auth::Raw),
+        }
     }
 
     /// Reads settings from JSON text, as strictly as a request. The fields are those of
@@ -203,14 +215,26 @@ impl Config {
     /// A configuration that was read, if it holds together.
     fn checked(self) -> Result<Config, Error> {
         self.check(&Reader::new(WHOLE, false).root(), &Config::RULE)?;
-        credentials::check(&self)?;
+        self.check_credentials()?;
         Ok(self)
     }
 
-    /// For bindings: the settings with their types, limits, defaults and documentation, as JSON.
-    #[doc(hidden)]
-    pub fn schema() -> String {
-        Reachable::of::<Config>().to_json().to_string()
+    /// Checks that the fields of a configuration that was read say who captures, and say it once.
+    pub(super) fn check_credentials(&self) -> Result<(), Error> {
+        match (&self.password, &self.api_key) {
+            (Some(_), Some(_)) => Err(Error::invalid("password and api_key are both given; it must be one of them")),
+            (None, None) => Err(Error::invalid(
+                "credentials are missing; give username and password, or api_key (in the environment: \
+                 KLARNA_USERNAME and KLARNA_PASSWORD, or KLARNA_API_KEY)",
+            )),
+            (Some(_), None) if self.username.is_none() => Err(Error::invalid(
+                "username is missing; it belongs to password (in the environment: KLARNA_USERNAME to KLARNA_PASSWORD)",
+            )),
+            (Some(_), None) if self.auth == Some(Auth::Raw) => {
+                Err(Error::invalid("auth is raw with a password; it must be basic, or give api_key"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// For bindings: the name in the `User-Agent`, `takings/VERSION (name)`.
@@ -246,8 +270,8 @@ impl Config {
 
     /// Where requests go and what they carry.
     pub(crate) fn endpoint(&self) -> Result<Endpoint, Error> {
-        let base_url = place::base_url(self)?;
-        let credentials = Credentials::of(self);
+        let base_url = place::base_url(self.base_url.as_deref(), self.region, self.environment)?;
+        let credentials = self.credentials();
         if let (Some(called), Some(named)) = (place::environment_of(&base_url), credentials.environment())
             && called != named
         {
@@ -472,7 +496,11 @@ mod tests {
 
     #[test]
     fn the_schema_tells_all_settings() {
-        let schema: serde_json::Value = serde_json::from_str(&Config::schema()).unwrap();
+        let schema: serde_json::Value = {
+            let mut all = crate::strict::schema::Reachable::default();
+            all.add(&<Config as crate::strict::Object>::SCHEMA);
+            all.to_json()
+        };
         let fields = schema["objects"]["Config"]["fields"].as_array().unwrap();
         let names: Vec<_> = fields.iter().map(|field| field["name"].as_str().unwrap()).collect();
         assert_eq!(names, Config::FIELDS);

@@ -6,7 +6,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use zeroize::Zeroizing;
 
-use super::config::Config;
 use super::place::Environment;
 use crate::error::Error;
 use crate::strict::words;
@@ -25,9 +24,9 @@ words! {
 /// `Debug`, errors and every host but the configured one.
 #[derive(Clone, Default)]
 pub struct Credentials {
-    username: Option<String>,
-    secret: Zeroizing<String>,
-    raw: bool,
+    pub(super) username: Option<String>,
+    pub(super) secret: Zeroizing<String>,
+    pub(super) raw: bool,
 }
 
 impl Credentials {
@@ -39,24 +38,6 @@ impl Credentials {
     /// An API key alone, sent as it is behind `Basic`.
     pub fn raw_api_key(key: impl Into<String>) -> Credentials {
         Credentials { username: None, secret: Zeroizing::new(key.into()), raw: true }
-    }
-
-    /// The credentials that the fields of a configuration say.
-    pub(super) fn of(config: &Config) -> Credentials {
-        let secret = config.password.as_ref().or(config.api_key.as_ref());
-        Credentials {
-            username: config.username.clone(),
-            secret: secret.cloned().unwrap_or_default(),
-            raw: config.auth == Some(Auth::Raw),
-        }
-    }
-
-    /// Writes the credentials into the fields of a configuration.
-    pub(super) fn put(self, config: &mut Config) {
-        let Credentials { username, secret, raw } = self;
-        config.username = username;
-        (config.password, config.api_key) = if raw { (None, Some(secret)) } else { (Some(secret), None) };
-        config.auth = raw.then_some(Auth::Raw);
     }
 
     /// The secret, and the part of the header that shows it in another form.
@@ -117,26 +98,9 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// Checks that the fields of a configuration that was read say who captures, and say it once.
-pub(super) fn check(config: &Config) -> Result<(), Error> {
-    match (&config.password, &config.api_key) {
-        (Some(_), Some(_)) => Err(Error::invalid("password and api_key are both given; it must be one of them")),
-        (None, None) => Err(Error::invalid(
-            "credentials are missing; give username and password, or api_key (in the environment: \
-             KLARNA_USERNAME and KLARNA_PASSWORD, or KLARNA_API_KEY)",
-        )),
-        (Some(_), None) if config.username.is_none() => Err(Error::invalid(
-            "username is missing; it belongs to password (in the environment: KLARNA_USERNAME to KLARNA_PASSWORD)",
-        )),
-        (Some(_), None) if config.auth == Some(Auth::Raw) => {
-            Err(Error::invalid("auth is raw with a password; it must be basic, or give api_key"))
-        }
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::config::Config;
     use super::*;
 
     #[test]
@@ -160,10 +124,10 @@ mod tests {
         for credentials in [Credentials::basic("user", "password"), Credentials::raw_api_key("key")] {
             let header = credentials.header().unwrap();
             let config = Config::at("http://127.0.0.1:1", credentials);
-            check(&config).unwrap();
-            assert_eq!(Credentials::of(&config).header().unwrap(), header);
+            config.check_credentials().unwrap();
+            assert_eq!(config.credentials().header().unwrap(), header);
         }
         let config = Config::from_json(r#"{"api_key": "key", "username": "user"}"#).unwrap();
-        assert_eq!(Credentials::of(&config).header(), Credentials::basic("user", "key").header());
+        assert_eq!(config.credentials().header(), Credentials::basic("user", "key").header());
     }
 }

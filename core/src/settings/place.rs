@@ -2,7 +2,6 @@
 
 use reqwest::Url;
 
-use super::config::Config;
 use crate::error::Error;
 use crate::strict::words;
 
@@ -33,8 +32,12 @@ words! {
 }
 
 /// The URL that all paths begin with.
-pub(super) fn base_url(config: &Config) -> Result<Url, Error> {
-    match (&config.base_url, config.region, config.environment) {
+pub(super) fn base_url(
+    given: Option<&str>,
+    region: Option<Region>,
+    environment: Option<Environment>,
+) -> Result<Url, Error> {
+    match (given, region, environment) {
         (Some(_), Some(_), _) | (Some(_), _, Some(_)) => {
             Err(Error::invalid("base_url is given together with region or environment; it must be one or the other"))
         }
@@ -118,7 +121,7 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::config::Credentials;
+    use crate::settings::config::{Config, Credentials};
 
     fn refusal(config: Config) -> String {
         config.endpoint().err().map(|error| error.message().to_owned()).expect("it should be refused")

@@ -8,7 +8,6 @@ use std::marker::PhantomData;
 use serde::de::{self, DeserializeSeed, MapAccess, Visitor};
 use serde::{Deserializer, Serializer};
 
-use super::route;
 use super::rule::{Allowed, Rule, Unit};
 use super::schema::{Kind, ObjectInfo};
 use crate::error::Error;
@@ -54,40 +53,16 @@ impl Reader {
         T::read(source, &root, rule).map_err(|error| self.refusal(&root, &error, rule))
     }
 
-    /// Reads one object by the names of the reader's unit.
-    pub fn read_by_unit<'de, T: Object + Item, D: Deserializer<'de>>(&self, source: D) -> Result<T, Error> {
-        let root = self.root();
-        route::by_unit(source, &root).map_err(|error| self.refusal(&root, &error, &T::RULE))
-    }
-
-    /// Reads two objects out of one flat source: the fields of `A` go to `A`, all others to `B`.
-    /// Neither is checked yet, as with [`read`](Reader::read).
-    #[allow(dead_code, reason = "the options of a call will stand beside its body")]
-    pub fn read_two<'de, A: Object, B: Object + Item, D: Deserializer<'de>>(&self, source: D) -> Result<(A, B), Error> {
-        let root = self.root();
-        self.others.set(A::FIELDS);
-        route::two(source, &root).map_err(|error| self.refusal(&root, &error, &B::RULE))
-    }
-
-    /// [`read_two`](Reader::read_two) from JSON text.
-    #[allow(dead_code, reason = "the options of a call will stand beside its body")]
-    pub fn json_two<A: Object, B: Object + Item>(&self, text: &str) -> Result<(A, B), Error> {
-        let mut source = serde_json::Deserializer::from_str(text);
-        let both = self.read_two(&mut source)?;
-        source.end().map_err(|error| self.trailing(&error, &B::RULE))?;
-        Ok(both)
-    }
-
     pub fn root(&self) -> At<'_> {
         At { reader: self, up: None, segment: Segment::Root }
     }
 
-    fn refusal(&self, root: &At<'_>, error: &impl fmt::Display, rule: &Rule) -> Error {
+    pub(super) fn refusal(&self, root: &At<'_>, error: &impl fmt::Display, rule: &Rule) -> Error {
         root.note(error, rule);
         Error::invalid(self.problem.take().unwrap_or_default())
     }
 
-    fn trailing(&self, error: &serde_json::Error, rule: &Rule) -> Error {
+    pub(super) fn trailing(&self, error: &serde_json::Error, rule: &Rule) -> Error {
         self.root().refuse(format_args!("not valid JSON: {error}"), rule)
     }
 }

@@ -7,10 +7,35 @@ use std::marker::PhantomData;
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, IntoDeserializer, MapAccess, Visitor};
 
-use super::reader::{At, Item, KeySeed, Object};
+use super::reader::{At, Item, KeySeed, Object, Reader};
+use crate::error::Error;
+
+impl Reader {
+    /// Reads one object by the names of the reader's unit.
+    pub fn read_by_unit<'de, T: Object + Item, D: Deserializer<'de>>(&self, source: D) -> Result<T, Error> {
+        let root = self.root();
+        by_unit(source, &root).map_err(|error| self.refusal(&root, &error, &T::RULE))
+    }
+
+    /// Reads two objects out of one flat source: the fields of `A` go to `A`, all others to `B`.
+    /// Neither is checked yet, as with [`read`](Reader::read).
+    pub fn read_two<'de, A: Object, B: Object + Item, D: Deserializer<'de>>(&self, source: D) -> Result<(A, B), Error> {
+        let root = self.root();
+        self.others.set(A::FIELDS);
+        two(source, &root).map_err(|error| self.refusal(&root, &error, &B::RULE))
+    }
+
+    /// [`read_two`](Reader::read_two) from JSON text.
+    pub fn json_two<A: Object, B: Object + Item>(&self, text: &str) -> Result<(A, B), Error> {
+        let mut source = serde_json::Deserializer::from_str(text);
+        let both = self.read_two(&mut source)?;
+        source.end().map_err(|error| self.trailing(&error, &B::RULE))?;
+        Ok(both)
+    }
+}
 
 /// Reads an object by the names of the reader's unit.
-pub(super) fn by_unit<'de, T: Object + Item, D: Deserializer<'de>>(source: D, at: &At<'_>) -> Result<T, D::Error> {
+fn by_unit<'de, T: Object + Item, D: Deserializer<'de>>(source: D, at: &At<'_>) -> Result<T, D::Error> {
     struct Renamed<'a, T>(&'a At<'a>, PhantomData<T>);
     impl<'de, T: Object + Item> Visitor<'de> for Renamed<'_, T> {
         type Value = T;
@@ -56,10 +81,7 @@ impl<'de, M: MapAccess<'de>> MapAccess<'de> for ByUnit<'_, M> {
 }
 
 /// Reads two objects of one source.
-pub(super) fn two<'de, A: Object, B: Object + Item, D: Deserializer<'de>>(
-    source: D,
-    at: &At<'_>,
-) -> Result<(A, B), D::Error> {
+fn two<'de, A: Object, B: Object + Item, D: Deserializer<'de>>(source: D, at: &At<'_>) -> Result<(A, B), D::Error> {
     struct Both<'a, A, B>(&'a At<'a>, PhantomData<(A, B)>);
     impl<'de, A: Object, B: Object + Item> Visitor<'de> for Both<'_, A, B> {
         type Value = (A, B);

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
 
-use super::reader::Object;
 use super::rule::Rule;
+use crate::record::plain;
 
 /// An object that `object!` declares.
 pub(crate) struct ObjectInfo {
@@ -71,13 +71,6 @@ pub(crate) struct Reachable {
 }
 
 impl Reachable {
-    /// An object and all that it is made of.
-    pub fn of<T: Object>() -> Reachable {
-        let mut all = Reachable::default();
-        all.add(&T::SCHEMA);
-        all
-    }
-
     /// Adds an object with everything that its fields hold.
     pub fn add(&mut self, object: &'static ObjectInfo) {
         if self.objects.insert(object.name, object).is_none() {
@@ -162,37 +155,4 @@ fn type_of(kind: &Kind, rule: &Rule) -> Json {
             unreachable!("a field's rule is one of its type")
         }
     }
-}
-
-/// A doc comment for readers of any language: without samples, which are Rust, and links.
-fn plain(doc: &str) -> String {
-    let mut lines: Vec<String> = Vec::new();
-    let mut in_sample = false;
-    for line in doc.lines() {
-        let line = line.strip_prefix(' ').unwrap_or(line);
-        if line.starts_with("```") {
-            in_sample = !in_sample;
-            continue;
-        }
-        let doubled = line.is_empty() && lines.last().is_some_and(String::is_empty);
-        if !in_sample && !doubled {
-            lines.push(without_links(line));
-        }
-    }
-    lines.join("\n").trim().to_owned()
-}
-
-/// ``[`Client`](crate::Client)`` and ``[`Client`]`` become `` `Client` ``.
-fn without_links(line: &str) -> String {
-    let mut text = String::with_capacity(line.len());
-    let mut rest = line;
-    while let Some((before, name, after)) = rest.split_once("[`").and_then(|(before, link)| {
-        let (name, after) = link.split_once("`]")?;
-        Some((before, name, after))
-    }) {
-        text.push_str(&format!("{before}`{name}`"));
-        let target = after.strip_prefix('(').and_then(|target| target.split_once(')'));
-        rest = target.map_or(after, |(_, after)| after);
-    }
-    text + rest
 }

@@ -1,6 +1,7 @@
 //! An operation: one of Klarna's endpoints in data, and the reply of a call to it.
 
 use std::fmt;
+use std::sync::Arc;
 
 use reqwest::Method;
 
@@ -145,7 +146,7 @@ impl fmt::Debug for Operation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
     pub(crate) operation: &'static Operation,
-    pub(crate) facts: Facts,
+    pub(crate) facts: Arc<Facts>,
 }
 
 impl Reply {
@@ -236,7 +237,7 @@ macro_rules! typed {
         impl TryFrom<Reply> for $Name {
             type Error = Error;
             fn try_from(reply: Reply) -> Result<$Name, Error> {
-                match reply.facts.content {
+                match &reply.facts.content {
                     $pattern => Ok($Name(reply.facts)),
                     _ => Err(Error::new(
                         ErrorKind::Internal,

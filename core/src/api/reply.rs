@@ -1,5 +1,7 @@
 //! How a call ends when it goes well: the facts of a reply, and the typed faces over them, each field declared once.
 
+use std::sync::Arc;
+
 use crate::record::{Attempt, Fact, IntoFact, RecordInfo, record};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,7 +119,7 @@ macro_rules! faces {
         record! {
             $(#[doc = $doc])*
             #[derive(Clone, Debug, PartialEq, Eq)]
-            pub struct $Name(pub(crate) Facts) {
+            pub struct $Name(pub(crate) Arc<Facts>) {
                 $( $(#[doc = $field_doc])* $field: $T = |$inner| $get; )*
             }
         }

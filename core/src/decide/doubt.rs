@@ -1,5 +1,7 @@
 //! What is known of an idempotency key, and how the end of a call or of an attempt changes it.
 
+use std::sync::Arc;
+
 /// What the calls with a key have done so far. A later word is the graver one: where several hold, the last counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Doubt {
@@ -13,7 +15,7 @@ pub(crate) enum Doubt {
     /// A request was answered with success that named nothing: no refusal says that nothing was done.
     Agreed,
     /// A request was carried out, and this is the id of what it made (empty where it makes nothing).
-    Done(String),
+    Done(Arc<str>),
 }
 
 /// How a call, or one attempt of it, ended.
@@ -30,7 +32,7 @@ pub(crate) enum Ending {
     /// Success that names nothing.
     Agreed,
     /// Success, with the id of what was made.
-    Done(String),
+    Done(Arc<str>),
 }
 
 impl Doubt {
@@ -109,7 +111,7 @@ mod tests {
         for doubt in [Doubt::Untouched, Doubt::Refused, Doubt::Unclear, Doubt::Agreed, Doubt::Done("a".into())] {
             assert_eq!(Doubt::Untouched.after(doubt.clone().into()), doubt);
         }
-        let ordered = [Doubt::Untouched, Doubt::Refused, Doubt::Unclear, Doubt::Agreed, Doubt::Done(String::new())];
+        let ordered = [Doubt::Untouched, Doubt::Refused, Doubt::Unclear, Doubt::Agreed, Doubt::Done("".into())];
         assert!(ordered.is_sorted());
     }
 }

@@ -130,7 +130,7 @@ impl Machine {
 
     /// Notes success that came by another way than an answer to this request.
     pub fn found(&mut self, id: &str) {
-        self.own = Doubt::Done(id.to_owned());
+        self.own = Doubt::Done(id.into());
     }
 
     /// Whether this call, or another with its key, may have been carried out.
@@ -258,8 +258,8 @@ impl Machine {
             200..=299 => match self.read(&answer) {
                 Ok(content) => {
                     self.note(Ending::Done(match &content {
-                        Content::Created(id) => id.clone(),
-                        _ => String::new(),
+                        Content::Created(id) => id.as_str().into(),
+                        _ => "".into(),
                     }));
                     self.shared.budget.success(now);
                     self.state = State::Ended;

@@ -1,6 +1,7 @@
 //! A call with the look that settles it: where its own attempts leave open whether it was carried out, the order is
 //! looked at by the operation's own look.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::ids;
@@ -200,7 +201,7 @@ impl Settlement {
 
     fn done(&self, facts: Facts) -> Step {
         let operation: &'static Operation = self.call.purpose().operation;
-        Step::Done(Ok(Reply { operation, facts }))
+        Step::Done(Ok(Reply { operation, facts: Arc::new(facts) }))
     }
 
     fn fail(&self, failure: Failure, meaning: &Meaning) -> Step {

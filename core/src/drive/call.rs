@@ -266,7 +266,7 @@ impl Call {
         let attempts = self.attempt_log.clone();
         let result = match result {
             Ok(mut reply) => {
-                reply.facts.attempt_log = attempts;
+                Arc::make_mut(&mut reply.facts).attempt_log = attempts;
                 Ok(reply)
             }
             Err(error) => Err(error.with(|fields| fields.attempt_log = attempts)),
@@ -285,7 +285,7 @@ fn matched(mut reply: Reply, key_use: &KeyUse, session: &Session, settlement: &S
     };
     match session.memory().answered(key_use.key(), collection, id) {
         MatchedTo::ThisKey => {}
-        MatchedTo::ThisKeyAgain => reply.facts.warnings.push(format!(
+        MatchedTo::ThisKeyAgain => Arc::make_mut(&mut reply.facts).warnings.push(format!(
             "an earlier call with this idempotency key was answered with another {}; look at the order: it may have been \
              {} twice",
             reply.operation.name, reply.operation.nouns.done

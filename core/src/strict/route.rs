@@ -1,6 +1,7 @@
 //! Sources whose keys need a turn before an object can read them: names in another unit, and
 //! two objects in one source. All other sources are read without passing here.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -90,7 +91,8 @@ fn two<'de, A: Object, B: Object + Item, D: Deserializer<'de>>(source: D, at: &A
         }
         fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<(A, B), M::Error> {
             let mut first = A::Slots::default();
-            let second = B::pairs(Split::<A, M> { map, at: self.0, first: &mut first }, self.0)?;
+            let second =
+                B::pairs(Split::<A, B, M> { map, at: self.0, first: &mut first, second: PhantomData }, self.0)?;
             Ok((A::finish(first, self.0)?, second))
         }
     }
@@ -98,18 +100,20 @@ fn two<'de, A: Object, B: Object + Item, D: Deserializer<'de>>(source: D, at: &A
 }
 
 /// The pairs that are left when an object `A` has taken its own.
-struct Split<'a, A: Object, M> {
+struct Split<'a, A: Object, B, M> {
     map: M,
     at: &'a At<'a>,
     first: &'a mut A::Slots,
+    second: PhantomData<B>,
 }
 
-impl<'de, A: Object, M: MapAccess<'de>> MapAccess<'de> for Split<'_, A, M> {
+impl<'de, A: Object, B: Object, M: MapAccess<'de>> MapAccess<'de> for Split<'_, A, B, M> {
     type Error = M::Error;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, M::Error> {
-        while let Some(key) = self.map.next_key_seed(KeySeed { at: self.at, known: A::FIELDS })? {
-            if !A::put(self.first, &key, &mut self.map, self.at)? {
+        while let Some(key) = self.map.next_key_seed(KeySeed { at: self.at, known: B::FIELDS })? {
+            // A name of `B` is borrowed: most keys are, and need no look at the names of `A`.
+            if matches!(key, Cow::Borrowed(_)) || !A::put(self.first, &key, &mut self.map, self.at)? {
                 return seed.deserialize(IntoDeserializer::<M::Error>::into_deserializer(key)).map(Some);
             }
         }

@@ -21,6 +21,9 @@ pub(super) struct Pool {
     pub proxy: Option<Arc<str>>,
 }
 
+/// How long after its deadline an attempt still waits for its connection to be closed.
+const CLOSING: Duration = Duration::from_millis(10);
+
 /// The time of one attempt.
 #[derive(Clone, Copy)]
 pub(super) struct Deadline {
@@ -51,8 +54,9 @@ impl Pool {
             Err(_) => Event::MaybeSent(format!("no answer within {:.1?}", deadline.given)),
         };
         // The task of the connection has been woken, because nobody waits for the rest of the answer any more. This
-        // empty task is queued behind it, so that the connection is closed before this call ends.
-        let _ = tokio::spawn(async {}).await;
+        // empty task is queued behind it, so that the connection is closed before this call ends. If other connections
+        // are flooded, that may take long; their calls close this one then.
+        let _ = timeout_at(deadline.end + CLOSING, tokio::spawn(async {})).await;
         event
     }
 

@@ -1,7 +1,7 @@
 //! Sends requests over a client's own connections. This is where bytes leave.
 //!
-//! The way down: [`Connections::exchange`] takes a request, [`Exchange::wait`] runs it on the thread that waits,
-//! `Pool::exchange` hands it to `reqwest`, and the answer comes back as an [`Event`].
+//! The way down: [`Connections::exchange`] takes a request, and [`Exchange::wait`] runs it on the thread that waits.
+//! `Pool::exchange` hands it to `reqwest`; the answer comes back as an [`Event`].
 
 mod names;
 mod pool;

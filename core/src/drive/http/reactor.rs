@@ -45,8 +45,8 @@ impl Reactor {
         })
     }
 
-    /// Makes this the runtime of the current thread, for a future that is dropped before its end: its connection goes
-    /// back to the pool, or is closed, by a task.
+    /// Makes this the runtime of the current thread, for a future that is dropped before its end. Dropping starts a
+    /// task, which closes the connection or gives it back to the pool.
     pub fn enter(&self) -> EnterGuard<'_> {
         self.runtime().enter()
     }

@@ -270,7 +270,7 @@ impl Client {
         let (key, key_use) = match operation.writes() {
             true => {
                 let parts = [operation.method.as_str().as_bytes(), path.as_bytes(), &checked.body];
-                let (key, key_use) = self.note_key(idempotency_key, fingerprint(&parts))?;
+                let (key, key_use) = self.note_key(operation.name, idempotency_key, fingerprint(&parts))?;
                 (Some(key), Some(key_use))
             }
             false if idempotency_key.is_some() => {
@@ -304,7 +304,7 @@ impl Client {
     }
 
     /// The key of a call, given or made, noted as one that begins.
-    fn note_key(&self, given: Option<&str>, fingerprint_of_call: u64) -> Result<(String, KeyUse), Error> {
+    fn note_key(&self, name: &str, given: Option<&str>, fingerprint_of_call: u64) -> Result<(String, KeyUse), Error> {
         let (text, first_use) = match given {
             Some(text) => {
                 key::check_key(text)?;
@@ -317,8 +317,8 @@ impl Client {
         match self.0.memory().begin(key, first, self.0.key_time()) {
             Begun::Ready => Ok((text, KeyUse::new(key))),
             Begun::OfAnotherCall => Err(Error::invalid(format!(
-                "idempotency_key {text} was used for another call; Klarna would answer with that one and carry out \
-                 nothing; use another key (for a derived key, another name)"
+                "idempotency_key {text} was used for another {name}, or for another operation; Klarna would answer with \
+                 that one and carry out nothing; use another key (for a derived key, another name)"
             ))),
             Begun::Full => Err(Error::new(
                 ErrorKind::NotSent,

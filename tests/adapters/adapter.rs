@@ -8,16 +8,16 @@ mod host;
 use std::io::Write as _;
 
 use serde_json::{Value, json};
-use takings::{Capture, CaptureRequest, Client, Config, Error, Reconciliation};
+use takings::{CaptureRequest, Client, Config, Error, Reply};
 
-/// A client, and the host's own HTTP client where it is driven by one (argument `step`).
+/// A client, and the host's own HTTP client where that sends (argument `step`).
 type Made = (Client, Option<host::Http>);
 
 fn main() -> std::io::Result<()> {
     let mut client = None;
     for line in std::io::stdin().lines() {
         let task: Value = serde_json::from_str(&line?)?;
-        let answer = answer(&mut client, &task).unwrap_or_else(|error| describe(&error));
+        let answer = answer(&mut client, &task).unwrap_or_else(|error| whole("error", &error.to_json()));
         println!("{answer}");
         std::io::stdout().flush()?;
     }
@@ -33,65 +33,33 @@ fn answer(client: &mut Option<Made>, task: &Value) -> Result<Value, Error> {
     if task["config"].is_object() {
         *client = None;
         let made = Client::new(Config::from_json(&task["config"].to_string())?)?;
-        let driven = std::env::args().nth(1).is_some_and(|argument| argument == "step");
-        *client = Some((made, driven.then(|| host::Http::new(task["config"]["ca_file"].as_str()))));
+        let by_host = std::env::args().nth(1).is_some_and(|argument| argument == "step");
+        *client = Some((made, by_host.then(|| host::Http::new(task["config"]["ca_file"].as_str()))));
     }
     let (client, http) = client.as_ref().expect("the first call of a case makes the client");
     let order_id = text("order_id").expect("an order id");
+    let send = |call: takings::Call| match http {
+        Some(http) => http.send(call),
+        None => call.send(),
+    };
     if task["reconcile"].is_object() {
-        let operation = client.prepare_reconcile_from(order_id, task["reconcile"].clone())?;
-        let found = match http {
-            Some(http) => http.drive(operation),
-            None => operation.send(),
-        };
-        return found.map(|found| found_out(&found));
+        let call = client.prepare_call("reconcile", order_id, &task["reconcile"].to_string(), None)?;
+        return send(call).map(|reply| answered("reconciliation", &reply));
     }
     let key = text("idempotency_key");
     let request = text("request_text").map_or_else(|| task["request"].to_string(), str::to_owned);
-    if let Some(http) = http {
-        return http.drive(client.prepare_json(order_id, &request, key)?).map(|capture| told(&capture));
-    }
-    // the typed way wherever it can be taken
-    let capture = match CaptureRequest::from_json(&request) {
-        Ok(request) => client.capture(order_id, &request, key),
-        Err(_) => client.capture_json(order_id, &request, key),
+    // The typed way is taken wherever it can be.
+    let call = match CaptureRequest::from_json(&request) {
+        Ok(request) => client.prepare(order_id, &request, key)?,
+        Err(_) => client.prepare_json(order_id, &request, key)?,
     };
-    capture.map(|capture| told(&capture))
+    send(call).map(|reply| answered("capture", &reply))
 }
 
-fn told(capture: &Capture) -> Value {
-    json!({"capture": {
-        "capture_id": capture.capture_id(),
-        "order_id": capture.order_id(),
-        "idempotency_key": capture.idempotency_key(),
-        "correlation_id": capture.correlation_id(),
-        "attempts": capture.attempts(),
-        "warnings": capture.warnings(),
-    }})
+fn answered(kind: &str, reply: &Reply) -> Value {
+    whole(kind, &reply.to_json())
 }
 
-fn found_out(found: &Reconciliation) -> Value {
-    json!({"reconciliation": {
-        "found": found.found().as_str(),
-        "capture_id": found.capture_id(),
-        "capture_ids": found.capture_ids(),
-        "order_id": found.order_id(),
-        "correlation_id": found.correlation_id(),
-        "attempts": found.attempts(),
-    }})
-}
-
-fn describe(error: &Error) -> Value {
-    json!({"error": {
-        "kind": error.kind().as_str(),
-        "message": error.message(),
-        "http_status": error.http_status(),
-        "error_code": error.error_code(),
-        "error_messages": error.error_messages(),
-        "correlation_id": error.correlation_id(),
-        "order_id": error.order_id(),
-        "idempotency_key": error.idempotency_key(),
-        "attempts": error.attempts(),
-        "retryable": error.retryable(),
-    }})
+fn whole(kind: &str, text: &str) -> Value {
+    json!({kind: serde_json::from_str::<Value>(text).expect("takings writes JSON")})
 }

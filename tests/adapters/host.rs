@@ -9,7 +9,7 @@ use reqwest::blocking;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
-use takings::{Answer, Event, HttpRequest, Operation, Outcome, Step};
+use takings::{Answer, Call, Event, HttpRequest, Reply, Step};
 
 /// There until dropped.
 pub struct Http(Option<blocking::Client>);
@@ -43,17 +43,17 @@ impl Http {
         Http(Some(client.expect("an HTTP client")))
     }
 
-    pub fn drive<T: Outcome>(&self, mut operation: Operation<T>) -> Result<T, takings::Error> {
-        let mut step = operation.step(Event::Start);
+    pub fn send(&self, mut call: Call) -> Result<Reply, takings::Error> {
+        let mut step = call.step(Event::Start);
         loop {
             step = match step {
                 Step::Send(timeout) => {
-                    let event = self.exchange(operation.request(), timeout);
-                    operation.step(event)
+                    let event = self.exchange(call.request(), timeout);
+                    call.step(event)
                 }
                 Step::Wait(pause) => {
                     std::thread::sleep(pause);
-                    operation.step(Event::Waited)
+                    call.step(Event::Waited)
                 }
                 Step::Done(result) => return result,
             }

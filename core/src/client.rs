@@ -21,7 +21,7 @@ use crate::decide::machine::{Machine, Purpose};
 use crate::decide::memory::{Begun, First, MOST_OPEN, fingerprint};
 use crate::decide::settle::Settlement;
 use crate::drive::call::Call;
-use crate::drive::session::{KeyUse, Session};
+use crate::drive::session::{KeyUse, PerProcess, Session};
 use crate::drive::telling;
 use crate::error::{Error, ErrorKind};
 use crate::key;
@@ -262,6 +262,7 @@ impl Client {
         #[cfg(takings_fault)]
         assert_ne!(order_id, "panic-before-sending", "a fault that was asked for");
         let session = &self.0;
+        let own = session.own();
         ids::check_order_id(order_id)?;
         let parameter =
             |name: &str| checked.parameters.iter().find(|(known, _)| *known == name).map(|(_, id)| id.as_str());
@@ -270,7 +271,7 @@ impl Client {
         let (key, key_use) = match operation.writes() {
             true => {
                 let parts = [operation.method.as_str().as_bytes(), path.as_bytes(), &checked.body];
-                let (key, key_use) = self.note_key(operation.name, idempotency_key, fingerprint(&parts))?;
+                let (key, key_use) = self.note_key(own, operation.name, idempotency_key, fingerprint(&parts))?;
                 (Some(key), Some(key_use))
             }
             false if idempotency_key.is_some() => {
@@ -291,7 +292,7 @@ impl Client {
             identity: checked.identity.map(|(reference, amount)| Identity { reference, amount }),
             warnings: checked.warnings,
         };
-        let machine = Machine::new(purpose, request, session.shared(), seed);
+        let machine = Machine::new(purpose, request, session.shared(own), seed);
         let call = Call::new(session.clone(), Settlement::new(machine, session.config.reconcile), key_use);
         if checked.options.first_use == Some(true) {
             call.note_first_use(None);
@@ -304,7 +305,13 @@ impl Client {
     }
 
     /// The key of a call, given or made, noted as one that begins.
-    fn note_key(&self, name: &str, given: Option<&str>, fingerprint_of_call: u64) -> Result<(String, KeyUse), Error> {
+    fn note_key(
+        &self,
+        own: &PerProcess,
+        name: &str,
+        given: Option<&str>,
+        fingerprint_of_call: u64,
+    ) -> Result<(String, KeyUse), Error> {
         let (text, first_use) = match given {
             Some(text) => {
                 key::check_key(text)?;
@@ -314,8 +321,8 @@ impl Client {
         };
         let key = fingerprint(&[text.as_bytes()]);
         let first = First { fingerprint: fingerprint_of_call, first_use };
-        match self.0.memory().begin(key, first, self.0.key_time()) {
-            Begun::Ready => Ok((text, KeyUse::new(key))),
+        match own.memory().begin(key, first, self.0.key_time()) {
+            Begun::Ready => Ok((text, KeyUse::new(key, own))),
             Begun::OfAnotherCall => Err(Error::invalid(format!(
                 "idempotency_key {text} was used for another {name}, or for another operation; Klarna would answer with \
                  that one and carry out nothing; use another key (for a derived key, another name)"

@@ -12,7 +12,7 @@ use crate::decide::ending::Refusal;
 use crate::decide::machine::Event;
 use crate::decide::memory::MatchedTo;
 use crate::decide::settle::{Settlement, Step};
-use crate::drive::session::{KeyUse, Session};
+use crate::drive::session::{KeyUse, PerProcess, Session};
 use crate::drive::telling;
 use crate::error::{Error, ErrorKind};
 use crate::record::{Attempt, Noted};
@@ -106,7 +106,7 @@ impl Call {
 
     pub(crate) fn note_first_use(&self, age: Option<Duration>) {
         if let Some(key_use) = &self.key_use {
-            self.session.memory().first_use(key_use.key(), age);
+            self.session.own().memory().first_use(key_use.key(), age);
         }
     }
 
@@ -184,7 +184,8 @@ impl Call {
         if let Some(ended) = &self.ended {
             return Step::Done(ended.clone());
         }
-        let step = self.advance(event);
+        let session = self.session.clone();
+        let step = self.advance(session.own(), event);
         if let Step::Done(result) = &step {
             self.ended = Some(result.clone());
         }
@@ -192,7 +193,7 @@ impl Call {
     }
 
     /// The same without keeping the end.
-    pub(crate) fn advance(&mut self, mut event: Event) -> Step {
+    pub(crate) fn advance(&mut self, own: &PerProcess, mut event: Event) -> Step {
         let now = self.session.now();
         match &mut event {
             Event::Answered(answer) => match answer.nonsense() {
@@ -210,7 +211,7 @@ impl Call {
             let noted = noted(&event, self.endpoint(), started, sent, now.saturating_sub(since));
             self.attempt_log.push(Attempt(noted));
         }
-        let step = catch_unwind(AssertUnwindSafe(|| self.decided(now, event)))
+        let step = catch_unwind(AssertUnwindSafe(|| self.decided(own, now, event)))
             .unwrap_or_else(|_| Step::Done(Err(self.settlement.internal("a panic was caught"))));
         match step {
             Step::Send(timeout) => {
@@ -231,9 +232,9 @@ impl Call {
     }
 
     /// The decision, with everything that is known of the key, which learns how the call ends.
-    fn decided(&mut self, now: Duration, event: Event) -> Step {
+    fn decided(&mut self, own: &PerProcess, now: Duration, event: Event) -> Step {
         let Some(key_use) = &mut self.key_use else { return self.settlement.step(now, event) };
-        let known = key_use.known(&self.session);
+        let known = key_use.known(&self.session, own);
         self.settlement.learn(known);
         let step = self.settlement.step(now, event);
         let ending = self.settlement.ending();
@@ -248,13 +249,13 @@ impl Call {
             }
             _ => ending,
         };
-        let result = result.and_then(|reply| matched(reply, key_use, &self.session, &self.settlement));
-        key_use.end(&self.session, &ending);
+        let result = result.and_then(|reply| matched(reply, key_use, own, &self.settlement));
+        key_use.end(own, &ending);
         Step::Done(result)
     }
 
-    pub(crate) fn session(&self) -> &Session {
-        &self.session
+    pub(crate) fn session(&self) -> Arc<Session> {
+        self.session.clone()
     }
 
     fn endpoint(&self) -> &Endpoint {
@@ -278,12 +279,12 @@ impl Call {
 
 /// Compares an id with those of other keys: a connection may hold an answer to an earlier request, and not each names
 /// its order.
-fn matched(mut reply: Reply, key_use: &KeyUse, session: &Session, settlement: &Settlement) -> Result<Reply, Error> {
+fn matched(mut reply: Reply, key_use: &KeyUse, own: &PerProcess, settlement: &Settlement) -> Result<Reply, Error> {
     let (Content::Created(id), ReplyKind::Created { collection, .. }) = (&reply.facts.content, reply.operation.reply)
     else {
         return Ok(reply);
     };
-    match session.memory().answered(key_use.key(), collection, id) {
+    match own.memory().answered(key_use.key(), collection, id) {
         MatchedTo::ThisKey => {}
         MatchedTo::ThisKeyAgain => Arc::make_mut(&mut reply.facts).warnings.push(format!(
             "an earlier call with this idempotency key was answered with another {}; look at the order: it may have been \

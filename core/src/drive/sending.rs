@@ -10,6 +10,7 @@ use crate::decide::machine::Event;
 use crate::decide::settle::Step;
 use crate::drive::call::Call;
 use crate::drive::http::Exchange;
+use crate::drive::session::{PerProcess, Session};
 use crate::error::Error;
 use crate::record::Attempt;
 
@@ -17,8 +18,8 @@ use crate::record::Attempt;
 /// may wait on for it.
 #[doc(hidden)]
 pub struct Sending {
-    /// The process that began it, to which the connection belongs.
-    process: u32,
+    /// The process that began it, to which the connection belongs; none before it began.
+    process: Option<u32>,
     call: Call,
     /// How many attempts have been reported.
     reported: usize,
@@ -50,6 +51,8 @@ impl Sending {
     /// In a forked child it ends as [`abandoned`](Call::abandoned): it goes on in the parent.
     pub fn wait(&mut self, patience: Option<Duration>) -> News<'_> {
         let until = patience.map(|patience| Instant::now() + patience);
+        let session = self.call.session();
+        let own = session.own();
         loop {
             if self.reported < self.call.attempt_log().len() {
                 self.reported += 1;
@@ -61,7 +64,7 @@ impl Sending {
                     _ => News::Ended(Err(self.call.misused("it was waited for after its end"))),
                 };
             }
-            match catch_unwind(AssertUnwindSafe(|| self.go_on(until))) {
+            match catch_unwind(AssertUnwindSafe(|| self.go_on(&session, own, until))) {
                 Ok(true) => {}
                 Ok(false) => return News::Nothing,
                 Err(_) => {
@@ -79,8 +82,8 @@ impl Sending {
     }
 
     /// One step; false if it has not come that far by then.
-    fn go_on(&mut self, until: Option<Instant>) -> bool {
-        if self.process != std::process::id() {
+    fn go_on(&mut self, session: &Session, own: &PerProcess, until: Option<Instant>) -> bool {
+        if *self.process.get_or_insert(own.process()) != own.process() {
             self.leave_to_parent();
             return true;
         }
@@ -106,8 +109,8 @@ impl Sending {
             }
             Stage::Done(_) | Stage::Over => return true,
         };
-        self.stage = match self.call.advance(event) {
-            Step::Send(timeout) => Stage::Exchange(match self.call.session().connections() {
+        self.stage = match self.call.advance(own, event) {
+            Step::Send(timeout) => Stage::Exchange(match session.connections(own) {
                 Ok(connections) => connections.exchange(self.call.request(), timeout),
                 Err(why) => Exchange::Failed(why),
             }),
@@ -133,7 +136,14 @@ impl Call {
     ///
     /// As [`Client::capture`](crate::Client::capture).
     pub fn send(self) -> Result<Reply, Error> {
-        self.send_and_tell(|_| {})
+        let mut sending = self.sending();
+        // Nobody hears of the attempts, so the wait is one.
+        sending.reported = usize::MAX;
+        loop {
+            if let News::Ended(result) = sending.wait(None) {
+                return result;
+            }
+        }
     }
 
     /// The same, and tells of each attempt as it ends; one that is followed by another has its
@@ -162,13 +172,14 @@ impl Call {
     /// For bindings: the same for a thread that has to look after something else while it waits.
     #[doc(hidden)]
     pub fn sending(self) -> Sending {
-        Sending { process: std::process::id(), call: self, reported: 0, stage: Stage::New }
+        Sending { process: None, call: self, reported: 0, stage: Stage::New }
     }
 }
 
 impl Drop for Sending {
     fn drop(&mut self) {
-        if self.process != std::process::id() {
+        // Nothing but a connection belongs to a process.
+        if matches!(self.stage, Stage::Exchange(_)) && self.process != Some(std::process::id()) {
             mem::forget(mem::replace(&mut self.stage, Stage::Over));
         }
     }

@@ -34,7 +34,8 @@ struct Slot {
     next: OnceBox<Slot>,
 }
 
-struct PerProcess {
+pub(crate) struct PerProcess {
+    process: u32,
     connections: OnceBox<Connections>,
     memory: InProcess,
     budget: Arc<Budget>,
@@ -87,25 +88,21 @@ impl Session {
         self.transport.proxy()
     }
 
-    pub fn shared(&self) -> Shared {
-        let (endpoint, budget) = (self.endpoint.clone(), self.own().budget.clone());
-        Shared { endpoint, limits: self.limits, budget }
-    }
-
-    pub fn memory(&self) -> &dyn Memory {
-        &self.own().memory
+    pub fn shared(&self, own: &PerProcess) -> Shared {
+        Shared { endpoint: self.endpoint.clone(), limits: self.limits, budget: own.budget.clone() }
     }
 
     /// The connections of this process, made when they are first needed: a host that sends by
     /// itself never gets them.
-    pub fn connections(&self) -> Result<&Connections, String> {
+    pub fn connections<'a>(&self, own: &'a PerProcess) -> Result<&'a Connections, String> {
         // Where another thread was quicker, its connections are the ones.
-        self.own().connections.get_or_try_init(|| self.transport.open().map(Box::new))
+        own.connections.get_or_try_init(|| self.transport.open().map(Box::new))
     }
 
     /// The part of this process, made at its first call. No lock is taken: one that was
-    /// held during a fork would stay locked in the child.
-    fn own(&self) -> &PerProcess {
+    /// held during a fork would stay locked in the child. It asks the system for the process, so a call looks it up once
+    /// and hands it on.
+    pub fn own(&self) -> &PerProcess {
         let process = std::process::id();
         let mut inherited = None;
         let mut place = &self.slots;
@@ -119,12 +116,22 @@ impl Session {
         }
         // The parent's keys still count.
         let memory = inherited.map(|parent| parent.memory.inherited()).unwrap_or_default();
-        let own = PerProcess { connections: OnceBox::new(), memory, budget: Arc::new(Budget::new()) };
+        let own = PerProcess { process, connections: OnceBox::new(), memory, budget: Arc::new(Budget::new()) };
         let slot = Slot { process, own: Some(own), next: OnceBox::new() };
         // Another thread may have been quicker; then its slot is the one.
         let _ = place.set(Box::new(slot));
         let slot = place.get().expect("it has just been filled");
         slot.own.as_ref().expect("a slot is emptied only when dropped")
+    }
+}
+
+impl PerProcess {
+    pub fn process(&self) -> u32 {
+        self.process
+    }
+
+    pub fn memory(&self) -> &dyn Memory {
+        &self.memory
     }
 }
 
@@ -138,17 +145,17 @@ pub(crate) struct KeyUse {
 }
 
 impl KeyUse {
-    /// Of a key that the memory has just noted.
-    pub fn new(key: u64) -> KeyUse {
-        KeyUse { key, process: std::process::id(), pending: Some(Ending::NotSent) }
+    /// Of a key that the memory of this process has just noted.
+    pub fn new(key: u64, own: &PerProcess) -> KeyUse {
+        KeyUse { key, process: own.process, pending: Some(Ending::NotSent) }
     }
 
     pub fn key(&self) -> u64 {
         self.key
     }
 
-    pub fn known(&self, session: &Session) -> Known {
-        session.memory().known(self.key, session.key_time())
+    pub fn known(&self, session: &Session, own: &PerProcess) -> Known {
+        own.memory.known(self.key, session.key_time())
     }
 
     /// From here on the call may have been sent.
@@ -157,21 +164,21 @@ impl KeyUse {
     }
 
     /// Gives the key back, once.
-    pub fn end(&mut self, session: &Session, ending: &Ending) {
+    pub fn end(&mut self, own: &PerProcess, ending: &Ending) {
         if self.pending.take().is_none() {
             return;
         }
-        if self.process == std::process::id() {
-            session.memory().end(self.key, ending);
+        if self.process == own.process {
+            own.memory.end(self.key, ending);
         } else {
-            session.memory().end_inherited(self.key, ending);
+            own.memory.end_inherited(self.key, ending);
         }
     }
 
     /// Gives the key back as that of a call that is given up.
     pub fn give_up(&mut self, session: &Session) {
         if let Some(pending) = self.pending.clone() {
-            self.end(session, &pending);
+            self.end(session.own(), &pending);
         }
     }
 }

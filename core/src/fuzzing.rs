@@ -21,7 +21,7 @@ pub struct Received(Answer);
 
 impl Received {
     pub fn new(status: u16, headers: Vec<(String, Vec<u8>)>, body: Vec<u8>) -> Received {
-        Received(Answer { status, headers, body })
+        Received(Answer::new(status, headers, body))
     }
 
     /// The id of the capture that it names.
@@ -49,7 +49,7 @@ impl Received {
 
     /// `error_code`, `error_messages` and `correlation_id` of the body.
     pub fn error(&self) -> (Option<String>, Vec<String>, Option<String>) {
-        let body = self.0.error();
+        let body = self.0.error().clone();
         (body.error_code, body.error_messages, body.correlation_id)
     }
 

@@ -122,8 +122,8 @@ mod tests {
     use super::*;
 
     fn id(headers: &[(&str, &str)]) -> Option<String> {
-        let headers = headers.iter().map(|(n, v)| (n.to_string(), v.as_bytes().to_vec())).collect();
-        created_id(&Answer { status: 201, headers, body: Vec::new() }, "order 1", "capture-id", "captures").ok()
+        let headers: Vec<_> = headers.iter().map(|(n, v)| (n.to_string(), v.as_bytes().to_vec())).collect();
+        created_id(&Answer::new(201, headers, Vec::new()), "order 1", "capture-id", "captures").ok()
     }
 
     #[test]

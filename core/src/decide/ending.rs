@@ -26,7 +26,7 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     pub fn of(answer: &Answer) -> Refusal {
-        let body = answer.error();
+        let body = answer.error().clone();
         let correlation_id = answer.correlation_id().map(str::to_owned);
         let in_body = || body.correlation_id.clone().filter(|id| is_id(id));
         Refusal { status: answer.status, correlation_id: correlation_id.or_else(in_body), body }

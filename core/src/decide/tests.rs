@@ -55,11 +55,8 @@ fn machine() -> Settlement {
 }
 
 fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> Event {
-    Event::Answered(Answer {
-        status,
-        headers: headers.iter().map(|(n, v)| (n.to_string(), v.as_bytes().to_vec())).collect(),
-        body: body.as_bytes().to_vec(),
-    })
+    let headers: Vec<_> = headers.iter().map(|(n, v)| (n.to_string(), v.as_bytes().to_vec())).collect();
+    Event::Answered(Answer::new(status, headers, body.as_bytes().to_vec()))
 }
 
 fn code(status: u16, code: &str) -> Event {

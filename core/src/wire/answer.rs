@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -15,6 +16,8 @@ pub struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, Vec<u8>)>,
     pub(crate) body: Vec<u8>,
+    /// The error body, read once: the log of attempts and the decision both need it.
+    error: OnceLock<ErrorBody>,
 }
 
 impl fmt::Debug for Answer {
@@ -34,7 +37,7 @@ impl Answer {
         body: Vec<u8>,
     ) -> Answer {
         let headers = headers.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-        Answer { status, headers, body }
+        Answer { status, headers, body, error: OnceLock::new() }
     }
 
     /// Every value of a header, whatever the case of its name; `None` for one that is not
@@ -97,7 +100,11 @@ impl Answer {
     }
 
     /// What it says of a refusal. What is none may be long, and is not read for it.
-    pub(crate) fn error(&self) -> ErrorBody {
+    pub(crate) fn error(&self) -> &ErrorBody {
+        self.error.get_or_init(|| self.read_error())
+    }
+
+    fn read_error(&self) -> ErrorBody {
         if self.status < 400 {
             return ErrorBody::default();
         }
@@ -262,11 +269,8 @@ mod tests {
     }
 
     fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> Answer {
-        Answer {
-            status,
-            headers: headers.iter().map(|(n, v)| (n.to_string(), v.as_bytes().to_vec())).collect(),
-            body: body.as_bytes().to_vec(),
-        }
+        let headers: Vec<_> = headers.iter().map(|(n, v)| (n.to_string(), v.as_bytes().to_vec())).collect();
+        Answer::new(status, headers, body.as_bytes().to_vec())
     }
 
     fn seconds(status: u16, headers: &[(&str, &str)]) -> Option<u64> {
@@ -292,7 +296,7 @@ mod tests {
     }
 
     fn error(body: &str) -> (Option<String>, Vec<String>) {
-        let error = answer(400, &[], body).error();
+        let error = answer(400, &[], body).error().clone();
         (error.error_code, error.error_messages)
     }
 
@@ -331,6 +335,6 @@ mod tests {
         assert_eq!(latin1.error().error_code.as_deref(), Some("A"));
         let mut long = answer(400, &[], "");
         long.body = [b"{\"error_code\":\"A\",\"x\":\"", &[0xff; 2 * MOST_OF_NO_TEXT][..], b"\"}"].concat();
-        assert_eq!(long.error(), ErrorBody::default());
+        assert_eq!(*long.error(), ErrorBody::default());
     }
 }

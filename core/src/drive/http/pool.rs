@@ -108,7 +108,7 @@ enum Body {
 async fn read(mut answer: reqwest::Response, most: Most, deadline: Deadline) -> (Answer, Body) {
     let status = answer.status().as_u16();
     let most = most.of(status);
-    let headers =
+    let headers: Vec<_> =
         answer.headers().iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect();
     let mut body = Vec::new();
     let ended = loop {
@@ -128,7 +128,7 @@ async fn read(mut answer: reqwest::Response, most: Most, deadline: Deadline) -> 
         }
         body.extend_from_slice(chunk);
     };
-    (Answer { status, headers, body }, ended)
+    (Answer::new(status, headers, body), ended)
 }
 
 /// The innermost cause in words; outer ones only say that something failed.

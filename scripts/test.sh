@@ -93,6 +93,7 @@ bench_tests() {
 
 of_cargo() {
     step "rustfmt" cargo fmt --all --check
+    step "generated files" "$venv/python" scripts/generate.py --check
     step "clippy" cargo clippy --locked --all-targets -- --deny warnings
     step "clippy: tracing" cargo clippy --locked --package takings --features tracing --all-targets -- --deny warnings
     step "clippy: Python" cargo clippy --locked --package takings-python --all-targets -- --deny warnings

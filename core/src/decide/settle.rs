@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::ids;
-use crate::api::operation::{Operation, Reply};
+use crate::api::operation::{Operation, Reply, ReplyKind};
 use crate::api::reply::{Content, Facts};
 use crate::decide::doubt::Ending;
 use crate::decide::ending::{Failure, Meaning};
@@ -103,7 +103,7 @@ impl Settlement {
     /// A key past its 24 hours is never sent: Klarna would carry it out again.
     fn before_the_first_attempt(&mut self, now: Duration) -> Option<Step> {
         if let Some(id) = self.call.done_long_ago() {
-            let mut facts = self.call.reply(Content::Created(id.to_owned()), None);
+            let mut facts = self.call.reply(self.content(id.to_owned()), None);
             facts.warnings.push(
                 "an earlier call of this client made it more than 24 hours ago with this idempotency key; nothing was \
                  sent now"
@@ -179,7 +179,7 @@ impl Settlement {
             1 if self.takes_finds => {
                 let id = ids.swap_remove(0);
                 self.call.found(&id);
-                let facts = self.call.reply(Content::Created(id), correlation_id.as_deref());
+                let facts = self.call.reply(self.content(id), correlation_id.as_deref());
                 self.done(facts)
             }
             // Only a find decides there: what is not listed yet may still be on its way.
@@ -187,6 +187,14 @@ impl Settlement {
             // A late twin of this request would meet the same refusal.
             0 => self.fail(failure, &Meaning::AsEnded),
             _ => self.fail(failure, &Meaning::EarlierUseFound(ids)),
+        }
+    }
+
+    /// The content of a reply that no answer gave: what was made is known by its id.
+    fn content(&self, id: String) -> Content {
+        match self.call.purpose().operation.reply {
+            ReplyKind::Nothing => Content::Nothing,
+            _ => Content::Created(id),
         }
     }
 

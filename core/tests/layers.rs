@@ -1,9 +1,11 @@
-//! Arrows run one way: no file of the core imports from a layer above its own.
+//! Arrows run one way: no file of the core imports from a layer above its own, and no files import each other in a
+//! circle.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// From the ground up. Within a layer, imports may go either way only below each other's folder.
+/// From the ground up.
 const LAYERS: [&[&str]; 9] = [
     &["record"],
     &["error"],
@@ -21,31 +23,74 @@ fn layer(module: &str) -> usize {
     found.unwrap_or_else(|| panic!("{module} stands in no layer: give it a place in core/tests/layers.rs"))
 }
 
-fn look(folder: &Path, top: Option<&str>, climbing: &mut Vec<String>) {
+/// The code of each module by its path, such as `decide::machine`, without its tests.
+fn modules(folder: &Path, above: &str, found: &mut BTreeMap<String, String>) {
     for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
-        let (path, name) = (entry.path(), entry.file_name().into_string().unwrap());
-        let module = top.unwrap_or(name.trim_end_matches(".rs"));
-        if path.is_dir() {
-            look(&path, Some(module), climbing);
-        } else {
-            let text = fs::read_to_string(&path).unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        let stem = name.trim_end_matches(".rs");
+        let path = if above.is_empty() { stem.to_owned() } else { format!("{above}::{stem}") };
+        if entry.path().is_dir() {
+            modules(&entry.path(), &path, found);
+        } else if stem != "tests" && stem != "lib" {
+            let text = fs::read_to_string(entry.path()).unwrap();
             let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
-            let imports = code.match_indices("crate::").filter(|(at, _)| !code[..*at].ends_with('$'));
-            for (at, _) in imports {
-                let line = code[..at].rsplit('\n').next().unwrap().trim_start();
-                let target: String = code[at + 7..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-                let is_module = target.chars().next().is_some_and(char::is_lowercase) && !line.starts_with("//");
-                if is_module && name != "tests.rs" && module != "lib" && layer(&target) > layer(module) {
-                    climbing.push(format!("{}: crate::{target}", path.display()));
-                }
-            }
+            let lines: Vec<&str> = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+            found.insert(path.trim_end_matches("::mod").to_owned(), lines.join("\n"));
         }
     }
 }
 
+/// The modules that a module names by `crate::` or `super::`.
+fn imports(path: &str, code: &str, all: &BTreeMap<String, String>) -> Vec<String> {
+    let parent = path.rsplit_once("::").map_or("", |(parent, _)| parent);
+    let named = |word: &str, prefix: String| {
+        let word = word.to_owned();
+        code.match_indices(&word)
+            .filter(|(at, _)| !code[..*at].ends_with('$'))
+            .map(|(at, _)| {
+                let rest = code[at + word.len()..].split(|c: char| !c.is_alphanumeric() && c != '_' && c != ':');
+                format!("{prefix}{}", rest.into_iter().next().unwrap())
+            })
+            .collect::<Vec<_>>()
+    };
+    let above = if parent.is_empty() { String::new() } else { format!("{parent}::") };
+    let mut targets = named("crate::", String::new());
+    targets.extend(named("super::", above));
+    let module_of = |target: &String| {
+        let mut rest = target.trim_end_matches("::");
+        loop {
+            if all.contains_key(rest) {
+                return Some(rest.to_owned());
+            }
+            rest = rest.rsplit_once("::")?.0;
+        }
+    };
+    targets.iter().filter_map(module_of).filter(|module| module != path).collect()
+}
+
+fn graph() -> BTreeMap<String, Vec<String>> {
+    let mut all = BTreeMap::new();
+    modules(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), "", &mut all);
+    all.iter().map(|(path, code)| (path.clone(), imports(path, code, &all))).collect()
+}
+
 #[test]
 fn no_import_climbs() {
-    let mut climbing = Vec::new();
-    look(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), None, &mut climbing);
+    let top = |path: &str| layer(path.split("::").next().unwrap());
+    let graph = graph();
+    assert!(graph.len() > 30, "the sources were not understood: {graph:?}");
+    let arrows = graph.iter().flat_map(|(path, targets)| targets.iter().map(move |target| (path, target)));
+    let climbing: Vec<_> = arrows.filter(|(path, target)| top(target) > top(path)).collect();
     assert!(climbing.is_empty(), "imports from a layer above: {climbing:#?}");
+}
+
+#[test]
+fn no_circle() {
+    let mut graph = graph();
+    // A module without imports is in no circle, nor is one that imports only such.
+    while let Some(leaf) = graph.iter().find(|(_, targets)| targets.is_empty()).map(|(path, _)| path.clone()) {
+        graph.remove(&leaf);
+        graph.values_mut().for_each(|targets| targets.retain(|target| *target != leaf));
+    }
+    assert!(graph.is_empty(), "these import each other in a circle, or import one: {graph:#?}");
 }

@@ -1,4 +1,4 @@
-//! What takings is and what it finds around it, in words, for somebody who looks for a fault.
+//! A description of takings and its surroundings, in words, for somebody who looks for a fault.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -55,7 +55,7 @@ fn seen(name: &str, value: Option<OsString>) -> String {
     match name {
         "KLARNA_REGION" if Region::KNOWN.contains(&value) => value.to_owned(),
         "KLARNA_ENVIRONMENT" if Environment::KNOWN.contains(&value) => value.to_owned(),
-        // what a line of a settings file easily leaves behind
+        // A line of a settings file easily leaves these behind.
         _ if value.trim() != value => "set, and begins or ends with white space".to_owned(),
         _ if value.starts_with(['"', '\'']) => "set, and begins with a quotation mark".to_owned(),
         _ => "set".to_owned(),

@@ -1,4 +1,4 @@
-//! One error type for everything that can go wrong, on every surface.
+//! The error type for everything that can go wrong, on every surface.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use crate::record::{Attempt, Fact, IntoFact, record, text_of, to_json};
 /// Writes down the kinds once: variant, name on every surface, documentation.
 macro_rules! kinds {
     ($( $(#[doc = $doc:literal])* $Kind:ident = $name:literal, )*) => {
-        /// What an [`Error`] means for the money, and so for what the shop does next.
+        /// The meaning of an [`Error`] for the money, and so for the shop's next step.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum ErrorKind {
@@ -34,14 +34,14 @@ macro_rules! kinds {
 kinds! {
     /// Our own check refused the input. Nothing was sent. Fix the code or the data.
     InvalidInput = "invalid_input",
-    /// Nothing of this call can have reached Klarna (name look-up, refused connection, TLS, proxy).
+    /// No part of this call can have reached Klarna (name look-up, refused connection, TLS, proxy).
     /// Call again at any time, with the same key.
     NotSent = "not_sent",
     /// Klarna refused it, and nothing was captured under this key, ever. Fix the cause; the corrected capture needs
     /// a new idempotency key.
     Rejected = "rejected",
-    /// It may have been captured: an answer was lost, or made no sense, or an earlier call with the key, of which
-    /// nothing is known here, may have captured. Call again with the same idempotency key within 24 hours of its
+    /// The order may have been captured: an answer was lost or made no sense, or an earlier call with the key, of
+    /// which nothing is known here, may have captured. Call again with the same idempotency key within 24 hours of its
     /// first use; never book it as failed.
     OutcomeUnknown = "outcome_unknown",
     /// A bug in takings. Report it; if `attempts` is above 0, treat it as `outcome_unknown`.
@@ -84,9 +84,9 @@ record! {
     /// been scrubbed of control characters.
     #[derive(Clone, PartialEq, Eq)]
     pub struct Error(Box<Fields>) {
-        /// What the error means for the money.
+        /// The meaning of the error for the money.
         kind: ErrorKind = |fields| fields.kind;
-        /// One line: what happened, where, and what to do.
+        /// The error in one line: what happened, where, and the way out.
         message: &str = |fields| &fields.message;
         /// The HTTP status of the last answer, when there was one.
         http_status: Option<u16> = |fields| fields.http_status;

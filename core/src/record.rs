@@ -234,8 +234,8 @@ pub(crate) struct Noted {
 }
 
 record! {
-    /// One request of a call, for whoever has to see afterwards what happened. It holds no
-    /// credential, and a server's text only scrubbed.
+    /// A request of a call, for a person who has to see afterwards what happened. No credential is in
+    /// it, and a server's text is scrubbed.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct Attempt(pub(crate) Noted) {
         /// When it was begun, by the system's clock.
@@ -244,7 +244,7 @@ record! {
         sent: &str = |noted| &noted.sent;
         /// How long it took.
         took: Duration = |noted| noted.took;
-        /// What came back, for people: `201`, `503 INTERNAL_ERROR`, `no answer within 10.0s`,
+        /// The answer or the failure, for people: `201`, `503 INTERNAL_ERROR`, `no answer within 10.0s`,
         /// `not_sent: no connection to …`.
         came_back: &str = |noted| &noted.came_back;
         /// The HTTP status, where there was an answer.

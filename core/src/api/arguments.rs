@@ -1,5 +1,5 @@
-//! What a call takes beside its order id and its key: the arguments of operations without a body of their own, the
-//! options of every call that writes, and how both become a request.
+//! The arguments of calls beside order id and key: those of operations without a body of their own, the options of
+//! every call that writes, and how both become a request.
 
 use serde::Deserializer;
 
@@ -13,7 +13,7 @@ use crate::strict::{Field, Item, Object, Reader, Rule, object};
 const MOST_BODY: usize = 1_000_000;
 
 object! {
-    /// What is known of the key of a call, beside the arguments of its operation.
+    /// The caller's knowledge of the key of a call, beside the arguments of its operation.
     #[derive(Default)]
     pub(crate) struct CallOptions: "an option of a call" {
         /// Whether this is the first use of the idempotency key: no other process, and no earlier run of this one, can
@@ -45,7 +45,7 @@ pub(crate) trait Arguments: Object + Field + Item {
         Vec::new()
     }
 
-    /// What does not add up, as warnings; an error where that was asked for.
+    /// Findings of arithmetic, as warnings; an error where that was asked for.
     fn findings(&self, _: CheckLines) -> Result<Vec<String>, Error> {
         Ok(Vec::new())
     }

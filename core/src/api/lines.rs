@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::strict::words;
 
 words! {
-    /// What to do about order lines that do not add up.
+    /// The treatment of order lines that do not add up.
     pub enum CheckLines: closed {
         /// Do not look.
         Off = "off",
@@ -17,7 +17,7 @@ words! {
     }
 }
 
-/// What does not add up, as texts; an error instead where that was asked for.
+/// The lines that do not add up, as texts; an error instead where that was asked for.
 pub(crate) fn check(request: &CaptureRequest, choice: CheckLines) -> Result<Vec<String>, Error> {
     let findings = match choice {
         CheckLines::Off => return Ok(Vec::new()),
@@ -29,7 +29,7 @@ pub(crate) fn check(request: &CaptureRequest, choice: CheckLines) -> Result<Vec<
                 0 => String::new(),
                 more => format!(" (and {more} more like it)"),
             };
-            Err(Error::invalid(format!("{first}{more}; mend the lines, or set check_lines to warn or off")))
+            Err(Error::invalid(format!("{first}{more}; fix the lines, or set check_lines to warn or off")))
         }
         _ => Ok(findings),
     }

@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind};
 use crate::record::{Attempt, Fact, RecordInfo, text_of, to_json};
 use crate::strict::schema::ObjectInfo;
 
-/// One of Klarna's endpoints: everything that tells it from the others. Its row stands in
+/// An endpoint of Klarna's: everything that tells it from the others. Its row stands in
 /// [`operations`](crate::api::operations).
 pub struct Operation {
     /// The name on every surface, such as `capture`.
@@ -19,7 +19,7 @@ pub struct Operation {
     pub(crate) method: Method,
     /// The path below the order. A part in braces stands for an argument of that name.
     pub(crate) path: &'static str,
-    /// What the call takes beside the order id and the key.
+    /// The arguments of a call, beside the order id and the key.
     pub(crate) arguments: &'static ObjectInfo,
     pub(crate) reply: ReplyKind,
     pub(crate) face: &'static Face,
@@ -142,7 +142,7 @@ impl fmt::Debug for Operation {
     }
 }
 
-/// What a call ended in, whatever its operation.
+/// The good end of a call, whatever its operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
     pub(crate) operation: &'static Operation,
@@ -180,7 +180,7 @@ impl Reply {
         &self.facts.attempt_log
     }
 
-    /// What is worth a look, though the call went well.
+    /// Findings that are worth a look, though the call went well.
     pub fn warnings(&self) -> &[String] {
         &self.facts.warnings
     }

@@ -20,7 +20,7 @@ pub(crate) struct Facts {
 pub(crate) enum Content {
     /// Klarna made something, and this is its id.
     Created(String),
-    /// It is done; Klarna says no more.
+    /// Klarna carried it out, and says no more.
     Nothing,
     /// A JSON object of Klarna's.
     Document(String),
@@ -152,15 +152,15 @@ faces! {
         /// How many requests it took, 1 or more; 0 where a key past its 24 hours was known to have captured, and
         /// nothing was sent.
         attempts: u32 = |facts| facts.attempts;
-        /// What did not add up in the order lines (see the setting `check_lines`): it was captured all the same.
-        /// And that an earlier call of this client with the same key was answered with another capture.
+        /// Order lines that do not add up (see the setting `check_lines`), though it was captured all the same; and
+        /// that an earlier call of this client with the same key was answered with another capture.
         warnings: &[String] = |facts| &facts.warnings;
         /// Each request with its time, what came back and the pause after it. The requests that
         /// looked for the capture are among them.
         attempt_log: &[Attempt] = |facts| &facts.attempt_log;
     }
 
-    /// What a look into an order's captures found.
+    /// The result of a look into an order's captures.
     Reconciliation, RECONCILIATION {
         /// How often: `once`, `never` or `several`. `never` says so only of the moment: a capture whose answer was
         /// lost may still be on its way, so capture again with the same key, not with a new one.
@@ -192,7 +192,7 @@ faces! {
         correlation_id: Option<&str> = |facts| facts.correlation_id.as_deref();
         /// How many requests it took, 1 or more.
         attempts: u32 = |facts| facts.attempts;
-        /// What is worth a look, though it was carried out.
+        /// Findings that are worth a look, though it was carried out.
         warnings: &[String] = |facts| &facts.warnings;
         /// Each request with its time, what came back and the pause after it.
         attempt_log: &[Attempt] = |facts| &facts.attempt_log;

@@ -1,11 +1,11 @@
-//! What is known of an idempotency key, and how the end of a call or of an attempt changes it.
+//! The doubt about an idempotency key, and how the end of a call or of an attempt changes it.
 
 use std::sync::Arc;
 
-/// What the calls with a key have done so far. A later word is the graver one: where several hold, the last counts.
+/// The effect that the calls with a key have had so far. Where several variants hold, the last one counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Doubt {
-    /// Nothing has reached Klarna.
+    /// No request has reached Klarna.
     #[default]
     Untouched,
     /// Klarna refused every request.
@@ -21,7 +21,7 @@ pub(crate) enum Doubt {
 /// How a call, or one attempt of it, ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// Nothing was sent.
+    /// No request was sent.
     NotSent,
     /// Klarna refused this request.
     Refused,
@@ -36,7 +36,7 @@ pub(crate) enum Ending {
 }
 
 impl Doubt {
-    /// What is known after `ending`.
+    /// The doubt after `ending`.
     pub fn after(self, ending: Ending) -> Doubt {
         match ending {
             Ending::NotSent => self,

@@ -51,12 +51,12 @@ impl Failure {
     }
 }
 
-/// What a failed call means, with everything that is known of its key.
+/// The meaning of a failed call, with everything that is known of its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Meaning {
-    /// What its last attempt says.
+    /// The last attempt's own meaning.
     AsEnded,
-    /// It may have been carried out, by this call or another one with its key. `is_agreed`: another one was answered
+    /// This call, or another one with its key, may have been carried out. `is_agreed`: another one was answered
     /// with success.
     Open { is_agreed: bool },
     /// Klarna refused it, and an earlier call with its key, of which nothing is known here, may have been carried out.
@@ -159,7 +159,7 @@ impl Subject<'_> {
         })
     }
 
-    /// One line: what an end means, and what to do.
+    /// The message of an end in one line: its meaning, and the way out.
     fn message(&self, kind: ErrorKind, why: &str, status: Option<u16>, meaning: &Meaning) -> String {
         let order = self.endpoint.scrub(self.order_id, 255);
         let nouns = &self.operation.nouns;

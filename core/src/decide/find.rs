@@ -8,7 +8,7 @@ use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::wire::answer::is_id;
 
-/// What tells one capture, or refund, of an order from another.
+/// The reference and amount that tell one capture, or refund, of an order from another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub reference: String,
@@ -64,7 +64,7 @@ impl<'de> Visitor<'de> for &mut List<'_> {
         while let Some(entry) = entries.next_element_seed(Entry { id: self.id, amount: self.amount })? {
             let is_it = entry.reference.as_deref() == Some(&*self.identity.reference)
                 && entry.amount == Some(self.identity.amount);
-            // An entry without an id is told by an id that can be none.
+            // An entry without an id gets the empty text, which is refused below.
             let id = entry.id.unwrap_or_default();
             if is_it && self.seen.insert(id.clone()) {
                 self.found.push(id);

@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind};
 use crate::wire::answer::Answer;
 use crate::wire::{Endpoint, HttpRequest};
 
-/// What the host tells a [`Call`](crate::Call).
+/// An event that the host reports to a [`Call`](crate::Call).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
@@ -24,17 +24,17 @@ pub enum Event {
     Start,
     /// An answer whose head was complete, whatever its status.
     Answered(Answer),
-    /// Nothing of the request can have left, since no connection was made (name look-up, refused,
-    /// TLS handshake, proxy); why, for people.
+    /// No connection was made (name look-up, refused, TLS handshake, proxy), so nothing of the request
+    /// can have left; why, for people.
     NotSent(String),
-    /// The request may have left and no answer came (time-out, reset, a head that was cut), or it
-    /// cannot be told; why, for people.
+    /// The request may have left and no answer came (time-out, reset, a head that was cut), or the
+    /// HTTP client does not say; why, for people.
     MaybeSent(String),
     /// The pause is over.
     Waited,
 }
 
-/// What bounds the calls of a client, and what they share.
+/// The bounds of a client's calls, and the state that they share.
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub endpoint: Arc<Endpoint>,
@@ -42,18 +42,18 @@ pub(crate) struct Shared {
     pub budget: Arc<Budget>,
 }
 
-/// What a call is for.
+/// The purpose of a call.
 #[derive(Clone)]
 pub(crate) struct Purpose {
     pub operation: &'static Operation,
     pub order_id: String,
     pub idempotency_key: Option<String>,
-    /// What is looked for, by a look, or would be, for a call that can be found again.
+    /// The identity that a look looks for, or by which this call would be found again.
     pub identity: Option<Identity>,
     pub warnings: Vec<String>,
 }
 
-/// What the machine asks for.
+/// The next thing to do.
 pub(crate) enum Turn {
     /// Send the request, within this time.
     Send(Duration),
@@ -69,9 +69,9 @@ pub(crate) struct Machine {
     state: State,
     deadline: Duration,
     attempts: u32,
-    /// What this call did by itself.
+    /// The doubt that this call's own attempts leave.
     own: Doubt,
-    /// What is known of its key beside that.
+    /// The memory's word on its key beside that.
     known: Known,
     /// The count of open ends with the key when the last attempt was sent.
     opened_before: u32,
@@ -120,7 +120,7 @@ impl Machine {
         self.known = known;
     }
 
-    /// What this call leaves behind for others with its key.
+    /// The ending that others with the same key have to know.
     pub fn ending(&self) -> Ending {
         match self.is_settled {
             true => Ending::Settled,
@@ -151,7 +151,7 @@ impl Machine {
         }
     }
 
-    /// What a failure means with everything that is known.
+    /// The meaning of a failure with everything that is known.
     pub fn meaning(&self, failure: &Failure) -> Meaning {
         if !self.purpose.operation.writes() {
             Meaning::AsEnded
@@ -271,7 +271,7 @@ impl Machine {
                     format!("Klarna answered {status} {why}")
                 }
             },
-            // It was not executed, so it leaves the outcome as clear or unclear as it was.
+            // A limited request is not executed, so the outcome stays as clear or unclear as it was.
             429 => {
                 self.note(Ending::Refused);
                 let pause = answer.retry_after().map_or(Pause::Jitter, Pause::Asked);

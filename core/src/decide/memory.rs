@@ -29,7 +29,7 @@ pub(crate) trait Memory: Send + Sync {
     /// Notes what a caller knows of the first use of `key`: when it was (the age of that), or that it is this one.
     fn first_use(&self, key: u64, age: Option<Duration>);
 
-    /// What other calls with `key` did, while one runs.
+    /// Says what other calls with `key` did, while one runs.
     fn known(&self, key: u64, now: Duration) -> Known;
 
     /// Notes the id that a call was answered with.
@@ -42,7 +42,7 @@ pub(crate) trait Memory: Send + Sync {
     fn end_inherited(&self, key: u64, ending: &Ending);
 }
 
-/// What a key is used for.
+/// The use of a key.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct First {
     /// A hash of method, path and body.
@@ -60,7 +60,7 @@ pub(crate) enum Begun {
     Full,
 }
 
-/// What is known of a key beside what the asking call did.
+/// The knowledge of a key beside the asking call's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Known {
     pub doubt: Doubt,
@@ -69,9 +69,9 @@ pub(crate) struct Known {
     pub first_use: FirstUse,
     /// Its 24 hours are over.
     pub is_past: bool,
-    /// Its 24 hours are over, and it may have been carried out, or its first use was told.
+    /// Its 24 hours are over, and it may have been carried out, or its caller gave the time of its first use.
     pub is_old: bool,
-    /// How often a call with the key has ended open. It tells whether one did since an attempt was sent.
+    /// How often a call with the key has ended open. A change shows that a call did since an attempt was sent.
     pub opened: u32,
 }
 
@@ -99,7 +99,7 @@ pub(crate) enum MatchedTo {
     ThisKey,
     /// An earlier call with this key was answered with another one.
     ThisKeyAgain,
-    /// It belongs to another key.
+    /// The id belongs to another key.
     AnotherKey,
 }
 
@@ -196,7 +196,7 @@ struct Use {
     doubt: Doubt,
     opened: u32,
     running: u32,
-    /// It stands in `ended`, where one that runs again stays until it is its turn.
+    /// The key stands in `ended`. A key that runs again stays there until it is its turn.
     queued: bool,
     id: Option<u64>,
 }
@@ -345,7 +345,7 @@ impl Keys {
         while self.ended.len() >= MOST_DECIDED {
             let Some(key) = self.ended.pop_front() else { return };
             match self.uses.get_mut(&key) {
-                // It is queued again when it ends decided.
+                // The key is queued again when it ends decided.
                 Some(known) if known.running > 0 || !known.is_decided() => known.queued = false,
                 _ => self.remove(key),
             }
@@ -378,7 +378,7 @@ mod tests {
         Ending::Done("id".into())
     }
 
-    /// One whole call.
+    /// Makes one whole call.
     fn run(keys: &mut Keys, key: u64, ending: &Ending) -> Known {
         assert!(begin(keys, key, 10, HOUR));
         let known = keys.known(key, HOUR);

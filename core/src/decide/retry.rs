@@ -6,7 +6,7 @@ use std::time::Duration;
 /// No attempt is given less, since no host's clock is finer.
 pub(crate) const SHORTEST: Duration = Duration::from_millis(1);
 
-/// What bounds a call.
+/// The bounds of a call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub total: Duration,
@@ -59,7 +59,7 @@ impl Pauses {
     }
 }
 
-/// What retries of all calls of a client draw on, so that an outage is not answered by a
+/// The budget that retries of all calls of a client draw on, so that an outage is not answered by a
 /// storm. A bucket of tokens as in the AWS SDKs' standard mode: 500, a retry takes 5, a
 /// success gives 1 back; beside that it refills by 10 in a second, two retries.
 pub(crate) struct Budget(AtomicU64);
@@ -73,7 +73,7 @@ impl Budget {
         Budget(AtomicU64::new(Budget::FULL))
     }
 
-    // One word, time in milliseconds above 16 bits of tokens: no lock that a fork could leave
+    // A single word, time in milliseconds above 16 bits of tokens: no lock that a fork could leave
     // locked.
     fn change(&self, now: Duration, change: impl Fn(u64) -> Option<u64>) -> bool {
         let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX) & (u64::MAX >> 16);

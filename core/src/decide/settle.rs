@@ -14,13 +14,13 @@ use crate::decide::memory::Known;
 use crate::error::{Error, ErrorKind};
 use crate::wire::{HttpRequest, Most};
 
-/// What a [`Call`](crate::Call) tells its host.
+/// The next thing that a [`Call`](crate::Call) asks of its host.
 #[derive(Debug)]
 pub enum Step {
     /// Send [`Call::request`](crate::Call::request) once, be done within this time, and
-    /// tell how it went: `Answered`, `NotSent` or `MaybeSent`.
+    /// report how it went: `Answered`, `NotSent` or `MaybeSent`.
     Send(Duration),
-    /// Pause, then tell [`Event::Waited`].
+    /// Pause, then report [`Event::Waited`].
     Wait(Duration),
     /// The outcome; there is nothing more to do.
     Done(Result<Reply, Error>),
@@ -67,7 +67,7 @@ impl Settlement {
         self.call.purpose()
     }
 
-    /// What `Send` sends.
+    /// The request that `Send` sends.
     pub fn request(&self) -> &HttpRequest {
         self.look.as_ref().map_or(&self.call, |look| &look.machine).request()
     }

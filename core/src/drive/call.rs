@@ -74,7 +74,7 @@ use crate::wire::{Endpoint, HttpRequest};
 pub struct Call {
     session: Arc<Session>,
     settlement: Settlement,
-    /// None for a call that only reads.
+    /// The use of its key; absent for a call that only reads.
     key_use: Option<KeyUse>,
     /// When the attempt that runs was begun, by both clocks, and how long it may take.
     sending: Option<(SystemTime, Duration, Duration)>,
@@ -142,8 +142,8 @@ impl Call {
         self.session.limits().connect
     }
 
-    /// What is left of the time of the last [`Step::Send`], for a host that reads an answer piece by
-    /// piece: a server may take a while for each. Nothing, where nothing is being sent.
+    /// The rest of the time of the last [`Step::Send`], for a host that reads an answer piece by
+    /// piece: a server may take a while for each. Zero while no request is being sent.
     pub fn time_left(&self) -> Duration {
         self.sending.map_or(Duration::ZERO, |(_, since, timeout)| (since + timeout).saturating_sub(self.session.now()))
     }

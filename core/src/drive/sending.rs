@@ -1,5 +1,5 @@
 //! This is the loop that sends a call over the client's own connections: [`Sending::go_on`] takes a step of the call,
-//! sends or pauses as it says, and tells it what happened.
+//! sends or pauses as it says, and hands it what happened.
 
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -37,7 +37,7 @@ enum Stage {
 /// The news of a wait.
 #[doc(hidden)]
 pub enum News<'a> {
-    /// It took longer than the patience.
+    /// The patience ended first.
     Nothing,
     /// An attempt has ended; whether another follows, its [`wait`](Attempt::wait) says.
     Attempt(&'a Attempt),
@@ -81,7 +81,7 @@ impl Sending {
         self.call.finished(Err(error))
     }
 
-    /// One step; false if it has not come that far by then.
+    /// Takes one step; false if the wait ended before it.
     fn go_on(&mut self, session: &Session, own: &PerProcess, until: Option<Instant>) -> bool {
         if *self.process.get_or_insert(own.process()) != own.process() {
             self.leave_to_parent();
@@ -178,7 +178,7 @@ impl Call {
 
 impl Drop for Sending {
     fn drop(&mut self) {
-        // Nothing but a connection belongs to a process.
+        // A connection alone belongs to a process.
         if matches!(self.stage, Stage::Exchange(_)) && self.process != Some(std::process::id()) {
             mem::forget(mem::replace(&mut self.stage, Stage::Over));
         }

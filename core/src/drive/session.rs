@@ -1,4 +1,4 @@
-//! What the calls of one client share, and the part of it that belongs to one process.
+//! The state that the calls of one client share, and the part of it that belongs to one process.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -22,7 +22,7 @@ pub(crate) struct Session {
     /// A clock for all calls, the same in forked processes.
     start: Instant,
     start_by_the_wall: SystemTime,
-    /// One slot for each process the client was used in, the current one last.
+    /// A slot for each process the client was used in, the current one last.
     slots: OnceBox<Slot>,
 }
 

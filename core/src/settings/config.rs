@@ -54,7 +54,7 @@ object! {
         /// How an `api_key` is sent: as the password of a pair, or as it is. `basic`.
         optional(crate) auth "auth": Auth, Auth::RULE;
         /// Time to connect: name look-up, every address, TLS. 5 s; at most half of what one
-        /// attempt may take, so that an unreachable host is told from a lost answer.
+        /// attempt may take, so that an unreachable host is not taken for a lost answer.
         default connect_timeout "connect_timeout_ms": Duration, TIME, Duration::from_secs(5);
         /// Time for one attempt, from the first name look-up to the last byte. 10 s.
         default attempt_timeout "attempt_timeout_ms": Duration, TIME, Duration::from_secs(10);

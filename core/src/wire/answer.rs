@@ -1,4 +1,4 @@
-//! What comes back, read with suspicion.
+//! Answers, read with suspicion.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -49,8 +49,8 @@ impl Answer {
             .map(|(_, value)| std::str::from_utf8(value).ok().filter(|text| text.is_ascii()).map(str::trim))
     }
 
-    /// Why a head is none that HTTP allows, for people. Not every host's HTTP client looks, and what
-    /// such a head belongs to nobody can tell: an answer cut in two, or somebody else's.
+    /// The reason why a head is none that HTTP allows, for people. Not every host's HTTP client looks, and such a
+    /// head may belong to an answer cut in two, or to somebody else's.
     pub(crate) fn nonsense(&self) -> Option<&'static str> {
         let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
         let mut lengths = self
@@ -99,7 +99,7 @@ impl Answer {
         self.all("klarna-correlation-id").flatten().find(|id| is_id(id))
     }
 
-    /// What it says of a refusal. What is none may be long, and is not read for it.
+    /// The body's account of a refusal. The body of a success may be long, and is not read for it.
     pub(crate) fn error(&self) -> &ErrorBody {
         self.error.get_or_init(|| self.read_error())
     }
@@ -169,7 +169,7 @@ const MOST_MESSAGES: usize = 20;
 /// How much of a body is read that is no UTF-8.
 const MOST_OF_NO_TEXT: usize = 64 * 1024;
 
-/// A longer text tells nobody anything, and each of its copies takes memory.
+/// A longer text helps nobody, and each of its copies takes memory.
 const MOST_TEXT: usize = 16 * 1024;
 
 /// The strings of a value: one, or the first of a list; anything else is none.

@@ -1,4 +1,4 @@
-//! What goes out: where requests are sent, what they carry, how an order id becomes a path.
+//! Requests: where they are sent, what they carry, and how server text is made safe.
 
 pub(crate) mod answer;
 
@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("klarna-idempotency-key");
 
-/// What is sent over HTTP: the same bytes on every attempt.
+/// A request over HTTP: the same bytes on every attempt.
 pub struct HttpRequest {
     pub(crate) method: Method,
     pub(crate) url: Url,
@@ -46,7 +46,7 @@ impl HttpRequest {
         self.url.port_or_known_default().unwrap_or_default()
     }
 
-    /// What stands in the request line after the method: the path of the URL, which has no query.
+    /// The text in the request line after the method: the path of the URL, which has no query.
     pub fn target(&self) -> &str {
         self.url.path()
     }
@@ -82,7 +82,7 @@ impl fmt::Debug for HttpRequest {
 pub(crate) struct Most(usize);
 
 impl Most {
-    /// Errors are read up to here; more tells nobody anything.
+    /// Errors are read up to here; more helps nobody.
     pub const ERROR: Most = Most(256 * 1024);
     /// A list of captures, or an order with everything Klarna says of it.
     pub const DOCUMENT: Most = Most(16 * 1024 * 1024);

@@ -102,7 +102,7 @@ pub(crate) enum Exchange {
     Inline(Inline),
     /// Run by a thread of its own, to its end even if this is dropped.
     Threaded(Receiver<Event>),
-    /// Nothing was sent, for this reason.
+    /// The request was not sent, for this reason.
     Failed(String),
 }
 

@@ -102,7 +102,7 @@ pub(crate) fn authorities_in_words() -> String {
     "the operating system's own, asked for each connection".to_owned()
 }
 
-/// Why a handshake failed, for somebody who has to mend it.
+/// The reason why a handshake failed, for somebody who has to fix it.
 pub(super) fn handshake_failure(error: &rustls::Error, host: &str, trusted: &str) -> String {
     match error {
         rustls::Error::InvalidCertificate(what) => {

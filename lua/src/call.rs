@@ -1,228 +1,139 @@
-//! How the functions and methods of the module are called, and how they fail.
+//! A call that its host sends, step by step: takings decides, the host sends and waits.
 
-use mlua::{AnyUserData, Function, Lua, MultiValue, Value};
-use takings::{Client, Error};
+use mlua::{
+    IntoLua, IntoLuaMulti, Lua, MetaMethod, MultiValue, Table, UserData, UserDataFields, UserDataMethods, Value,
+};
+use takings::binding::milliseconds;
+use takings::{Answer, Call, Event, HttpRequest, Step};
 
-use crate::source::NOT_UTF8;
-use crate::told::{error_table, surely};
-use crate::{client, operation};
+use crate::functions::{Argument, Arguments, Failure, Functions, kind};
+use crate::records::{self, retried};
 
-/// What is better said in Lua: the sending over cosockets, and the functions' wrappers.
-const COSOCKET: &str = include_str!("cosocket.lua");
-const WRAPPERS: &str = include_str!("wrappers.lua");
+/// The userdata of a call: nothing once it is done.
+pub(crate) struct Handle(Option<Call>);
 
-/// The wrappers' names in Lua's registry.
-const RAISING: &str = "takings.raising";
-const STEPPING: &str = "takings.stepping";
-const SENDING: &str = "takings.sending";
-
-/// To be done before any function is made.
-pub(crate) fn prepare(lua: &Lua) -> mlua::Result<()> {
-    let cosocket: MultiValue = lua.load(COSOCKET).set_name("=takings").eval()?;
-    let wrappers: Function = lua.load(WRAPPERS).set_name("=takings").into_function()?;
-    let (raising, stepping, sending): (Function, Function, Function) = wrappers.call(cosocket)?;
-    lua.set_named_registry_value(RAISING, raising)?;
-    lua.set_named_registry_value(STEPPING, stepping)?;
-    lua.set_named_registry_value(SENDING, sending)
+pub(crate) fn make(lua: &Lua, call: Call) -> mlua::Result<Value> {
+    lua.create_userdata(Handle(Some(call))).map(Value::UserData)
 }
 
-/// Why a function gives no value.
-pub(crate) enum Failure {
-    /// The program is wrong: raised as an error.
-    Misuse(String),
-    /// Returned as `nil, err`.
-    Failed(Error),
-    Lua(mlua::Error),
-}
+impl UserData for Handle {
+    fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
+        fields.add_meta_field(MetaMethod::Type, "takings.call");
+        fields.add_meta_field_with(MetaMethod::Index, methods);
+    }
 
-impl Failure {
-    /// The same with what is known of the call.
-    pub fn of_call(self, client: &Client, order_id: Option<&str>, key: Option<&str>) -> Failure {
-        match self {
-            Failure::Failed(error) => Failure::Failed(client.refused(error, order_id, key)),
-            other => other,
-        }
+    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
+        methods.add_meta_method(MetaMethod::ToString, |_, handle, ()| {
+            let request = handle.0.as_ref().map(Call::request);
+            let shown = request.map_or("done".to_owned(), |request| format!("{} {}", request.method(), request.url()));
+            Ok(format!("takings.call ({shown})"))
+        });
     }
 }
 
-impl From<Error> for Failure {
-    fn from(error: Error) -> Failure {
-        Failure::Failed(error)
-    }
+fn methods(lua: &Lua) -> mlua::Result<Table> {
+    let table = lua.create_table()?;
+    let methods = Functions { lua, table, prefix: "call:", is_self: Some(|data| data.is::<Handle>()) };
+    let event = |name: &str, takes: &[Argument], event: fn(&Arguments) -> Result<Event, Failure>| {
+        methods.add(name, false, takes, move |lua, arguments| {
+            // An answer that cannot be read for somebody else's error is no less an answer.
+            let event = retried(|| match event(arguments) {
+                Err(Failure::Lua(error)) => Err(error),
+                read => Ok(read),
+            })?;
+            step(lua, arguments, event?)
+        })
+    };
+    event("start", &[], |_| Ok(Event::Start))?;
+    let takes = [("status", "any"), ("headers", "table"), ("body", "string?")];
+    event("answered", &takes, |arguments| Ok(Event::Answered(answer(arguments)?)))?;
+    event("not_sent", &[("why", "string")], |arguments| Ok(Event::NotSent(why(arguments))))?;
+    event("maybe_sent", &[("why", "string")], |arguments| Ok(Event::MaybeSent(why(arguments))))?;
+    event("waited", &[], |_| Ok(Event::Waited))?;
+    let fact = |name: &str, fact: fn(&Lua, &Call) -> mlua::Result<Value>| {
+        methods.add(name, false, &[], move |lua, arguments| match &arguments.this().borrow::<Handle>()?.0 {
+            Some(call) => Ok(fact(lua, call)?),
+            None => done(arguments),
+        })
+    };
+    fact("request", |lua, call| request_table(lua, call.request()))?;
+    fact("idempotency_key", |lua, call| call.idempotency_key().into_lua(lua))?;
+    fact("connect_timeout", |lua, call| milliseconds(call.connect_timeout()).into_lua(lua))?;
+    fact("time_left", |lua, call| milliseconds(call.time_left()).into_lua(lua))?;
+    fact("attempt_log", |lua, call| records::attempt_log(lua, call.attempt_log()))?;
+    fact("abandoned", |lua, call| retried(|| records::error(lua, &call.abandoned())))?;
+    Ok(methods.table)
 }
 
-impl From<mlua::Error> for Failure {
-    fn from(error: mlua::Error) -> Failure {
-        Failure::Lua(error)
-    }
+fn done<T>(arguments: &Arguments) -> Result<T, Failure> {
+    arguments.misuse("the call is done")
 }
 
-/// How a function is called: its name (with a colon a method's, after what it is called on), the
-/// names of its arguments, and how many it takes at least.
-#[derive(Clone, Copy)]
-pub(crate) struct Signature(pub &'static str, pub &'static [&'static str], pub usize);
-
-/// A function that gives a value, or nil and an error.
-pub(crate) fn function<F>(lua: &Lua, signature: Signature, call: F) -> mlua::Result<Function>
-where
-    F: Fn(&Lua, &Arguments) -> Result<Value, Failure> + 'static,
-{
-    wrapped(lua, RAISING, signature, move |lua, arguments| one(call(lua, arguments)?))
-}
-
-/// A function that gives several values.
-pub(crate) fn stepping<F>(lua: &Lua, signature: Signature, call: F) -> mlua::Result<Function>
-where
-    F: Fn(&Lua, &Arguments) -> Result<MultiValue, Failure> + 'static,
-{
-    wrapped(lua, STEPPING, signature, call)
-}
-
-/// A function that sends. Its first argument is what the wrapper says of the host; it gives what
-/// came of it, or an operation that the wrapper drives over cosockets.
-pub(crate) fn sending<F>(lua: &Lua, signature: Signature, call: F) -> mlua::Result<Function>
-where
-    F: Fn(&Lua, &Arguments, Value) -> Result<Value, Failure> + 'static,
-{
-    let call = lua.create_function(move |lua, mut given: MultiValue| {
-        let host = given.pop_front().unwrap_or(Value::Nil);
-        let arguments = Arguments::new(signature, given);
-        answer(lua, arguments.check().and_then(|()| one(call(lua, &arguments, host)?)))
+fn step(lua: &Lua, arguments: &Arguments, event: Event) -> Result<MultiValue, Failure> {
+    let mut handle = arguments.this().borrow_mut::<Handle>()?;
+    let Some(call) = &mut handle.0 else { return done(arguments) };
+    let step = call.step(event);
+    let values = retried(|| match &step {
+        Step::Send(timeout) => ("send", milliseconds(*timeout)).into_lua_multi(lua),
+        Step::Wait(pause) => ("wait", milliseconds(*pause)).into_lua_multi(lua),
+        Step::Done(Ok(reply)) => ("done", records::reply(lua, reply)?).into_lua_multi(lua),
+        Step::Done(Err(error)) => ("done", Value::Nil, records::error(lua, error)?).into_lua_multi(lua),
     })?;
-    lua.named_registry_value::<Function>(SENDING)?.call(call)
+    if let Step::Done(_) = step {
+        handle.0 = None;
+    }
+    Ok(values)
 }
 
-fn wrapped<F>(lua: &Lua, wrapper: &str, signature: Signature, call: F) -> mlua::Result<Function>
-where
-    F: Fn(&Lua, &Arguments) -> Result<MultiValue, Failure> + 'static,
-{
-    let call = lua.create_function(move |lua, given: MultiValue| {
-        let arguments = Arguments::new(signature, given);
-        answer(lua, arguments.check().and_then(|()| call(lua, &arguments)))
-    })?;
-    lua.named_registry_value::<Function>(wrapper)?.call(call)
+/// An HTTP client's words, which may be in any encoding.
+fn why(arguments: &Arguments) -> String {
+    String::from_utf8_lossy(&arguments.bytes(0)).into_owned()
 }
 
-fn one(value: Value) -> Result<MultiValue, Failure> {
-    Ok(MultiValue::from_iter([value]))
-}
-
-/// What a wrapper is given: what to raise, then the values, or nil and an error.
-fn answer(lua: &Lua, result: Result<MultiValue, Failure>) -> mlua::Result<MultiValue> {
-    match result {
-        Ok(mut values) => {
-            values.push_front(Value::Nil);
-            Ok(values)
-        }
-        Err(Failure::Misuse(message)) => Ok(MultiValue::from_iter([text(lua, &message)?])),
-        Err(Failure::Failed(error)) => {
-            let told = surely(|| error_table(lua, &error))?;
-            Ok(MultiValue::from_iter([Value::Nil, Value::Nil, told]))
-        }
-        Err(Failure::Lua(error)) => Err(error),
-    }
-}
-
-/// What a function was called with; what a method is called on comes first.
-pub(crate) struct Arguments {
-    signature: Signature,
-    given: Vec<Value>,
-}
-
-impl Arguments {
-    fn new(signature: Signature, given: MultiValue) -> Arguments {
-        Arguments { signature, given: given.into_iter().collect() }
-    }
-
-    pub fn misuse<T>(&self, message: impl std::fmt::Display) -> Result<T, Failure> {
-        Err(Failure::Misuse(format!("{}: {message}", self.signature.0)))
-    }
-
-    /// The name of argument `index`.
-    pub fn name(&self, index: usize) -> &'static str {
-        self.signature.1[index]
-    }
-
-    /// What a method is called on: the name before its colon.
-    fn receiver(&self) -> Option<&'static str> {
-        self.signature.0.split_once(':').map(|(receiver, _)| receiver)
-    }
-
-    fn check(&self) -> Result<(), Failure> {
-        let Signature(_, names, least) = self.signature;
-        if let Some(receiver) = self.receiver() {
-            let is_one = match self.given.first() {
-                Some(Value::UserData(data)) if receiver == "client" => data.is::<client::Handle>(),
-                Some(Value::UserData(data)) => data.is::<operation::Handle>(),
-                _ => false,
-            };
-            if !is_one {
-                return self.misuse(format_args!(
-                    "self is {}; it must be {} {receiver}: write {}({}) with a colon",
-                    kind(self.given.first()),
-                    if receiver.starts_with('o') { "an" } else { "a" },
-                    self.signature.0,
-                    names.join(", ")
-                ));
-            }
-        }
-        let (given, most) = (self.given.len() - usize::from(self.receiver().is_some()), names.len());
-        if (least..=most).contains(&given) {
-            return Ok(());
-        }
-        let takes = match (least, most) {
-            (_, 0) => "no arguments".to_owned(),
-            _ if least == most => format!("{most} ({})", names.join(", ")),
-            _ => format!("{least} to {most} ({})", names.join(", ")),
+fn answer(arguments: &Arguments) -> Result<Answer, Failure> {
+    let given = arguments.value(0);
+    let status = match given {
+        Value::Integer(status) => u16::try_from(*status).ok(),
+        Value::Number(status) if status.fract() == 0.0 && (0.0..=65535.0).contains(status) => Some(*status as u16),
+        _ => None,
+    };
+    let Some(status) = status else {
+        let got = kind(Some(given));
+        return arguments.misuse(format_args!("status is {got}; it must be the number of an HTTP status"));
+    };
+    let mut headers = Vec::new();
+    for pair in arguments.value(1).as_table().into_iter().flat_map(Table::pairs::<Value, Value>) {
+        let (name, value) = pair?;
+        let Value::String(name) = name else {
+            return arguments.misuse(format_args!("headers has {} for a name; it must be a string", kind(Some(&name))));
         };
-        self.misuse(format_args!("the number of arguments is {given}; it must be {takes}"))
-    }
-
-    /// What a method was called on.
-    pub fn this(&self) -> &AnyUserData {
-        match self.given.first() {
-            Some(Value::UserData(data)) => data,
-            _ => unreachable!("checked before the call"),
+        let name = name.to_string_lossy();
+        let mut add = |value: Value| match value {
+            Value::String(value) => Ok(headers.push((name.clone(), value.as_bytes().to_vec()))),
+            other => {
+                let got = kind(Some(&other));
+                arguments.misuse(format!("headers has {got} for {name:?}; it must be a string, or a list of strings"))
+            }
+        };
+        match value {
+            // One at a time: mlua cannot hold thousands of a server's.
+            Value::Table(values) => values.sequence_values().try_for_each(|value| add(value?))?,
+            value => add(value)?,
         }
     }
-
-    /// The argument `index` (from 0, not counting what a method is called on).
-    pub fn value(&self, index: usize) -> Value {
-        self.given.get(index + usize::from(self.receiver().is_some())).cloned().unwrap_or(Value::Nil)
-    }
-
-    /// A string, or `None` where the argument is left out or nil.
-    pub fn optional_text(&self, index: usize) -> Result<Option<String>, Failure> {
-        let name = self.name(index);
-        match self.value(index) {
-            Value::Nil => Ok(None),
-            Value::String(text) => match text.to_str() {
-                Ok(text) => Ok(Some(text.to_owned())),
-                Err(_) => Err(Error::invalid_argument(name, NOT_UTF8, "a text in UTF-8").into()),
-            },
-            other => self.misuse(format_args!("{name} is {}; it must be a string", kind(Some(&other)))),
-        }
-    }
-
-    pub fn text(&self, index: usize) -> Result<String, Failure> {
-        match self.optional_text(index)? {
-            Some(text) => Ok(text),
-            None => self.misuse(format_args!("{} is nil; it must be a string", self.name(index))),
-        }
-    }
+    Ok(Answer::new(status, headers, arguments.bytes(2)))
 }
 
-/// A value's kind, for people.
-pub(crate) fn kind(value: Option<&Value>) -> String {
-    match value {
-        None => "missing".to_owned(),
-        Some(Value::Nil) => "nil".to_owned(),
-        Some(Value::Integer(_)) => "a number".to_owned(),
-        Some(Value::Other(_)) => "a cdata".to_owned(),
-        Some(value) => format!("a {}", value.type_name()),
-    }
-}
-
-pub(crate) fn text(lua: &Lua, text: &str) -> mlua::Result<Value> {
-    lua.create_string(text).map(Value::String)
+fn request_table(lua: &Lua, request: &HttpRequest) -> mlua::Result<Value> {
+    let table = lua.create_table()?;
+    table.raw_set("method", request.method())?;
+    table.raw_set("url", request.url())?;
+    table.raw_set("tls", request.is_tls())?;
+    table.raw_set("host", request.host())?;
+    table.raw_set("port", request.port())?;
+    table.raw_set("target", request.target())?;
+    table.raw_set("headers", lua.create_table_from(request.headers())?)?;
+    table.raw_set("body", lua.create_string(request.body())?)?;
+    table.raw_set("most_answer", request.most_answer())?;
+    Ok(Value::Table(table))
 }

@@ -1,66 +1,52 @@
-//! The client, and the choice of what its calls are sent over.
+//! The client, and the choice of a transport for its calls.
 
 use mlua::{Lua, MetaMethod, Table, UserData, UserDataFields, UserDataMethods, Value};
-use takings::{Client, Config, Error, Operation, Outcome};
+use takings::binding::{Operation, operations};
+use takings::{Call, Client, Config, Error};
 
-use crate::call::{Arguments, Failure, Signature, function, kind, sending};
-use crate::operation;
+use crate::call;
+use crate::functions::{Argument, Arguments, Failure, Functions, kind};
+use crate::records::{self, retried};
 use crate::source::Source;
-use crate::told::{Told, surely};
 
-/// The setting `transport`, which is Lua's own.
-#[derive(Clone, Copy, PartialEq)]
-pub(crate) enum Transport {
-    /// Cosockets inside nginx, the core's own connections elsewhere.
-    Auto,
-    Blocking,
-    Cosocket,
-}
+/// The words of the setting `transport`, which is Lua's own: cosockets inside nginx and the core's own connections
+/// elsewhere, or always the one or the other.
+const TRANSPORTS: [&str; 3] = ["auto", "blocking", "cosocket"];
 
 /// Takes `transport` out of the settings; the rest is the core's.
-pub(crate) fn settings(lua: &Lua, settings: Value) -> Result<(Config, Transport), Failure> {
-    let transport = match &settings {
-        Value::Table(table) => table.raw_get("transport")?,
-        _ => Value::Nil,
-    };
-    let (transport, settings) = match (transport, settings) {
-        (Value::Nil, settings) => (Transport::Auto, settings),
-        (transport, settings) => (named(&transport)?, without_transport(lua, &settings)?),
-    };
+pub(crate) fn settings(lua: &Lua, settings: &Value) -> Result<(Config, &'static str), Failure> {
+    let mut transport = TRANSPORTS[0];
+    let mut settings = settings.clone();
+    if let Value::Table(given) = &settings
+        && let Some(word) = given.raw_get::<Option<Value>>("transport")?
+    {
+        transport = named(&word)?;
+        let rest = lua.create_table()?;
+        given.for_each(|name: Value, value: Value| rest.raw_set(name, value))?;
+        rest.raw_set("transport", Value::Nil)?;
+        settings = Value::Table(rest);
+    }
     Ok((Config::from_deserializer(Source(settings))?, transport))
 }
 
-fn named(transport: &Value) -> Result<Transport, Error> {
-    let got = match transport {
-        Value::String(text) => match &*text.to_string_lossy() {
-            "auto" => return Ok(Transport::Auto),
-            "blocking" => return Ok(Transport::Blocking),
-            "cosocket" => return Ok(Transport::Cosocket),
-            other => format!("{:?}", other.chars().take(50).collect::<String>()),
-        },
-        other => kind(Some(other)),
-    };
-    Err(Error::invalid_argument("transport", &got, "one of auto, blocking, cosocket"))
+fn named(word: &Value) -> Result<&'static str, Error> {
+    let text = word.as_string().map(|text| text.to_string_lossy());
+    TRANSPORTS.into_iter().find(|known| text.as_deref() == Some(*known)).ok_or_else(|| {
+        let shown = |text: String| format!("{:?}", text.chars().take(50).collect::<String>());
+        let got = text.map_or_else(|| kind(Some(word)), shown);
+        Error::invalid_argument("transport", &got, &format!("one of {}", TRANSPORTS.join(", ")))
+    })
 }
 
-fn without_transport(lua: &Lua, settings: &Value) -> mlua::Result<Value> {
-    let rest = lua.create_table()?;
-    if let Value::Table(settings) = settings {
-        settings.for_each(|name: Value, value: Value| rest.raw_set(name, value))?;
-        rest.raw_set("transport", Value::Nil)?;
-    }
-    Ok(Value::Table(rest))
-}
-
-pub(crate) fn make(lua: &Lua, config: Config, transport: Transport) -> Result<Value, Failure> {
+pub(crate) fn make(lua: &Lua, config: Config, transport: &'static str) -> Result<Value, Failure> {
     let client = Some(Client::new(config.surface("lua"))?);
     Ok(Value::UserData(lua.create_userdata(Handle { client, transport })?))
 }
 
-/// What Lua holds as the client: nothing once it is closed. Lua's collector drops it.
+/// The userdata of a client: nothing once it is closed. Lua's collector drops it.
 pub(crate) struct Handle {
     client: Option<Client>,
-    transport: Transport,
+    transport: &'static str,
 }
 
 impl UserData for Handle {
@@ -82,124 +68,97 @@ impl UserData for Handle {
     }
 }
 
-const CAPTURE: &[&str] = &["order_id", "request", "idempotency_key"];
-const RECONCILE: &[&str] = &["order_id", "reference", "captured_amount"];
-
 fn methods(lua: &Lua) -> mlua::Result<Table> {
-    let methods = lua.create_table()?;
-    methods.raw_set(
-        "capture",
-        sending(lua, Signature("client:capture", CAPTURE, 2), |lua, arguments, host| {
-            send(lua, arguments, host, prepare_capture)
-        })?,
-    )?;
-    methods.raw_set(
-        "reconcile",
-        sending(lua, Signature("client:reconcile", RECONCILE, 3), |lua, arguments, host| {
-            send(lua, arguments, host, prepare_reconcile)
-        })?,
-    )?;
-    methods.raw_set(
-        "prepare",
-        function(lua, Signature("client:prepare", CAPTURE, 2), |lua, arguments| {
-            operation::make(lua, prepare_capture(lua, arguments, &open(arguments)?)?)
-        })?,
-    )?;
-    methods.raw_set(
-        "prepare_reconcile",
-        function(lua, Signature("client:prepare_reconcile", RECONCILE, 3), |lua, arguments| {
-            operation::make(lua, prepare_reconcile(lua, arguments, &open(arguments)?)?)
-        })?,
-    )?;
-    methods.raw_set(
-        "close",
-        function(lua, Signature("client:close", &[], 0), |_, arguments| {
-            arguments.this().borrow_mut::<Handle>()?.client = None;
-            Ok(Value::Boolean(true))
-        })?,
-    )?;
-    Ok(methods)
+    let table = lua.create_table()?;
+    let methods = Functions { lua, table, prefix: "client:", is_self: Some(|data| data.is::<Handle>()) };
+    // Each operation of the core's table has methods of its own; without one they take its name.
+    for operation in operations().iter().copied().map(Some).chain([None]) {
+        let (name, takes) = (operation.map_or("call", |operation| operation.name), takes(operation));
+        let first_half = if name == "capture" { "prepare".to_owned() } else { format!("prepare_{name}") };
+        methods.add(name, true, &takes, move |lua, arguments| send(lua, arguments, operation))?;
+        methods.add(&first_half, false, &takes, move |lua, arguments| {
+            Ok(call::make(lua, prepare(lua, arguments, operation)?.1)?)
+        })?;
+    }
+    methods.add("close", false, &[], |_, arguments| {
+        arguments.this().borrow_mut::<Handle>()?.client = None;
+        Ok(true)
+    })?;
+    Ok(methods.table)
 }
 
-/// The client behind a method.
-fn open(arguments: &Arguments) -> Result<Client, Failure> {
-    match arguments.this().borrow::<Handle>()?.client.clone() {
-        Some(client) => Ok(client),
-        None => arguments.misuse("the client is closed"),
+/// The arguments of an operation's methods. One without a key takes its few arguments by position.
+fn takes(operation: Option<&Operation>) -> Vec<Argument> {
+    let (order_id, key) = (("order_id", "string"), ("idempotency_key", "string?"));
+    match operation {
+        None => vec![("operation", "string"), order_id, ("arguments", "any"), key],
+        Some(operation) if operation.takes_key() => vec![order_id, ("request", "any"), key],
+        Some(operation) => [order_id].into_iter().chain(operation.argument_names().map(|name| (name, "any"))).collect(),
     }
 }
 
-fn prepare_capture(_: &Lua, arguments: &Arguments, client: &Client) -> Result<Operation<takings::Capture>, Failure> {
-    let (order_id, key) = match (arguments.text(0), arguments.optional_text(2)) {
-        (Ok(order_id), Ok(key)) => (order_id, key),
-        (Ok(order_id), Err(failure)) => return Err(failure.of_call(client, Some(&order_id), None)),
-        (Err(failure), key) => return Err(failure.of_call(client, None, key.ok().flatten().as_deref())),
+fn prepare(lua: &Lua, arguments: &Arguments, operation: Option<&Operation>) -> Result<(Client, Call), Failure> {
+    let Some(client) = arguments.this().borrow::<Handle>()?.client.clone() else {
+        return arguments.misuse("the client is closed");
     };
-    Ok(client.prepare_from(&order_id, Source(arguments.value(1)), key.as_deref())?)
+    // The order id's place: the name of an operation may come before it.
+    let at = usize::from(operation.is_none());
+    let given_name = arguments.bytes(0);
+    let name = operation.map_or_else(|| String::from_utf8_lossy(&given_name), |operation| operation.name.into());
+    let (request, key) = match operation {
+        Some(operation) if !operation.takes_key() => {
+            let request = lua.create_table()?;
+            for (name, index) in operation.argument_names().zip(1..) {
+                request.raw_set(name, arguments.value(index))?;
+            }
+            (Value::Table(request), Ok(None))
+        }
+        _ => (arguments.value(at + 1).clone(), arguments.optional_text(at + 2)),
+    };
+    let order_id = arguments.text(at);
+    let order_id = order_id.as_deref().map_err(Clone::clone);
+    let key = key.as_ref().map(Option::as_deref).map_err(Clone::clone);
+    let call = client.prepare_from(&name, order_id, Ok(Source(request)), key)?;
+    Ok((client, call))
 }
 
-fn prepare_reconcile(
-    lua: &Lua,
-    arguments: &Arguments,
-    client: &Client,
-) -> Result<Operation<takings::Reconciliation>, Failure> {
-    let wanted = lua.create_table()?;
-    for index in [1, 2] {
-        wanted.raw_set(arguments.name(index), arguments.value(index))?;
-    }
-    Ok(client.prepare_reconcile_from(&arguments.text(0)?, Source(Value::Table(wanted)))?)
-}
-
-/// Sends, or gives the operation to be driven over cosockets.
-fn send<T: Outcome + Told + 'static>(
-    lua: &Lua,
-    arguments: &Arguments,
-    host: Value,
-    prepare: impl Fn(&Lua, &Arguments, &Client) -> Result<Operation<T>, Failure>,
-) -> Result<Value, Failure> {
-    let client = open(arguments)?;
+/// Sends a call, or gives it to be sent over cosockets.
+fn send(lua: &Lua, arguments: &Arguments, operation: Option<&Operation>) -> Result<Value, Failure> {
+    let (client, call) = prepare(lua, arguments, operation)?;
     let transport = arguments.this().borrow::<Handle>()?.transport;
-    let operation = prepare(lua, arguments, &client)?;
-    let over_cosockets = over_cosockets(&client, transport, host)
-        .map_err(|error| client.refused(error, Some(operation.order_id()), operation.idempotency_key()))?;
-    if over_cosockets {
-        return operation::make(lua, operation);
+    let cosockets = arguments.cosockets.as_ref().unwrap_or(&Value::Nil);
+    let is_over_cosockets = over_cosockets(&client, transport, cosockets)
+        .map_err(|error| client.refused(error, Some(call.order_id()), call.idempotency_key()))?;
+    if is_over_cosockets {
+        return Ok(call::make(lua, call)?);
     }
-    let outcome = operation.send()?;
-    Ok(surely(|| outcome.told(lua))?)
+    let reply = call.send()?;
+    Ok(retried(|| records::reply(lua, &reply))?)
 }
 
-/// `host` is nil outside of nginx, true where cosockets work, or else says why they do not.
-fn over_cosockets(client: &Client, transport: Transport, host: Value) -> Result<bool, Error> {
-    match (transport, host) {
-        (Transport::Blocking, _) | (Transport::Auto, Value::Nil) => return Ok(false),
-        (Transport::Cosocket, Value::Nil) => {
-            return Err(Error::invalid_argument("transport", "cosocket outside of nginx", "auto or blocking there"));
-        }
-        (_, Value::String(why)) => {
-            return Err(Error::invalid_argument(
-                "the call",
-                &format!("made where nginx's cosockets cannot wait ({})", why.to_string_lossy()),
-                "made in a rewrite, access or content handler or from ngx.timer.at(0, ...), or transport = \"blocking\" \
-                 stops the whole worker for as long as it takes",
-            ));
-        }
-        _ => {}
-    }
-    if let Some(proxy) = client.proxy() {
-        return Err(Error::invalid_argument(
+/// Whether a call is sent over cosockets, whose state is as [`Arguments::cosockets`] says.
+fn over_cosockets(client: &Client, transport: &str, cosockets: &Value) -> Result<bool, Error> {
+    let (field, got, allowed) = match (transport, cosockets, client.proxy(), client.ca_file()) {
+        ("blocking", ..) | ("auto", Value::Nil, ..) => return Ok(false),
+        (_, Value::Nil, ..) => ("transport", "cosocket outside of nginx".to_owned(), "auto or blocking there"),
+        (_, Value::String(why), ..) => (
+            "the call",
+            format!("made where nginx's cosockets cannot wait ({})", why.to_string_lossy()),
+            "made in a rewrite, access or content handler or from ngx.timer.at(0, ...), or transport = \"blocking\" \
+             stops the whole worker for as long as it takes",
+        ),
+        (_, _, Some(proxy), _) => (
             "proxy",
-            &format!("{proxy} (from the setting, or HTTPS_PROXY)"),
+            format!("{proxy} (from the setting, or HTTPS_PROXY)"),
             "left out, since cosockets go through no proxy; or transport = \"blocking\" in a worker thread \
              (ngx.run_worker_thread)",
-        ));
-    }
-    if let Some(path) = client.ca_file() {
-        return Err(Error::invalid_argument(
+        ),
+        (_, _, None, Some(path)) => (
             "ca_file",
-            &format!("{path:?}"),
+            format!("{path:?}"),
             "left out, since cosockets trust what lua_ssl_trusted_certificate names in nginx.conf: name it there",
-        ));
-    }
-    Ok(true)
+        ),
+        (_, _, None, None) => return Ok(true),
+    };
+    Err(Error::invalid_argument(field, &got, allowed))
 }

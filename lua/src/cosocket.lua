@@ -1,4 +1,4 @@
--- Sends operations over the cosockets of nginx (lua-nginx-module, OpenResty): whoever waits lets the worker go on. It
+-- Sends calls over the cosockets of nginx (lua-nginx-module, OpenResty): whoever waits lets the worker go on. It
 -- decides nothing about a capture; it is an HTTP/1.1 client for one request, with the core's bounds: all of it within
 -- the time of the step, certificates always checked, no redirect, a head and a body of limited size, and a connection
 -- is kept only after a whole answer with nothing behind it.
@@ -26,14 +26,14 @@ local READ, LINE, LETTER = 256, 256, 16
 local GLANCE, ROUND = 4096, 0.02
 -- How many pieces of a body are kept at most before they become one.
 local MOST_PIECES = 256
--- How often an operation is told of an event at most.
+-- How often a call is given an event at most.
 local MOST_TRIES = 100
 -- How long an idle connection is kept, in milliseconds.
 local IDLE = 30 * 1000
 
 -- Nothing outside of nginx, true where cosockets work, or why they do not. To wait is tried out, since in some places
 -- (a callback of string.gsub, a file that is being required) it fails, and would once the request has left.
-local function host()
+local function state()
   if type(ngx) ~= "table" or type(ngx.socket) ~= "table" then
     return nil
   end
@@ -89,16 +89,16 @@ local function handshake(socket, name)
 end
 
 -- An open connection, or nothing and why.
-local function connected(operation, request)
-  local left = operation:time_left()
-  local reserve = left - math.min(left, operation:connect_timeout())
+local function connected(call, request)
+  local left = call:time_left()
+  local reserve = left - math.min(left, call:connect_timeout())
   local pool = ("takings %s %s:%d"):format(request.tls and "tls" or "tcp", request.host, request.port)
   -- nginx asks its resolver even for this name
   local addresses = request.host == "localhost" and {"127.0.0.1", "[::1]"} or {request.host}
   local why
   for _, address in ipairs(addresses) do
     local socket = ngx.socket.tcp()
-    local time = math.max(operation:time_left() - reserve, 1)
+    local time = math.max(call:time_left() - reserve, 1)
     socket:settimeouts(time, time, time)
     local is_name = not address:find("^[%d.]+$") and not address:find("^%[")
     local made
@@ -109,7 +109,7 @@ local function connected(operation, request)
     end
     if made then
       if request.tls and socket:getreusedtimes() == 0 then
-        time = math.max(operation:time_left() - reserve, 1)
+        time = math.max(call:time_left() - reserve, 1)
         socket:settimeouts(time, time, time)
         made, why = handshake(socket, request.host)
       end
@@ -125,7 +125,7 @@ local function connected(operation, request)
 end
 
 -- Says the whole request, or why not.
-local function say(operation, socket, request)
+local function say(call, socket, request)
   local usual = request.tls and 443 or 80
   local lines = {("%s %s HTTP/1.1"):format(request.method, request.target)}
   lines[2] = "host: " .. request.host .. (request.port == usual and "" or ":" .. request.port)
@@ -137,7 +137,7 @@ local function say(operation, socket, request)
   end
   local bytes = table.concat(lines, "\r\n") .. "\r\n\r\n" .. request.body
   for from = 1, #bytes, PIECE do
-    local left = operation:time_left()
+    local left = call:time_left()
     if left == 0 then
       return nil, "timeout"
     end
@@ -185,7 +185,7 @@ local round, began
 
 -- Reads an answer whose texts may count for so many bytes. What came last of it and was not used yet is `kept` from `at`
 -- on: to cut it would copy it each time.
-local function reader(operation, socket, spendable)
+local function reader(call, socket, spendable)
   local self = {}
   local kept, at = "", 1
   local work, glance = 0, 0
@@ -212,13 +212,13 @@ local function reader(operation, socket, spendable)
     end
     work = 0
     ngx.sleep(0.001)
-    return operation:time_left() > 0
+    return call:time_left() > 0
   end
 
   -- Reads more once all is used, at most so many bytes, or says why it cannot.
   local function more(most)
     goes_on(#kept + READ)
-    local left = operation:time_left()
+    local left = call:time_left()
     if left == 0 then
       return nil, "timeout"
     end
@@ -420,26 +420,26 @@ local function stays_open(headers, modern)
   return modern and not connection:find("close", 1, true)
 end
 
--- Sends the request once and tells the operation how it went.
-local function exchange(operation, timeout)
-  local request = operation:request()
-  local socket, unconnected = connected(operation, request)
+-- Sends the request once, and gives the event of it.
+local function exchange(call, timeout)
+  local request = call:request()
+  local socket, unconnected = connected(call, request)
   if not socket then
-    return operation.not_sent, unconnected
+    return call.not_sent, unconnected
   end
   local function lost(why)
     socket:close()
     if why == "timeout" then
-      return operation.maybe_sent, ("no answer within %.1fs"):format(timeout / 1000)
+      return call.maybe_sent, ("no answer within %.1fs"):format(timeout / 1000)
     end
-    return operation.maybe_sent, ("the answer was lost (%s)"):format(tostring(why))
+    return call.maybe_sent, ("the answer was lost (%s)"):format(tostring(why))
   end
-  local said, why = say(operation, socket, request)
+  local said, why = say(call, socket, request)
   if not said then
     return lost(why)
   end
   local most = math.min(request.most_answer, MOST_LIST)
-  local input = reader(operation, socket, most * SHARE)
+  local input = reader(call, socket, most * SHARE)
   local status, headers, modern = read_head(input)
   if not status then
     return lost(headers)
@@ -453,15 +453,15 @@ local function exchange(operation, timeout)
   if not (whole and stays_open(headers, modern) and socket:setkeepalive(IDLE)) then
     socket:close()
   end
-  return operation.answered, status, headers, body.bytes()
+  return call.answered, status, headers, body.bytes()
 end
 
--- What an operation says to an event. Before Lua 5.4 a call may raise the error of a finaliser of the program's own,
--- when the collector gets to it: asked again, it says what else nobody would be told.
-local function stepped(operation, event, ...)
+-- The step that a call gives after an event. Before Lua 5.4 that may raise the error of a finaliser of the program's
+-- own, when the collector gets to it: asked again, the call gives what nobody would learn otherwise.
+local function stepped(call, event, ...)
   local ran, step, value, err
   for _ = 1, MOST_TRIES do
-    ran, step, value, err = pcall(event, operation, ...)
+    ran, step, value, err = pcall(event, call, ...)
     if ran then
       return step, value, err
     end
@@ -469,24 +469,24 @@ local function stepped(operation, event, ...)
   error(step, 0)
 end
 
--- Sends an operation to its end.
-local function drive(operation)
-  local step, value, err = stepped(operation, operation.start)
+-- Sends a call to its end.
+local function send(call)
+  local step, value, err = stepped(call, call.start)
   while step ~= "done" do
     if step == "send" then
-      local ran, event, one, two, three = pcall(exchange, operation, value)
+      local ran, event, one, two, three = pcall(exchange, call, value)
       if not ran then
         local named, why = pcall(tostring, event)
-        event, one = operation.maybe_sent, named and why or "an error without a text"
+        event, one = call.maybe_sent, named and why or "an error without a text"
       end
-      if event == operation.answered then
-        step, value, err = stepped(operation, event, one, two, three)
+      if event == call.answered then
+        step, value, err = stepped(call, event, one, two, three)
       else
-        step, value, err = stepped(operation, event, one)
+        step, value, err = stepped(call, event, one)
       end
     else
       ngx.sleep(value / 1000)
-      step, value, err = stepped(operation, operation.waited)
+      step, value, err = stepped(call, call.waited)
     end
   end
   if value == nil then
@@ -495,4 +495,4 @@ local function drive(operation)
   return value
 end
 
-return host, drive
+return state, send

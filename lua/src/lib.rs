@@ -5,13 +5,46 @@
 
 mod call;
 mod client;
-mod module;
-mod operation;
+mod functions;
+mod records;
 mod source;
-mod told;
 
-/// What `require "takings"` calls.
+use mlua::{Lua, Table, Value};
+use takings::{Config, Error};
+
+use crate::functions::{Arguments, Failure, Functions};
+use crate::source::{FLOATS_SKIP, HAS_INTEGERS};
+
+/// `require "takings"` calls this.
 #[mlua::lua_module]
-fn takings(lua: &mlua::Lua) -> mlua::Result<mlua::Table> {
-    module::open(lua)
+fn takings(lua: &Lua) -> mlua::Result<Table> {
+    functions::prepare(lua)?;
+    records::prepare(lua)?;
+    let module = Functions { lua, table: lua.create_table()?, prefix: "takings.", is_self: None };
+    module.add("client", false, &[("config", "any")], |lua, arguments| {
+        let (config, transport) = client::settings(lua, arguments.value(0))?;
+        client::make(lua, config, transport)
+    })?;
+    module.add("client_from_env", false, &[], |lua, _| client::make(lua, Config::from_env()?, "auto"))?;
+    let takes = [("order_id", "string"), ("name", "string"), ("operation", "string?")];
+    module.add("idempotency_key", false, &takes, |_, arguments| {
+        let (order_id, name, operation) = (arguments.text(0)?, arguments.text(1)?, arguments.optional_text(2)?);
+        Ok(takings::idempotency_key_for(operation.as_deref().unwrap_or("capture"), &order_id, &name)?)
+    })?;
+    module.add("new_idempotency_key", false, &[], |_, _| Ok(takings::new_idempotency_key()?))?;
+    module.add("minor", false, &[("amount", "string"), ("currency", "string")], minor)?;
+    module.table.raw_set("null", Value::NULL)?;
+    module.table.raw_set("_VERSION", takings::VERSION)?;
+    Ok(module.table)
+}
+
+fn minor(_: &Lua, arguments: &Arguments) -> Result<i64, Failure> {
+    let amount = arguments.text(0)?;
+    let minor = takings::minor(&amount, &arguments.text(1)?)?;
+    if HAS_INTEGERS || minor.unsigned_abs() < FLOATS_SKIP as u64 {
+        return Ok(minor);
+    }
+    let got = format!("{amount:?} ({minor} in minor units)");
+    let allowed = "less than 9007199254740992 in minor units, from where on this Lua's numbers skip some";
+    Err(Error::invalid_argument("amount", &got, allowed).into())
 }

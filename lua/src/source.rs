@@ -4,7 +4,7 @@
 use std::fmt::Display;
 use std::{mem, vec};
 
-use mlua::{Table, Value};
+use mlua::{FromLua, Table, Value};
 use serde::Deserializer;
 use serde::de::value::Error;
 use serde::de::{DeserializeSeed, Error as _, Expected, MapAccess, SeqAccess, Unexpected, Visitor};
@@ -16,11 +16,11 @@ pub(crate) struct Source(pub Value);
 pub(crate) const FLOATS_SKIP: f64 = 9_007_199_254_740_992.0;
 
 /// Before 5.3 every number of Lua is a float, also those that mlua hands over as integers.
-const HAS_INTEGERS: bool = cfg!(any(feature = "lua53", feature = "lua54"));
+pub(crate) const HAS_INTEGERS: bool = cfg!(any(feature = "lua53", feature = "lua54"));
 
 /// More entries than any object has fields. The keys of a table differ, so among as many as this
-/// there is one that the reader refuses, and what comes after it is never asked for. It also bounds
-/// how many values are held at once, which mlua can do with some thousands only.
+/// there is one that the reader refuses, and no later one is asked for. It also bounds
+/// how many values are held at once: mlua can hold some thousands only.
 const MOST_ENTRIES: usize = 64;
 
 pub(crate) const NOT_UTF8: &str = "a string that is not UTF-8";
@@ -43,68 +43,38 @@ fn number<'de, V: Visitor<'de>>(n: f64, visitor: V) -> Result<V::Value, Error> {
     }
 }
 
-/// What a table is: Lua has one kind for both.
+/// The shape of a table: Lua has one type for all.
 enum Shape {
     Empty,
+    /// 1 to this, or with a nil among them
     List(usize),
     Object,
     /// Holes, or other keys beside 1, 2, 3
     Mixed,
 }
 
-/// Finds out the shape from the keys, one after another.
-#[derive(Default)]
-struct Keys {
-    entries: usize,
-    positions: usize,
-    last: usize,
+/// Visits each entry and finds the shape. `for_each` goes through a table within one protected call; `pairs` would make
+/// one for each entry, which costs more than all the rest.
+fn walk<V: FromLua>(table: &Table, mut visit: impl FnMut(Value, V)) -> Result<Shape, Error> {
+    let (mut count, mut has_positions) = (0, false);
+    let walked = table.for_each(|key: Value, value: V| {
+        count += 1;
+        has_positions |= matches!(key, Value::Integer(1..));
+        visit(key, value);
+        Ok(())
+    });
+    walked.map_err(unreadable)?;
+    Ok(match (count, has_positions) {
+        (0, _) => Shape::Empty,
+        (_, false) => Shape::Object,
+        _ if table.raw_len() == count => Shape::List(count),
+        _ => Shape::Mixed,
+    })
 }
 
-impl Keys {
-    fn add(&mut self, key: &Value) {
-        self.entries += 1;
-        if let &Value::Integer(key) = key
-            && let Ok(key @ 1..) = usize::try_from(key)
-        {
-            self.positions += 1;
-            self.last = self.last.max(key);
-        }
-    }
-
-    fn shape(&self) -> Shape {
-        match (self.entries, self.positions) {
-            (0, _) => Shape::Empty,
-            (_, 0) => Shape::Object,
-            _ if self.entries == self.positions && self.positions == self.last => Shape::List(self.last),
-            _ => Shape::Mixed,
-        }
-    }
-}
-
-// `for_each` goes through a table within one protected call; `pairs` would make one for each entry,
-// which costs more than all else that is done with it.
-
+/// The shape alone: a bool is made of any value, and holds none of Lua's.
 fn shape(table: &Table) -> Result<Shape, Error> {
-    let mut keys = Keys::default();
-    // whatever a value is, as a bool nothing is made of it
-    let walked = table.for_each(|key: Value, _: bool| {
-        keys.add(&key);
-        Ok(())
-    });
-    walked.map(|()| keys.shape()).map_err(unreadable)
-}
-
-/// The shape, and the first entries.
-fn entries(table: &Table) -> Result<(Shape, Vec<(Value, Value)>), Error> {
-    let (mut keys, mut entries) = (Keys::default(), Vec::new());
-    let walked = table.for_each(|key: Value, value: Value| {
-        keys.add(&key);
-        if entries.len() < MOST_ENTRIES {
-            entries.push((key, value));
-        }
-        Ok(())
-    });
-    walked.map(|()| (keys.shape(), entries)).map_err(unreadable)
+    walk(table, |_, _: bool| {})
 }
 
 impl<'de> Deserializer<'de> for Source {
@@ -123,7 +93,7 @@ impl<'de> Deserializer<'de> for Source {
                 Ok(text) => visitor.visit_str(&text),
                 Err(_) => Err(wrong(NOT_UTF8, &visitor)),
             },
-            // nobody asks for a table without saying which kind
+            // No reader asks for a table without saying which kind.
             Value::Table(table) => Err(match shape(&table)? {
                 Shape::List(_) => Error::invalid_type(Unexpected::Seq, &visitor),
                 _ => Error::invalid_type(Unexpected::Map, &visitor),
@@ -138,10 +108,16 @@ impl<'de> Deserializer<'de> for Source {
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         let Value::Table(table) = &self.0 else { return self.deserialize_any(visitor) };
-        match entries(table)? {
-            (Shape::List(_), _) => Err(Error::invalid_type(Unexpected::Seq, &visitor)),
-            // of a mixed table, the reader names the first key that is no field
-            (_, entries) => visitor.visit_map(Entries { entries: entries.into_iter(), value: Value::Nil }),
+        let mut entries = Vec::new();
+        let shape = walk(table, |key, value| {
+            if entries.len() < MOST_ENTRIES {
+                entries.push((key, value));
+            }
+        })?;
+        match shape {
+            Shape::List(_) => Err(Error::invalid_type(Unexpected::Seq, &visitor)),
+            // Of a mixed table, the reader names the first key that is no field.
+            _ => visitor.visit_map(Entries { entries: entries.into_iter(), value: Value::Nil }),
         }
     }
 

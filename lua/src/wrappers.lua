@@ -1,14 +1,32 @@
--- Functions from others that give what to raise, then values: an error raised from Rust would reach Lua as
--- a userdata without a position.
+-- Functions around those from Rust, which give a message to raise and then values: an error raised from Rust would
+-- reach Lua as a userdata without a position.
 
-local host, drive = ...
+local cosockets, send = ...
 local error, type = error, type
 
-local function raising(call)
+-- Gives as many values as there are.
+local function plain(run)
   return function(...)
-    local misuse, value, err = call(...)
+    local misuse, one, two, three = run(...)
     if misuse then
       error(misuse, 2)
+    elseif three ~= nil then
+      return one, two, three
+    elseif two ~= nil then
+      return one, two
+    end
+    return one
+  end
+end
+
+-- A call is sent over cosockets here, in Lua: a cosocket waits by a yield, which no function from Rust may do.
+local function sending(run)
+  return function(...)
+    local misuse, value, err = run(cosockets(), ...)
+    if misuse then
+      error(misuse, 2)
+    elseif type(value) == "userdata" then
+      value, err = send(value)
     end
     if value == nil then
       return nil, err
@@ -17,31 +35,4 @@ local function raising(call)
   end
 end
 
-local function stepping(call)
-  return function(...)
-    local misuse, step, value, err = call(...)
-    if misuse then
-      error(misuse, 2)
-    end
-    return step, value, err
-  end
-end
-
--- An operation is sent here, in Lua: a cosocket waits by a yield, which no call from Rust may do.
-local function sending(call)
-  return function(...)
-    local misuse, value, err = call(host(), ...)
-    if misuse then
-      error(misuse, 2)
-    end
-    if value == nil then
-      return nil, err
-    end
-    if type(value) == "userdata" then
-      return drive(value)
-    end
-    return value
-  end
-end
-
-return raising, stepping, sending
+return plain, sending

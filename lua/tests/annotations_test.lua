@@ -111,8 +111,19 @@ local objects = {
 for name, object in pairs(objects) do
   test("the fields of " .. name, function()
     local known = listed(object.ask({qqqqqqqqqqqqqqq = 1}), "its fields are")
-    -- the one setting that is the module's and not the core's
-    equal(names(classes[name]), name == "config" and sorted_words(known .. " transport") or known)
+    if name == "config" then
+      -- the one setting that is the module's and not the core's
+      known = known .. " transport"
+    elseif name == "capture_request" then
+      -- the options of a call stand beside the fields of its request
+      for _, field in ipairs(classes[name]) do
+        if not (" " .. known .. " "):find(" " .. field.name .. " ", 1, true) then
+          h.holds(object.ask({captured_amount = 1, [field.name] = {}}), field.name .. " is an object; it must be")
+          known = known .. " " .. field.name
+        end
+      end
+    end
+    equal(names(classes[name]), sorted_words(known))
   end)
   test("what may be left out of " .. name, function()
     for _, field in ipairs(classes[name]) do
@@ -147,6 +158,17 @@ test("the words", function()
   end
 end)
 
+test("the operations are those of the core's table, and have methods", function()
+  local _, err = client:call("qqqqqqqqqqqqqqq", "annotations", {})
+  equal(sorted(aliases.operation), listed(err, "one of"))
+  for _, name in ipairs(aliases.operation) do
+    equal(type(client[name]), "function", name)
+    equal(functions["client:" .. name], true, name)
+    local half = name == "capture" and "prepare" or "prepare_" .. name
+    equal(type(client[half]), "function", half)
+  end
+end)
+
 test("a capture and an error", function()
   equal(names(classes.capture), keys(capture({captured_amount = 10})))
   assert(client:capture("annotations", {captured_amount = 10, reference = "annotated"}))
@@ -162,25 +184,25 @@ test("a capture and an error", function()
 end)
 
 test("an attempt and a request", function()
-  local operation = assert(client:prepare("annotations", {captured_amount = 10}))
-  equal(operation:start(), "send")
-  equal(names(classes.http_request), keys(operation:request()))
-  local step = operation:answered(503, {["klarna-correlation-id"] = "c"}, '{"error_code": "E"}')
+  local call = assert(client:prepare("annotations", {captured_amount = 10}))
+  equal(call:start(), "send")
+  equal(names(classes.http_request), keys(call:request()))
+  local step = call:answered(503, {["klarna-correlation-id"] = "c"}, '{"error_code": "E"}')
   equal(step, "wait")
-  equal(names(classes.attempt), keys(operation:attempt_log()[1]))
+  equal(names(classes.attempt), keys(call:attempt_log()[1]))
 end)
 
 test("the functions", function()
   local there = {}
-  local operation = assert(client:prepare("annotations", {captured_amount = 10}))
+  local call = assert(client:prepare("annotations", {captured_amount = 10}))
   -- userdata hide what they have
   for receiver, methods in pairs({
-    client = "capture close prepare prepare_reconcile reconcile",
-    operation = "abandoned answered attempt_log connect_timeout idempotency_key maybe_sent not_sent request start "
+    client = "call capture close prepare prepare_call prepare_reconcile reconcile",
+    call = "abandoned answered attempt_log connect_timeout idempotency_key maybe_sent not_sent request start "
       .. "time_left waited",
   }) do
     for name in methods:gmatch("%S+") do
-      there[receiver .. ":" .. name] = (receiver == "client" and client or operation)[name]
+      there[receiver .. ":" .. name] = (receiver == "client" and client or call)[name]
     end
   end
   for name, value in pairs(takings) do
@@ -195,13 +217,14 @@ end)
 
 test("every class and word was asked about", function()
   local asked = {takings = true, capture = true, reconciliation = true, error = true, client = true}
-  asked.attempt, asked.http_request, asked.operation = true, true, true
+  asked.attempt, asked.http_request, asked.call = true, true, true
   for name in pairs(objects) do
     asked[name] = true
   end
   equal(keys(classes), keys(asked))
   equal(
     keys(aliases),
-    "auth check_lines environment error_kind found interval order_line_type region shipping_method step transport"
+    "auth check_lines environment error_kind found interval operation order_line_type region shipping_method step "
+      .. "transport"
   )
 end)

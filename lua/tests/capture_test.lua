@@ -19,6 +19,12 @@
 -- ledger: settled 1000
 -- order: key 6000
 -- ledger: key 1000
+-- order: any 6000
+-- ledger: any 1000
+-- order: credentials 6000 [{"fault": "status", "status": 401}, {"fault": "status", "status": 401}]
+-- ledger: credentials
+-- order: used 6000
+-- ledger: used
 
 local h = ...
 local test, equal, holds = h.test, h.equal, h.holds
@@ -125,6 +131,57 @@ test("one key does not serve two captures", function()
   local capture, err = client:capture("key", {captured_amount = 2000}, "k")
   equal(capture, nil)
   equal(err.kind, "invalid_input")
-  holds(err, "idempotency_key k was used for another capture")
+  holds(err, "idempotency_key k was used for another call")
 end)
 
+
+test("any operation by its name", function()
+  local client = h.client()
+  local capture = assert(client:call("capture", "any", {captured_amount = 1000, reference = "r"}, "any-key"))
+  equal(capture.idempotency_key, "any-key")
+  equal(client:call("reconcile", "any", {reference = "r", captured_amount = 1000}).capture_id, capture.capture_id)
+  local call = assert(client:prepare_call("reconcile", "any", {reference = "r", captured_amount = 1000}))
+  equal(call:start(), "send")
+  equal(call:request().method, "GET")
+  local nothing, err = client:call("captur", "any", {captured_amount = 1000}, "k")
+  equal(nothing, nil)
+  holds(err, 'operation is "captur"', 'did you mean "capture"?')
+  equal(err.order_id, "any")
+  equal(err.idempotency_key, "k")
+  nothing, err = client:call("reconcile", "any", {reference = "r", captured_amount = 1000}, "k")
+  equal(nothing, nil)
+  holds(err, "idempotency_key is given to reconcile")
+  h.raises({"client:call: operation is nil; it must be a string"}, client.call, client, nil, "any", {})
+  local takes = "it must be 3 to 4 (operation, order_id, arguments, idempotency_key)"
+  h.raises({"client:call: ", takes}, client.call, client)
+end)
+
+test("a refusal of a key that was given may not be the whole truth", function()
+  local capture, err = h.client():capture("credentials", {captured_amount = 1000}, "a-key")
+  equal(capture, nil)
+  equal(err.kind, "outcome_unknown")
+  equal(err.http_status, 401)
+  holds(err, "Klarna refused the credentials (401)", "same key")
+  capture, err = h.client():capture("credentials", {captured_amount = 1000, first_use = true}, "a-key")
+  equal(capture, nil)
+  equal(err.kind, "rejected")
+end)
+
+test("a key past its 24 hours is not sent", function()
+  local client = h.client()
+  local request = {captured_amount = 1000, first_used = os.time() - 25 * 3600}
+  local capture, err = client:capture("used", request, "an-old-key")
+  equal(capture, nil)
+  equal(err.kind, "outcome_unknown")
+  equal(err.attempts, 0)
+  for _, case in ipairs({
+    {{captured_amount = 1, first_use = 1}, "first_use is a number"},
+    {{captured_amount = 1, first_used = 1.5}, "first_used is the number 1.5"},
+    {{captured_amount = 1, first_use = true, first_used = 1}, "first_use and first_used are both given"},
+  }) do
+    capture, err = client:capture("used", case[1], "another-key")
+    equal(capture, nil)
+    equal(err.kind, "invalid_input")
+    holds(err, case[2])
+  end
+end)

@@ -91,24 +91,24 @@ test("what an answer means is told", function()
   }
   local ends = {"capture", "rejected", "outcome_unknown"}
   for at = 1, 3000 do
-    local operation = assert(client:prepare("driven", {captured_amount = 1}))
-    operation:start()
+    local call = assert(client:prepare("driven", {captured_amount = 1}))
+    call:start()
     local id = ("4ba29b50-be7b-44f5-a492-%012d"):format(at)
     headers["capture-id"] = {id}
     local which = at % 3 + 1
     local status, fields, body = answers[which][1], answers[which][2], answers[which][3]
     local step, capture, err
     local _, problem = among_finalisers(at, function()
-      step, capture, err = operation:answered(status, fields, body)
+      step, capture, err = call:answered(status, fields, body)
     end)
     equal(step, "done", tostring(problem))
     equal(capture and capture.capture_id == id and "capture" or err.kind, ends[which], tostring(err))
   end
 end)
 
--- The sending over cosockets by itself, which but for nginx needs an operation only.
+-- The sending over cosockets by itself, which but for nginx needs a call only.
 test("an event that is met by such an error is told again", function()
-  local _, drive = assert(loadfile("lua/src/cosocket.lua"))()
+  local _, send = assert(loadfile("lua/src/cosocket.lua"))()
   local heard = {}
   local function heard_at_last(event, ...)
     local said = {...}
@@ -120,17 +120,17 @@ test("an event that is met by such an error is told again", function()
       return said[1], said[2], said[3]
     end
   end
-  local operation = {
+  local call = {
     start = heard_at_last("start", "send", 1000),
     request = function() error("it cannot be sent", 0) end,
     maybe_sent = heard_at_last("maybe_sent", "done", nil, "nobody knows"),
   }
-  local capture, err = drive(operation)
+  local capture, err = send(call)
   equal(capture, nil)
   equal(err, "nobody knows")
   local start, unsent = "start", "it cannot be sent"
   equal(table.concat(heard, ","), table.concat({start, start, start, unsent, unsent, unsent}, ","))
   -- one that stays is raised
-  operation.start = raise
-  h.raises({"a finaliser of the program's own"}, drive, operation)
+  call.start = raise
+  h.raises({"a finaliser of the program's own"}, send, call)
 end)

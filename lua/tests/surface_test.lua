@@ -42,7 +42,15 @@ end)
 
 test("keys are derived or fresh", function()
   local order_id = "f3392f8b-6116-4073-ab96-e330819e2c07"
-  equal(takings.idempotency_key(order_id, "parcel-1"), "e642b253-7331-5441-bb3d-c291abd550aa")
+  local derived = "e642b253-7331-5441-bb3d-c291abd550aa"
+  equal(takings.idempotency_key(order_id, "parcel-1"), derived)
+  equal(takings.idempotency_key(order_id, "parcel-1", nil), derived)
+  equal(takings.idempotency_key(order_id, "parcel-1", "capture"), derived)
+  for operation, said in pairs({reconcile = "takes no key", captures = "is not known", ["\255"] = "not UTF-8"}) do
+    local key, err = takings.idempotency_key(order_id, "parcel-1", operation)
+    equal(key, nil)
+    holds(err, "operation is ", said)
+  end
   local one, two = takings.new_idempotency_key(), takings.new_idempotency_key()
   assert(one ~= two)
   equal(one:match(UUID), "4")
@@ -58,8 +66,9 @@ end)
 test("misuse is raised, and names the argument", function()
   raises({"takings.idempotency_key: order_id is a number; it must be a string"}, takings.idempotency_key, 5, "x")
   raises({"takings.idempotency_key: name is nil; it must be a string"}, takings.idempotency_key, "o", nil)
-  raises({"takings.idempotency_key", "arguments is 1; it must be 2 (order_id, name)"}, takings.idempotency_key, "o")
-  raises({"arguments is 3"}, takings.idempotency_key, "o", "n", "x")
+  raises({"takings.idempotency_key", "arguments is 1; it must be 2 to 3 (order_id, name, operation)"},
+    takings.idempotency_key, "o")
+  raises({"arguments is 4"}, takings.idempotency_key, "o", "n", "capture", "x")
   raises({"takings.new_idempotency_key", "arguments is 1; it must be no arguments"}, takings.new_idempotency_key, 1)
   raises({"takings.client:", "arguments is 0; it must be 1 (config)"}, takings.client)
   raises({"takings.client:", "arguments is 2"}, takings.client, takings, {})
@@ -107,7 +116,7 @@ test("a raised error points at the caller's line", function()
 end)
 
 test("an error is a plain table that reads as its message", function()
-  local capture, err = client:capture("rejected", {captured_amount = 1001}, "key-1")
+  local capture, err = client:capture("rejected", {captured_amount = 1001, first_use = true}, "key-1")
   equal(capture, nil)
   equal(type(err), "table")
   equal(err.kind, "rejected")

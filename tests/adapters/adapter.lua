@@ -5,61 +5,78 @@
 --
 -- Inside nginx (nginx.py) it is a module: the function that answers a line.
 --
--- null arrives at the module as takings.null, [] and {} both as an empty table.
+-- null arrives at the module as takings.null, [] and {} both as an empty table. The fields of an answer are those that
+-- lua/takings.d.lua declares; one that is nil is written as null.
 
-local here = arg and (arg[0]:match("^(.*)[/\\]") or ".")
-package.path = here and here .. "/../../examples/?.lua;" .. package.path or package.path
+local is_program = arg ~= nil
+local here = debug.getinfo(1, "S").source:match("^@(.*)[/\\]") or "."
+package.path = here .. "/../../examples/?.lua;" .. package.path
 
 local json = require "json"
 local takings = require "takings"
 
-local STRING, NUMBER, BOOLEAN, LIST = {}, {}, {}, {}
-
-local ERROR = {
-  {"kind", STRING}, {"message", STRING}, {"http_status", NUMBER}, {"error_code", STRING}, {"error_messages", LIST},
-  {"correlation_id", STRING}, {"order_id", STRING}, {"idempotency_key", STRING}, {"attempts", NUMBER},
-  {"retryable", BOOLEAN},
-}
-
-local CAPTURE = {
-  {"capture_id", STRING}, {"order_id", STRING}, {"idempotency_key", STRING}, {"correlation_id", STRING},
-  {"attempts", NUMBER}, {"warnings", LIST},
-}
-
-local RECONCILIATION = {
-  {"found", STRING}, {"capture_id", STRING}, {"capture_ids", LIST}, {"order_id", STRING}, {"correlation_id", STRING},
-  {"attempts", NUMBER},
-}
+-- The fields of each class, in order: {name, type}.
+local classes = {}
+do
+  local class
+  for line in io.lines(here .. "/../../lua/takings.d.lua") do
+    local name = line:match("^%-%-%-@class ([%w_.]+)")
+    if name then
+      class = {}
+      classes[name] = class
+    end
+    local field, kind = line:match("^%-%-%-@field ([%w_]+)%?? (%S+)")
+    if field then
+      class[#class + 1] = {field, kind}
+    end
+  end
+end
 
 local function quote(text)
-  assert(type(text) == "string")
   return '"' .. text:gsub('[%c"\\]', function(char) return ("\\u%04x"):format(char:byte()) end) .. '"'
 end
 
-local WRITE = {
-  [STRING] = quote,
-  [NUMBER] = function(number) return ("%d"):format(number) end,
-  [BOOLEAN] = function(boolean)
-    assert(type(boolean) == "boolean")
-    return tostring(boolean)
-  end,
-  [LIST] = function(list)
-    local items = {}
-    for index, item in ipairs(list) do
-      items[index] = quote(item)
-    end
-    return "[" .. table.concat(items, ",") .. "]"
-  end,
-}
+local write
 
-local function object(fields, values)
-  local written = {}
-  for index, field in ipairs(fields) do
-    local name, kind = field[1], field[2]
-    local value = values[name]
-    written[index] = quote(name) .. ":" .. (value == nil and "null" or WRITE[kind](value))
+local function write_list(list, kind)
+  local items = {}
+  for index, item in ipairs(list) do
+    items[index] = write(item, kind)
   end
-  return "{" .. table.concat(written, ",") .. "}"
+  return "[" .. table.concat(items, ",") .. "]"
+end
+
+local function write_object(object, fields)
+  local members = {}
+  for index, field in ipairs(fields) do
+    members[index] = quote(field[1]) .. ":" .. write(object[field[1]], field[2])
+  end
+  return "{" .. table.concat(members, ",") .. "}"
+end
+
+-- A value of the declared type as JSON.
+function write(value, kind)
+  if value == nil then
+    return "null"
+  elseif kind:find("%[%]$") then
+    return write_list(value, kind:sub(1, -3))
+  elseif classes[kind] then
+    return write_object(value, classes[kind])
+  elseif kind == "integer" then
+    return ("%d"):format(value)
+  elseif kind == "number" or kind == "boolean" then
+    assert(type(value) == kind)
+    return tostring(value)
+  end
+  assert(type(value) == "string", kind)
+  return quote(value)
+end
+
+local function outcome(kind, value, err)
+  if value == nil then
+    kind, value = "error", err
+  end
+  return ("{%s:%s}"):format(quote(kind), write(value, "takings." .. kind))
 end
 
 local function decode(text)
@@ -90,45 +107,32 @@ local client
 
 local function answer(line)
   if line.derive then
-    local key, err = takings.idempotency_key(line.derive[1], line.derive[2])
-    if not key then
-      return '{"error":' .. object(ERROR, err) .. "}"
-    end
-    return '{"key":' .. quote(key) .. "}"
+    return outcome("key", takings.idempotency_key(line.derive[1], line.derive[2]))
   end
   local config, is_new = field(line, "config")
   if is_new then
     local err
     client, err = takings.client(config)
     if not client then
-      return '{"error":' .. object(ERROR, err) .. "}"
+      return outcome("error", err)
     end
   end
   local wanted = line.reconcile
   if wanted then
-    local found, err = client:reconcile(line.order_id, wanted.reference, wanted.captured_amount)
-    if not found then
-      return '{"error":' .. object(ERROR, err) .. "}"
-    end
-    return '{"reconciliation":' .. object(RECONCILIATION, found) .. "}"
+    return outcome("reconciliation", client:reconcile(line.order_id, wanted.reference, wanted.captured_amount))
   end
-  local request = field(line, "request")
-  local capture, err = client:capture(line.order_id, request, given(line.idempotency_key))
-  if not capture then
-    return '{"error":' .. object(ERROR, err) .. "}"
-  end
-  return '{"capture":' .. object(CAPTURE, capture) .. "}"
+  return outcome("capture", client:capture(line.order_id, (field(line, "request")), given(line.idempotency_key)))
 end
 
 local function answered(line)
   local ok, text = pcall(answer, line)
   if not ok then -- the runner expects none of these
-    text = '{"error":' .. object(ERROR, {kind = "raised", message = tostring(text)}) .. "}"
+    text = outcome("error", {kind = "raised", message = tostring(text)})
   end
   return text
 end
 
-if not here then
+if not is_program then
   return function(text) return answered(decode(text)) end
 end
 

@@ -1,4 +1,4 @@
-//! A host with an HTTP client of its own, which drives operations step by step.
+//! A host with an HTTP client of its own, which sends calls step by step.
 
 use std::error::Error as _;
 use std::io::Read as _;

@@ -114,6 +114,11 @@ impl Operation {
         self.arguments.fields.iter().map(|field| field.name)
     }
 
+    /// The fields of its replies.
+    pub fn reply_info(&self) -> &'static RecordInfo {
+        self.face.info
+    }
+
     pub(crate) fn schema(&self) -> serde_json::Value {
         serde_json::json!({
             "name": self.name,

@@ -1,0 +1,174 @@
+//! The functions of the module: how they take their arguments, and how they return or fail.
+
+use mlua::{AnyUserData, Function, IntoLuaMulti, Lua, MultiValue, Table, Value};
+use takings::Error;
+
+use crate::records::{self, retried};
+use crate::source::NOT_UTF8;
+
+/// The parts in Lua: the sending over cosockets, and the functions around those from here.
+const COSOCKET: &str = include_str!("cosocket.lua");
+const WRAPPERS: &str = include_str!("wrappers.lua");
+
+/// The functions of `wrappers.lua`: around any function, and around one that sends.
+struct Wrappers(Function, Function);
+
+/// Comes before any function is made.
+pub(crate) fn prepare(lua: &Lua) -> mlua::Result<()> {
+    let cosocket: MultiValue = lua.load(COSOCKET).set_name("=takings").eval()?;
+    let wrappers: Function = lua.load(WRAPPERS).set_name("=takings").into_function()?;
+    let (plain, sending) = wrappers.call(cosocket)?;
+    lua.set_app_data(Wrappers(plain, sending));
+    Ok(())
+}
+
+/// The reason why a function gives no value.
+pub(crate) enum Failure {
+    /// The program is wrong: raised as an error.
+    Misuse(String),
+    /// Returned as `nil, err`.
+    Failed(Error),
+    Lua(mlua::Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::Failed(error)
+    }
+}
+
+impl From<mlua::Error> for Failure {
+    fn from(error: mlua::Error) -> Failure {
+        Failure::Lua(error)
+    }
+}
+
+/// An argument: its name and the type of its value. `any` is any type; with a `?` it may be left out, or nil.
+pub(crate) type Argument = (&'static str, &'static str);
+
+/// Functions in a table, with one prefix to their names in messages: `takings.`, or `client:` of methods.
+pub(crate) struct Functions<'a> {
+    pub lua: &'a Lua,
+    pub table: Table,
+    pub prefix: &'static str,
+    /// Whether the methods are for a value.
+    pub is_self: Option<fn(&AnyUserData) -> bool>,
+}
+
+impl Functions<'_> {
+    /// Adds a function. One that `sends` is given the state of nginx's cosockets; a call that it gives is sent over
+    /// them.
+    pub fn add<R: IntoLuaMulti, F>(&self, name: &str, sends: bool, takes: &[Argument], run: F) -> mlua::Result<()>
+    where
+        F: Fn(&Lua, &Arguments) -> Result<R, Failure> + 'static,
+    {
+        let (full_name, takes, is_self) = (format!("{}{name}", self.prefix), takes.to_vec(), self.is_self);
+        let function = self.lua.create_function(move |lua, mut given: MultiValue| {
+            let cosockets = if sends { given.pop_front() } else { None };
+            let this = if is_self.is_some() { given.pop_front() } else { None };
+            let arguments = Arguments { name: &full_name, takes: &takes, cosockets, this, given };
+            answer(lua, arguments.check(is_self).and_then(|()| run(lua, &arguments)))
+        })?;
+        let wrappers = self.lua.app_data_ref::<Wrappers>().expect("prepared when the module was loaded");
+        let wrapper = if sends { &wrappers.1 } else { &wrappers.0 };
+        self.table.raw_set(name, wrapper.call::<Function>(function)?)
+    }
+}
+
+/// The values for a wrapper: a message to raise, then the values, or nil and an error.
+fn answer(lua: &Lua, result: Result<impl IntoLuaMulti, Failure>) -> mlua::Result<MultiValue> {
+    match result {
+        Ok(values) => {
+            let mut values = values.into_lua_multi(lua)?;
+            values.push_front(Value::Nil);
+            Ok(values)
+        }
+        Err(Failure::Misuse(message)) => message.into_lua_multi(lua),
+        Err(Failure::Failed(error)) => {
+            (Value::Nil, Value::Nil, retried(|| records::error(lua, &error))?).into_lua_multi(lua)
+        }
+        Err(Failure::Lua(error)) => Err(error),
+    }
+}
+
+/// The values that a function was called with.
+pub(crate) struct Arguments<'a> {
+    name: &'a str,
+    takes: &'a [Argument],
+    /// Nil outside of nginx, true where cosockets work, or else why they do not.
+    pub cosockets: Option<Value>,
+    this: Option<Value>,
+    given: MultiValue,
+}
+
+impl Arguments<'_> {
+    pub fn misuse<T>(&self, message: impl std::fmt::Display) -> Result<T, Failure> {
+        Err(Failure::Misuse(format!("{}: {message}", self.name)))
+    }
+
+    fn check(&self, is_self: Option<fn(&AnyUserData) -> bool>) -> Result<(), Failure> {
+        let names = || self.takes.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+        if is_self.is_some_and(|is_self| !matches!(&self.this, Some(Value::UserData(data)) if is_self(data))) {
+            let (got, name, names) = (kind(self.this.as_ref()), self.name, names());
+            let wanted = name.split(':').next().unwrap_or_default();
+            return self.misuse(format!("self is {got}; it must be a {wanted}: write {name}({names}) with a colon"));
+        }
+        let (given, most) = (self.given.len(), self.takes.len());
+        let least = self.takes.iter().filter(|(_, wanted)| !wanted.ends_with('?')).count();
+        if !(least..=most).contains(&given) {
+            let number = match (least, most) {
+                (_, 0) => "no arguments".to_owned(),
+                _ if least == most => format!("{most} ({})", names()),
+                _ => format!("{least} to {most} ({})", names()),
+            };
+            return self.misuse(format_args!("the number of arguments is {given}; it must be {number}"));
+        }
+        for ((name, takes), value) in self.takes.iter().zip(&self.given) {
+            let wanted = takes.trim_end_matches('?');
+            let is_left_out = value.is_nil() && wanted != *takes;
+            if !is_left_out && wanted != "any" && wanted != value.type_name() {
+                return self.misuse(format_args!("{name} is {}; it must be a {wanted}", kind(Some(value))));
+            }
+        }
+        Ok(())
+    }
+
+    /// The value that a method was called on.
+    pub fn this(&self) -> &AnyUserData {
+        match &self.this {
+            Some(Value::UserData(data)) => data,
+            _ => unreachable!("checked before the call"),
+        }
+    }
+
+    /// The argument `index`, from 0; nil where it is left out.
+    pub fn value(&self, index: usize) -> &Value {
+        self.given.get(index).unwrap_or(&Value::Nil)
+    }
+
+    /// The bytes of a string; none where it is left out.
+    pub fn bytes(&self, index: usize) -> Vec<u8> {
+        self.value(index).as_string().map_or_else(Vec::new, |text| text.as_bytes().to_vec())
+    }
+
+    pub fn text(&self, index: usize) -> Result<String, Error> {
+        let wrong = |_| Error::invalid_argument(self.takes[index].0, NOT_UTF8, "a text in UTF-8");
+        String::from_utf8(self.bytes(index)).map_err(wrong)
+    }
+
+    /// A text, or `None` where it is left out or nil.
+    pub fn optional_text(&self, index: usize) -> Result<Option<String>, Error> {
+        if self.value(index).is_nil() { Ok(None) } else { self.text(index).map(Some) }
+    }
+}
+
+/// A value's kind, for people.
+pub(crate) fn kind(value: Option<&Value>) -> String {
+    match value {
+        None => "missing".to_owned(),
+        Some(Value::Nil) => "nil".to_owned(),
+        Some(Value::Integer(_)) => "a number".to_owned(),
+        Some(Value::Other(_)) => "a cdata".to_owned(),
+        Some(value) => format!("a {}", value.type_name()),
+    }
+}

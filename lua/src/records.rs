@@ -1,0 +1,126 @@
+//! Makes Lua tables of the core's records: replies, errors and attempts.
+//!
+//! Each record has a function in Lua that makes its table of values in order. Those functions are made from the names
+//! of the fields. A table that is filled from Rust takes a protected call for each field, and another for each name.
+
+use std::fmt::Write as _;
+use std::time::UNIX_EPOCH;
+
+use mlua::{AppDataRef, Either, Function, Lua, Value, Variadic};
+use takings::binding::{Fact, RecordInfo, milliseconds, name_in_milliseconds, operations};
+use takings::{Attempt, Error, Reply};
+
+/// How often a value is made at most.
+const TRIES: usize = 1000;
+
+/// That `"failed: " .. err` is a text too is on purpose: a mistake in a shop's error path would hide what happened to
+/// the money.
+const ERRORS: &str = "
+    local rawget, select, setmetatable, tostring = rawget, select, setmetatable, tostring
+    local error_metatable = {
+      __name = 'takings.error',
+      __tostring = function(err) return tostring(rawget(err, 'message')) end,
+      __concat = function(left, right) return tostring(left) .. tostring(right) end,
+    }";
+
+/// The functions that make tables: of attempts, of an error, and of the reply to each operation.
+struct Makers {
+    attempt_log: Function,
+    error: Function,
+    replies: Vec<Function>,
+}
+
+/// Comes before any record is made a table.
+pub(crate) fn prepare(lua: &Lua) -> mlua::Result<()> {
+    let (values, fields, count) = parts(&Attempt::INFO);
+    let mut source = format!(
+        "{ERRORS}
+        local function attempt_log(...)
+          local log = {{}}
+          for at = 1, select('#', ...), {count} do
+            local {values} = select(at, ...)
+            log[#log + 1] = {{{fields}}}
+          end
+          return log
+        end
+        return attempt_log"
+    );
+    let replies = operations().iter().map(|operation| (operation.reply_info(), "nil"));
+    for (record, metatable) in [(&Error::INFO, "error_metatable")].into_iter().chain(replies) {
+        let (values, fields, _) = parts(record);
+        let maker = format!(", function({values}, ...) return setmetatable({{{fields}}}, {metatable}) end");
+        source.push_str(&maker);
+    }
+    let (attempt_log, error, replies) = lua.load(source).set_name("=takings").eval::<(_, _, Variadic<_>)>()?;
+    lua.set_app_data(Makers { attempt_log, error, replies: replies.into() });
+    Ok(())
+}
+
+/// The values of a record as Lua's parameters, the table that they make, and their number. The values of attempts come
+/// behind them all.
+fn parts(record: &RecordInfo) -> (String, String, usize) {
+    let count = record.fields.len();
+    let values: Vec<String> = (0..count).map(|index| format!("v{index}")).collect();
+    let fields = record.fields.iter().zip(&values).fold(String::new(), |mut fields, (field, value)| {
+        let name = field.name;
+        _ = match field.kind {
+            "attempts" => write!(fields, "['{name}'] = attempt_log(...), "),
+            "texts" => write!(fields, "['{name}'] = {value} or {{}}, "),
+            "duration" => write!(fields, "['{}'] = {value}, ", name_in_milliseconds(name, field.kind)),
+            _ => write!(fields, "['{name}'] = {value}, "),
+        };
+        fields
+    });
+    (values.join(", "), fields, count)
+}
+
+/// A value as a function in Lua takes it; a text goes there without a [`Value`] between.
+fn value<'a>(lua: &Lua, fact: Fact<'a>) -> mlua::Result<Either<&'a str, Value>> {
+    Ok(Either::Right(match fact {
+        Fact::Text(text) | Fact::Json(text) => return Ok(Either::Left(text)),
+        Fact::Absent | Fact::Texts([]) | Fact::Attempts(_) => Value::Nil,
+        Fact::Integer(number) => Value::Integer(number),
+        Fact::Flag(flag) => Value::Boolean(flag),
+        Fact::Texts(texts) => Value::Table(lua.create_sequence_from(texts.iter().map(String::as_str))?),
+        // A clock before 1970 is as good as none.
+        Fact::Time(time) => Value::Number(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()),
+        Fact::Duration(duration) => Value::Integer(milliseconds(duration)),
+    }))
+}
+
+fn made(lua: &Lua, maker: &Function, facts: &[Fact], log: &[Attempt]) -> mlua::Result<Value> {
+    let facts = facts.iter().copied().chain(log.iter().flat_map(Attempt::facts));
+    maker.call(facts.map(|fact| value(lua, fact)).collect::<mlua::Result<Variadic<_>>>()?)
+}
+
+fn makers(lua: &Lua) -> AppDataRef<'_, Makers> {
+    lua.app_data_ref().expect("prepared when the module was loaded")
+}
+
+pub(crate) fn reply(lua: &Lua, reply: &Reply) -> mlua::Result<Value> {
+    let row = operations().iter().position(|operation| operation.name == reply.operation());
+    let row = row.expect("a reply is one to an operation of the table");
+    made(lua, &makers(lua).replies[row], &reply.facts(), reply.attempt_log())
+}
+
+pub(crate) fn error(lua: &Lua, error: &Error) -> mlua::Result<Value> {
+    made(lua, &makers(lua).error, &error.facts().collect::<Vec<_>>(), error.attempt_log())
+}
+
+pub(crate) fn attempt_log(lua: &Lua, log: &[Attempt]) -> mlua::Result<Value> {
+    made(lua, &makers(lua).attempt_log, &[], log)
+}
+
+/// Makes a value of a known end, again where that fails. Before Lua 5.4 an error of a program's own finaliser
+/// (`__gc`) is raised in any code that makes a value when the collector runs: here in place of a capture that was made.
+/// An object's finaliser runs once, so another try gets further; a lack of memory would stay.
+pub(crate) fn retried<T>(make: impl Fn() -> mlua::Result<T>) -> mlua::Result<T> {
+    for _ in 1..TRIES {
+        match make() {
+            Err(mlua::Error::MemoryError(_)) => break,
+            Err(_) => {}
+            made => return made,
+        }
+    }
+    make()
+}

@@ -8,7 +8,7 @@ mod host;
 use std::io::Write as _;
 
 use serde_json::{Value, json};
-use takings::{CaptureRequest, Client, Config, Error, Reply};
+use takings::{Call, CaptureRequest, Client, Config, Error};
 
 /// A client, and the host's own HTTP client where that sends (argument `step`).
 type Made = (Client, Option<host::Http>);
@@ -17,49 +17,44 @@ fn main() -> std::io::Result<()> {
     let mut client = None;
     for line in std::io::stdin().lines() {
         let task: Value = serde_json::from_str(&line?)?;
-        let answer = answer(&mut client, &task).unwrap_or_else(|error| whole("error", &error.to_json()));
+        let answer = answer(&mut client, &task).unwrap_or_else(|error| format!("{{\"error\":{}}}", error.to_json()));
         println!("{answer}");
         std::io::stdout().flush()?;
     }
     Ok(())
 }
 
-fn answer(client: &mut Option<Made>, task: &Value) -> Result<Value, Error> {
-    let text = |name: &str| task[name].as_str();
+fn answer(client: &mut Option<Made>, task: &Value) -> Result<String, Error> {
     if let Some([order_id, name]) = task["derive"].as_array().map(Vec::as_slice) {
         let argument = |value: &Value| value.as_str().expect("a text").to_owned();
-        return Ok(json!({"key": takings::idempotency_key(&argument(order_id), &argument(name))?}));
+        return Ok(json!({"key": takings::idempotency_key(&argument(order_id), &argument(name))?}).to_string());
     }
     if task["config"].is_object() {
         *client = None;
         let made = Client::new(Config::from_json(&task["config"].to_string())?)?;
-        let by_host = std::env::args().nth(1).is_some_and(|argument| argument == "step");
-        *client = Some((made, by_host.then(|| host::Http::new(task["config"]["ca_file"].as_str()))));
+        let is_host = std::env::args().nth(1).is_some_and(|argument| argument == "step");
+        *client = Some((made, is_host.then(|| host::Http::new(task["config"]["ca_file"].as_str()))));
     }
     let (client, http) = client.as_ref().expect("the first call of a case makes the client");
-    let order_id = text("order_id").expect("an order id");
-    let send = |call: takings::Call| match http {
-        Some(http) => http.send(call),
-        None => call.send(),
+    let call = prepared(client, task)?;
+    let reply = match http {
+        Some(http) => http.send(call)?,
+        None => call.send()?,
     };
+    Ok(format!("{{\"{}\":{}}}", reply.info().name.to_lowercase(), reply.to_json()))
+}
+
+fn prepared(client: &Client, task: &Value) -> Result<Call, Error> {
+    let text = |name: &str| task[name].as_str();
+    let order_id = text("order_id").expect("an order id");
     if task["reconcile"].is_object() {
-        let call = client.prepare_call("reconcile", order_id, &task["reconcile"].to_string(), None)?;
-        return send(call).map(|reply| answered("reconciliation", &reply));
+        return client.prepare_call("reconcile", order_id, &task["reconcile"].to_string(), None);
     }
     let key = text("idempotency_key");
     let request = text("request_text").map_or_else(|| task["request"].to_string(), str::to_owned);
-    // The typed way is taken wherever it can be.
-    let call = match CaptureRequest::from_json(&request) {
-        Ok(request) => client.prepare(order_id, &request, key)?,
-        Err(_) => client.prepare_json(order_id, &request, key)?,
-    };
-    send(call).map(|reply| answered("capture", &reply))
-}
-
-fn answered(kind: &str, reply: &Reply) -> Value {
-    whole(kind, &reply.to_json())
-}
-
-fn whole(kind: &str, text: &str) -> Value {
-    json!({kind: serde_json::from_str::<Value>(text).expect("takings writes JSON")})
+    // The typed way wherever it can be taken.
+    match CaptureRequest::from_json(&request) {
+        Ok(request) => client.prepare(order_id, &request, key),
+        Err(_) => client.prepare_call("capture", order_id, &request, key),
+    }
 }

@@ -9,10 +9,13 @@ end
 local capture, err = shop.capture(shipment)
 if capture then
   ngx.say("captured as ", capture.capture_id)
-elseif err.kind == "outcome_unknown" or err.kind == "not_sent" or err.retryable then
+elseif err.retryable then
   ngx.log(ngx.WARN, "not known yet: ", err.message)
   shop.leave(shipment)
-else
+elseif err.kind == "rejected" or err.kind == "invalid_input" then
   ngx.status = 422
   ngx.say("not captured: ", err.message)
+else
+  ngx.status = 500
+  ngx.say("it may have been captured, look at the order: ", err.message)
 end

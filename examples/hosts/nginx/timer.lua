@@ -13,11 +13,13 @@ local function capture_waiting(is_ending)
     local capture, err = shop.capture(ngx.decode_args(shipment))
     if capture then
       ngx.log(ngx.NOTICE, "captured as ", capture.capture_id)
-    elseif err.kind == "outcome_unknown" or err.kind == "not_sent" or err.retryable then
+    elseif err.retryable then
       ngx.log(ngx.WARN, "asked again in a second: ", err.message)
       shipments:rpush("waiting", shipment)
-    else
+    elseif err.kind == "rejected" or err.kind == "invalid_input" then
       ngx.log(ngx.ERR, "not captured: ", err.message)
+    else
+      ngx.log(ngx.ERR, "it may have been captured, look at the order: ", err.message)
     end
   end
 end

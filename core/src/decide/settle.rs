@@ -166,11 +166,12 @@ impl Settlement {
         let found = match look.machine.step(now, event) {
             Ok(Turn::Send(timeout)) => return Step::Send(timeout),
             Ok(Turn::Wait(pause)) => return Step::Wait(pause),
-            Ok(Turn::Ended(found)) => found,
-            Err(error) => return Step::Done(Err(error)),
+            Ok(Turn::Ended(found)) => found.ok(),
+            // An event out of turn says nothing of the call, whose error names its key.
+            Err(_) => None,
         };
         let (reason, failure) = (look.reason, look.failure.clone());
-        let Ok(Facts { content: Content::Found(mut ids), correlation_id, .. }) = found else {
+        let Some(Facts { content: Content::Found(mut ids), correlation_id, .. }) = found else {
             return self.unsettled(reason, failure);
         };
         // Another call with the key may have begun, or ended open, meanwhile.

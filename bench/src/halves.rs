@@ -56,12 +56,12 @@ fn halves(names: [&'static str; 5], lines: usize) -> Result<Vec<Half>, Failure> 
         Box::new(move || drop(black_box(serde_json::to_vec(black_box(&serialised)).expect("JSON")))),
         Box::new(move || drop(black_box(preparing.prepare(ORDER_ID, black_box(&prepared), None).expect("prepared")))),
         Box::new(move || {
-            let mut operation = client.prepare_json(ORDER_ID, black_box(&text), None).expect("prepared");
-            assert!(matches!(operation.step(Event::Start), Step::Send(_)));
+            let mut call = client.prepare_call("capture", ORDER_ID, black_box(&text), None).expect("prepared");
+            assert!(matches!(call.step(Event::Start), Step::Send(_)));
             // each capture has an id of its own, as its key tells
-            let id = operation.idempotency_key().expect("a capture has a key").to_owned();
+            let id = call.idempotency_key().expect("a capture has a key").to_owned();
             let answer = Answer::new(201, [("Capture-Id", id.as_str()), ("Content-Length", "0")], Vec::new());
-            assert!(matches!(operation.step(Event::Answered(answer)), Step::Done(Ok(_))));
+            assert!(matches!(call.step(Event::Answered(answer)), Step::Done(Ok(_))));
         }),
     ];
     Ok(names.into_iter().zip(works).collect())

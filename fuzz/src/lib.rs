@@ -104,7 +104,7 @@ pub fn config(data: &[u8]) {
             let mut text = serde_json::to_vec(&request).unwrap();
             text.push(b' ');
             let mut source = serde_json::Deserializer::from_slice(&text);
-            let refused = Client::prepare_from(&client, "", &mut source, None).map(drop).unwrap_err();
+            let refused = client.prepare_from("capture", Ok(""), Ok(&mut source), Ok(None)).map(drop).unwrap_err();
             check_refusal(&refused);
         }
         Err(error) => {

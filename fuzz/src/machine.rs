@@ -1,10 +1,10 @@
-//! The capture machine under any server and any driver, beside a second account of what must
+//! The capture machine under any server and any host, beside a second account of what must
 //! come of it.
 
 use std::time::Duration;
 
-use takings::fuzzing::{Asked, Call, Received, Told};
-use takings::{Capture, Config, Error, ErrorKind, Found};
+use takings::fuzzing::{Capture, Received};
+use takings::{Config, Error, ErrorKind, Event, Found, Reply, Step};
 
 use crate::wire::{Parts, line, numbers, parts};
 use crate::{Secret, check_line};
@@ -23,7 +23,7 @@ const ORDERS: [&str; 3] = ["f3392f8b-6116-4073-ab96-e330819e2c07", "order 1", "a
 ///     >S            start
 ///
 /// Flags: 1 looks into the captures of an unclear call, 2 feeds the events as they come. Else
-/// the driver keeps to its turn: pauses end by themselves, and after the last event every
+/// the host keeps to its turn: pauses end by themselves, and after the last event every
 /// answer is lost.
 pub fn machine(data: &[u8]) {
     let (first, events) = line(data);
@@ -40,7 +40,7 @@ pub fn machine(data: &[u8]) {
     config.backoff = Duration::from_millis(setting(5, 500));
     config.max_backoff = Duration::from_millis(setting(6, 8_000));
     let order = ORDERS[(setting(8, 0) % 3) as usize];
-    let Ok(call) = Call::new(&config, order, KEY, setting(9, 7)) else { return };
+    let Ok(call) = Capture::new(&config, order, KEY, setting(9, 7)) else { return };
 
     let mut account = Account {
         config: &config,
@@ -60,7 +60,7 @@ pub fn machine(data: &[u8]) {
     };
     let mut events = events.split(|byte| *byte == b'\n').peekable();
     // the events, each from its `>` to the next
-    let mut told = std::iter::from_fn(|| {
+    let mut given = std::iter::from_fn(|| {
         let mut event = events.next()?.to_vec();
         while let Some(more) = events.next_if(|more| more.first() != Some(&b'>')) {
             event.push(b'\n');
@@ -69,14 +69,14 @@ pub fn machine(data: &[u8]) {
         Some(event)
     });
     if flags & 2 != 0 {
-        told.for_each(|event| account.feed(&event));
+        given.for_each(|event| account.feed(&event));
         return;
     }
     account.feed(b">S");
     for _ in 0..100 {
         match account.turn {
             Turn::Answer(_) => {
-                let event = told.find(|event| matches!(event.get(1), Some(b'A' | b'N' | b'M')));
+                let event = given.find(|event| matches!(event.get(1), Some(b'A' | b'N' | b'M')));
                 account.feed(event.as_deref().unwrap_or(b">M 5\nlost"));
             }
             Turn::Pause(_) => account.feed(b">W"),
@@ -99,7 +99,8 @@ enum Turn {
 /// What an answer, or its absence, says of the money. From the tables of the design, not from
 /// the machine.
 enum Meaning {
-    Captured(Capture),
+    /// It was captured, with this id.
+    Captured(String),
     /// Klarna said no; whether that also answers for an attempt before it.
     No {
         settles: bool,
@@ -116,7 +117,7 @@ struct Account<'a> {
     config: &'a Config,
     secret: &'a Secret,
     order: &'a str,
-    call: Call,
+    call: Capture,
     now: Duration,
     deadline: Duration,
     turn: Turn,
@@ -144,42 +145,42 @@ impl Account<'_> {
         let late = Duration::from_millis(numbers(head).get(usize::from(letter == b'A')).copied().unwrap_or(0));
         let late = late.min(Duration::from_secs(100_000_000));
         let why = || String::from_utf8_lossy(text).into_owned();
-        let told = match letter {
-            b'A' => Told::Answered(received(parts(event)).1),
-            b'N' => Told::NotSent(why()),
-            b'W' => Told::Waited,
-            b'S' => Told::Start,
-            _ => Told::MaybeSent(why()),
+        let given = match letter {
+            b'A' => received(parts(event)).1.event(),
+            b'N' => Event::NotSent(why()),
+            b'W' => Event::Waited,
+            b'S' => Event::Start,
+            _ => Event::MaybeSent(why()),
         };
         let in_turn = matches!(
-            (self.turn, &told),
-            (Turn::Start, Told::Start)
-                | (Turn::Answer(_), Told::Answered(_) | Told::NotSent(_) | Told::MaybeSent(_))
-                | (Turn::Pause(_), Told::Waited)
+            (self.turn, &given),
+            (Turn::Start, Event::Start)
+                | (Turn::Answer(_), Event::Answered(_) | Event::NotSent(_) | Event::MaybeSent(_))
+                | (Turn::Pause(_), Event::Waited)
         );
         self.now += match self.turn {
-            // a driver is done within the time it was given, or a little late
+            // a host is done within the time it was given, or a little late
             Turn::Answer(timeout) => late.min(timeout * 2),
             Turn::Pause(pause) => pause + late,
             _ => late,
         };
-        if let (Turn::Start, Told::Start) = (self.turn, &told) {
+        if let (Turn::Start, Event::Start) = (self.turn, &given) {
             self.deadline = self.now + self.config.timeout;
         }
         let looking = self.ended_unclear;
-        let meaning = match (&self.turn, &told) {
-            (Turn::Answer(_), Told::Answered(_)) => Some(self.meaning(parts(event))),
-            (Turn::Answer(_), Told::NotSent(_)) => Some(Meaning::NotSent),
-            (Turn::Answer(_), Told::MaybeSent(_)) => Some(Meaning::Unclear),
+        let meaning = match (&self.turn, &given) {
+            (Turn::Answer(_), Event::Answered(_)) => Some(self.meaning(parts(event))),
+            (Turn::Answer(_), Event::NotSent(_)) => Some(Meaning::NotSent),
+            (Turn::Answer(_), Event::MaybeSent(_)) => Some(Meaning::Unclear),
             _ => None,
         };
-        let asked = self.call.step(self.now, told);
+        let step = self.call.step(self.now, given);
         let abandoned = self.call.abandoned();
         assert_eq!(abandoned.kind(), ErrorKind::OutcomeUnknown);
         self.check_texts(&abandoned);
 
         if !in_turn {
-            let Asked::Done(Err(error)) = asked else { panic!("out of turn, and it went on: {asked:?}") };
+            let Step::Done(Err(error)) = step else { panic!("out of turn, and it went on: {step:?}") };
             let expected = if looking { ErrorKind::OutcomeUnknown } else { ErrorKind::Internal };
             assert_eq!(error.kind(), expected);
             assert_eq!((error.attempts(), error.retryable()), (self.posts, self.posts > 0));
@@ -196,8 +197,11 @@ impl Account<'_> {
                 _ => {}
             }
         }
-        match asked {
-            Asked::Send { method, url, key, body, timeout } => {
+        match step {
+            Step::Send(timeout) => {
+                let request = self.call.request();
+                let (method, url, body) = (request.method(), request.url().to_owned(), request.body().to_vec());
+                let key = request.headers().find(|(name, _)| *name == "klarna-idempotency-key").map(|(_, key)| key);
                 assert!(!matches!(self.turn, Turn::Over));
                 assert!(timeout <= self.config.attempt_timeout.min(self.config.timeout));
                 let left = self.deadline.saturating_sub(self.now).max(Duration::from_millis(1));
@@ -213,7 +217,7 @@ impl Account<'_> {
                     assert!(self.gets <= self.config.max_attempts);
                 } else {
                     assert!(!self.ended_unclear, "a capture was sent after the capture's end");
-                    assert_eq!((method.as_str(), key.as_deref()), ("POST", Some(KEY)));
+                    assert_eq!((method, key), ("POST", Some(KEY)));
                     assert_eq!(*bytes, body);
                     self.posts += 1;
                     assert!(self.posts <= self.config.max_attempts);
@@ -226,21 +230,21 @@ impl Account<'_> {
                 }
                 self.turn = Turn::Answer(timeout);
             }
-            Asked::Wait(pause) => {
+            Step::Wait(pause) => {
                 assert!(self.now + pause < self.deadline, "a pause past the deadline is begun");
                 let goes_on =
                     matches!(meaning, Some(Meaning::NotNow | Meaning::NotSent | Meaning::Unclear | Meaning::Yes));
                 assert!(goes_on, "a pause after a clear outcome");
                 self.turn = Turn::Pause(pause);
             }
-            Asked::Done(result) => {
+            Step::Done(result) => {
                 let meaning = meaning.expect("it ends with an answer, or none");
                 self.turn = Turn::Over;
                 match result {
-                    Ok(capture) => self.check_capture(&capture, &meaning),
+                    Ok(reply) => self.check_reply(&reply, &meaning),
                     Err(error) => {
                         let expected = match (&meaning, self.unclear) {
-                            (Meaning::Captured(capture), _) => panic!("{capture:?} became {error}"),
+                            (Meaning::Captured(id), _) => panic!("{id:?} became {error}"),
                             (_, true) => ErrorKind::OutcomeUnknown,
                             (Meaning::No { .. } | Meaning::NotNow, false) => ErrorKind::Rejected,
                             (Meaning::NotSent, false) if self.limited => ErrorKind::Rejected,
@@ -265,13 +269,8 @@ impl Account<'_> {
         if self.ended_unclear {
             // a look: only a single find counts
             return match answer.list("parcel-1", 6000) {
-                Ok(found) if status == 200 && found.found() == Found::Once => {
-                    let found = found.capture_id().expect("found").as_bytes().to_vec();
-                    if self.secret.is_echoed(&found) {
-                        return Meaning::Unclear;
-                    }
-                    let headers = vec![("Capture-Id".to_owned(), found)];
-                    Meaning::Captured(Received::new(201, headers, Vec::new()).capture(self.order).expect("an id"))
+                Ok((Found::Once, mut ids)) if status == 200 && !self.secret.is_echoed(ids[0].as_bytes()) => {
+                    Meaning::Captured(ids.swap_remove(0))
                 }
                 _ => Meaning::Unclear,
             };
@@ -298,13 +297,13 @@ impl Account<'_> {
         }
     }
 
-    fn check_capture(&self, capture: &Capture, meaning: &Meaning) {
-        let Meaning::Captured(told) = meaning else { panic!("{capture:?} came of nothing") };
-        assert_eq!(capture.capture_id(), told.capture_id());
-        assert!(!self.secret.is_echoed(capture.capture_id().as_bytes()), "{capture:?}");
-        assert!(!capture.correlation_id().is_some_and(|id| self.secret.is_echoed(id.as_bytes())), "{capture:?}");
-        assert_eq!(capture.attempts(), self.posts);
-        assert_eq!((capture.order_id(), capture.idempotency_key()), (self.order, KEY));
+    fn check_reply(&self, reply: &Reply, meaning: &Meaning) {
+        let Meaning::Captured(id) = meaning else { panic!("{reply:?} came of nothing") };
+        assert_eq!(reply.created_id(), Some(id.as_str()));
+        assert!(!self.secret.is_echoed(id.as_bytes()), "{reply:?}");
+        assert!(!reply.correlation_id().is_some_and(|id| self.secret.is_echoed(id.as_bytes())), "{reply:?}");
+        assert_eq!(reply.attempts(), self.posts);
+        assert_eq!((reply.order_id(), reply.idempotency_key()), (self.order, Some(KEY)));
     }
 
     fn check_error(&self, error: &Error) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use takings::fuzzing::{Call, Received};
+use takings::fuzzing::{Capture, Received};
 use takings::{Config, Found};
 
 use crate::{Secret, check_line};
@@ -59,25 +59,25 @@ pub fn answer(data: &[u8]) {
     let received = Received::new(status, headers.clone(), body.to_vec());
 
     match received.capture(ORDER) {
-        Ok(capture) => {
-            check_id(capture.capture_id());
+        Ok(id) => {
+            check_id(&id);
             let said = |name: &str, end: &str| {
                 headers.iter().any(|(header, value)| {
                     let value = String::from_utf8_lossy(value);
                     let value = value.trim();
                     header.eq_ignore_ascii_case(name)
                         && match end {
-                            "" => value == capture.capture_id(),
+                            "" => value == id,
                             _ => value.split(['?', '#']).next().unwrap_or_default().ends_with(end),
                         }
                 })
             };
-            let end = format!("captures/{}", capture.capture_id());
-            let end = if capture.capture_id().contains(['?', '#']) { "" } else { end.as_str() };
-            assert!(said("capture-id", "") || said("location", end), "{:?} came from nowhere", capture.capture_id());
-            let mut told = headers.iter().filter(|(header, _)| header.eq_ignore_ascii_case("capture-id"));
-            let is_it = |value: &[u8]| String::from_utf8_lossy(value).trim() == capture.capture_id();
-            assert!(told.all(|(_, value)| is_it(value)), "two ids, and one was taken");
+            let end = format!("captures/{id}");
+            let end = if id.contains(['?', '#']) { "" } else { end.as_str() };
+            assert!(said("capture-id", "") || said("location", end), "{id:?} came from nowhere");
+            let mut named = headers.iter().filter(|(header, _)| header.eq_ignore_ascii_case("capture-id"));
+            let is_it = |value: &[u8]| String::from_utf8_lossy(value).trim() == id;
+            assert!(named.all(|(_, value)| is_it(value)), "two ids, and one was taken");
         }
         Err(why) => check_line(&why),
     }
@@ -93,7 +93,7 @@ pub fn answer(data: &[u8]) {
 
     let secret = Secret::chosen_by(number(1));
     let max = usize::try_from(number(2) % 600).unwrap_or_default();
-    let call = Call::new(&Config::at("http://127.0.0.1:1", secret.credentials.clone()), ORDER, "key", 1).unwrap();
+    let call = Capture::new(&Config::at("http://127.0.0.1:1", secret.credentials.clone()), ORDER, "key", 1).unwrap();
     let lossy = String::from_utf8_lossy(body);
     for text in code.iter().chain(&messages).map(String::as_str).chain([&*lossy]) {
         let scrubbed = call.scrub(text, max);
@@ -128,7 +128,7 @@ pub fn reconcile(data: &[u8]) {
         return;
     };
     match found {
-        Ok(found) => {
+        Ok((found, found_ids)) => {
             let mut ids: Vec<&str> = Vec::new();
             for capture in &list {
                 let capture = capture.as_object().expect("a capture is an object");
@@ -139,14 +139,14 @@ pub fn reconcile(data: &[u8]) {
                     ids.push(id.expect("a capture without an id was found"));
                 }
             }
-            assert_eq!(found.capture_ids(), ids);
+            assert_eq!(found_ids, ids);
             ids.iter().for_each(|id| check_id(id));
             let expected = match ids.len() {
                 0 => Found::Never,
                 1 => Found::Once,
                 _ => Found::Several,
             };
-            assert_eq!((found.found(), found.capture_id().is_some()), (expected, ids.len() == 1));
+            assert_eq!(found, expected);
         }
         Err(why) => check_line_of_ours(&why),
     }

@@ -1,8 +1,6 @@
 //! A call that its host sends, step by step: takings decides, the host sends and waits.
 
-use mlua::{
-    IntoLua, IntoLuaMulti, Lua, MetaMethod, MultiValue, Table, UserData, UserDataFields, UserDataMethods, Value,
-};
+use mlua::{IntoLua, IntoLuaMulti, Lua, MetaMethod, Table, UserData, UserDataFields, UserDataMethods, Value};
 use takings::binding::milliseconds;
 use takings::{Answer, Call, Event, HttpRequest, Step};
 
@@ -41,14 +39,26 @@ fn methods(lua: &Lua) -> mlua::Result<Table> {
                 Err(Failure::Lua(error)) => Err(error),
                 read => Ok(read),
             })?;
-            step(lua, arguments, event?)
+            let mut handle = arguments.this().borrow_mut::<Handle>()?;
+            let Some(call) = &mut handle.0 else { return done(arguments) };
+            let step = call.step(event?);
+            let values = retried(|| match &step {
+                Step::Send(timeout) => ("send", milliseconds(*timeout)).into_lua_multi(lua),
+                Step::Wait(pause) => ("wait", milliseconds(*pause)).into_lua_multi(lua),
+                Step::Done(Ok(reply)) => ("done", records::reply(lua, reply)?).into_lua_multi(lua),
+                Step::Done(Err(error)) => ("done", Value::Nil, records::error(lua, error)?).into_lua_multi(lua),
+            })?;
+            if let Step::Done(_) = step {
+                handle.0 = None;
+            }
+            Ok(values)
         })
     };
     event("start", &[], |_| Ok(Event::Start))?;
     let takes = [("status", "any"), ("headers", "table"), ("body", "string?")];
     event("answered", &takes, |arguments| Ok(Event::Answered(answer(arguments)?)))?;
-    event("not_sent", &[("why", "string")], |arguments| Ok(Event::NotSent(why(arguments))))?;
-    event("maybe_sent", &[("why", "string")], |arguments| Ok(Event::MaybeSent(why(arguments))))?;
+    event("not_sent", &[("why", "string")], |arguments| Ok(Event::NotSent(arguments.lossy_text(0))))?;
+    event("maybe_sent", &[("why", "string")], |arguments| Ok(Event::MaybeSent(arguments.lossy_text(0))))?;
     event("waited", &[], |_| Ok(Event::Waited))?;
     let fact = |name: &str, fact: fn(&Lua, &Call) -> mlua::Result<Value>| {
         methods.add(name, false, &[], move |lua, arguments| match &arguments.this().borrow::<Handle>()?.0 {
@@ -69,54 +79,34 @@ fn done<T>(arguments: &Arguments) -> Result<T, Failure> {
     arguments.misuse("the call is done")
 }
 
-fn step(lua: &Lua, arguments: &Arguments, event: Event) -> Result<MultiValue, Failure> {
-    let mut handle = arguments.this().borrow_mut::<Handle>()?;
-    let Some(call) = &mut handle.0 else { return done(arguments) };
-    let step = call.step(event);
-    let values = retried(|| match &step {
-        Step::Send(timeout) => ("send", milliseconds(*timeout)).into_lua_multi(lua),
-        Step::Wait(pause) => ("wait", milliseconds(*pause)).into_lua_multi(lua),
-        Step::Done(Ok(reply)) => ("done", records::reply(lua, reply)?).into_lua_multi(lua),
-        Step::Done(Err(error)) => ("done", Value::Nil, records::error(lua, error)?).into_lua_multi(lua),
-    })?;
-    if let Step::Done(_) = step {
-        handle.0 = None;
-    }
-    Ok(values)
-}
-
-/// An HTTP client's words, which may be in any encoding.
-fn why(arguments: &Arguments) -> String {
-    String::from_utf8_lossy(&arguments.bytes(0)).into_owned()
-}
-
 fn answer(arguments: &Arguments) -> Result<Answer, Failure> {
-    let given = arguments.value(0);
-    let status = match given {
+    let status = match arguments.value(0) {
         Value::Integer(status) => u16::try_from(*status).ok(),
         Value::Number(status) if status.fract() == 0.0 && (0.0..=65535.0).contains(status) => Some(*status as u16),
         _ => None,
     };
     let Some(status) = status else {
-        let got = kind(Some(given));
-        return arguments.misuse(format_args!("status is {got}; it must be the number of an HTTP status"));
+        let got = kind(Some(arguments.value(0)));
+        return arguments.misuse(format!("status is {got}; it must be the number of an HTTP status"));
     };
     let mut headers = Vec::new();
     for pair in arguments.value(1).as_table().into_iter().flat_map(Table::pairs::<Value, Value>) {
         let (name, value) = pair?;
-        let Value::String(name) = name else {
-            return arguments.misuse(format_args!("headers has {} for a name; it must be a string", kind(Some(&name))));
+        let Some(name) = name.as_string().map(|name| name.to_string_lossy()) else {
+            return arguments.misuse(format!("headers has {} for a name; it must be a string", kind(Some(&name))));
         };
-        let name = name.to_string_lossy();
-        let mut add = |value: Value| match value {
-            Value::String(value) => Ok(headers.push((name.clone(), value.as_bytes().to_vec()))),
-            other => {
-                let got = kind(Some(&other));
+        let mut add = |value: Value| match value.as_string() {
+            Some(value) => {
+                headers.push((name.clone(), value.as_bytes().to_vec()));
+                Ok(())
+            }
+            None => {
+                let got = kind(Some(&value));
                 arguments.misuse(format!("headers has {got} for {name:?}; it must be a string, or a list of strings"))
             }
         };
         match value {
-            // One at a time: mlua cannot hold thousands of a server's.
+            // Values are read singly: mlua cannot hold a server's thousands.
             Value::Table(values) => values.sequence_values().try_for_each(|value| add(value?))?,
             value => add(value)?,
         }
@@ -125,13 +115,10 @@ fn answer(arguments: &Arguments) -> Result<Answer, Failure> {
 }
 
 fn request_table(lua: &Lua, request: &HttpRequest) -> mlua::Result<Value> {
-    let table = lua.create_table()?;
-    table.raw_set("method", request.method())?;
-    table.raw_set("url", request.url())?;
+    let (method, url, host, target) = (request.method(), request.url(), request.host(), request.target());
+    let table = lua.create_table_from([("method", method), ("url", url), ("host", host), ("target", target)])?;
     table.raw_set("tls", request.is_tls())?;
-    table.raw_set("host", request.host())?;
     table.raw_set("port", request.port())?;
-    table.raw_set("target", request.target())?;
     table.raw_set("headers", lua.create_table_from(request.headers())?)?;
     table.raw_set("body", lua.create_string(request.body())?)?;
     table.raw_set("most_answer", request.most_answer())?;

@@ -103,15 +103,11 @@ fn prepare(lua: &Lua, arguments: &Arguments, operation: Option<&Operation>) -> R
     };
     // The order id's place: the name of an operation may come before it.
     let at = usize::from(operation.is_none());
-    let given_name = arguments.bytes(0);
-    let name = operation.map_or_else(|| String::from_utf8_lossy(&given_name), |operation| operation.name.into());
+    let name = operation.map_or_else(|| arguments.lossy_text(0), |operation| operation.name.to_owned());
     let (request, key) = match operation {
         Some(operation) if !operation.takes_key() => {
-            let request = lua.create_table()?;
-            for (name, index) in operation.argument_names().zip(1..) {
-                request.raw_set(name, arguments.value(index))?;
-            }
-            (Value::Table(request), Ok(None))
+            let values = (1..).map(|index| arguments.value(index));
+            (Value::Table(lua.create_table_from(operation.argument_names().zip(values))?), Ok(None))
         }
         _ => (arguments.value(at + 1).clone(), arguments.optional_text(at + 2)),
     };
@@ -126,8 +122,7 @@ fn prepare(lua: &Lua, arguments: &Arguments, operation: Option<&Operation>) -> R
 fn send(lua: &Lua, arguments: &Arguments, operation: Option<&Operation>) -> Result<Value, Failure> {
     let (client, call) = prepare(lua, arguments, operation)?;
     let transport = arguments.this().borrow::<Handle>()?.transport;
-    let cosockets = arguments.cosockets.as_ref().unwrap_or(&Value::Nil);
-    let is_over_cosockets = over_cosockets(&client, transport, cosockets)
+    let is_over_cosockets = over_cosockets(&client, transport, &arguments.cosockets)
         .map_err(|error| client.refused(error, Some(call.order_id()), call.idempotency_key()))?;
     if is_over_cosockets {
         return Ok(call::make(lua, call)?);

@@ -10,15 +10,14 @@ use crate::source::NOT_UTF8;
 const COSOCKET: &str = include_str!("cosocket.lua");
 const WRAPPERS: &str = include_str!("wrappers.lua");
 
-/// The functions of `wrappers.lua`: around any function, and around one that sends.
-struct Wrappers(Function, Function);
+/// The function of `wrappers.lua`.
+struct Wrapper(Function);
 
 /// Comes before any function is made.
 pub(crate) fn prepare(lua: &Lua) -> mlua::Result<()> {
     let cosocket: MultiValue = lua.load(COSOCKET).set_name("=takings").eval()?;
     let wrappers: Function = lua.load(WRAPPERS).set_name("=takings").into_function()?;
-    let (plain, sending) = wrappers.call(cosocket)?;
-    lua.set_app_data(Wrappers(plain, sending));
+    lua.set_app_data(Wrapper(wrappers.call(cosocket)?));
     Ok(())
 }
 
@@ -64,25 +63,20 @@ impl Functions<'_> {
     {
         let (full_name, takes, is_self) = (format!("{}{name}", self.prefix), takes.to_vec(), self.is_self);
         let function = self.lua.create_function(move |lua, mut given: MultiValue| {
-            let cosockets = if sends { given.pop_front() } else { None };
+            let cosockets = if sends { given.pop_front() } else { None }.unwrap_or(Value::Nil);
             let this = if is_self.is_some() { given.pop_front() } else { None };
             let arguments = Arguments { name: &full_name, takes: &takes, cosockets, this, given };
             answer(lua, arguments.check(is_self).and_then(|()| run(lua, &arguments)))
         })?;
-        let wrappers = self.lua.app_data_ref::<Wrappers>().expect("prepared when the module was loaded");
-        let wrapper = if sends { &wrappers.1 } else { &wrappers.0 };
-        self.table.raw_set(name, wrapper.call::<Function>(function)?)
+        let wrapper = self.lua.app_data_ref::<Wrapper>().expect("prepared when the module was loaded");
+        self.table.raw_set(name, wrapper.0.call::<Function>((function, sends))?)
     }
 }
 
-/// The values for a wrapper: a message to raise, then the values, or nil and an error.
+/// The values for the wrapper: a message to raise, then the values, or nil and an error.
 fn answer(lua: &Lua, result: Result<impl IntoLuaMulti, Failure>) -> mlua::Result<MultiValue> {
     match result {
-        Ok(values) => {
-            let mut values = values.into_lua_multi(lua)?;
-            values.push_front(Value::Nil);
-            Ok(values)
-        }
+        Ok(values) => (Value::Nil, values.into_lua_multi(lua)?).into_lua_multi(lua),
         Err(Failure::Misuse(message)) => message.into_lua_multi(lua),
         Err(Failure::Failed(error)) => {
             (Value::Nil, Value::Nil, retried(|| records::error(lua, &error))?).into_lua_multi(lua)
@@ -96,7 +90,7 @@ pub(crate) struct Arguments<'a> {
     name: &'a str,
     takes: &'a [Argument],
     /// Nil outside of nginx, true where cosockets work, or else why they do not.
-    pub cosockets: Option<Value>,
+    pub cosockets: Value,
     this: Option<Value>,
     given: MultiValue,
 }
@@ -108,7 +102,7 @@ impl Arguments<'_> {
 
     fn check(&self, is_self: Option<fn(&AnyUserData) -> bool>) -> Result<(), Failure> {
         let names = || self.takes.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
-        if is_self.is_some_and(|is_self| !matches!(&self.this, Some(Value::UserData(data)) if is_self(data))) {
+        if is_self.is_some_and(|is_self| !self.this.as_ref().and_then(Value::as_userdata).is_some_and(is_self)) {
             let (got, name, names) = (kind(self.this.as_ref()), self.name, names());
             let wanted = name.split(':').next().unwrap_or_default();
             return self.misuse(format!("self is {got}; it must be a {wanted}: write {name}({names}) with a colon"));
@@ -135,10 +129,7 @@ impl Arguments<'_> {
 
     /// The value that a method was called on.
     pub fn this(&self) -> &AnyUserData {
-        match &self.this {
-            Some(Value::UserData(data)) => data,
-            _ => unreachable!("checked before the call"),
-        }
+        self.this.as_ref().and_then(Value::as_userdata).expect("checked before the call")
     }
 
     /// The argument `index`, from 0; nil where it is left out.
@@ -149,6 +140,11 @@ impl Arguments<'_> {
     /// The bytes of a string; none where it is left out.
     pub fn bytes(&self, index: usize) -> Vec<u8> {
         self.value(index).as_string().map_or_else(Vec::new, |text| text.as_bytes().to_vec())
+    }
+
+    /// A text of any encoding.
+    pub fn lossy_text(&self, index: usize) -> String {
+        String::from_utf8_lossy(&self.bytes(index)).into_owned()
     }
 
     pub fn text(&self, index: usize) -> Result<String, Error> {

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::time::UNIX_EPOCH;
 
-use mlua::{AppDataRef, Either, Function, Lua, Value, Variadic};
+use mlua::{Either, Function, Lua, Value, Variadic};
 use takings::binding::{Fact, RecordInfo, milliseconds, name_in_milliseconds, operations};
 use takings::{Attempt, Error, Reply};
 
@@ -15,20 +15,19 @@ const TRIES: usize = 1000;
 
 /// That `"failed: " .. err` is a text too is on purpose: a mistake in a shop's error path would hide what happened to
 /// the money.
-const ERRORS: &str = "
-    local rawget, select, setmetatable, tostring = rawget, select, setmetatable, tostring
+const ERRORS: &str = "local rawget, select, setmetatable, tostring = rawget, select, setmetatable, tostring
     local error_metatable = {
       __name = 'takings.error',
       __tostring = function(err) return tostring(rawget(err, 'message')) end,
       __concat = function(left, right) return tostring(left) .. tostring(right) end,
     }";
 
-/// The functions that make tables: of attempts, of an error, and of the reply to each operation.
-struct Makers {
-    attempt_log: Function,
-    error: Function,
-    replies: Vec<Function>,
-}
+/// The functions that make tables: of attempts, of an error, and of the reply to each operation in turn.
+struct Makers(Vec<Function>);
+
+const ATTEMPTS: usize = 0;
+const ERROR: usize = 1;
+const REPLIES: usize = 2;
 
 /// Comes before any record is made a table.
 pub(crate) fn prepare(lua: &Lua) -> mlua::Result<()> {
@@ -51,8 +50,8 @@ pub(crate) fn prepare(lua: &Lua) -> mlua::Result<()> {
         let maker = format!(", function({values}, ...) return setmetatable({{{fields}}}, {metatable}) end");
         source.push_str(&maker);
     }
-    let (attempt_log, error, replies) = lua.load(source).set_name("=takings").eval::<(_, _, Variadic<_>)>()?;
-    lua.set_app_data(Makers { attempt_log, error, replies: replies.into() });
+    let makers: Variadic<Function> = lua.load(source).set_name("=takings").eval()?;
+    lua.set_app_data(Makers(makers.into()));
     Ok(())
 }
 
@@ -88,27 +87,24 @@ fn value<'a>(lua: &Lua, fact: Fact<'a>) -> mlua::Result<Either<&'a str, Value>> 
     }))
 }
 
-fn made(lua: &Lua, maker: &Function, facts: &[Fact], log: &[Attempt]) -> mlua::Result<Value> {
+fn made(lua: &Lua, maker: usize, facts: &[Fact], log: &[Attempt]) -> mlua::Result<Value> {
     let facts = facts.iter().copied().chain(log.iter().flat_map(Attempt::facts));
-    maker.call(facts.map(|fact| value(lua, fact)).collect::<mlua::Result<Variadic<_>>>()?)
-}
-
-fn makers(lua: &Lua) -> AppDataRef<'_, Makers> {
-    lua.app_data_ref().expect("prepared when the module was loaded")
+    let values: Variadic<_> = facts.map(|fact| value(lua, fact)).collect::<mlua::Result<_>>()?;
+    lua.app_data_ref::<Makers>().expect("prepared when the module was loaded").0[maker].call(values)
 }
 
 pub(crate) fn reply(lua: &Lua, reply: &Reply) -> mlua::Result<Value> {
     let row = operations().iter().position(|operation| operation.name == reply.operation());
     let row = row.expect("a reply is one to an operation of the table");
-    made(lua, &makers(lua).replies[row], &reply.facts(), reply.attempt_log())
+    made(lua, REPLIES + row, &reply.facts(), reply.attempt_log())
 }
 
 pub(crate) fn error(lua: &Lua, error: &Error) -> mlua::Result<Value> {
-    made(lua, &makers(lua).error, &error.facts().collect::<Vec<_>>(), error.attempt_log())
+    made(lua, ERROR, &error.facts().collect::<Vec<_>>(), error.attempt_log())
 }
 
 pub(crate) fn attempt_log(lua: &Lua, log: &[Attempt]) -> mlua::Result<Value> {
-    made(lua, &makers(lua).attempt_log, &[], log)
+    made(lua, ATTEMPTS, &[], log)
 }
 
 /// Makes a value of a known end, again where that fails. Before Lua 5.4 an error of a program's own finaliser

@@ -2,12 +2,11 @@
 //! metamethod runs, so no Lua code runs while a request is read.
 
 use std::fmt::Display;
-use std::{mem, vec};
 
 use mlua::{FromLua, Table, Value};
 use serde::Deserializer;
-use serde::de::value::Error;
-use serde::de::{DeserializeSeed, Error as _, Expected, MapAccess, SeqAccess, Unexpected, Visitor};
+use serde::de::value::{Error, MapDeserializer, SeqDeserializer};
+use serde::de::{Error as _, Expected, IntoDeserializer, Unexpected, Visitor};
 
 /// A Lua value to be read.
 pub(crate) struct Source(pub Value);
@@ -43,19 +42,12 @@ fn number<'de, V: Visitor<'de>>(n: f64, visitor: V) -> Result<V::Value, Error> {
     }
 }
 
-/// The shape of a table: Lua has one type for all.
-enum Shape {
-    Empty,
-    /// 1 to this, or with a nil among them
-    List(usize),
-    Object,
-    /// Holes, or other keys beside 1, 2, 3
-    Mixed,
-}
-
-/// Visits each entry and finds the shape. `for_each` goes through a table within one protected call; `pairs` would make
-/// one for each entry, which costs more than all the rest.
-fn walk<V: FromLua>(table: &Table, mut visit: impl FnMut(Value, V)) -> Result<Shape, Error> {
+/// Visits each entry of a table, and finds whether it can be a list and whether it can be an object: an empty one can be
+/// both, one with holes or with other keys beside 1, 2, 3 neither. A nil in a list is left to whoever reads its items.
+///
+/// `for_each` goes through a table within one protected call; `pairs` would make one for each entry, which costs more
+/// than all the rest.
+fn walk<V: FromLua>(table: &Table, mut visit: impl FnMut(Value, V)) -> Result<(bool, bool), Error> {
     let (mut count, mut has_positions) = (0, false);
     let walked = table.for_each(|key: Value, value: V| {
         count += 1;
@@ -64,16 +56,11 @@ fn walk<V: FromLua>(table: &Table, mut visit: impl FnMut(Value, V)) -> Result<Sh
         Ok(())
     });
     walked.map_err(unreadable)?;
-    Ok(match (count, has_positions) {
-        (0, _) => Shape::Empty,
-        (_, false) => Shape::Object,
-        _ if table.raw_len() == count => Shape::List(count),
-        _ => Shape::Mixed,
-    })
+    Ok((count == 0 || has_positions && table.raw_len() == count, !has_positions))
 }
 
-/// The shape alone: a bool is made of any value, and holds none of Lua's.
-fn shape(table: &Table) -> Result<Shape, Error> {
+/// The same without the entries: a bool is made of any value, and holds none of Lua's.
+fn shape(table: &Table) -> Result<(bool, bool), Error> {
     walk(table, |_, _: bool| {})
 }
 
@@ -95,7 +82,7 @@ impl<'de> Deserializer<'de> for Source {
             },
             // No reader asks for a table without saying which kind.
             Value::Table(table) => Err(match shape(&table)? {
-                Shape::List(_) => Error::invalid_type(Unexpected::Seq, &visitor),
+                (true, false) => Error::invalid_type(Unexpected::Seq, &visitor),
                 _ => Error::invalid_type(Unexpected::Map, &visitor),
             }),
             Value::Function(_) => Err(wrong("a function", &visitor)),
@@ -111,23 +98,24 @@ impl<'de> Deserializer<'de> for Source {
         let mut entries = Vec::new();
         let shape = walk(table, |key, value| {
             if entries.len() < MOST_ENTRIES {
-                entries.push((key, value));
+                entries.push((Source(key), Source(value)));
             }
         })?;
         match shape {
-            Shape::List(_) => Err(Error::invalid_type(Unexpected::Seq, &visitor)),
+            (true, false) => Err(Error::invalid_type(Unexpected::Seq, &visitor)),
             // Of a mixed table, the reader names the first key that is no field.
-            _ => visitor.visit_map(Entries { entries: entries.into_iter(), value: Value::Nil }),
+            _ => visitor.visit_map(MapDeserializer::new(entries.into_iter())),
         }
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         let Value::Table(table) = &self.0 else { return self.deserialize_any(visitor) };
+        // An item that cannot be read is no value of any kind.
+        let item = |index| Source(table.raw_get(index).unwrap_or_else(|error| Value::Error(Box::new(error))));
         match shape(table)? {
-            Shape::Empty => visitor.visit_seq(Items { table, next: 1, last: 0 }),
-            Shape::List(last) => visitor.visit_seq(Items { table, next: 1, last }),
-            Shape::Object => Err(Error::invalid_type(Unexpected::Map, &visitor)),
-            Shape::Mixed => Err(wrong("a table with holes, or with other keys beside 1, 2, 3", &visitor)),
+            (true, _) => visitor.visit_seq(SeqDeserializer::new((1..=table.raw_len()).map(item))),
+            (false, true) => Err(Error::invalid_type(Unexpected::Map, &visitor)),
+            (false, false) => Err(wrong("a table with holes, or with other keys beside 1, 2, 3", &visitor)),
         }
     }
 
@@ -141,40 +129,10 @@ impl<'de> Deserializer<'de> for Source {
     }
 }
 
-struct Entries {
-    entries: vec::IntoIter<(Value, Value)>,
-    value: Value,
-}
+impl IntoDeserializer<'_> for Source {
+    type Deserializer = Source;
 
-impl<'de> MapAccess<'de> for Entries {
-    type Error = Error;
-
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
-        let Some((key, value)) = self.entries.next() else { return Ok(None) };
-        self.value = value;
-        seed.deserialize(Source(key)).map(Some)
-    }
-
-    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Error> {
-        seed.deserialize(Source(mem::replace(&mut self.value, Value::Nil)))
-    }
-}
-
-struct Items<'a> {
-    table: &'a Table,
-    next: usize,
-    last: usize,
-}
-
-impl<'de> SeqAccess<'de> for Items<'_> {
-    type Error = Error;
-
-    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Error> {
-        if self.next > self.last {
-            return Ok(None);
-        }
-        let item: Value = self.table.raw_get(self.next).map_err(unreadable)?;
-        self.next += 1;
-        seed.deserialize(Source(item)).map(Some)
+    fn into_deserializer(self) -> Source {
+        self
     }
 }

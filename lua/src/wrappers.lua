@@ -4,13 +4,22 @@
 local cosockets, send = ...
 local error, type = error, type
 
--- Gives as many values as there are.
-local function plain(run)
+-- A call of a function that sends goes over cosockets here, in Lua: a cosocket waits by a yield, which no function from
+-- Rust may do. Gives as many values as there are.
+return function(run, sends)
   return function(...)
-    local misuse, one, two, three = run(...)
+    local misuse, one, two, three
+    if sends then
+      misuse, one, two = run(cosockets(), ...)
+    else
+      misuse, one, two, three = run(...)
+    end
     if misuse then
       error(misuse, 2)
-    elseif three ~= nil then
+    elseif sends and type(one) == "userdata" then
+      one, two = send(one)
+    end
+    if three ~= nil then
       return one, two, three
     elseif two ~= nil then
       return one, two
@@ -18,21 +27,3 @@ local function plain(run)
     return one
   end
 end
-
--- A call is sent over cosockets here, in Lua: a cosocket waits by a yield, which no function from Rust may do.
-local function sending(run)
-  return function(...)
-    local misuse, value, err = run(cosockets(), ...)
-    if misuse then
-      error(misuse, 2)
-    elseif type(value) == "userdata" then
-      value, err = send(value)
-    end
-    if value == nil then
-      return nil, err
-    end
-    return value
-  end
-end
-
-return plain, sending

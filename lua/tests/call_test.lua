@@ -77,7 +77,7 @@ test("an end that is no capture", function()
   holds(err.attempt_log[3].came_back, "not_sent: no connection")
 end)
 
-test("a look is driven too", function()
+test("a look is sent too", function()
   local call = assert(client:prepare_reconcile("driven", "r", 10))
   equal(call:idempotency_key(), nil)
   equal(call:start(), "send")

@@ -156,7 +156,7 @@ test("a finalizer may use and close a client", function()
   equal(said, "invalid_input")
 end)
 
--- This one is open when the state closes; the driver looks at the exit code.
+-- This one is open when the state closes; lua/tests/run looks at the exit code.
 local last = h.client()
 assert(last:capture("last", {captured_amount = 10}))
 _G.last = last -- luacheck: ignore

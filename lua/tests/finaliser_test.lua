@@ -1,5 +1,5 @@
 -- Finalisers of the program's own that raise errors. Before Lua 5.4 those come out of whatever makes a value when the
--- collector gets to them, and so may come out where a capture is told.
+-- collector gets to them, and so may come out where a capture is returned.
 --
 -- order: finalised 1000000
 
@@ -60,25 +60,25 @@ local function test(name, body)
   end)
 end
 
-test("whoever captured is told so", function()
+test("a capture that was made is returned", function()
   local client = h.client()
-  local told = 0
+  local returned = 0
   for at = 1, 400 do
     local request = {captured_amount = 1, reference = "r" .. at}
     local capture, err
     local _, problem = among_finalisers(at, function() capture, err = client:capture("finalised", request) end)
     if capture then
       assert(capture.capture_id)
-      told = told + 1
+      returned = returned + 1
     else
-      -- raised or found before the request is sent, such an error is told as it is
+      -- raised or found before the request is sent, such an error stays as it is
       equal(client:reconcile("finalised", "r" .. at, 1).found, "never", tostring(problem or err))
     end
   end
-  assert(told > 100, "told " .. told .. " times")
+  assert(returned > 100, "returned " .. returned .. " times")
 end)
 
-test("what an answer means is told", function()
+test("the meaning of an answer is returned", function()
   local client = h.client({max_attempts = 1})
   local headers = {}
   for at = 1, 50 do
@@ -107,7 +107,7 @@ test("what an answer means is told", function()
 end)
 
 -- The sending over cosockets by itself, which but for nginx needs a call only.
-test("an event that is met by such an error is told again", function()
+test("an event that is met by such an error is given again", function()
   local _, send = assert(loadfile("lua/src/cosocket.lua"))()
   local heard = {}
   local function heard_at_last(event, ...)

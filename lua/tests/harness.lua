@@ -64,6 +64,6 @@ assert(loadfile(arg[1]))(harness)
 if #failures > 0 then
   error(table.concat(failures, "\n"), 0)
 end
--- The driver wants to see it: a file without tests, or one that ends the program, is no success.
+-- lua/tests/run wants to see it: a file without tests, or one that ends the program, is no success.
 -- The state is closed in the ordinary way, so that the collector's last run is part of the test.
 print(("%d tests passed"):format(passed))

@@ -87,24 +87,32 @@ fn value<'a>(lua: &Lua, fact: Fact<'a>) -> mlua::Result<Either<&'a str, Value>> 
     }))
 }
 
-fn made(lua: &Lua, maker: usize, facts: &[Fact], log: &[Attempt]) -> mlua::Result<Value> {
-    let facts = facts.iter().copied().chain(log.iter().flat_map(Attempt::facts));
-    let values: Variadic<_> = facts.map(|fact| value(lua, fact)).collect::<mlua::Result<_>>()?;
-    lua.app_data_ref::<Makers>().expect("prepared when the module was loaded").0[maker].call(values)
+fn made<'a>(
+    lua: &Lua,
+    maker: usize,
+    facts: impl IntoIterator<Item = Fact<'a>>,
+    log: &'a [Attempt],
+) -> mlua::Result<Value> {
+    let mut values = Vec::with_capacity(32);
+    for fact in facts.into_iter().chain(log.iter().flat_map(Attempt::facts)) {
+        values.push(value(lua, fact)?);
+    }
+    let makers = lua.app_data_ref::<Makers>().expect("prepared when the module was loaded");
+    makers.0[maker].call(Variadic::from(values))
 }
 
 pub(crate) fn reply(lua: &Lua, reply: &Reply) -> mlua::Result<Value> {
     let row = operations().iter().position(|operation| operation.name == reply.operation());
     let row = row.expect("a reply is one to an operation of the table");
-    made(lua, REPLIES + row, &reply.facts(), reply.attempt_log())
+    made(lua, REPLIES + row, reply.facts(), reply.attempt_log())
 }
 
 pub(crate) fn error(lua: &Lua, error: &Error) -> mlua::Result<Value> {
-    made(lua, ERROR, &error.facts().collect::<Vec<_>>(), error.attempt_log())
+    made(lua, ERROR, error.facts(), error.attempt_log())
 }
 
 pub(crate) fn attempt_log(lua: &Lua, log: &[Attempt]) -> mlua::Result<Value> {
-    made(lua, ATTEMPTS, &[], log)
+    made(lua, ATTEMPTS, [], log)
 }
 
 /// Makes a value of a known end, again where that fails. Before Lua 5.4 an error of a program's own finaliser

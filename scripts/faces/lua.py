@@ -127,7 +127,7 @@ def field(of: Json) -> str:
 
 
 def name_of(of: Json) -> str:
-    return of["name"] + ("" if of["required"] else "?")
+    return f"{of['name']}{'' if of['required'] else '?'}"
 
 
 def record_field(of: Json) -> str:

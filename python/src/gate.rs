@@ -26,7 +26,7 @@ thread_local! {
     /// How many of our functions this thread is in, one within the other.
     static DEPTH: Cell<u32> = const { Cell::new(0) };
     /// It ends the interpreter, or something that is done before that end waits for it.
-    static NEEDED: Cell<bool> = const { Cell::new(false) };
+    static ENDING: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Another state, unless `change` has none. What a forked child inherits is of threads it has not.
@@ -37,14 +37,14 @@ fn change(change: impl Fn(u64) -> Option<u64>) -> bool {
 }
 
 fn come_in() -> bool {
-    change(|state| (state & CLOSED == 0 || NEEDED.get()).then_some(state + 1))
+    change(|state| (state & CLOSED == 0 || ENDING.get()).then_some(state + 1))
 }
 
 fn go_out() {
     change(|state| Some(if state & COUNT == 0 { state } else { state - 1 }));
 }
 
-fn stay() -> ! {
+fn park_for_good() -> ! {
     loop {
         thread::park();
     }
@@ -57,9 +57,9 @@ impl Inside {
     pub fn new(py: Python<'_>) -> Inside {
         if DEPTH.get() == 0 && !come_in() {
             if is_daemon(py) {
-                py.detach(|| stay());
+                py.detach(|| park_for_good());
             }
-            NEEDED.set(true);
+            ENDING.set(true);
             come_in();
         }
         DEPTH.set(DEPTH.get() + 1);
@@ -72,7 +72,7 @@ impl Inside {
         impl Drop for Outside {
             fn drop(&mut self) {
                 if !come_in() {
-                    stay();
+                    park_for_good();
                 }
             }
         }
@@ -109,7 +109,7 @@ pub fn open(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
 #[pyfunction]
 fn close(py: Python<'_>) {
-    NEEDED.set(true);
+    ENDING.set(true);
     change(|state| Some(state | CLOSED));
     let end = Instant::now() + PATIENCE;
     while STATE.load(Ordering::SeqCst) & COUNT > 0 && Instant::now() < end {

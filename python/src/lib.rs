@@ -1,16 +1,18 @@
 //! The Python module `takings._takings`: the client, handed over to Python and nothing more.
 //!
 //! Everything that is decided, checked or worded is the core's. What belongs to Python is
-//! here: its values ([`value`]), its settings ([`settings`]), its exceptions, calls on their way
-//! ([`operation`]), the interpreter lock, Ctrl-C ([`wait`]) and the interpreter's end ([`gate`]).
+//! here: its values ([`value`]), its settings ([`settings`]), its exceptions ([`outcome`]), calls in flight
+//! ([`call`]), the interpreter lock, Ctrl-C ([`wait`]) and the interpreter's end ([`gate`]).
 
 #![forbid(unsafe_code)]
 
+mod arguments;
+mod call;
 mod gate;
 mod modules;
 mod money;
-mod operation;
 mod outcome;
+mod report;
 mod settings;
 mod slot;
 mod value;
@@ -25,12 +27,14 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
 use takings::{Config, Error};
 
+use crate::arguments::Arguments;
+use crate::call::Call;
 use crate::gate::Inside;
-use crate::modules::driving;
-use crate::operation::{Operation, tell_refused};
+use crate::modules::{is_loaded, sending};
 use crate::outcome::{exception, exception_of};
+use crate::report::{Report, refused};
 use crate::slot::Slot;
-use crate::value::{Value, text};
+use crate::value::text;
 
 /// What a client has from its settings.
 #[derive(Clone)]
@@ -40,8 +44,8 @@ struct Open {
     transport: Option<Arc<Py<PyAny>>>,
 }
 
-/// Captures orders of one merchant account; see the stub, `_takings.pyi`, for its manual.
-#[pyclass(module = "takings", subclass, frozen)]
+/// The client below `takings.Client`; see the stub, `_takings.pyi`, for its manual.
+#[pyclass(module = "takings._takings", subclass, frozen)]
 struct Client {
     /// Empty before `__init__` and after `close`.
     open: Slot<Open>,
@@ -49,10 +53,7 @@ struct Client {
 
 impl Client {
     fn opened(&self, py: Python<'_>) -> PyResult<Open> {
-        self.open.look(Open::clone).ok_or_else(|| {
-            let error = Error::invalid_argument("the client", "closed", "open: make a new one, and close it last");
-            exception_of(py, &error)
-        })
+        self.open.look(Open::clone).ok_or_else(|| exception_of(py, &closed()))
     }
 
     fn open(&self, py: Python<'_>, config: Config, transport: Option<Bound<'_, PyAny>>) -> PyResult<()> {
@@ -73,14 +74,33 @@ impl Client {
         Ok(())
     }
 
-    /// Sends a call and waits for its outcome.
-    fn run<'py>(&self, py: Python<'py>, operation: Operation) -> PyResult<Bound<'py, PyAny>> {
-        let _inside = Inside::new(py);
-        let transport = self.opened(py)?.transport;
-        let operation = Bound::new(py, operation)?;
-        let arguments = (&operation, transport.as_ref().map(|transport| transport.bind(py)));
-        let ended = driving(py)?.call_method1(intern!(py, "run"), arguments);
-        ended.map_err(|raised| operation.get().because(py, raised))
+    fn prepared(&self, py: Python<'_>, operation: &Bound<'_, PyAny>, arguments: Arguments<'_>) -> PyResult<Prepared> {
+        let known = || Ok((self.open.look(Open::clone).ok_or_else(closed)?, text("operation", operation)?));
+        let (open, operation) = known().map_err(|error| refused(py, &error))?;
+        Ok(Prepared { call: arguments.prepare(py, &open.client, operation)?, transport: open.transport })
+    }
+}
+
+fn closed() -> Error {
+    Error::invalid_argument("the client", "closed", "open: make a new one, and close it last")
+}
+
+/// A call and what sends it.
+struct Prepared {
+    call: takings::Call,
+    transport: Option<Arc<Py<PyAny>>>,
+}
+
+impl Prepared {
+    /// Sends it and waits for its outcome; through Python where a transport sends it, or the program traces.
+    fn run<'py>(self, py: Python<'py>, inside: &Inside) -> PyResult<Bound<'py, PyAny>> {
+        if self.transport.is_none() && !is_loaded(py, "opentelemetry.trace")? {
+            return wait::until(py, inside, &Report::of(&self.call), self.call);
+        }
+        let call = Bound::new(py, Call::new(self.call))?;
+        let arguments = (&call, self.transport.as_ref().map(|transport| transport.bind(py)));
+        let ended = sending(py)?.call_method1(intern!(py, "run"), arguments);
+        ended.map_err(|raised| call.get().because(py, raised))
     }
 }
 
@@ -88,13 +108,7 @@ impl Client {
 impl Client {
     // `__init__` takes the settings, so that a subclass may have arguments of its own.
     #[new]
-    #[pyo3(
-        signature = (*_arguments, **_settings),
-        text_signature = "(username=None, password=None, *, api_key=None, auth=None, region=None, environment=None, \
-                          base_url=None, timeout=25.0, connect_timeout=5.0, attempt_timeout=10.0, max_attempts=3, \
-                          backoff=0.5, max_backoff=8.0, proxy=None, ca_file=None, user_agent_suffix=None, \
-                          check_lines='warn', accept_unknown_values=False, reconcile=False, transport=None)"
-    )]
+    #[pyo3(signature = (*_arguments, **_settings))]
     fn new(_arguments: &Bound<'_, PyTuple>, _settings: Option<&Bound<'_, PyDict>>) -> Client {
         Client { open: Slot::new(None) }
     }
@@ -124,75 +138,22 @@ impl Client {
         Ok(made)
     }
 
-    #[pyo3(signature = (order_id, request=None, /, *, idempotency_key=None, **fields))]
-    fn capture<'py>(
+    /// Every method that is named after an operation, and its first half where `send` is false.
+    #[pyo3(signature = (operation, order_id, request, idempotency_key, fields, send, /))]
+    #[allow(clippy::too_many_arguments, reason = "positions cost less than names in every call")]
+    fn _call<'py>(
         &self,
         py: Python<'py>,
-        order_id: &Bound<'py, PyAny>,
+        operation: &Bound<'py, PyAny>,
+        order_id: Bound<'py, PyAny>,
         request: Option<Bound<'py, PyAny>>,
         idempotency_key: Option<Bound<'py, PyAny>>,
-        fields: Option<Bound<'py, PyDict>>,
+        fields: Bound<'py, PyDict>,
+        send: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let operation = self.prepare(py, order_id, request, idempotency_key, fields)?;
-        self.run(py, operation)
-    }
-
-    #[pyo3(signature = (order_id, /, **wanted))]
-    fn reconcile<'py>(
-        &self,
-        py: Python<'py>,
-        order_id: &Bound<'py, PyAny>,
-        wanted: Option<Bound<'py, PyDict>>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let operation = self.prepare_reconcile(py, order_id, wanted)?;
-        self.run(py, operation)
-    }
-
-    #[pyo3(signature = (order_id, request=None, /, *, idempotency_key=None, **fields))]
-    fn prepare<'py>(
-        &self,
-        py: Python<'py>,
-        order_id: &Bound<'py, PyAny>,
-        request: Option<Bound<'py, PyAny>>,
-        idempotency_key: Option<Bound<'py, PyAny>>,
-        fields: Option<Bound<'py, PyDict>>,
-    ) -> PyResult<Operation> {
-        let _inside = Inside::new(py);
-        let prepare = || {
-            let client = self.opened(py)?.client;
-            let order_id = text("order_id", order_id);
-            let idempotency_key = idempotency_key.as_ref().map(|key| text("idempotency_key", key)).transpose();
-            let request = match (request, fields) {
-                (Some(_), Some(_)) => {
-                    Err(Error::invalid_argument("the request", "given as a mapping and as keywords", "one of them"))
-                }
-                (Some(request), None) => Ok(request),
-                (None, fields) => Ok(fields.unwrap_or_else(|| PyDict::new(py)).into_any()),
-            };
-            let known = (order_id.as_ref().ok().copied(), idempotency_key.as_ref().ok().copied().flatten());
-            let refused = |error| exception_of(py, &client.refused(error, known.0, known.1));
-            let (order_id, idempotency_key) = (order_id.map_err(refused)?, idempotency_key.map_err(refused)?);
-            let request = request.map_err(refused)?;
-            value::read(py, |raised| client.prepare_from(order_id, Value::new(request, raised), idempotency_key))
-        };
-        prepare().map(Operation::new).map_err(|error| tell_refused(py, error))
-    }
-
-    #[pyo3(signature = (order_id, /, **wanted))]
-    fn prepare_reconcile<'py>(
-        &self,
-        py: Python<'py>,
-        order_id: &Bound<'py, PyAny>,
-        wanted: Option<Bound<'py, PyDict>>,
-    ) -> PyResult<Operation> {
-        let _inside = Inside::new(py);
-        let prepare = || {
-            let client = self.opened(py)?.client;
-            let order_id = text("order_id", order_id).map_err(|error| exception_of(py, &error))?;
-            let wanted = wanted.unwrap_or_else(|| PyDict::new(py)).into_any();
-            value::read(py, |raised| client.prepare_reconcile_from(order_id, Value::new(wanted, raised)))
-        };
-        prepare().map(Operation::new).map_err(|error| tell_refused(py, error))
+        let inside = Inside::new(py);
+        let prepared = self.prepared(py, operation, Arguments { order_id, request, idempotency_key, fields })?;
+        if send { prepared.run(py, &inside) } else { Ok(Bound::new(py, Call::new(prepared.call))?.into_any()) }
     }
 
     #[getter]
@@ -212,14 +173,8 @@ impl Client {
         Ok(slf)
     }
 
-    #[pyo3(signature = (_exc_type, _exc_value, _traceback, /))]
-    fn __exit__(
-        &self,
-        py: Python<'_>,
-        _exc_type: &Bound<'_, PyAny>,
-        _exc_value: &Bound<'_, PyAny>,
-        _traceback: &Bound<'_, PyAny>,
-    ) {
+    #[pyo3(signature = (*_raised))]
+    fn __exit__(&self, py: Python<'_>, _raised: &Bound<'_, PyTuple>) {
         self.close(py);
     }
 
@@ -238,8 +193,17 @@ impl Client {
 }
 
 #[pyfunction]
-fn idempotency_key(py: Python<'_>, order_id: &Bound<'_, PyAny>, name: &Bound<'_, PyAny>) -> PyResult<String> {
-    let key = || takings::idempotency_key(text("order_id", order_id)?, text("name", name)?);
+#[pyo3(signature = (order_id, name, operation=None), text_signature = "(order_id, name, operation='capture')")]
+fn idempotency_key(
+    py: Python<'_>,
+    order_id: &Bound<'_, PyAny>,
+    name: &Bound<'_, PyAny>,
+    operation: Option<&Bound<'_, PyAny>>,
+) -> PyResult<String> {
+    let key = || {
+        let operation = operation.map_or(Ok("capture"), |operation| text("operation", operation))?;
+        takings::idempotency_key_for(operation, text("order_id", order_id)?, text("name", name)?)
+    };
     key().map_err(|error| exception_of(py, &error))
 }
 
@@ -254,6 +218,12 @@ fn diagnosis() -> String {
     takings::diagnosis()
 }
 
+/// `takings::binding::schema`.
+#[pyfunction]
+fn schema() -> String {
+    takings::binding::schema()
+}
+
 /// The program `takings-sandbox` with these flags, for `takings.__main__` alone; its exit code.
 #[pyfunction]
 fn sandbox(py: Python<'_>, flags: Vec<OsString>) -> u8 {
@@ -263,8 +233,7 @@ fn sandbox(py: Python<'_>, flags: Vec<OsString>) -> u8 {
 /// For the half that is written in Python: an `InvalidInput` in the core's words.
 #[pyfunction]
 fn invalid_argument<'py>(py: Python<'py>, field: &str, got: &str, allowed: &str) -> PyResult<Bound<'py, PyAny>> {
-    let error = Error::invalid_argument(field, got, allowed);
-    exception(py, &error, error.message())
+    exception(py, &Error::invalid_argument(field, got, allowed))
 }
 
 /// The compiled half of the package `takings`.
@@ -273,9 +242,9 @@ mod _takings {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use super::money::minor;
+    use super::call::Call;
     #[pymodule_export]
-    use super::operation::Operation;
+    use super::money::minor;
     #[pymodule_export]
     use super::{Client, idempotency_key, invalid_argument, new_idempotency_key};
 
@@ -283,6 +252,7 @@ mod _takings {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         // For the package itself: not in __all__, where `add` would put them.
         module.setattr("diagnosis", wrap_pyfunction!(super::diagnosis, module)?)?;
+        module.setattr("schema", wrap_pyfunction!(super::schema, module)?)?;
         module.setattr("sandbox", wrap_pyfunction!(super::sandbox, module)?)?;
         super::gate::open(module)?;
         module.add("__version__", takings::VERSION)

@@ -1,5 +1,6 @@
 //! Modules written in Python that calls need: each is looked up once, when it is needed first.
 
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyModule;
@@ -28,25 +29,26 @@ pub fn steps(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
     found(py, &STEPS, "takings.steps")
 }
 
-pub fn driving(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
-    static DRIVING: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
-    found(py, &DRIVING, "takings._driving")
+pub fn sending(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
+    static SENDING: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    found(py, &SENDING, "takings._sending")
 }
 
-pub fn telling(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
-    static TELLING: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
-    found(py, &TELLING, "takings._telling")
+pub fn log(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
+    static LOG: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    found(py, &LOG, "takings._log")
 }
 
-pub fn sys(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
+/// Whether the program has loaded the module of that name.
+pub fn is_loaded(py: Python<'_>, name: &str) -> PyResult<bool> {
     static SYS: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
-    found(py, &SYS, "sys")
+    found(py, &SYS, "sys")?.getattr(intern!(py, "modules"))?.contains(name)
 }
 
 /// `None` in a program that has not loaded it.
 pub fn threading(py: Python<'_>) -> PyResult<Option<&Bound<'_, PyModule>>> {
     static THREADING: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
-    if THREADING.get(py).is_none() && !sys(py)?.getattr("modules")?.contains("threading")? {
+    if THREADING.get(py).is_none() && !is_loaded(py, "threading")? {
         return Ok(None);
     }
     // another thread may be just about to load it: this waits for that

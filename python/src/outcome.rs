@@ -1,106 +1,85 @@
-//! The core's outcomes as the Python classes of `takings.outcomes`.
+//! The core's outcomes as the Python classes of `takings.outcomes`, found by their names, with the core's values in the
+//! core's order.
 //!
 //! They are written in Python: below 3.12 the stable ABI cannot make exception classes in
 //! Rust, and plain Python classes pickle, copy and subclass as everyone expects.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
-use pyo3::intern;
+use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
-use takings::{Attempt, Capture, Error, ErrorKind, Reconciliation};
+use takings::binding::{Fact, FactInfo, RecordInfo};
+use takings::{Attempt, Error, Reply};
 
 use crate::modules::outcomes;
 
-/// What a call ends in when it goes well.
-pub trait Shown: takings::Outcome + Send + 'static {
-    fn show<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>>;
-}
-
-impl Shown for Capture {
-    fn show<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        capture_of(py, self)
+/// The value of one field.
+fn value_of<'py>(py: Python<'py>, fact: &Fact<'_>) -> PyResult<Bound<'py, PyAny>> {
+    match *fact {
+        Fact::Absent => Ok(py.None().into_bound(py)),
+        Fact::Text(text) => text.into_bound_py_any(py),
+        Fact::Integer(number) => number.into_bound_py_any(py),
+        Fact::Flag(flag) => flag.into_bound_py_any(py),
+        Fact::Texts(texts) => Ok(PyTuple::new(py, texts)?.into_any()),
+        Fact::Attempts(attempts) => attempts_of(py, attempts),
+        // a clock before 1970 has no time that Python would take
+        Fact::Time(time) => time.max(UNIX_EPOCH).into_bound_py_any(py),
+        Fact::Duration(duration) => duration.as_secs_f64().into_bound_py_any(py),
+        Fact::Json(text) => py.import("json")?.call_method1("loads", (text,)),
     }
 }
 
-impl Shown for Reconciliation {
-    fn show<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        reconciliation_of(py, self)
-    }
+/// Whether the class has it as a property: the one of several, as `capture_id` is of `capture_ids`.
+fn is_derived(field: &FactInfo, record: &RecordInfo) -> bool {
+    record.fields.iter().any(|other| other.name.strip_suffix('s') == Some(field.name))
 }
 
-// The values are given in the order of their classes' fields: names would be a dict for each call.
+fn record_of<'py, 'a>(
+    py: Python<'py>,
+    info: &RecordInfo,
+    facts: impl IntoIterator<Item = Fact<'a>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let fields = info.fields.iter().zip(facts).filter(|(field, _)| !is_derived(field, info));
+    // given in their order: names would be a dict for each call
+    let values = fields.map(|(_, fact)| value_of(py, &fact)).collect::<PyResult<Vec<_>>>()?;
+    outcomes(py)?.getattr(info.name)?.call1(PyTuple::new(py, values)?)
+}
 
 pub fn attempt_of<'py>(py: Python<'py>, attempt: &Attempt) -> PyResult<Bound<'py, PyAny>> {
-    outcomes(py)?.getattr(intern!(py, "Attempt"))?.call1((
-        // a clock before 1970 has no time that Python would take
-        attempt.started().max(UNIX_EPOCH),
-        attempt.took().as_secs_f64(),
-        attempt.sent(),
-        attempt.came_back(),
-        attempt.http_status(),
-        attempt.error_code(),
-        attempt.correlation_id(),
-        attempt.wait().as_ref().map(Duration::as_secs_f64),
-    ))
+    record_of(py, &Attempt::INFO, attempt.facts())
 }
 
-pub fn attempt_log_of<'py>(py: Python<'py>, attempts: &[Attempt]) -> PyResult<Bound<'py, PyTuple>> {
+pub fn attempts_of<'py>(py: Python<'py>, attempts: &[Attempt]) -> PyResult<Bound<'py, PyAny>> {
     let attempts = attempts.iter().map(|attempt| attempt_of(py, attempt)).collect::<PyResult<Vec<_>>>()?;
-    PyTuple::new(py, attempts)
+    Ok(PyTuple::new(py, attempts)?.into_any())
 }
 
-fn capture_of<'py>(py: Python<'py>, capture: &Capture) -> PyResult<Bound<'py, PyAny>> {
-    outcomes(py)?.getattr(intern!(py, "Capture"))?.call1((
-        capture.capture_id(),
-        capture.order_id(),
-        capture.idempotency_key(),
-        capture.correlation_id(),
-        capture.attempts(),
-        PyTuple::new(py, capture.warnings())?,
-        attempt_log_of(py, capture.attempt_log())?,
-    ))
-}
-
-fn reconciliation_of<'py>(py: Python<'py>, reconciliation: &Reconciliation) -> PyResult<Bound<'py, PyAny>> {
-    outcomes(py)?.getattr(intern!(py, "Reconciliation"))?.call1((
-        reconciliation.found().as_str(),
-        PyTuple::new(py, reconciliation.capture_ids())?,
-        reconciliation.order_id(),
-        reconciliation.correlation_id(),
-        reconciliation.attempts(),
-        attempt_log_of(py, reconciliation.attempt_log())?,
-    ))
+pub fn reply_of<'py>(py: Python<'py>, reply: &Reply) -> PyResult<Bound<'py, PyAny>> {
+    record_of(py, reply.info(), reply.facts())
 }
 
 pub fn exception_of(py: Python<'_>, error: &Error) -> PyErr {
-    exception_saying(py, error, error.message())
-}
-
-/// The exception of an error, in other words than the error's own.
-pub fn exception_saying(py: Python<'_>, error: &Error, message: &str) -> PyErr {
-    exception(py, error, message).map_or_else(|failed| failed, PyErr::from_value)
+    exception(py, error).map_or_else(|failed| failed, PyErr::from_value)
 }
 
 /// The same as an object; `Err` is what Python raised while it was made.
-pub fn exception<'py>(py: Python<'py>, error: &Error, message: &str) -> PyResult<Bound<'py, PyAny>> {
-    let class = match error.kind() {
-        ErrorKind::InvalidInput => "InvalidInput",
-        ErrorKind::NotSent => "NotSent",
-        ErrorKind::Rejected => "Rejected",
-        ErrorKind::OutcomeUnknown => "OutcomeUnknown",
-        // whatever else there may be one day: a bug, as seen from here
-        _ => "InternalError",
-    };
+pub fn exception<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'py, PyAny>> {
     let fields = PyDict::new(py);
-    fields.set_item("http_status", error.http_status())?;
-    fields.set_item("error_code", error.error_code())?;
-    fields.set_item("error_messages", PyTuple::new(py, error.error_messages())?)?;
-    fields.set_item("correlation_id", error.correlation_id())?;
-    fields.set_item("order_id", error.order_id())?;
-    fields.set_item("idempotency_key", error.idempotency_key())?;
-    fields.set_item("attempts", error.attempts())?;
-    fields.set_item("attempt_log", attempt_log_of(py, error.attempt_log())?)?;
-    fields.set_item("retryable", error.retryable())?;
-    outcomes(py)?.getattr(class)?.call((message,), Some(&fields))
+    for (field, fact) in Error::INFO.fields.iter().zip(error.facts()) {
+        // the class says the one, and its first argument is the other
+        if !matches!(field.name, "kind" | "message") {
+            fields.set_item(field.name, value_of(py, &fact)?)?;
+        }
+    }
+    let outcomes = outcomes(py)?;
+    // whatever kind there may be one day: a bug, as seen from this version
+    let class = outcomes.getattr(camel_case(error.kind().as_str())).or_else(|_| outcomes.getattr("InternalError"))?;
+    class.call((error.message(),), Some(&fields))
+}
+
+/// `outcome_unknown` is `OutcomeUnknown`.
+fn camel_case(name: &str) -> String {
+    let word = |word: &str| word[..1].to_ascii_uppercase() + &word[1..];
+    name.split('_').map(word).collect()
 }

@@ -9,17 +9,8 @@ use serde::de::value::{Error, MapDeserializer, SeqDeserializer};
 use serde::de::{Deserializer, Error as _, IntoDeserializer, Unexpected, Visitor};
 use serde::forward_to_deserialize_any;
 
-use crate::outcome::exception_of;
-
-/// What a mapping's own code raised while it was read.
+/// The exception that a mapping's own code raised while it was read. It goes on as it is: it may be a KeyboardInterrupt.
 pub type Raised = RefCell<Option<PyErr>>;
-
-/// Reads with the core. An exception that a caller's mapping raised goes on as it is: it may
-/// be a KeyboardInterrupt.
-pub fn read<T>(py: Python<'_>, reading: impl FnOnce(&Raised) -> Result<T, takings::Error>) -> PyResult<T> {
-    let raised = Raised::default();
-    reading(&raised).map_err(|error| raised.take().unwrap_or_else(|| exception_of(py, &error)))
-}
 
 /// The text of an argument.
 pub fn text<'a>(name: &str, value: &'a Bound<'_, PyAny>) -> Result<&'a str, takings::Error> {
@@ -32,9 +23,9 @@ pub fn text<'a>(name: &str, value: &'a Bound<'_, PyAny>) -> Result<&'a str, taki
     Err(takings::Error::invalid_argument(name, &got, "a string"))
 }
 
-/// What a host's HTTP client tells. It may come after a request has left, so any text will do, and
-/// what is none is a mistake of the program's, not an outcome.
-pub fn told(name: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
+/// A text of a host's HTTP client. It may come after a request has left, so any text will do, and
+/// a value that is none is a mistake of the program's, not an outcome.
+pub fn host_text(name: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
     match value.cast::<PyString>() {
         Ok(text) => Ok(text.to_string_lossy().into_owned()),
         Err(_) => Err(PyTypeError::new_err(format!("{name} is {}; it must be a string", kind(value)))),
@@ -53,12 +44,18 @@ pub fn kind(value: &Bound<'_, PyAny>) -> String {
 /// One Python value to be read.
 pub struct Value<'r, 'py> {
     value: Bound<'py, PyAny>,
+    /// Pairs that are read behind those of a mapping.
+    beside: Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)>,
     raised: &'r Raised,
 }
 
 impl<'r, 'py> Value<'r, 'py> {
     pub fn new(value: Bound<'py, PyAny>, raised: &'r Raised) -> Value<'r, 'py> {
-        Value { value, raised }
+        Value { value, beside: Vec::new(), raised }
+    }
+
+    pub fn beside(self, beside: Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)>) -> Value<'r, 'py> {
+        Value { beside, ..self }
     }
 
     fn pair(&self, (key, value): (Bound<'py, PyAny>, Bound<'py, PyAny>)) -> (Value<'r, 'py>, Value<'r, 'py>) {
@@ -68,6 +65,15 @@ impl<'r, 'py> Value<'r, 'py> {
     /// The pairs of a mapping, all at once: its own code may change it meanwhile.
     fn pairs(&self, mapping: &Bound<'py, PyMapping>) -> PyResult<Vec<(Value<'r, 'py>, Value<'r, 'py>)>> {
         mapping.items()?.iter().map(|item| Ok(self.pair(item.extract()?))).collect()
+    }
+
+    fn visit_pairs<'de, V: Visitor<'de>>(
+        &self,
+        mut pairs: Vec<(Value<'r, 'py>, Value<'r, 'py>)>,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        pairs.extend(self.beside.iter().cloned().map(|pair| self.pair(pair)));
+        visitor.visit_map(MapDeserializer::new(pairs.into_iter()))
     }
 }
 
@@ -110,11 +116,10 @@ impl<'de> Deserializer<'de> for Value<'_, '_> {
             visitor.visit_seq(SeqDeserializer::new(tuple.iter().map(|item| Value::new(item, self.raised))))
         } else if let Ok(dict) = value.cast::<PyDict>() {
             // all pairs at once, before anything else runs that may change it
-            let pairs: Vec<_> = dict.iter().map(|pair| self.pair(pair)).collect();
-            visitor.visit_map(MapDeserializer::new(pairs.into_iter()))
+            self.visit_pairs(dict.iter().map(|pair| self.pair(pair)).collect(), visitor)
         } else if let Some(mapping) = as_mapping(value) {
             match self.pairs(mapping) {
-                Ok(pairs) => visitor.visit_map(MapDeserializer::new(pairs.into_iter())),
+                Ok(pairs) => self.visit_pairs(pairs, visitor),
                 Err(error) => {
                     self.raised.borrow_mut().get_or_insert(error);
                     Err(Error::custom("it could not be read"))

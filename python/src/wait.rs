@@ -5,16 +5,39 @@ use std::time::Duration;
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use takings::{News, Sending};
+use takings::binding::{News, Sending};
+use takings::{Attempt, Call, Error, Reply};
 
 use crate::gate::Inside;
 use crate::modules;
-use crate::operation::Operation;
-use crate::outcome::Shown;
+use crate::report::Report;
 
 /// Most calls end before the first look at the signals, and so cost nothing for it.
 const FIRST_LOOK: Duration = Duration::from_millis(30);
 const NEXT_LOOK: Duration = Duration::from_millis(50);
+
+/// A reason to hold the interpreter again.
+enum Woken {
+    Look,
+    Retry(Attempt),
+    Ended(Result<Reply, Error>),
+}
+
+/// Waits for such a reason; an attempt that is the last one is none.
+fn wake(sending: &mut Sending, patience: Option<Duration>, attempts: &mut usize) -> Woken {
+    loop {
+        match sending.wait(patience) {
+            News::Nothing => return Woken::Look,
+            News::Ended(result) => return Woken::Ended(result),
+            News::Attempt(attempt) => {
+                *attempts += 1;
+                if attempt.wait().is_some() {
+                    return Woken::Retry(attempt.clone());
+                }
+            }
+        }
+    }
+}
 
 /// Sends a call, waits for its outcome and shows it to Python.
 ///
@@ -22,43 +45,40 @@ const NEXT_LOOK: Duration = Duration::from_millis(50);
 /// the wait is broken off to look for signals. When a handler raises (KeyboardInterrupt), its
 /// exception goes on, and a thread waits for the outcome behind it. Python's code is never run by
 /// that thread.
-pub fn until<'py, T: Shown>(
-    py: Python<'py>,
-    inside: &Inside,
-    call: &Operation,
-    operation: takings::Operation<T>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let mut sending = operation.sending();
-    let in_main_thread = in_main_thread(py)?;
-    let mut patience = in_main_thread.then_some(FIRST_LOOK);
+pub fn until<'py>(py: Python<'py>, inside: &Inside, report: &Report, call: Call) -> PyResult<Bound<'py, PyAny>> {
+    send(py, inside, report, call).map_err(|raised| report.because(py, raised))
+}
+
+fn send<'py>(py: Python<'py>, inside: &Inside, report: &Report, call: Call) -> PyResult<Bound<'py, PyAny>> {
+    let mut sending = call.sending();
+    let mut patience = Some(FIRST_LOOK);
     let mut attempts = 0;
     loop {
-        let raised = match inside.detach(py, || sending.wait(patience)) {
-            News::Ended(result) => return call.ended(py, result),
-            News::Attempt(attempt) => {
-                attempts += 1;
-                if attempt.wait().is_none() {
-                    continue;
-                }
-                call.tell_retry(py, attempts, attempt)
-            }
-            News::Nothing => py.check_signals(),
+        let looked = match inside.detach(py, || wake(&mut sending, patience, &mut attempts)) {
+            Woken::Ended(result) => return report.end(py, result),
+            Woken::Retry(attempt) => report.retry(py, attempts, &attempt),
+            Woken::Look => py.check_signals(),
+        };
+        // the question runs Python, and so may raise an interrupt in the main thread
+        let (is_main, raised) = match (in_main_thread(py), looked) {
+            (Ok(is_main), looked) => (is_main, looked.err()),
+            (Err(raised), _) => (true, Some(raised)),
         };
         match raised {
-            Err(raised) if in_main_thread => {
+            Some(raised) if is_main => {
                 go_on(sending);
                 return Err(raised);
             }
-            // a handler of the program's log; nobody's Ctrl-C
-            Err(raised) => raised.write_unraisable(py, None),
-            Ok(()) => {}
+            // a handler of the program's log; a Ctrl-C belongs to another thread
+            Some(raised) => raised.write_unraisable(py, None),
+            None => {}
         }
-        patience = in_main_thread.then_some(NEXT_LOOK);
+        patience = is_main.then_some(NEXT_LOOK);
     }
 }
 
-/// Waits for an outcome that nobody is told any more. Where no thread can be had, the call is given up.
-fn go_on<T: Shown>(mut sending: Sending<T>) {
+/// Waits for an outcome that nobody hears of any more. Where no thread can be had, the call is given up.
+fn go_on(mut sending: Sending) {
     let to_its_end = move || while !matches!(sending.wait(None), News::Ended(_)) {};
     let _ = thread::Builder::new().name("takings capture".into()).spawn(to_its_end);
 }

@@ -14,12 +14,14 @@ from collections.abc import Awaitable, Callable, Mapping
 # file descriptor cannot do
 from concurrent.futures.thread import ThreadPoolExecutor
 from functools import partial
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypedDict, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
-from ._driving import Answer, Unsent, run, words
-from ._takings import Client, Operation, invalid_argument
-from ._telling import Span, ended
+from ._exchange import Answer, AsyncTransport, Unsent, words
+from ._log import refused
+from ._operations import AsyncOperations, Client
+from ._sending import run
+from ._takings import Call, invalid_argument
+from ._tracing import Span
 from ._transport import (
     Arriving,
     OnLoop,
@@ -30,71 +32,40 @@ from ._transport import (
     httpx_sent_nothing,
     httpx_trace,
 )
-from .outcomes import Capture, Reconciliation, TakingsError
-from .request import CaptureRequest
+from .outcomes import Capture, Reply, TakingsError
 from .steps import Send, Wait
 
 if TYPE_CHECKING:
-    from os import PathLike
-    from typing import Literal
-
     from typing_extensions import Self, Unpack
+
+    from ._settings import Settings
 
 __all__ = ["AsyncClient"]
 
-OutcomeT = TypeVar("OutcomeT", Capture, Reconciliation)
+ReplyT = TypeVar("ReplyT", bound=Reply)
 Running = concurrent.futures.Future[Any]
 AsyncExchange = Callable[[Send], Awaitable[Answer]]
 
 # More threads than this serve nobody: it is most likely a slip.
 MOST_CONCURRENCY = 1000
-# Captures whose wait was cancelled, whose outcomes are kept.
-MOST_ALONE = 1000
-# How often a wait looks whether the event loop that drives a call still does: that tells nobody.
+# Calls whose wait was cancelled, whose outcomes are kept.
+MOST_UNATTENDED = 1000
+# How often a wait looks whether the event loop of a call still runs: one that stops says nothing.
 LOOK_AGAIN = 0.1
 
 
-class AsyncTransport(Protocol):
-    """An `httpx.AsyncClient`."""
-
-    def send(self, request: Any, /) -> Any: ...
-    async def aclose(self) -> None: ...
-
-
-class Settings(TypedDict, total=False):
-    """The settings of a `Client`, which says what they mean."""
-
-    api_key: str | None
-    auth: Literal["basic", "raw"] | None
-    region: Literal["eu", "na", "oc", "kustom"] | None
-    environment: Literal["live", "playground"] | None
-    base_url: str | None
-    timeout: float | None
-    connect_timeout: float | None
-    attempt_timeout: float | None
-    max_attempts: int | None
-    backoff: float | None
-    max_backoff: float | None
-    proxy: str | None
-    ca_file: str | PathLike[str] | None
-    user_agent_suffix: str | None
-    check_lines: Literal["off", "warn", "refuse"] | None
-    accept_unknown_values: bool | None
-    reconcile: bool | None
-
-
-class _Mine:
-    """What belongs to one process: a fork copies neither threads nor event loops."""
+class _PerProcess:
+    """The part of a client that a fork does not copy: threads and event loops."""
 
     def __init__(self, max_concurrency: int) -> None:
         self.pool = ThreadPoolExecutor(max_concurrency, "takings")
         self.running: set[Running] = set()
         # by their keys: those that run, and the latest whose wait was cancelled
-        self.captures: dict[str, Running] = {}
-        self.alone: OrderedDict[str, Running] = OrderedDict()
+        self.keyed: dict[str, Running] = {}
+        self.unattended: OrderedDict[str, Running] = OrderedDict()
 
 
-class AsyncClient:
+class AsyncClient(AsyncOperations):
     """Captures orders of one merchant account, for asyncio.
 
     The methods are those of `Client`, to be awaited. Make one and keep it: any number of event
@@ -124,7 +95,7 @@ class AsyncClient:
         - `transport`: an `httpx.AsyncClient` that sends in place of takings' own connections, on
           the event loop it belongs to. It is not closed with the client.
         """
-        on_loop = None if transport is None else OnLoop(transport)
+        on_loop: Any = None if transport is None else OnLoop(transport)
         self._open(
             Client(username, password, transport=on_loop, **settings), max_concurrency, on_loop
         )
@@ -135,7 +106,7 @@ class AsyncClient:
     ) -> Self:
         """Make a client from the environment, as `Client.from_env` does."""
         made = cls.__new__(cls)
-        on_loop = None if transport is None else OnLoop(transport)
+        on_loop: Any = None if transport is None else OnLoop(transport)
         made._open(Client.from_env(transport=on_loop), max_concurrency, on_loop)
         return made
 
@@ -148,51 +119,12 @@ class AsyncClient:
         self._client = client
         self._max_concurrency = max_concurrency
         self._exchange = None if transport is None else partial(_exchange, transport.client)
-        self._mine: dict[int, _Mine] = {}
+        self._per_process: dict[int, _PerProcess] = {}
 
     @property
     def base_url(self) -> str:
         """Where requests go, without credentials."""
         return self._client.base_url
-
-    @overload
-    async def capture(
-        self, order_id: str, request: CaptureRequest, /, *, idempotency_key: str | None = None
-    ) -> Capture: ...
-    @overload
-    async def capture(
-        self,
-        order_id: str,
-        request: None = None,
-        /,
-        *,
-        idempotency_key: str | None = None,
-        **fields: Unpack[CaptureRequest],
-    ) -> Capture: ...
-    async def capture(
-        self,
-        order_id: str,
-        request: Any = None,
-        /,
-        *,
-        idempotency_key: str | None = None,
-        **fields: Any,
-    ) -> Capture:
-        """Capture the order, in full or in part, and wait for the outcome, as `Client.capture`
-        does."""
-        return await self._call(
-            self._client.prepare(order_id, request, idempotency_key=idempotency_key, **fields)
-        )
-
-    async def reconcile(
-        self, order_id: str, /, *, reference: str, captured_amount: int
-    ) -> Reconciliation:
-        """Look into the order's captures, as `Client.reconcile` does."""
-        return await self._call(
-            self._client.prepare_reconcile(
-                order_id, reference=reference, captured_amount=captured_amount
-            )
-        )
 
     async def outcome(self, idempotency_key: str) -> Capture:
         """Wait for the outcome of a capture that this client began in this process: one that runs,
@@ -202,8 +134,8 @@ class AsyncClient:
         capture again, with the same key. One with a `transport` whose event loop is closed, or is
         not run while its time is over, is an `OutcomeUnknown`.
         """
-        mine = self._ours()
-        running = mine.captures.get(idempotency_key) or mine.alone.get(idempotency_key)
+        state = self._of_this_process()
+        running = state.keyed.get(idempotency_key) or state.unattended.get(idempotency_key)
         if running is None:
             raise invalid_argument(
                 "idempotency_key",
@@ -217,24 +149,19 @@ class AsyncClient:
     async def aclose(self) -> None:
         """Wait for the calls that are under way, then close the connections. Later calls raise
         `InvalidInput`. Leaving an `async with` block does the same."""
-        mine = self._ours()
+        state = self._of_this_process()
         # what runs has a share of the connections until it ends
         self._client.close()
         try:
-            await asyncio.gather(*map(_ended, mine.running), return_exceptions=True)
+            await asyncio.gather(*map(_ended, state.running), return_exceptions=True)
         finally:
-            mine.pool.shutdown(wait=False)
+            state.pool.shutdown(wait=False)
 
     async def __aenter__(self) -> Self:
         self._client.__enter__()
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *raised: object) -> None:
         await self.aclose()
 
     def __reduce__(self) -> NoReturn:
@@ -244,48 +171,58 @@ class AsyncClient:
     def __repr__(self) -> str:
         return repr(self._client).replace("takings.Client", f"takings.{type(self).__name__}", 1)
 
-    def _ours(self) -> _Mine:
+    def _of_this_process(self) -> _PerProcess:
         process = os.getpid()
-        mine = self._mine.get(process)
+        state = self._per_process.get(process)
         # no lock: one that is held during a fork would stay locked in the child
-        return mine or self._mine.setdefault(process, _Mine(self._max_concurrency))
+        return state or self._per_process.setdefault(process, _PerProcess(self._max_concurrency))
 
-    async def _call(self, operation: Operation[OutcomeT]) -> OutcomeT:
-        mine = self._ours()
+    async def _call(
+        self,
+        operation: str,
+        order_id: str,
+        request: Any,
+        idempotency_key: str | None,
+        fields: dict[str, Any],
+    ) -> Any:
+        call = self._client.prepare_call(
+            operation, order_id, request, idempotency_key=idempotency_key, **fields
+        )
+        state = self._of_this_process()
         if self._exchange is None:
-            running = _in_thread(mine.pool, operation)
+            running = _in_thread(state.pool, call)
         else:
-            running = _on_loop(operation, self._exchange)
-        key = operation.idempotency_key
-        mine.running.add(running)
+            running = _on_loop(call, self._exchange)
+        key = call.idempotency_key
+        state.running.add(running)
         if key is not None:
-            mine.captures[key] = running
-        running.add_done_callback(partial(_forget, mine, key))
+            state.keyed[key] = running
+        running.add_done_callback(partial(_forget, state, key))
         try:
-            return cast(OutcomeT, await asyncio.wrap_future(running))
+            return await asyncio.wrap_future(running)
         except asyncio.CancelledError as cancelled:
             # one whose turn had not come is not sent any more
             if key is not None and not running.cancel():
-                mine.alone[key] = running
-                while len(mine.alone) > MOST_ALONE:
-                    mine.alone.popitem(last=False)
-                cancelled.__cause__ = operation.abandon()
+                state.unattended[key] = running
+                while len(state.unattended) > MOST_UNATTENDED:
+                    state.unattended.popitem(last=False)
+                cancelled.__cause__ = call.abandon()
             raise
 
 
-def _forget(mine: _Mine, key: str | None, running: Running) -> None:
-    mine.running.discard(running)
-    if key is not None and mine.captures.get(key) is running:
-        del mine.captures[key]
+def _forget(state: _PerProcess, key: str | None, running: Running) -> None:
+    state.running.discard(running)
+    if key is not None and state.keyed.get(key) is running:
+        del state.keyed[key]
 
 
-class _Driven(Running):
-    """A call that an event loop drives, for as long as somebody runs that loop."""
+class _OnLoopCall(Running):
+    """A call that an event loop runs, for as long as the program runs that loop."""
 
-    def __init__(self, operation: Operation[Any]) -> None:
+    def __init__(self, call: Call[Any]) -> None:
         super().__init__()
         # until its end
-        self.operation: Operation[Any] | None = operation
+        self.call: Call[Any] | None = call
         self._loop = asyncio.get_running_loop()
         self._due = 0.0
 
@@ -294,28 +231,28 @@ class _Driven(Running):
         self._due = time.monotonic() + seconds
 
     def left(self) -> TakingsError | None:
-        """What is known of it, where nobody drives it any more."""
-        operation = self.operation
+        """The error for those who wait, where no loop runs the call any more."""
+        call = self.call
         # a program may run its loop now and then: until then it may yet go on
         is_late = not self._loop.is_running() and time.monotonic() > self._due
-        if operation is None or not (is_late or self._loop.is_closed()):
+        if call is None or not (is_late or self._loop.is_closed()):
             return None
-        return operation.abandon()
+        return call.abandon()
 
 
 async def _ended(running: Running) -> None:
-    """Waits for the end of a call, whatever it is; raises where nobody drives it any more."""
+    """Waits for the end of a call, whatever it is; raises where no loop runs it any more."""
     ended = asyncio.wrap_future(running)
-    # it is told to whoever asks for it
+    # an exception is for those who ask for it
     ended.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
-    driven = running if isinstance(running, _Driven) else None
+    on_loop = running if isinstance(running, _OnLoopCall) else None
     while not running.done():
-        if driven is not None and (error := driven.left()):
+        if on_loop is not None and (error := on_loop.left()):
             raise error
-        await asyncio.wait([ended], timeout=None if driven is None else LOOK_AGAIN)
+        await asyncio.wait([ended], timeout=None if on_loop is None else LOOK_AGAIN)
 
 
-def _in_thread(pool: ThreadPoolExecutor, operation: Operation[Any]) -> Running:
+def _in_thread(pool: ThreadPoolExecutor, call: Call[Any]) -> Running:
     """Runs it in a thread of the pool, when its turn has come."""
     running: Running = concurrent.futures.Future()
     context = contextvars.copy_context()
@@ -324,7 +261,7 @@ def _in_thread(pool: ThreadPoolExecutor, operation: Operation[Any]) -> Running:
         if not running.set_running_or_notify_cancel():
             return
         try:
-            outcome = context.run(run, operation, None)
+            outcome = context.run(run, call, None)
         except BaseException as error:
             running.set_exception(error)
         else:
@@ -335,7 +272,7 @@ def _in_thread(pool: ThreadPoolExecutor, operation: Operation[Any]) -> Running:
     except RuntimeError as error:
         # The pool keeps what it found no thread for, and would run it some day.
         if running.cancel():
-            return _on_loop(operation, partial(_unsent, f"no thread for it ({words(error)})"))
+            return _on_loop(call, partial(_unsent, f"no thread for it ({words(error)})"))
     return running
 
 
@@ -343,62 +280,58 @@ async def _unsent(why: str, _send: Send) -> NoReturn:
     raise Unsent(why)
 
 
-async def _run(
-    operation: Operation[OutcomeT], exchange: AsyncExchange, running: _Driven
-) -> OutcomeT:
+async def _run(call: Call[ReplyT], exchange: AsyncExchange, running: _OnLoopCall) -> ReplyT:
     """As `run` does, on an event loop."""
-    with Span(operation) as span:
+    with Span(call) as span:
         try:
-            outcome = await _drive(operation, exchange, running)
+            outcome = await _step(call, exchange, running)
         except asyncio.CancelledError:
             # at the end of the event loop; a program that cancels all tasks, or whose hook raises
             # this within a request, ends it in the same way
-            error = operation.abandon()
-            ended(error.order_id, error.idempotency_key, error, alone=True)
+            error = call.abandon()
+            refused(error, unattended=True)
             raise
         span.ended(outcome)
         return outcome
 
 
-async def _drive(
-    operation: Operation[OutcomeT], exchange: AsyncExchange, running: _Driven
-) -> OutcomeT:
-    step = operation.start()
+async def _step(call: Call[ReplyT], exchange: AsyncExchange, running: _OnLoopCall) -> ReplyT:
+    step = call.start()
     while True:
         if isinstance(step, Send):
             running.takes(step.timeout)
             try:
                 answer = await exchange(step)
             except Unsent as why:
-                step = operation.not_sent(words(why))
+                step = call.not_sent(words(why))
             except Exception as why:
-                step = operation.maybe_sent(words(why))
+                step = call.maybe_sent(words(why))
             else:
-                step = operation.answered(*answer)
+                step = call.answered(*answer)
         elif isinstance(step, Wait):
             running.takes(step.seconds)
             await asyncio.sleep(step.seconds)
-            step = operation.waited()
+            step = call.waited()
         else:
             return step
 
 
-def _on_loop(operation: Operation[Any], exchange: AsyncExchange) -> Running:
+def _on_loop(call: Call[Any], exchange: AsyncExchange) -> Running:
     """Runs it as a task of its own, which a cancelled wait does not end, and which any loop and
     thread may wait for."""
-    running = _Driven(operation)
+    running = _OnLoopCall(call)
     running.set_running_or_notify_cancel()
-    task = asyncio.ensure_future(_run(operation, exchange, running))
+    task = asyncio.ensure_future(_run(call, exchange, running))
 
-    def tell(task: asyncio.Task[Any]) -> None:
-        error = operation.abandon() if task.cancelled() else task.exception()
-        running.operation = None
+    def pass_on(task: asyncio.Task[Any]) -> None:
+        error = call.abandon() if task.cancelled() else task.exception()
+        running.call = None
         if error is None:
             running.set_result(task.result())
         else:
             running.set_exception(error)
 
-    task.add_done_callback(tell)
+    task.add_done_callback(pass_on)
     return running
 
 
@@ -412,7 +345,7 @@ async def _exchange(client: Any, send: Send) -> Answer:
         done = attempt.done()
         if not done:
             attempt.cancel()
-            # it closes its connection; what it says at its end is told to nobody
+            # it closes its connection; its end is of no use to the call
             attempt.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
     return arriving.end(done, attempt.exception() if done else None, httpx_sent_nothing)
 

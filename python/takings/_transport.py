@@ -16,9 +16,9 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
-from ._driving import Answer, Lost, Unsent, words
+from ._exchange import Answer, Lost, Transport, Unsent, words
 from ._takings import invalid_argument
 from .steps import Send
 
@@ -31,14 +31,7 @@ PLAIN_THROUGH_PROXY = (
 )
 
 
-class Transport(Protocol):
-    """An `httpx.Client` or a `requests.Session`."""
-
-    def send(self, request: Any, /) -> Any: ...
-    def close(self) -> None: ...
-
-
-def over(transport: Transport, base_url: str) -> Exchange:
+def over(transport: Transport | OnLoop, base_url: str) -> Exchange:
     """How one request is exchanged over it."""
     if isinstance(transport, OnLoop):
         return transport.never
@@ -51,7 +44,7 @@ def over(transport: Transport, base_url: str) -> Exchange:
         "transport",
         name_of(transport),
         "an httpx.Client or a requests.Session (takings.AsyncClient takes an httpx.AsyncClient; "
-        "anything else can drive what prepare() returns)",
+        "anything else can send what prepare() returns)",
     )
 
 
@@ -63,12 +56,6 @@ class OnLoop:
             allowed = "an httpx.AsyncClient (takings.Client takes an httpx.Client)"
             raise invalid_argument("transport", name_of(transport), allowed)
         self.client = transport
-
-    def send(self, request: Any, /) -> NoReturn:
-        raise NotImplementedError
-
-    def close(self) -> None:
-        raise NotImplementedError
 
     def never(self, send: Send) -> NoReturn:
         raise NotImplementedError
@@ -94,7 +81,7 @@ class Arriving:
         self._send = send
         # the HTTP client's own object, once there is one
         self.request: Any = None
-        # whether what it tells of a connection is told of this request's
+        # whether its news of a connection is of this request's
         self.followed = False
         # how often it may have left
         self._sendings = 0
@@ -106,10 +93,10 @@ class Arriving:
     def left(self) -> None:
         self._sendings += 1
 
-    def is_of(self, told: Any) -> bool:
-        """Whether it tells of our request: a program's hooks send others, and fail with those."""
+    def is_of(self, thing: Any) -> bool:
+        """Whether it is of our request: a program's hooks send others, and fail with those."""
         try:
-            return self.request is not None and told.request is self.request
+            return self.request is not None and thing.request is self.request
         except Exception:
             return False
 
@@ -198,7 +185,7 @@ def _root(error: BaseException) -> str:
 
 
 def httpx_request(send: Send, trace: Callable[[str, Mapping[str, Any]], Any]) -> Any:
-    """The request as an httpx.Request that no client adds to. `trace` is told of its way.
+    """The request as an httpx.Request that no client adds to. `trace` hears of its way.
 
     Its connection is not used again: httpx takes bytes that come behind an answer for the answer to
     the next request, and so for the outcome of another capture.
@@ -424,7 +411,7 @@ def _chunks(raw: Any) -> Iterator[bytes]:
 
 def _requests_sent_nothing(error: BaseException) -> bool:
     """requests has one ConnectionError for a connection that was not made and for one that broke;
-    the reason inside tells them apart."""
+    the reason inside tells which it is."""
     import requests
 
     if isinstance(error, requests.exceptions.InvalidURL):

@@ -1,4 +1,4 @@
-"""`dataclass`, `field` and `Literal`, as far as this package needs them.
+"""`dataclass`, `field`, `Literal` and `overload`, as far as this package needs them.
 
 Those of the standard library take longer to load than all of takings. What these make is a
 dataclass all the same: `dataclasses.fields`, `replace` and `asdict`, `copy`, `pickle`, `match` and
@@ -16,7 +16,7 @@ _MISSING: Any = object()
 
 
 class Literal:
-    """For whom asks what an annotation means."""
+    """For programs that ask for the meaning of an annotation."""
 
     def __class_getitem__(cls, words: Any) -> Any:
         import typing
@@ -24,8 +24,12 @@ class Literal:
         return typing.Literal[words]
 
 
+def overload(function: Any) -> Any:
+    return function
+
+
 class _Field:
-    """What is said of a field beside its name and type."""
+    """The facts of a field beside its name and type."""
 
     def __init__(self, default: Any, repr: bool, compare: bool) -> None:
         self.default = default
@@ -38,7 +42,7 @@ def field(*, default: Any = _MISSING, repr: bool = True, compare: bool = True) -
 
 
 class _Value:
-    """What all of them have: they are frozen and have slots."""
+    """The behaviour of all of them: they are frozen and have slots."""
 
     __slots__ = ()
     if TYPE_CHECKING:
@@ -94,7 +98,7 @@ def _dataclass_fields(value: Any) -> dict[str, Any]:
 
 
 class _Kept:
-    """What `dataclasses` keeps in a class, made when it is first asked for."""
+    """The records that `dataclasses` keeps in a class, made when they are first asked for."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._owner: Any = owner

@@ -1,4 +1,4 @@
-"""What an `Operation` asks of whoever sends it."""
+"""The steps that a `Call` asks of the program that sends it."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ __all__ = ["Send", "Wait"]
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Send this once, as it is, and be done within `timeout`; then tell the operation how it went.
+    """Send this once, as it is, and be done within `timeout`; then tell the call how it went.
 
     No redirect is followed, nothing is sent again, and `authorization` goes to the host of `url`
     and to no other.
     """
 
     method: str
-    """`POST`, or `GET` for a look into an order's captures."""
+    """`POST`, `GET` or another method of HTTP."""
     url: str
     """The whole URL: what it names is percent-encoded already."""
     headers: list[tuple[str, str]] = field(repr=False)
     """Names in lower case. `host` and `content-length` are the HTTP client's to add."""
     body: bytes = field(repr=False)
-    """JSON; empty for a `GET`."""
+    """JSON, or empty."""
     timeout: float
     """Seconds for everything, from the name look-up to the last byte of the answer."""
     connect_timeout: float
@@ -38,6 +38,6 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Pause, then tell the operation that you `waited`."""
+    """Pause, then tell the call that you `waited`."""
 
     seconds: float

@@ -21,10 +21,9 @@ import sys
 import urllib.parse
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-from ._takings import Client
+from ._operations import Client
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -213,10 +212,10 @@ class KlarnaSandbox:
             text = answer.read()
         finally:
             connection.close()
-        told: Any = json.loads(text) if text else None
+        document: Any = json.loads(text) if text else None
         if answer.status >= 400:
-            raise ValueError(f"the sandbox: {told['error']}")
-        return told
+            raise ValueError(f"the sandbox: {document['error']}")
+        return document
 
     def close(self) -> None:
         """End it."""
@@ -229,13 +228,7 @@ class KlarnaSandbox:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-        /,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
     def __repr__(self) -> str:

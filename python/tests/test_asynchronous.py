@@ -183,7 +183,10 @@ def test_the_outcome_of_a_cancelled_wait_may_be_an_error(
         async with clients() as client:
             with pytest.raises(asyncio.TimeoutError):
                 await asyncio.wait_for(
-                    client.capture(order_id, captured_amount=10_001, idempotency_key=key), 0.1
+                    client.capture(
+                        order_id, captured_amount=10_001, idempotency_key=key, first_use=True
+                    ),
+                    0.1,
                 )
             with pytest.raises(takings.Rejected):
                 await client.outcome(key)

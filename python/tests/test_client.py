@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import copy
 import gc
 import inspect
@@ -44,28 +43,19 @@ def settle(before: tuple[int, int]) -> None:
     assert not lasting(), f"{held()} threads and files of {before}"
 
 
-def test_the_signature_is_the_cores_and_the_stubs() -> None:
-    """Whoever adds a setting to the core is told to add it to Python."""
+def test_the_signature_is_the_cores() -> None:
     known = refused(unheard_of=1).split("its fields are ")[1].split(", ")
     parameters = inspect.signature(takings.Client).parameters
     # Python's own beside the core's
     assert sorted(parameters) == sorted([*known, "transport"])
+    assert list(parameters)[:2] == ["username", "password"]
+    assert parameters["timeout"].default == 25.0
+    assert all(f"- `{name}`: " in (takings.Client.__init__.__doc__ or "") for name in parameters)
 
-    package = Path(takings.__file__).parent
-    stub = ast.parse((package / "_takings.pyi").read_text())
-    [initializer] = [
-        node
-        for node in ast.walk(stub)
-        if isinstance(node, ast.FunctionDef) and node.name == "__init__"
-    ]
-    arguments = initializer.args
-    names = [argument.arg for argument in (*arguments.args[1:], *arguments.kwonlyargs)]
-    defaults = [
-        ast.literal_eval(node) for node in (*arguments.defaults, *arguments.kw_defaults) if node
-    ]
-    assert [(name, parameter.default) for name, parameter in parameters.items()] == list(
-        zip(names, defaults, strict=True)
-    )
+    class Shop(takings.Client):
+        def __init__(self, name: str) -> None: ...
+
+    assert list(inspect.signature(Shop).parameters) == ["name"]
 
 
 @pytest.mark.parametrize(
@@ -74,16 +64,16 @@ def test_the_signature_is_the_cores_and_the_stubs() -> None:
         ({"timout": 5}, "timout is not a field of a setting; did you mean timeout?"),
         ({"max_back_off": 5}, "did you mean max_backoff?"),
         ({"timeout_ms": 5}, "timeout_ms is not a setting; it must be given in seconds"),
-        ({"timeout": "5"}, "timeout is a str; it must be a number of seconds"),
-        ({"timeout": True}, "timeout is a bool; it must be a number of seconds"),
+        ({"timeout": "5"}, 'timeout is the string "5"; it must be a number of seconds'),
+        ({"timeout": True}, "timeout is true; it must be a number of seconds"),
         ({"attempt_timeout": [1]}, "attempt_timeout is a list; it must be a number of seconds"),
         ({"timeout": float("nan")}, "timeout is NaN; it must be a number of seconds"),
         ({"timeout": float("inf")}, "timeout is inf; it must be a number of seconds"),
         ({"timeout": 10**400}, "timeout is inf; it must be a number of seconds"),
         ({"connect_timeout": -1}, "connect_timeout is -1.0; it must be a number of seconds"),
-        ({"timeout": 0}, "timeout is 0ns; it must be from a millisecond to a day"),
-        ({"timeout": 1e-9}, "timeout is 1ns; it must be from a millisecond to a day"),
-        ({"timeout": 86401}, "timeout is 86401s; it must be from a millisecond to a day"),
+        ({"timeout": 0}, "timeout is 0.0; it must be a number of seconds, more than"),
+        ({"timeout": 1e-9}, "timeout is 1e-9, less than a millisecond; it must be a"),
+        ({"timeout": 86401}, "timeout is 86401.0; it must be a number of seconds"),
         ({"max_backoff": 1e300}, "max_backoff is 1e300; it must be a number of seconds"),
         ({"max_attempts": 2.5}, "max_attempts is the number 2.5"),
         ({"max_attempts": 0}, "max_attempts is 0; it must be a whole number from 1 to 20"),

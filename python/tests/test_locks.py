@@ -11,9 +11,9 @@ BEGIN = """
 import os, signal, sys, threading, time, takings
 settings = dict(username="u", password="password", base_url="http://127.0.0.1:1", max_attempts=1)
 
-def refused(call):
+def refused(work):
     try:
-        call()
+        work()
     except takings.InvalidInput:
         return True
 """
@@ -35,19 +35,19 @@ for thread in threads:
 A_SIGNAL_HANDLER = """
 client = takings.Client(**settings)
 client.close()
-operation = takings.Client(**settings).prepare("o", captured_amount=1)
+call = takings.Client(**settings).prepare("o", captured_amount=1)
 try:
-    operation.send()
+    call.send()
 except takings.NotSent:
     pass
 met = []
-ask = lambda *_: met.append(refused(operation.send) and refused(lambda: client.base_url))
+ask = lambda *_: met.append(refused(call.send) and refused(lambda: client.base_url))
 signal.signal(signal.SIGALRM, ask)
 signal.setitimer(signal.ITIMER_REAL, 0.001, 0.0005)
 end = time.monotonic() + 1.5
 while time.monotonic() < end:
     refused(lambda: client.base_url)
-    refused(operation.send)
+    refused(call.send)
 assert len(met) > 100 and all(met), met
 signal.setitimer(signal.ITIMER_REAL, 0)
 """

@@ -44,9 +44,8 @@ def where(request: Any) -> In:
 
 
 def facts(record: logging.LogRecord) -> tuple[Any, ...]:
-    told = record.__dict__
     names = ("order_id", "idempotency_key", "correlation_id", "attempt", "outcome")
-    return (record.levelname, *(told[name] for name in names))
+    return (record.levelname, *(record.__dict__[name] for name in names))
 
 
 def test_an_order_id_cannot_forge_a_line(client: takings.Client, caplog: Records) -> None:
@@ -86,17 +85,18 @@ def test_other_outcomes(
     client: takings.Client, order_id: str, kind: str, where: In, caplog: Records
 ) -> None:
     caplog.set_level(logging.INFO, "takings")
+    given = takings.new_idempotency_key()
 
     def call() -> Any:
         if kind == "never":
             return client.reconcile(order_id, reference="r", captured_amount=1)
         amount = 10_001 if kind == "rejected" else 0
         with pytest.raises(takings.TakingsError) as caught:
-            client.capture(order_id, captured_amount=amount, idempotency_key="k")
+            client.capture(order_id, captured_amount=amount, idempotency_key=given, first_use=True)
         return caught.value
 
     outcome = where(call)
-    key = None if kind == "never" else "k"
+    key = None if kind == "never" else given
     expected = ("INFO", order_id, key, outcome.correlation_id, outcome.attempts, kind)
     assert [facts(record) for record in caplog.records] == [expected]
     if isinstance(outcome, takings.TakingsError):

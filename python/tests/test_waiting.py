@@ -369,7 +369,9 @@ def test_a_signal_while_the_outcome_is_made_keeps_the_key(
     monkeypatch.setattr(takings.outcomes, outcome, interrupted)
     amount = 10 if outcome == "Capture" else 10_001
     with pytest.raises(KeyboardInterrupt) as raised:
-        client.capture(order_id, captured_amount=amount, idempotency_key=f"kept-{outcome}")
+        client.capture(
+            order_id, captured_amount=amount, idempotency_key=f"kept-{outcome}", first_use=True
+        )
     cause = raised.value.__cause__
     assert isinstance(cause, takings.OutcomeUnknown)
     assert (cause.idempotency_key, cause.order_id) == (f"kept-{outcome}", order_id)

@@ -10,7 +10,6 @@ import json
 import ssl
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
 from functools import cache
 from typing import Any
 
@@ -63,25 +62,14 @@ def client_of(config: dict[str, Any]) -> takings.Client | takings.AsyncClient:
     return takings.AsyncClient(transport=on_loop, **settings)
 
 
-def told(value: Any) -> dict[str, Any]:
-    return {name: field for name, field in asdict(value).items() if name != "attempt_log"}
+def fields_of(reply: object) -> dict[str, Any]:
+    names = (name for name in dir(reply) if not name.startswith("_"))
+    return {name: getattr(reply, name) for name in names if name != "attempt_log"}
 
 
-def answer_of(error: takings.TakingsError) -> dict[str, Any]:
-    return {
-        "error": {
-            "kind": error.kind,
-            "message": error.message,
-            "http_status": error.http_status,
-            "error_code": error.error_code,
-            "error_messages": error.error_messages,
-            "correlation_id": error.correlation_id,
-            "order_id": error.order_id,
-            "idempotency_key": error.idempotency_key,
-            "attempts": error.attempts,
-            "retryable": error.retryable,
-        }
-    }
+def error_of(error: takings.TakingsError) -> dict[str, Any]:
+    fields = {name: field for name, field in vars(error).items() if name != "attempt_log"}
+    return {"kind": error.kind, **fields}
 
 
 def call(method: Callable[..., Any], *arguments: Any, **fields: Any) -> Any:
@@ -106,15 +94,15 @@ def main() -> None:
                 assert client is not None, "the first task names the config"
                 if "reconcile" in task:
                     found = call(client.reconcile, task["order_id"], **task["reconcile"])
-                    answer = {"reconciliation": {**told(found), "capture_id": found.capture_id}}
+                    answer = {"reconciliation": fields_of(found)}
                 else:
                     text = task.get("request_text")
                     request = task["request"] if text is None else json.loads(text)
                     key = task.get("idempotency_key")
                     made = call(client.capture, task["order_id"], request, idempotency_key=key)
-                    answer = {"capture": told(made)}
+                    answer = {"capture": fields_of(made)}
         except takings.TakingsError as error:
-            answer = answer_of(error)
+            answer = {"error": error_of(error)}
         print(json.dumps(answer), flush=True)
 
 

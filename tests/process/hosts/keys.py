@@ -17,10 +17,10 @@ client = takings.Client("sandbox", "sandbox", base_url=url, max_attempts=1, time
 client.capture(order_id, captured_amount=1)
 
 
-def begun(key: str) -> Any:
-    operation = client.prepare(order_id, captured_amount=1, idempotency_key=key)
-    operation.start()
-    return operation
+def begun(key: str, first_use: bool = False) -> Any:
+    call = client.prepare(order_id, captured_amount=1, idempotency_key=key, first_use=first_use)
+    call.start()
+    return call
 
 
 def raised(call: Callable[[], Any]) -> str:
@@ -32,7 +32,7 @@ def raised(call: Callable[[], Any]) -> str:
 
 
 def refused(key: str) -> Callable[[], Any]:
-    return lambda: begun(key).answered(401, [], b"")
+    return lambda: begun(key, first_use=key == "new").answered(401, [], b"")
 
 
 def child() -> list[str]:

@@ -12,13 +12,13 @@ ID = "4ba29b50-be7b-44f5-a492-113e6a865e22"
 
 
 @pytest.fixture
-def operation(client: takings.Client) -> takings.Operation[takings.Capture]:
+def call(client: takings.Client) -> takings.Call[takings.Capture]:
     return client.prepare("an order", captured_amount=10, idempotency_key="the-key")
 
 
-def test_step_by_step(operation: takings.Operation[takings.Capture]) -> None:
-    assert (operation.order_id, operation.idempotency_key) == ("an order", "the-key")
-    send = operation.start()
+def test_step_by_step(call: takings.Call[takings.Capture]) -> None:
+    assert (call.order_id, call.idempotency_key) == ("an order", "the-key")
+    send = call.start()
     assert isinstance(send, takings.Send)
     assert send.method == "POST"
     assert send.url.endswith("/ordermanagement/v1/orders/an%20order/captures")
@@ -31,47 +31,47 @@ def test_step_by_step(operation: takings.Operation[takings.Capture]) -> None:
     assert "Basic" not in repr(send)
     assert "captured_amount" not in repr(send)
 
-    wait = operation.maybe_sent("the answer was lost")
+    wait = call.maybe_sent("the answer was lost")
     assert isinstance(wait, takings.Wait)
     assert 0 <= wait.seconds < 1
-    assert [attempt.came_back for attempt in operation.attempt_log] == ["the answer was lost"]
-    again = operation.waited()
+    assert [attempt.came_back for attempt in call.attempt_log] == ["the answer was lost"]
+    again = call.waited()
     assert isinstance(again, takings.Send)
     assert (again.headers, again.body) == (send.headers, send.body)
-    capture = operation.answered(201, [("capture-ID", ID), (b"X", b"\xff")], b"")
+    capture = call.answered(201, [("capture-ID", ID), (b"X", b"\xff")], b"")
     assert isinstance(capture, takings.Capture)
     assert (capture.capture_id, capture.attempts) == (ID, 2)
-    with pytest.raises(takings.InvalidInput, match="the operation is over"):
-        operation.start()
+    with pytest.raises(takings.InvalidInput, match="the call is over"):
+        call.start()
 
 
 def test_not_sent(client: takings.Client) -> None:
-    operation = client.prepare("an order", {"captured_amount": 10})
-    operation.start()
+    call = client.prepare("an order", {"captured_amount": 10})
+    call.start()
     for _ in range(2):
-        assert isinstance(operation.not_sent("no connection"), takings.Wait)
-        assert isinstance(operation.waited(), takings.Send)
+        assert isinstance(call.not_sent("no connection"), takings.Wait)
+        assert isinstance(call.waited(), takings.Send)
     with pytest.raises(takings.NotSent, match="no connection") as caught:
-        operation.not_sent("no connection")
+        call.not_sent("no connection")
     assert caught.value.attempts == 3
 
 
 def test_a_look(client: takings.Client) -> None:
-    operation = client.prepare_reconcile("an order", reference="r", captured_amount=1)
-    send = operation.start()
+    call = client.prepare_reconcile("an order", reference="r", captured_amount=1)
+    send = call.start()
     assert isinstance(send, takings.Send)
-    assert (send.method, send.body, operation.idempotency_key) == ("GET", b"", None)
-    found = operation.answered(200, {"content-type": "application/json"}.items(), b"[]")
+    assert (send.method, send.body, call.idempotency_key) == ("GET", b"", None)
+    found = call.answered(200, {"content-type": "application/json"}.items(), b"[]")
     assert isinstance(found, takings.Reconciliation)
     assert found.found == "never"
 
 
 def test_it_is_sent_as_well(client: takings.Client, order_id: str) -> None:
-    operation = client.prepare(order_id, captured_amount=10)
-    capture = operation.send()
-    assert capture.idempotency_key == operation.idempotency_key
-    with pytest.raises(takings.InvalidInput, match="the operation is over"):
-        operation.send()
+    call = client.prepare(order_id, captured_amount=10)
+    capture = call.send()
+    assert capture.idempotency_key == call.idempotency_key
+    with pytest.raises(takings.InvalidInput, match="the call is over"):
+        call.send()
 
 
 @pytest.mark.parametrize(
@@ -83,12 +83,12 @@ def test_it_is_sent_as_well(client: takings.Client, order_id: str) -> None:
     ],
 )
 def test_an_event_that_does_not_fit(
-    operation: takings.Operation[takings.Capture], event: str, arguments: list[Any]
+    call: takings.Call[takings.Capture], event: str, arguments: list[Any]
 ) -> None:
     with pytest.raises(takings.InternalError):
-        getattr(operation, event)(*arguments)
-    with pytest.raises(takings.InvalidInput, match="the operation is over"):
-        operation.start()
+        getattr(call, event)(*arguments)
+    with pytest.raises(takings.InvalidInput, match="the call is over"):
+        call.start()
 
 
 WRONG: list[tuple[str, list[Any]]] = [
@@ -104,39 +104,39 @@ WRONG: list[tuple[str, list[Any]]] = [
 
 @pytest.mark.parametrize(("event", "arguments"), WRONG)
 def test_a_wrong_argument_loses_nothing(
-    operation: takings.Operation[takings.Capture], event: str, arguments: list[Any]
+    call: takings.Call[takings.Capture], event: str, arguments: list[Any]
 ) -> None:
-    operation.start()
+    call.start()
     # not of takings' errors: those say what became of the money
     with pytest.raises((TypeError, OverflowError)):
-        getattr(operation, event)(*arguments)
-    assert operation.answered(201, [("Capture-Id", ID)], b"")
+        getattr(call, event)(*arguments)
+    assert call.answered(201, [("Capture-Id", ID)], b"")
 
 
-def test_text_in_any_shape(operation: takings.Operation[takings.Capture]) -> None:
+def test_text_in_any_shape(call: takings.Call[takings.Capture]) -> None:
     """Reasons and headers of a host come as its HTTP client has them, after a request has left."""
-    operation.start()
-    assert isinstance(operation.maybe_sent("a file \udce9"), takings.Wait)
-    operation.waited()
-    assert isinstance(operation.not_sent("\ud800"), takings.Wait)
-    operation.waited()
-    assert operation.answered(201, [("Capture-Id", ID), ("X-Note", "caf\udce9")], b"")
+    call.start()
+    assert isinstance(call.maybe_sent("a file \udce9"), takings.Wait)
+    call.waited()
+    assert isinstance(call.not_sent("\ud800"), takings.Wait)
+    call.waited()
+    assert call.answered(201, [("Capture-Id", ID), ("X-Note", "caf\udce9")], b"")
 
 
-def test_an_abandoned_one(operation: takings.Operation[takings.Capture], caplog: Any) -> None:
-    operation.start()
-    error = operation.abandon()
+def test_an_abandoned_one(call: takings.Call[takings.Capture], caplog: Any) -> None:
+    call.start()
+    error = call.abandon()
     assert isinstance(error, takings.OutcomeUnknown)
     assert error.idempotency_key == "the-key"
     # its outcome, which nobody waits for, is told to whoever has not set the log up for it
-    operation.answered(201, [("Capture-Id", ID)], b"")
+    call.answered(201, [("Capture-Id", ID)], b"")
     [record] = caplog.records
     assert (record.levelname, record.outcome) == ("WARNING", "captured")
 
 
-def test_what_it_shows(operation: takings.Operation[takings.Capture]) -> None:
-    assert repr(operation) == '<takings.Operation order_id="an order" idempotency_key="the-key">'
+def test_what_it_shows(call: takings.Call[takings.Capture]) -> None:
+    assert repr(call) == '<takings.Call order_id="an order" idempotency_key="the-key">'
     with pytest.raises(TypeError):
-        pickle.dumps(operation)
+        pickle.dumps(call)
     with pytest.raises(TypeError):
-        takings.Operation()
+        takings.Call()

@@ -1,0 +1,81 @@
+//! The arguments of a call, as Python's keywords and mappings give them.
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyFloat, PyString};
+use takings::binding::operations;
+use takings::{Call, Client, Error};
+
+use crate::report::refused;
+use crate::value::{Raised, Value, text};
+
+pub struct Arguments<'py> {
+    pub order_id: Bound<'py, PyAny>,
+    /// The operation's own arguments as one mapping.
+    pub request: Option<Bound<'py, PyAny>>,
+    pub idempotency_key: Option<Bound<'py, PyAny>>,
+    /// The same as keywords, and the options of the call.
+    pub fields: Bound<'py, PyDict>,
+}
+
+impl<'py> Arguments<'py> {
+    /// Lets the core check them and make a call; it names the order and the key where it refuses one.
+    pub fn prepare(self, py: Python<'py>, client: &Client, operation: &str) -> PyResult<Call> {
+        let order_id = text("order_id", &self.order_id);
+        let key = self.idempotency_key.as_ref().map(|key| text("idempotency_key", key)).transpose();
+        let raised = Raised::default();
+        let (fields, options) = split(self.fields, operation)?;
+        let whole = match self.request {
+            Some(_) if !fields.is_empty() => {
+                Err(Error::invalid_argument("the request", "given as a mapping and as keywords", "one of them"))
+            }
+            Some(request) => Ok(request),
+            None => Ok(fields.into_any()),
+        };
+        let arguments = whole.and_then(|whole| Ok(Value::new(whole, &raised).beside(options?)));
+        let prepared = client.prepare_from(operation, order_id, arguments, key);
+        prepared.map_err(|error| raised.take().unwrap_or_else(|| refused(py, &error)))
+    }
+}
+
+type Pairs<'py> = Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)>;
+
+/// The arguments of the operation, and the other keywords: those are options, or the core refuses them.
+fn split<'py>(
+    fields: Bound<'py, PyDict>,
+    operation: &str,
+) -> PyResult<(Bound<'py, PyDict>, Result<Pairs<'py>, Error>)> {
+    let mut options = Vec::new();
+    let Some(operation) = operations().iter().find(|known| known.name == operation) else {
+        return Ok((fields, Ok(options)));
+    };
+    for (name, value) in &fields {
+        let known = name.cast::<PyString>()?.to_string_lossy();
+        if operation.argument_names().all(|argument| argument != known) {
+            match whole_seconds(&known, value)? {
+                Ok(value) => options.push((name, value)),
+                Err(error) => return Ok((fields, Err(error))),
+            }
+        }
+    }
+    for (name, _) in &options {
+        fields.del_item(name)?;
+    }
+    Ok((fields, Ok(options)))
+}
+
+/// A point in time as whole seconds since 1970, rounded down; any other value as it is.
+fn whole_seconds<'py>(name: &str, value: Bound<'py, PyAny>) -> PyResult<Result<Bound<'py, PyAny>, Error>> {
+    let seconds = if let Ok(number) = value.cast::<PyFloat>() {
+        number.clone().into_any()
+    } else if !value.hasattr("utcoffset")? {
+        return Ok(Ok(value));
+    } else if value.call_method0("utcoffset")?.is_none() {
+        let allowed = "one with a time zone, such as datetime.now(timezone.utc)";
+        return Ok(Err(Error::invalid_argument(name, "a datetime without a time zone", allowed)));
+    } else {
+        value.call_method0("timestamp")?
+    };
+    let number: f64 = seconds.extract()?;
+    // NaN and what is endless have no floor; the core refuses them
+    if number.is_finite() { seconds.call_method0("__floor__").map(Ok) } else { Ok(Ok(seconds)) }
+}

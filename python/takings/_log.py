@@ -1,0 +1,81 @@
+"""A program's log gets each outcome and each retry, no body and no secret.
+
+The compiled half calls these functions, whatever sends; it holds the interpreter then, and the
+thread is one of Python's.
+"""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from logging import Logger
+
+    from .outcomes import Attempt, Reply, TakingsError
+
+_logger: Logger | None = None
+
+
+def logger() -> Logger | None:
+    """The log of the program. One that has not loaded `logging` has none, and need not do so."""
+    global _logger
+    if _logger is None and "logging" in sys.modules:
+        # another thread may be just about to load it
+        import logging
+
+        found = logging.getLogger("takings")
+        # Where a program has set up no log, nothing is printed.
+        found.addHandler(logging.NullHandler())
+        _logger = found
+    return _logger
+
+
+_WARNING, _INFO = 30, 20  # logging's
+
+
+def _write(level: int, text: str, *values: object, **extra: object) -> None:
+    log = logger()
+    if log is not None and log.isEnabledFor(level):
+        log.log(level, text, *values, extra=extra)
+
+
+def retry(order_id: str | None, idempotency_key: str | None, number: int, attempt: Attempt) -> None:
+    """Another attempt follows."""
+    _write(
+        _WARNING,
+        "order %s: attempt %d: %s; trying again in %.3f s (idempotency key %s)",
+        *(order_id, number, attempt.came_back, attempt.wait, idempotency_key),
+        order_id=order_id,
+        idempotency_key=idempotency_key,
+        correlation_id=attempt.correlation_id,
+        attempt=number,
+        outcome=attempt.came_back,
+    )
+
+
+def ended(
+    order_id: str | None,
+    idempotency_key: str | None,
+    outcome: Reply | TakingsError,
+    word: str,
+    said: str,
+    unattended: bool,
+) -> None:
+    """A call has its outcome; `unattended` if no caller waits any more, who could log it."""
+    _write(
+        _WARNING if unattended else _INFO,
+        "order %s: %s (idempotency key %s, attempts %d)",
+        *(order_id, said, idempotency_key, outcome.attempts),
+        order_id=order_id,
+        idempotency_key=idempotency_key,
+        correlation_id=outcome.correlation_id,
+        attempt=outcome.attempts,
+        outcome=word,
+    )
+
+
+def refused(error: TakingsError, unattended: bool = False) -> None:
+    """A call ended in an error that no call knows of: it was never made, or was left alone."""
+    said = f"{error.kind}: {error.message}"
+    ended(error.order_id, error.idempotency_key, error, error.kind, said, unattended)

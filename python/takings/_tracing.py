@@ -1,0 +1,114 @@
+"""A program's traces get each call, with its attempts and its outcome."""
+
+from __future__ import annotations
+
+import sys
+
+from ._log import logger
+from ._takings import Call, __version__
+from .outcomes import TakingsError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Any
+
+    from typing_extensions import Self
+
+    from .outcomes import Reply
+
+
+class Span:
+    """The span of one call, where the program traces with OpenTelemetry; else nothing.
+
+    A program that traces has the API loaded: takings imports nothing. A failure of
+    a program's tracing must not take an outcome with it.
+    """
+
+    def __init__(self, call: Call[Any]) -> None:
+        self._call = call
+        self._span: Any = None
+        self._current: Any = None
+
+    def __enter__(self) -> Self:
+        trace = sys.modules.get("opentelemetry.trace")
+        if trace is not None:
+            with _passed_over():
+                self._span = trace.get_tracer("takings", __version__).start_span(
+                    f"takings.{self._call.operation}",
+                    kind=trace.SpanKind.CLIENT,
+                    attributes=_of(self._call, "order_id", "idempotency_key"),
+                )
+                # what the HTTP client traces becomes a child of it
+                self._current = trace.use_span(
+                    self._span, record_exception=False, set_status_on_exception=False
+                )
+                self._current.__enter__()
+        return self
+
+    def ended(self, outcome: Reply | TakingsError) -> None:
+        """The outcome is there."""
+        if self._span is None:
+            return
+        with _passed_over():
+            for attempt in outcome.attempt_log:
+                self._span.add_event(
+                    "attempt",
+                    _of(attempt, "sent", "came_back", "wait"),
+                    int(attempt.started.timestamp() * 1e9),
+                )
+            facts = {**_of(self._call, "outcome"), **_of(outcome, "attempts", "correlation_id")}
+            self._span.set_attributes(facts)
+            if isinstance(outcome, TakingsError):
+                self._fail(outcome.kind, outcome.message)
+
+    def _fail(self, kind: str, message: str) -> None:
+        status = sys.modules["opentelemetry.trace"].StatusCode.ERROR
+        self._span.set_attribute("error.type", kind)
+        self._span.set_status(status, message)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        raised: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if isinstance(raised, TakingsError):
+            self.ended(raised)
+        elif raised is not None and self._span is not None:
+            with _passed_over():
+                self._span.set_attributes({"takings.outcome": "outcome_unknown"})
+                self._fail(type(raised).__name__, "the wait for the answer was interrupted")
+        if self._current is not None:
+            with _passed_over():
+                self._current.__exit__(None, None, None)
+        if self._span is not None:
+            with _passed_over():
+                self._span.end()
+
+
+def _of(thing: object, *names: str) -> dict[str, Any]:
+    """Attributes of a span, those that there are."""
+    values = ((name, getattr(thing, name)) for name in names)
+    return {f"takings.{name}": value for name, value in values if value is not None}
+
+
+class _passed_over:
+    """An exception of a program's tracing is logged, and goes no further."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        failed: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        log = logger()
+        if isinstance(failed, Exception) and log is not None:
+            from contextlib import suppress
+
+            with suppress(Exception):
+                log.error("takings could not trace a call", exc_info=failed)
+        return isinstance(failed, Exception)

@@ -258,7 +258,14 @@ def _lua_prose(lines: list[str]) -> str:
 # --- Python ---------------------------------------------------------------------------------------
 
 _HOMES = {
-    "takings": ["_takings.pyi", "_asynchronous.py", "outcomes.py", "request.py", "steps.py"],
+    "takings": [
+        "_takings.pyi",
+        "_operations.py",
+        "_asynchronous.py",
+        "outcomes.py",
+        "request.py",
+        "steps.py",
+    ],
     "takings.testing": ["testing.py"],
 }
 
@@ -272,13 +279,13 @@ def python(folder: Path) -> str:
         out += [f"## {module}\n", f"{_markdown(ast.get_docstring(ast.parse(home.read_text())))}\n"]
         for name in exported(home):
             entry = [node for tree in trees for node in tree.body if _defines(node, name)]
-            out.append(_python_entry(name, entry, trees))
+            out.append(_python_entry(name, entry, trees, set(exported(home))))
     plugin = folder / "pytest_takings/__init__.py"
     tree = ast.parse(plugin.read_text())
     out += ["## pytest_takings\n", f"{_markdown(ast.get_docstring(tree))}\n"]
     for name in exported(plugin):
         out.append(
-            _python_entry(name, [node for node in tree.body if _defines(node, name)], [tree])
+            _python_entry(name, [node for node in tree.body if _defines(node, name)], [tree], set())
         )
     return "\n".join(out)
 
@@ -304,7 +311,9 @@ def _markdown(docstring: str | None) -> str:
     return re.sub(r"^(?![- ])(.+)\n(- )", r"\1\n\n\2", docstring or "", flags=re.MULTILINE)
 
 
-def _python_entry(name: str, nodes: list[ast.stmt], trees: list[ast.Module]) -> str:
+def _python_entry(
+    name: str, nodes: list[ast.stmt], trees: list[ast.Module], exports: set[str]
+) -> str:
     assert nodes, f"{name} is exported and defined nowhere"
     if not isinstance(nodes[-1], ast.ClassDef):
         # two underscores around a name would make it bold
@@ -321,9 +330,21 @@ def _python_entry(name: str, nodes: list[ast.stmt], trees: list[ast.Module]) -> 
     out = [f"### {name}\n", code("python", "".join(decorators) + head)]
     out += [f"{_markdown(ast.get_docstring(node))}\n", *_python_fields(node, trees)]
     methods: dict[str, list[ast.stmt]] = {}
-    for member in node.body:
-        if isinstance(member, ast.FunctionDef | ast.AsyncFunctionDef):
-            methods.setdefault(member.name, []).append(member)
+    # what a class has of one that is not exported, such as the compiled half of the same name
+    halves = [
+        other
+        for tree in trees
+        for other in tree.body
+        if isinstance(other, ast.ClassDef)
+        and (other.name == name or other.name in set(bases) - exports)
+    ]
+    for class_ in [node, *(other for other in halves if other is not node)]:
+        known = set(methods)
+        for member in class_.body:
+            if not isinstance(member, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            if member.name not in known:
+                methods.setdefault(member.name, []).append(member)
     for method, overloads in methods.items():
         if method == "__init__" or not method.startswith("_"):
             title = name if method == "__init__" else method

@@ -459,10 +459,10 @@ def _refuse_to_send_again(session: Any, base_url: str) -> None:
     methods = getattr(retries, "allowed_methods", None)
     # whatever the method: after an error that is none of connecting, reading or a status
     others = getattr(retries, "other", None) not in (0, False)
-    if others or not methods or "POST" in methods:
+    if others or not methods or {"POST", "PATCH"} & set(methods):
         raise invalid_argument(
             "transport",
-            "a requests.Session that sends a POST again (its adapter's Retry)",
+            "a requests.Session that sends a POST again, or a PATCH (its adapter's Retry)",
             "one that leaves this to takings: mount a plain HTTPAdapter(), or one whose Retry has "
-            "other=0 and allowed_methods without POST, for " + base_url,
+            "other=0 and allowed_methods without POST and PATCH, for " + base_url,
         )

@@ -141,7 +141,7 @@ def test_every_setting_is_taken(sandbox: Sandbox, order_id: str) -> None:
     headers = {name.lower(): value for name, value in request["headers"]}
     assert headers["user-agent"].endswith(" (python) acme-shop/2.1")
     line["total_amount"] = 2
-    with pytest.raises(takings.InvalidInput, match="mend the lines"):
+    with pytest.raises(takings.InvalidInput, match="fix the lines"):
         client.capture(order_id, captured_amount=2, order_lines=[line])
     lost = sandbox.order({"fault": "lost_answer"})
     with pytest.raises(takings.OutcomeUnknown) as caught:

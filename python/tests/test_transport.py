@@ -615,7 +615,7 @@ def test_what_is_no_transport() -> None:
     asyncio.run(on_loop.aclose())
 
 
-@pytest.mark.parametrize("methods", [None, False, ["GET", "POST"]])
+@pytest.mark.parametrize("methods", [None, False, ["GET", "POST"], ["PATCH"]])
 def test_a_session_that_sends_again(methods: Any) -> None:
     session = requests.Session()
     session.mount("https://", HTTPAdapter(max_retries=Retry(3, allowed_methods=methods)))

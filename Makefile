@@ -48,7 +48,7 @@ build: rust wheel lua examples
 rust: setup
 	cargo build --locked --lib --bins --examples
 	@# Cargo leaves the ABI's number out of the file's name; programs look for it there.
-	@ln -sf libtakings.so target/debug/libtakings.so.0
+	@ln -sf libtakings.so target/debug/libtakings.so.1
 
 wheel: rust
 	scripts/wheel.sh

@@ -41,7 +41,7 @@ fi
 
 cargo build --locked --release --lib --bins --package takings-c --package takings-bench
 built=$CARGO_TARGET_DIR/release
-ln -sf libtakings.so "$built/libtakings.so.0"
+ln -sf libtakings.so "$built/libtakings.so.1"
 
 # --- the contenders in Python -------------------------------------------------------------------------------------
 

@@ -25,12 +25,12 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     programs = tmp_path_factory.mktemp("programs")
     for name in ("bench-server", "bench-takings", "bench-reqwest", "bench-raw"):
         (programs / name).symlink_to(TARGET / "debug" / name)
-    shutil.copy(TARGET / "debug" / "libtakings.so", programs / "libtakings.so.0")
+    shutil.copy(TARGET / "debug" / "libtakings.so", programs / "libtakings.so.1")
     strict: list[str | Path] = [*CC.split(), "-std=gnu11", "-Wall", "-Wextra", "-Werror"]
     strict.append(f"-I{ROOT / 'include'}")
     ours = ROOT / "bench" / "contenders" / "with_takings.c"
     linked: list[str | Path] = [
-        programs / "libtakings.so.0",
+        programs / "libtakings.so.1",
         "-lcjson",
         "-lpthread",
         f"-Wl,-rpath,{programs}",

@@ -106,13 +106,16 @@ def _c_name(text: str) -> str:
 def _c_group(name: str, text: str) -> str:
     if text.startswith(("typedef", "#define")):
         return "Types"
+    if name == "takings_call":
+        return "Keys, amounts, texts"
     words = {
         "client": "Clients and calls",
         "capture": "A capture",
         "error": "An error",
         "attempt": "An attempt",
         "reconciliation": "A reconciliation",
-        "operation": "A call that your program sends",
+        "call": "A call that your program sends",
+        "reply": "A reply of any operation",
         "json": "Writing JSON",
     }
     return words.get(name.split("_")[1], "Keys, amounts, texts")
@@ -125,6 +128,9 @@ def cpp(header: str) -> str:
     head = uncommented(header[: header.index("*/") + 2])
     inside = header[header.index("namespace takings {") :].split("\n\n", 1)[1]
     inside = inside[: inside.rindex("} // namespace takings")]
+    inside = re.sub(
+        r"^ */\* (?:generated: .*|end of generated) \*/\n", "", inside, flags=re.MULTILINE
+    )
     inside = re.sub(
         r"^namespace detail \{$.*?^\} // namespace detail$",
         "",

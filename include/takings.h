@@ -13,19 +13,21 @@
  * 3. NULL is an error wherever an object or a text is needed; the getters of NULL are NULL, 0 or
  *    false; freeing NULL does nothing. Texts are UTF-8 that ends with NUL; other bytes are errors.
  * 4. Threads: any number of them may use one client at the same time. A capture and an error never
- *    change and may be read by all; a takings_json_t or a takings_operation_t is for one thread at a
+ *    change and may be read by all; a takings_json_t or a takings_call_t is for one thread at a
  *    time, whichever that is. Freeing is for the last user, alone. A thread that is in a call must not
  *    be cancelled (pthread_cancel).
  * 5. Fork: a client may be used and freed in a child process, whether it was used before the fork
  *    or not, and in the parent; a signal handler that forks during a call must not return in the
  *    child. The thread that waits does a call's work, and what calls of other threads have to do
- *    meanwhile; a name look-up has a thread for as long as it lasts. A call that your program sends by
- *    itself (takings_operation_t) starts none; after a fork one of the two processes goes on with it.
+ *    meanwhile; a name look-up, the last second of an attempt's time, and a call over plain HTTP has
+ *    a thread for as long as it lasts. A call that your program sends by itself (takings_call_t)
+ *    starts none; after a fork one of the two processes goes on with it.
  * 6. No abort: no input, answer or fault inside takings ends the program; a fault becomes an error
  *    of the kind TAKINGS_ERROR_INTERNAL.
  * 7. A good guest: no set-up call, no global or thread-local state to look after, no signal
- *    handlers, no logging; only takings_client_from_env reads KLARNA_ variables. A library once
- *    loaded stays loaded: dlclose does not take it away from under its thread.
+ *    handlers, no logging; only takings_client_from_env, and takings_call where it is asked for
+ *    settings_from_env, read KLARNA_ variables. A library once loaded stays loaded: dlclose does not
+ *    take it away from under its thread.
  */
 
 
@@ -48,8 +50,32 @@
 #define TAKINGS_VERSION_PATCH 0
 
 /**
- * What an error means for the money, and so for what to do next. A later version may add
- * kinds: treat one you do not know as TAKINGS_ERROR_OUTCOME_UNKNOWN.
+ * What a call asks for next.
+ */
+typedef enum {
+  /**
+   * There is no call: the step of NULL.
+   */
+  TAKINGS_STEP_NONE = 0,
+  /**
+   * Send the request once and be done within takings_call_time_ms; then call
+   * takings_call_answered, takings_call_not_sent or takings_call_maybe_sent.
+   */
+  TAKINGS_STEP_SEND = 1,
+  /**
+   * Pause for takings_call_time_ms, then call takings_call_waited.
+   */
+  TAKINGS_STEP_WAIT = 2,
+  /**
+   * The outcome is there: takings_call_capture, takings_call_reconciliation or
+   * takings_call_reply.
+   */
+  TAKINGS_STEP_DONE = 3,
+} takings_step_t;
+
+/**
+ * What an error means for the money, and so for what to do next. A later version may add kinds:
+ * treat one you do not know as TAKINGS_ERROR_OUTCOME_UNKNOWN.
  */
 typedef enum {
   /**
@@ -57,52 +83,31 @@ typedef enum {
    */
   TAKINGS_ERROR_NONE = 0,
   /**
-   * The input was refused and nothing was sent. Mend the code or the data.
+   * Our own check refused the input. Nothing was sent. Fix the code or the data.
    */
   TAKINGS_ERROR_INVALID_INPUT = 1,
   /**
-   * Nothing can have reached Klarna. Call again at any time, with the same key.
+   * Nothing of this call can have reached Klarna (name look-up, refused connection, TLS, proxy).
+   * Call again at any time, with the same key.
    */
   TAKINGS_ERROR_NOT_SENT = 2,
   /**
-   * Klarna said no; nothing was captured. Mend the cause; the corrected capture takes a new
-   * idempotency key.
+   * Klarna refused it, and nothing was captured under this key, ever. Fix the cause; the corrected
+   * capture needs a new idempotency key.
    */
   TAKINGS_ERROR_REJECTED = 3,
   /**
-   * It may have been captured. Call again with the same idempotency key within 24 hours;
-   * never book it as failed.
+   * It may have been captured: an answer was lost, or made no sense, or an earlier call with the
+   * key, of which nothing is known here, may have captured. Call again with the same idempotency
+   * key within 24 hours of its first use; never book it as failed.
    */
   TAKINGS_ERROR_OUTCOME_UNKNOWN = 4,
   /**
-   * A bug in takings: report it. If attempts is above 0, treat it as
+   * A bug in takings. Report it; if attempts is above 0, treat it as
    * TAKINGS_ERROR_OUTCOME_UNKNOWN.
    */
   TAKINGS_ERROR_INTERNAL = 5,
 } takings_error_kind_t;
-
-/**
- * What an operation asks for next.
- */
-typedef enum {
-  /**
-   * There is no operation: the step of NULL.
-   */
-  TAKINGS_STEP_NONE = 0,
-  /**
-   * Send the request once and be done within takings_operation_time_ms; then call
-   * takings_operation_answered, takings_operation_not_sent or takings_operation_maybe_sent.
-   */
-  TAKINGS_STEP_SEND = 1,
-  /**
-   * Pause for takings_operation_time_ms, then call takings_operation_waited.
-   */
-  TAKINGS_STEP_WAIT = 2,
-  /**
-   * The outcome is there: takings_operation_capture or takings_operation_reconciliation.
-   */
-  TAKINGS_STEP_DONE = 3,
-} takings_step_t;
 
 /**
  * How often a capture was found.
@@ -117,8 +122,8 @@ typedef enum {
    */
   TAKINGS_FOUND_ONCE = 1,
   /**
-   * Not when Klarna was asked. A capture whose answer was lost may still be on its way:
-   * capture again with the same key, not with a new one.
+   * Not when Klarna was asked. A capture whose answer was lost may still be on its way: capture
+   * again with the same key, not with a new one.
    */
   TAKINGS_FOUND_NEVER = 2,
   /**
@@ -128,11 +133,42 @@ typedef enum {
 } takings_found_t;
 
 /**
- * One request of a call, for whoever has to see afterwards what happened. It belongs to the
- * capture, reconciliation or error it was asked of, and holds no credential. Any number of
- * threads may read it.
+ * One request of a call, for whoever has to see afterwards what happened. It holds no
+ * credential, and a server's text only scrubbed. It belongs to what it was asked of. Any number
+ * of threads may read it.
  */
 typedef struct takings_attempt_t takings_attempt_t;
+
+/**
+ * A call that your program sends by itself: takings decides what to send, when to wait and what
+ * an answer means, your HTTP client sends. No thread is started and nothing is called back, so it
+ * fits any event loop.
+ *
+ *     takings_call_t *call = takings_client_prepare(client, order_id, request, key, &error);
+ *     takings_step_t step = takings_call_start(call);
+ *     while (step == TAKINGS_STEP_SEND || step == TAKINGS_STEP_WAIT) {
+ *         if (step == TAKINGS_STEP_SEND)
+ *             step = send_over_http(call);    // reports answered, not_sent or maybe_sent
+ *         else {
+ *             pause_for(takings_call_time_ms(call));
+ *             step = takings_call_waited(call);
+ *         }
+ *     }
+ *     capture = takings_call_capture(call, &error);
+ *     takings_call_free(call);
+ *
+ * What your HTTP client owes it: for each TAKINGS_STEP_SEND it sends the request once, as it is,
+ * follows no redirect, sends nothing again by itself, checks certificates, and is done within
+ * takings_call_time_ms. It closes the connection after a time-out, an error, or bytes beyond
+ * an answer, so that a late answer is not taken for the next call's.
+ *
+ * One thread at a time may use it, whichever that is. After a fork go on with it in one of the
+ * two processes and free it in the other; whether a connection may go on there is your HTTP
+ * client's matter. It does not need the client any more, which may be freed before it. Freed
+ * before TAKINGS_STEP_DONE the call is given up: what was sent may still be captured, and its
+ * key stays safe to call again with.
+ */
+typedef struct takings_call_t takings_call_t;
 
 /**
  * Klarna captured it: ship. Any number of threads may read it.
@@ -148,8 +184,9 @@ typedef struct takings_capture_t takings_capture_t;
 typedef struct takings_client_t takings_client_t;
 
 /**
- * Why a call failed: what it means for the money (kind), one line for a log (message), and
- * the facts one by one. It never holds a credential. Any number of threads may read it.
+ * Why a call did not end well: what it means for the money, one line for a log and the facts as
+ * fields. It never holds a credential or customer data, and text that came from a server has
+ * been scrubbed of control characters. Any number of threads may read it.
  */
 typedef struct takings_error_t takings_error_t;
 
@@ -172,90 +209,19 @@ typedef struct takings_error_t takings_error_t;
 typedef struct takings_json_t takings_json_t;
 
 /**
- * A call that your program sends by itself: takings decides what to send, when to wait and what
- * an answer means, your HTTP client sends. No thread is started and nothing is called back, so it
- * fits any event loop.
- *
- *     takings_operation_t *operation = takings_client_prepare(client, order_id, request, key, &error);
- *     takings_step_t step = takings_operation_start(operation);
- *     while (step == TAKINGS_STEP_SEND || step == TAKINGS_STEP_WAIT) {
- *         if (step == TAKINGS_STEP_SEND)
- *             step = send_over_http(operation);    // tells answered, not_sent or maybe_sent
- *         else {
- *             pause_for(takings_operation_time_ms(operation));
- *             step = takings_operation_waited(operation);
- *         }
- *     }
- *     capture = takings_operation_capture(operation, &error);
- *     takings_operation_free(operation);
- *
- * What your HTTP client owes it: for each TAKINGS_STEP_SEND it sends the request once, as it is,
- * follows no redirect, sends nothing again by itself, checks certificates, and is done within
- * takings_operation_time_ms. It closes the connection after a time-out, an error, or bytes beyond
- * an answer, so that a late answer is not taken for the next call's.
- *
- * One thread at a time may use it, whichever that is. After a fork go on with it in one of the
- * two processes and free it in the other; whether a connection may go on there is your HTTP
- * client's matter. It does not need the client any more, which may be freed before it. Freed
- * before TAKINGS_STEP_DONE the call is given up: what was sent may still be captured, and its
- * key stays safe to call again with.
- */
-typedef struct takings_operation_t takings_operation_t;
-
-/**
  * What a look into an order's captures found. Any number of threads may read it.
  */
 typedef struct takings_reconciliation_t takings_reconciliation_t;
 
+/**
+ * What a call to any operation ended in. Its fields are read by name, such as "capture_id", or as
+ * one JSON text; the operation decides which there are. Any number of threads may read it.
+ */
+typedef struct takings_reply_t takings_reply_t;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
-
-/**
- * Makes a client from its settings, a JSON object such as
- *
- *     {"environment": "playground", "username": "PK0000_0a1b2c", "password": "..."}
- *
- * with environment (live or playground) and region (eu, na, oc or kustom; eu when absent), or
- * base_url; username and password, or api_key (and auth: basic or raw); connect_timeout_ms,
- * attempt_timeout_ms, timeout_ms (the whole call), max_attempts, backoff_ms, max_backoff_ms;
- * proxy, ca_file, user_agent_suffix, check_lines (off, warn or refuse),
- * accept_unknown_values, reconcile. Nothing is connected and no thread is started before the
- * first call.
- *
- * Returns a client for takings_client_free, or NULL and an error (invalid_input).
- */
-takings_client_t *takings_client_new(const char *config_json, takings_error_t **error);
-
-/**
- * Makes a client from the environment variables KLARNA_USERNAME and KLARNA_PASSWORD or
- * KLARNA_API_KEY, and KLARNA_REGION with KLARNA_ENVIRONMENT, or KLARNA_BASE_URL. An empty
- * variable counts as absent. No other thread may change the environment meanwhile.
- *
- * Returns a client for takings_client_free, or NULL and an error (invalid_input).
- */
-takings_client_t *takings_client_from_env(takings_error_t **error);
-
-/**
- * Captures the order, in full or in part, and waits for the outcome: at most timeout_ms.
- *
- * request_json is Klarna's request: an object with captured_amount in minor units (60.00 is
- * 6000) and, where you want, reference, description, order_lines, shipping_info and
- * shipping_delay. It is read strictly: an unknown or doubled field, a fraction, a string for
- * a number is refused and nothing is sent.
- *
- * With an idempotency_key of your own (takings_idempotency_key makes one) the capture can be
- * called again after a crash: the money moves once. With NULL a fresh key is made for this
- * call and its retries; it comes back in the capture and in the error. So look whether
- * takings_idempotency_key gave NULL before passing it on: a repeat would capture again.
- *
- * Returns a capture for takings_capture_free, or NULL and an error.
- */
-takings_capture_t *takings_client_capture(const takings_client_t *client,
-                                          const char *order_id,
-                                          const char *request_json,
-                                          const char *idempotency_key,
-                                          takings_error_t **error);
 
 /**
  * Where requests go, without credentials.
@@ -268,116 +234,6 @@ const char *takings_client_base_url(const takings_client_t *client);
 void takings_client_free(takings_client_t *client);
 
 /**
- * Klarna's name for the capture.
- */
-const char *takings_capture_capture_id(const takings_capture_t *capture);
-
-/**
- * The order it belongs to.
- */
-const char *takings_capture_order_id(const takings_capture_t *capture);
-
-/**
- * The key the call used, given or made.
- */
-const char *takings_capture_idempotency_key(const takings_capture_t *capture);
-
-/**
- * Klarna's name for the answered request; NULL where it gave none.
- */
-const char *takings_capture_correlation_id(const takings_capture_t *capture);
-
-/**
- * How many requests it took, 1 or more.
- */
-uint32_t takings_capture_attempts(const takings_capture_t *capture);
-
-/**
- * How many warnings there are: order lines that do not add up (it was captured all the same), and that an earlier call
- * with this key was answered with another capture.
- */
-size_t takings_capture_warning_count(const takings_capture_t *capture);
-
-/**
- * One warning, counted from 0; NULL beyond the last.
- */
-const char *takings_capture_warning(const takings_capture_t *capture, size_t index);
-
-/**
- * Frees a capture and its strings.
- */
-void takings_capture_free(takings_capture_t *capture);
-
-/**
- * What the error means for the money; TAKINGS_ERROR_NONE for NULL.
- */
-takings_error_kind_t takings_error_kind(const takings_error_t *error);
-
-/**
- * The kind as a word, the same in every language: invalid_input, not_sent, rejected,
- * outcome_unknown or internal. It stays valid for as long as the program runs.
- */
-const char *takings_error_kind_name(const takings_error_t *error);
-
-/**
- * One line for a log: what happened, where, and what to do.
- */
-const char *takings_error_message(const takings_error_t *error);
-
-/**
- * The HTTP status of the last answer; 0 where there was none.
- */
-uint16_t takings_error_http_status(const takings_error_t *error);
-
-/**
- * Klarna's error_code of the last answer, such as CAPTURE_NOT_ALLOWED; NULL where it gave
- * none.
- */
-const char *takings_error_error_code(const takings_error_t *error);
-
-/**
- * How many of Klarna's error_messages there are: English text for the developer.
- */
-size_t takings_error_error_message_count(const takings_error_t *error);
-
-/**
- * One of Klarna's error_messages, counted from 0; NULL beyond the last.
- */
-const char *takings_error_error_message(const takings_error_t *error, size_t index);
-
-/**
- * Klarna's name for the failed request: quote it to Klarna's support. NULL where there is
- * none.
- */
-const char *takings_error_correlation_id(const takings_error_t *error);
-
-/**
- * The order the call was for; NULL where the error belongs to no order.
- */
-const char *takings_error_order_id(const takings_error_t *error);
-
-/**
- * The key the call used; NULL where it had none yet. Keep it: after outcome_unknown, calling
- * again with it is what makes the second call safe.
- */
-const char *takings_error_idempotency_key(const takings_error_t *error);
-
-/**
- * How many requests were begun; 0 when nothing was sent.
- */
-uint32_t takings_error_attempts(const takings_error_t *error);
-
-/**
- * Whether the same call, with the same key, can end differently later.
- */
-bool takings_error_retryable(const takings_error_t *error);
-
-/**
- * Frees an error and its strings.
- */
-void takings_error_free(takings_error_t *error);
-
-/**
  * Derives the idempotency key of the capture called name of an order: the same two texts give
  * the same key after a crash, on any host, in every language (a UUID v5).
  *
@@ -387,6 +243,17 @@ void takings_error_free(takings_error_t *error);
  * Returns a string for takings_string_free, or NULL and an error (invalid_input).
  */
 char *takings_idempotency_key(const char *order_id, const char *name, takings_error_t **error);
+
+/**
+ * The same for any operation that takes a key, by its name: a refund and a capture of one name
+ * never share a key. For "capture" it is takings_idempotency_key.
+ *
+ * Returns a string for takings_string_free, or NULL and an error (invalid_input).
+ */
+char *takings_idempotency_key_for(const char *operation,
+                                  const char *order_id,
+                                  const char *name,
+                                  takings_error_t **error);
 
 /**
  * A fresh random key (a UUID v4), for a program that stores it before the call.
@@ -413,7 +280,7 @@ bool takings_minor(const char *amount,
                    takings_error_t **error);
 
 /**
- * Frees a string of takings_idempotency_key or takings_new_idempotency_key, and no other.
+ * Frees a string that a function of takings returned without const, and no other. It is wiped.
  */
 void takings_string_free(char *string);
 
@@ -424,83 +291,228 @@ void takings_string_free(char *string);
 const char *takings_version(void);
 
 /**
- * How many requests its attempt log holds. With the setting reconcile the looks for the capture
- * are among them, so there can be more than takings_capture_attempts tells.
+ * The order it is for.
  */
-size_t takings_capture_attempt_log_count(const takings_capture_t *capture);
+const char *takings_call_order_id(const takings_call_t *call);
 
 /**
- * One request of the call, in order, counted from 0; NULL beyond the last.
+ * The key it is sent with, given or made; NULL for a look, which changes nothing.
  */
-const takings_attempt_t *takings_capture_attempt_log(const takings_capture_t *capture,
-                                                     size_t index);
+const char *takings_call_idempotency_key(const takings_call_t *call);
 
 /**
- * How many requests its attempt log holds.
+ * Begins the call, whose timeout_ms counts from here. The first step is TAKINGS_STEP_SEND.
+ *
+ * What is reported out of turn, as a second start, ends the call as internal: after a request was
+ * begun its outcome is then unknown. After TAKINGS_STEP_DONE nothing changes any more.
  */
-size_t takings_reconciliation_attempt_log_count(const takings_reconciliation_t *reconciliation);
+takings_step_t takings_call_start(takings_call_t *call);
 
 /**
- * One request of the look, in order, counted from 0; NULL beyond the last.
+ * How long sending may take (1 or more) or a pause lasts, in milliseconds; 0 when it is neither.
  */
-const takings_attempt_t *takings_reconciliation_attempt_log(const takings_reconciliation_t *reconciliation,
-                                                            size_t index);
+int64_t takings_call_time_ms(const takings_call_t *call);
 
 /**
- * How many requests its attempt log holds: those of the failed call that ended.
+ * How long a connection may take to be made, within the time for sending, in milliseconds.
  */
-size_t takings_error_attempt_log_count(const takings_error_t *error);
+int64_t takings_call_connect_timeout_ms(const takings_call_t *call);
 
 /**
- * One request of the failed call, in order, counted from 0; NULL beyond the last.
+ * POST, or GET for a look. This and the other parts of the request are there during
+ * TAKINGS_STEP_SEND and stay valid until the next thing is reported; otherwise they are NULL and 0.
+ * With the setting reconcile they change during a call: read them for each TAKINGS_STEP_SEND.
  */
-const takings_attempt_t *takings_error_attempt_log(const takings_error_t *error, size_t index);
+const char *takings_call_method(const takings_call_t *call);
 
 /**
- * When it was begun, by the system's clock, in milliseconds since 1970 (UTC).
+ * The whole URL, to be sent as it is: what it names is percent-encoded already.
  */
-int64_t takings_attempt_started_ms(const takings_attempt_t *attempt);
+const char *takings_call_url(const takings_call_t *call);
 
 /**
- * How long it took, in milliseconds.
+ * How many headers it has. host and content-length are your HTTP client's to add.
  */
-int64_t takings_attempt_took_ms(const takings_attempt_t *attempt);
+size_t takings_call_header_count(const takings_call_t *call);
 
 /**
- * Method and URL, such as "POST https://api.klarna.com/ordermanagement/v1/orders/.../captures".
+ * The name of a header, in lower case, counted from 0; NULL beyond the last.
  */
-const char *takings_attempt_sent(const takings_attempt_t *attempt);
+const char *takings_call_header_name(const takings_call_t *call, size_t index);
 
 /**
- * What came back, for people: "201", "503 INTERNAL_ERROR", "no answer within 10.0s",
- * "not_sent: no connection to ...".
+ * The value of a header, in printable ASCII. That of authorization is the credential, for the
+ * host of the URL and no other.
  */
-const char *takings_attempt_came_back(const takings_attempt_t *attempt);
+const char *takings_call_header_value(const takings_call_t *call, size_t index);
 
 /**
- * The HTTP status; 0 where there was no answer.
+ * The body, takings_call_body_length bytes of JSON in UTF-8; NULL for a look, which has none.
  */
-uint16_t takings_attempt_http_status(const takings_attempt_t *attempt);
+const char *takings_call_body(const takings_call_t *call);
 
 /**
- * Klarna's error_code; NULL where the answer had none.
+ * How many bytes the body has.
  */
-const char *takings_attempt_error_code(const takings_attempt_t *attempt);
+size_t takings_call_body_length(const takings_call_t *call);
 
 /**
- * Klarna's name for the request; NULL where the answer had none.
+ * How many bytes of the answer's body are worth reading. What is beyond may be left unread; the
+ * connection is then closed.
  */
-const char *takings_attempt_correlation_id(const takings_attempt_t *attempt);
+size_t takings_call_most_answer(const takings_call_t *call);
 
 /**
- * The pause after it, in milliseconds; -1 where no other request followed.
+ * A header of the answer, before takings_call_answered: the name in any case, the value in
+ * any bytes. One that came twice is given twice, not joined; headers of a 1xx are left out.
+ * NULL for name or value is passed over, and so is a header when nothing is being sent.
  */
-int64_t takings_attempt_wait_ms(const takings_attempt_t *attempt);
+void takings_call_answer_header(takings_call_t *call, const char *name, const char *value);
 
 /**
- * Begins with {}. Free it with takings_json_free. NULL only if takings itself is at fault.
+ * A part of the answer's body, before takings_call_answered, with its transfer coding undone;
+ * in one part or in many, in order. false: no more of it is worth reading.
  */
-takings_json_t *takings_json_new(void);
+bool takings_call_answer_body(takings_call_t *call, const char *bytes, size_t length);
+
+/**
+ * Reports an answer whose head was complete, whatever its status, after its headers and its body; a
+ * body that broke off is reported as far as it came. status is that of the last answer that was no
+ * 1xx.
+ */
+takings_step_t takings_call_answered(takings_call_t *call, uint16_t status);
+
+/**
+ * Reports that nothing of the request can have left, since no connection was made: name look-up,
+ * refused, TLS handshake, proxy. When in doubt it is takings_call_maybe_sent.
+ *
+ * why is for people and may be NULL; bytes that are not UTF-8 are replaced.
+ */
+takings_step_t takings_call_not_sent(takings_call_t *call, const char *why);
+
+/**
+ * Reports that the request may have left and no answer came (time-out, reset, a head that was cut),
+ * or that your HTTP client does not know. why as for takings_call_not_sent.
+ */
+takings_step_t takings_call_maybe_sent(takings_call_t *call, const char *why);
+
+/**
+ * Reports that the pause is over.
+ */
+takings_step_t takings_call_waited(takings_call_t *call);
+
+/**
+ * What the call ended in, as takings_client_call gives it; it can be asked for again. Before
+ * TAKINGS_STEP_DONE it is the error for a caller that stops waiting.
+ *
+ * Returns a reply for takings_reply_free, or NULL and an error.
+ */
+takings_reply_t *takings_call_reply(const takings_call_t *call, takings_error_t **error);
+
+/**
+ * Frees a call and the strings of its request.
+ */
+void takings_call_free(takings_call_t *call);
+
+/**
+ * Makes a client from its settings, a JSON object such as
+ *
+ *     {"environment": "playground", "username": "PK0000_0a1b2c", "password": "..."}
+ *
+ * Nothing is connected and no thread is started before the first call. The settings:
+ *
+ * - region (eu, na, oc or kustom): Where the account lives; eu when only the environment is
+ *   given. Not together with base_url.
+ * - environment (live or playground): Live or playground. There is no default: one of them moves
+ *   money.
+ * - base_url: Another host than Klarna's own, with an optional path prefix:
+ *   https://gateway.example/klarna. Plain http only for a loopback address.
+ * - username: The user of the pair that Klarna's portal shows.
+ * - password: The password that belongs to username. Not together with api_key.
+ * - api_key: An API key, with the username it was made together with, or alone.
+ * - auth (basic or raw): How an api_key is sent: as the password of a pair, or as it is. basic.
+ * - connect_timeout_ms: Time to connect: name look-up, every address, TLS. 5 s; at most half of
+ *   what one attempt may take, so that an unreachable host is told from a lost answer.
+ * - attempt_timeout_ms: Time for one attempt, from the first name look-up to the last byte. 10
+ *   s.
+ * - timeout_ms: Time for the whole call with all attempts and pauses. 25 s, below the 30 s after
+ *   which gunicorn kills a worker.
+ * - max_attempts: Requests one call may make, 1 to 20. 3.
+ * - backoff_ms: The first pause is drawn from 0 to this, each later one from twice as much. 0.5
+ *   s.
+ * - max_backoff_ms: No pause is drawn from more than this. 8 s.
+ * - proxy: A proxy for HTTPS, such as http://user:password@proxy.example:3128. Without it,
+ *   HTTPS_PROXY and NO_PROXY are read as curl reads them. Never used for a loopback address.
+ * - ca_file: A PEM file of certificate authorities to trust instead of the system's.
+ * - user_agent_suffix: Your program's name for itself, appended to the User-Agent:
+ *   acme-shop/2.1.
+ * - check_lines (off, warn or refuse): How order lines that do not add up are taken: warn by
+ *   default.
+ * - accept_unknown_values: Let values pass that takings does not know, for the line type and
+ *   shipping_method of requests read from JSON or a script's values.
+ * - reconcile: When a capture with a reference ends unclear, look into the order's captures for
+ *   the one with this reference and amount, and take it for the answer. Only sound when each
+ *   capture of an order has a reference of its own.
+ *
+ * Returns a client for takings_client_free, or NULL and an error (invalid_input).
+ */
+takings_client_t *takings_client_new(const char *config_json, takings_error_t **error);
+
+/**
+ * Makes a client from the environment variables KLARNA_USERNAME, KLARNA_PASSWORD,
+ * KLARNA_API_KEY, KLARNA_REGION, KLARNA_ENVIRONMENT and KLARNA_BASE_URL, as far as they are set.
+ * An empty variable counts as absent. No other thread may change the environment meanwhile.
+ *
+ * Returns a client for takings_client_free, or NULL and an error (invalid_input).
+ */
+takings_client_t *takings_client_from_env(takings_error_t **error);
+
+/**
+ * Calls any operation by its name, such as "capture", and waits for the outcome: at most
+ * timeout_ms.
+ *
+ * arguments_json is a JSON object with everything that the operation takes beside the order and
+ * the key, read as strictly as the request of takings_client_capture. idempotency_key is as
+ * there; it must be NULL for an operation that changes nothing.
+ *
+ * Returns a reply for takings_reply_free, or NULL and an error.
+ */
+takings_reply_t *takings_client_call(const takings_client_t *client,
+                                     const char *operation,
+                                     const char *order_id,
+                                     const char *arguments_json,
+                                     const char *idempotency_key,
+                                     takings_error_t **error);
+
+/**
+ * The first half of takings_client_call, with the same arguments.
+ *
+ * Returns a call for takings_call_free, or NULL and an error (invalid_input).
+ */
+takings_call_t *takings_client_prepare_call(const takings_client_t *client,
+                                            const char *operation,
+                                            const char *order_id,
+                                            const char *arguments_json,
+                                            const char *idempotency_key,
+                                            takings_error_t **error);
+
+/**
+ * Calls a function that needs no client, by its name, for a program that has JSON at hand.
+ * arguments_json is a JSON object. The functions:
+ *
+ * - idempotency_key takes order_id and name; also operation
+ * - new_idempotency_key takes nothing, so {}
+ * - minor takes amount and currency
+ * - settings_from_env takes nothing, so {}
+ * - schema takes nothing, so {}
+ *
+ * settings_from_env gives the settings for takings_client_new, with the credentials in clear;
+ * schema gives the names, types and limits of operations, requests, settings, replies and
+ * errors.
+ *
+ * Returns the result as JSON text, a string for takings_string_free, or NULL and an error.
+ */
+char *takings_call(const char *name, const char *arguments_json, takings_error_t **error);
 
 /**
  * Puts a text at the pointer. false and an error: nothing was changed.
@@ -527,21 +539,20 @@ bool takings_json_set_bool(takings_json_t *json,
                            takings_error_t **error);
 
 /**
- * Puts null at the pointer. false and an error: nothing was changed. (In a request, leave a
- * field out instead.)
+ * Puts null, which no field of a request may be, at the pointer. false and an error: nothing was
+ * changed.
  */
 bool takings_json_set_null(takings_json_t *json, const char *pointer, takings_error_t **error);
 
 /**
- * Puts an empty list at the pointer: for a list that stays empty. false and an error: nothing
- * was changed.
+ * Puts an empty list that stays empty at the pointer. false and an error: nothing was changed.
  */
 bool takings_json_set_empty_list(takings_json_t *json,
                                  const char *pointer,
                                  takings_error_t **error);
 
 /**
- * Puts an empty object at the pointer: for one that stays empty, or whose names are numbers.
+ * Puts an empty object, for one that stays empty or whose names are numbers, at the pointer.
  * false and an error: nothing was changed.
  */
 bool takings_json_set_empty_object(takings_json_t *json,
@@ -549,206 +560,167 @@ bool takings_json_set_empty_object(takings_json_t *json,
                                    takings_error_t **error);
 
 /**
- * The JSON text so far, members in the order they were set. It stays valid until the next
- * change or takings_json_free.
+ * What the error means for the money; TAKINGS_ERROR_NONE for NULL.
  */
-const char *takings_json_text(takings_json_t *json);
+takings_error_kind_t takings_error_kind(const takings_error_t *error);
 
 /**
- * Frees it and its text.
+ * The kind as a word, the same in every language: invalid_input, not_sent, rejected,
+ * outcome_unknown or internal. It stays valid for as long as the program runs.
  */
-void takings_json_free(takings_json_t *json);
+const char *takings_error_kind_name(const takings_error_t *error);
 
 /**
- * The first half of takings_client_capture, with the same arguments: everything that can be
- * refused is refused here, and the key is known before anything is sent. The operation is the
- * second half, for your program to send.
- *
- * Returns an operation for takings_operation_free, or NULL and an error (invalid_input).
+ * One line: what happened, where, and what to do.
  */
-takings_operation_t *takings_client_prepare(const takings_client_t *client,
-                                            const char *order_id,
-                                            const char *request_json,
-                                            const char *idempotency_key,
-                                            takings_error_t **error);
+const char *takings_error_message(const takings_error_t *error);
 
 /**
- * The first half of takings_client_reconcile, with the same arguments.
- *
- * Returns an operation for takings_operation_free, or NULL and an error (invalid_input).
+ * The HTTP status of the last answer, when there was one; 0 where there is none.
  */
-takings_operation_t *takings_client_prepare_reconcile(const takings_client_t *client,
-                                                      const char *order_id,
-                                                      const char *reference,
-                                                      int64_t captured_amount,
-                                                      takings_error_t **error);
+uint16_t takings_error_http_status(const takings_error_t *error);
 
 /**
- * The order it is for.
+ * Klarna's error_code from the last answer, such as CAPTURE_NOT_ALLOWED. Made for programs; new
+ * ones may appear; NULL where there is none.
  */
-const char *takings_operation_order_id(const takings_operation_t *operation);
+const char *takings_error_error_code(const takings_error_t *error);
 
 /**
- * The key it is sent with, given or made; NULL for a look, which changes nothing.
+ * How many error messages there are. Klarna's error_messages from the last answer: English text
+ * for the developer, whose wording changes. At most 20, each at most 500 characters.
  */
-const char *takings_operation_idempotency_key(const takings_operation_t *operation);
+size_t takings_error_error_message_count(const takings_error_t *error);
 
 /**
- * Begins the call, whose timeout_ms counts from here. The first step is TAKINGS_STEP_SEND.
- *
- * What is told out of turn, as a second start, ends the call as internal: after a request was
- * begun its outcome is then unknown. After TAKINGS_STEP_DONE nothing changes any more.
+ * One of them, counted from 0; NULL beyond the last.
  */
-takings_step_t takings_operation_start(takings_operation_t *operation);
+const char *takings_error_error_message(const takings_error_t *error, size_t index);
 
 /**
- * How long sending may take (1 or more) or a pause lasts, in milliseconds; 0 when it is neither.
+ * Klarna's name for the failed request: quote it to Klarna's support; NULL where there is none.
  */
-int64_t takings_operation_time_ms(const takings_operation_t *operation);
+const char *takings_error_correlation_id(const takings_error_t *error);
 
 /**
- * How long a connection may take to be made, within the time for sending, in milliseconds.
+ * The order the call was for, when it got as far as having one; NULL where there is none.
  */
-int64_t takings_operation_connect_timeout_ms(const takings_operation_t *operation);
+const char *takings_error_order_id(const takings_error_t *error);
 
 /**
- * POST, or GET for a look. This and the other parts of the request are there during
- * TAKINGS_STEP_SEND and stay valid until the next thing is told; otherwise they are NULL and 0.
- * With the setting reconcile they change during a call: read them for each TAKINGS_STEP_SEND.
+ * The key the call used. Keep it: after outcome_unknown, calling again with it is what makes the
+ * second call safe; NULL where there is none.
  */
-const char *takings_operation_method(const takings_operation_t *operation);
+const char *takings_error_idempotency_key(const takings_error_t *error);
 
 /**
- * The whole URL, to be sent as it is: what it names is percent-encoded already.
+ * How many requests were begun, 0 when nothing was sent.
  */
-const char *takings_operation_url(const takings_operation_t *operation);
+uint32_t takings_error_attempts(const takings_error_t *error);
 
 /**
- * How many headers it has. host and content-length are your HTTP client's to add.
+ * How many requests its attempt log holds. Each request with its time, what came back and the
+ * pause after it. The requests that looked for the capture are among them.
  */
-size_t takings_operation_header_count(const takings_operation_t *operation);
+size_t takings_error_attempt_log_count(const takings_error_t *error);
 
 /**
- * The name of a header, in lower case, counted from 0; NULL beyond the last.
+ * One request of the call, in order, counted from 0; NULL beyond the last.
  */
-const char *takings_operation_header_name(const takings_operation_t *operation, size_t index);
+const takings_attempt_t *takings_error_attempt_log(const takings_error_t *error, size_t index);
 
 /**
- * The value of a header, in printable ASCII. That of authorization is the credential, for the
- * host of the URL and no other.
+ * Whether the same call, with the same key, can end differently later. True for not_sent,
+ * outcome_unknown (but for a look that was refused and a key past its 24 hours), a rate limit,
+ * and an internal error after a request was begun.
  */
-const char *takings_operation_header_value(const takings_operation_t *operation, size_t index);
+bool takings_error_retryable(const takings_error_t *error);
 
 /**
- * The body, takings_operation_body_length bytes of JSON in UTF-8; NULL for a look, which has none.
+ * All fields as a JSON object. Times are whole milliseconds; their names end in _ms.
  */
-const char *takings_operation_body(const takings_operation_t *operation);
+const char *takings_error_json(const takings_error_t *error);
 
 /**
- * How many bytes the body has.
+ * Frees an error and its strings.
  */
-size_t takings_operation_body_length(const takings_operation_t *operation);
+void takings_error_free(takings_error_t *error);
 
 /**
- * How many bytes of the answer's body are worth reading. What is beyond may be left unread; the
- * connection is then closed.
+ * Klarna's name for the capture.
  */
-size_t takings_operation_most_answer(const takings_operation_t *operation);
+const char *takings_capture_capture_id(const takings_capture_t *capture);
 
 /**
- * A header of the answer, before takings_operation_answered: the name in any case, the value in
- * any bytes. One that came twice is given twice, not joined; headers of a 1xx are left out.
- * NULL for name or value is passed over, and so is a header when nothing is being sent.
+ * The order it belongs to.
  */
-void takings_operation_answer_header(takings_operation_t *operation,
-                                     const char *name,
-                                     const char *value);
+const char *takings_capture_order_id(const takings_capture_t *capture);
 
 /**
- * A part of the answer's body, before takings_operation_answered, with its transfer coding undone;
- * in one part or in many, in order. false: no more of it is worth reading.
+ * The key the call used, given or made.
  */
-bool takings_operation_answer_body(takings_operation_t *operation,
-                                   const char *bytes,
-                                   size_t length);
+const char *takings_capture_idempotency_key(const takings_capture_t *capture);
 
 /**
- * Tells an answer whose head was complete, whatever its status, after its headers and its body; a
- * body that broke off is told as far as it came. status is that of the last answer that was no
- * 1xx.
+ * Klarna's name for the answered request, where it gave one; NULL where there is none.
  */
-takings_step_t takings_operation_answered(takings_operation_t *operation, uint16_t status);
+const char *takings_capture_correlation_id(const takings_capture_t *capture);
 
 /**
- * Tells that nothing of the request can have left, since no connection was made: name look-up,
- * refused, TLS handshake, proxy. When in doubt it is takings_operation_maybe_sent.
- *
- * why is for people and may be NULL; bytes that are not UTF-8 are replaced.
+ * How many requests it took, 1 or more; 0 where a key past its 24 hours was known to have
+ * captured, and nothing was sent.
  */
-takings_step_t takings_operation_not_sent(takings_operation_t *operation, const char *why);
+uint32_t takings_capture_attempts(const takings_capture_t *capture);
 
 /**
- * Tells that the request may have left and no answer came (time-out, reset, a head that was cut),
- * or that your HTTP client cannot tell. why as for takings_operation_not_sent.
+ * How many warnings there are. What did not add up in the order lines (see the setting
+ * check_lines): it was captured all the same. And that an earlier call of this client with the
+ * same key was answered with another capture.
  */
-takings_step_t takings_operation_maybe_sent(takings_operation_t *operation, const char *why);
+size_t takings_capture_warning_count(const takings_capture_t *capture);
 
 /**
- * Tells that the pause is over.
+ * One of them, counted from 0; NULL beyond the last.
  */
-takings_step_t takings_operation_waited(takings_operation_t *operation);
+const char *takings_capture_warning(const takings_capture_t *capture, size_t index);
 
 /**
- * What a capture ended in, as takings_client_capture gives it; it can be asked for again.
- *
- * Before TAKINGS_STEP_DONE it is the error for a caller that stops waiting: outcome_unknown, with
- * the key to call again with.
- *
- * Returns a capture for takings_capture_free, or NULL and an error.
+ * How many requests its attempt log holds. Each request with its time, what came back and the
+ * pause after it. The requests that looked for the capture are among them.
  */
-takings_capture_t *takings_operation_capture(const takings_operation_t *operation,
-                                             takings_error_t **error);
+size_t takings_capture_attempt_log_count(const takings_capture_t *capture);
 
 /**
- * What a look ended in, as takings_client_reconcile gives it; it can be asked for again. Before
- * TAKINGS_STEP_DONE as for a capture.
- *
- * Returns what was found for takings_reconciliation_free, or NULL and an error.
+ * One request of the call, in order, counted from 0; NULL beyond the last.
  */
-takings_reconciliation_t *takings_operation_reconciliation(const takings_operation_t *operation,
-                                                           takings_error_t **error);
+const takings_attempt_t *takings_capture_attempt_log(const takings_capture_t *capture,
+                                                     size_t index);
 
 /**
- * Frees an operation and the strings of its request.
+ * All fields as a JSON object. Times are whole milliseconds; their names end in _ms.
  */
-void takings_operation_free(takings_operation_t *operation);
+const char *takings_capture_json(const takings_capture_t *capture);
 
 /**
- * Looks into the captures of an order for the one with this reference and captured_amount (in
- * minor units), and waits for the answer: at most timeout_ms. It is only sound when each
- * capture of an order has a reference of its own.
- *
- * Returns what was found for takings_reconciliation_free, or NULL and an error: the captures
- * could not be read, and what became of the capture stays unknown.
+ * Frees a capture and its strings.
  */
-takings_reconciliation_t *takings_client_reconcile(const takings_client_t *client,
-                                                   const char *order_id,
-                                                   const char *reference,
-                                                   int64_t captured_amount,
-                                                   takings_error_t **error);
+void takings_capture_free(takings_capture_t *capture);
 
 /**
- * How often; TAKINGS_FOUND_NOTHING for NULL.
+ * How often: once, never or several. never says so only of the moment: a capture whose answer
+ * was lost may still be on its way, so capture again with the same key, not with a new one.
+ * TAKINGS_FOUND_NOTHING for NULL.
  */
 takings_found_t takings_reconciliation_found(const takings_reconciliation_t *reconciliation);
 
 /**
- * The capture, if it was found once; NULL otherwise.
+ * The capture, if it was found once; NULL where there is none.
  */
 const char *takings_reconciliation_capture_id(const takings_reconciliation_t *reconciliation);
 
 /**
- * How many captures have the reference and the amount.
+ * How many capture ids there are. Every capture with this reference and amount, as Klarna lists
+ * them.
  */
 size_t takings_reconciliation_capture_id_count(const takings_reconciliation_t *reconciliation);
 
@@ -764,7 +736,7 @@ const char *takings_reconciliation_capture_id_at(const takings_reconciliation_t 
 const char *takings_reconciliation_order_id(const takings_reconciliation_t *reconciliation);
 
 /**
- * Klarna's name for the answered request; NULL where it gave none.
+ * Klarna's name for the answered request, where it gave one; NULL where there is none.
  */
 const char *takings_reconciliation_correlation_id(const takings_reconciliation_t *reconciliation);
 
@@ -774,9 +746,220 @@ const char *takings_reconciliation_correlation_id(const takings_reconciliation_t
 uint32_t takings_reconciliation_attempts(const takings_reconciliation_t *reconciliation);
 
 /**
- * Frees what was found and its strings.
+ * How many requests its attempt log holds. Each request with its time, what came back and the
+ * pause after it.
+ */
+size_t takings_reconciliation_attempt_log_count(const takings_reconciliation_t *reconciliation);
+
+/**
+ * One request of the call, in order, counted from 0; NULL beyond the last.
+ */
+const takings_attempt_t *takings_reconciliation_attempt_log(const takings_reconciliation_t *reconciliation,
+                                                            size_t index);
+
+/**
+ * All fields as a JSON object. Times are whole milliseconds; their names end in _ms.
+ */
+const char *takings_reconciliation_json(const takings_reconciliation_t *reconciliation);
+
+/**
+ * Frees a reconciliation and its strings.
  */
 void takings_reconciliation_free(takings_reconciliation_t *reconciliation);
+
+/**
+ * When it was begun, by the system's clock, in milliseconds since 1970 (UTC).
+ */
+int64_t takings_attempt_started_ms(const takings_attempt_t *attempt);
+
+/**
+ * Method and URL, such as "POST https://api.klarna.com/ordermanagement/v1/orders/.../captures".
+ */
+const char *takings_attempt_sent(const takings_attempt_t *attempt);
+
+/**
+ * How long it took, in milliseconds.
+ */
+int64_t takings_attempt_took_ms(const takings_attempt_t *attempt);
+
+/**
+ * What came back, for people: 201, "503 INTERNAL_ERROR", "no answer within 10.0s", "not_sent: no
+ * connection to ...".
+ */
+const char *takings_attempt_came_back(const takings_attempt_t *attempt);
+
+/**
+ * The HTTP status, where there was an answer; 0 where there is none.
+ */
+uint16_t takings_attempt_http_status(const takings_attempt_t *attempt);
+
+/**
+ * Klarna's error_code, where the answer had one; NULL where there is none.
+ */
+const char *takings_attempt_error_code(const takings_attempt_t *attempt);
+
+/**
+ * Klarna's name for the request, where the answer had one; NULL where there is none.
+ */
+const char *takings_attempt_correlation_id(const takings_attempt_t *attempt);
+
+/**
+ * The pause after it, where another attempt followed, in milliseconds; -1 where there is none.
+ */
+int64_t takings_attempt_wait_ms(const takings_attempt_t *attempt);
+
+/**
+ * Captures the order, in full or in part: the money moves once, however often it is called with
+ * one key. It waits for the outcome, at most timeout_ms.
+ *
+ * request_json is a JSON object with the fields below, under Klarna's names. It is read
+ * strictly: an unknown or doubled field, a fraction, a string for a number is refused and
+ * nothing is sent.
+ *
+ * - captured_amount: How much is captured, in minor units (60.00 is 6000), tax included: 1 to
+ *   200,000,000. Klarna refuses more than the order's remaining authorized amount.
+ * - reference: Your own name for this capture, at most 255 characters. It ends up in Klarna's
+ *   settlement files, and a unique one lets a capture be found again.
+ * - description: Shown to the customer, at most 255 characters.
+ * - order_lines: The lines that the captured amount is for, at most 1000.
+ * - shipping_info: How the goods travel, at most 500 entries. Klarna expects it for physical
+ *   goods.
+ * - shipping_delay: Days until the goods are shipped, 0 or more. Above 0 only for accounts with
+ *   that feature.
+ * - first_use: Whether this is the first use of the idempotency key: no other process, and no
+ *   earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that
+ *   takings makes need it not.
+ * - first_used: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
+ *   Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+ *
+ * With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
+ * after a crash: the money moves once. With NULL a fresh key is made for this call and its
+ * retries; it comes back in what the call ends in. So look whether takings_idempotency_key gave
+ * NULL before passing it on: a repeat would be carried out again.
+ *
+ * Returns a capture for takings_capture_free, or NULL and an error.
+ */
+takings_capture_t *takings_client_capture(const takings_client_t *client,
+                                          const char *order_id,
+                                          const char *request_json,
+                                          const char *idempotency_key,
+                                          takings_error_t **error);
+
+/**
+ * The first half of takings_client_capture, with the same arguments: everything that can be
+ * refused is refused here, and the key is known before anything is sent. The call is the second
+ * half, for your program to send.
+ *
+ * Returns a call for takings_call_free, or NULL and an error (invalid_input).
+ */
+takings_call_t *takings_client_prepare(const takings_client_t *client,
+                                       const char *order_id,
+                                       const char *request_json,
+                                       const char *idempotency_key,
+                                       takings_error_t **error);
+
+/**
+ * Looks into the order's captures for the one with this reference and amount. Sound only when
+ * each capture of an order has a reference of its own. It waits for the outcome, at most
+ * timeout_ms.
+ *
+ * - reference: The capture's own name, as its request gave it.
+ * - captured_amount: Its amount, in minor units (60.00 is 6000).
+ *
+ * Returns a reconciliation for takings_reconciliation_free, or NULL and an error.
+ */
+takings_reconciliation_t *takings_client_reconcile(const takings_client_t *client,
+                                                   const char *order_id,
+                                                   const char *reference,
+                                                   int64_t captured_amount,
+                                                   takings_error_t **error);
+
+/**
+ * The first half of takings_client_reconcile, with the same arguments: everything that can be
+ * refused is refused here, and the key is known before anything is sent. The call is the second
+ * half, for your program to send.
+ *
+ * Returns a call for takings_call_free, or NULL and an error (invalid_input).
+ */
+takings_call_t *takings_client_prepare_reconcile(const takings_client_t *client,
+                                                 const char *order_id,
+                                                 const char *reference,
+                                                 int64_t captured_amount,
+                                                 takings_error_t **error);
+
+/**
+ * What a call ended in that gives a capture; it can be asked for again.
+ *
+ * Before TAKINGS_STEP_DONE it is the error for a caller that stops waiting: outcome_unknown,
+ * with the key to call again with.
+ *
+ * Returns a capture for takings_capture_free, or NULL and an error.
+ */
+takings_capture_t *takings_call_capture(const takings_call_t *call, takings_error_t **error);
+
+/**
+ * What a call ended in that gives a reconciliation; it can be asked for again.
+ *
+ * Before TAKINGS_STEP_DONE it is the error for a caller that stops waiting: outcome_unknown,
+ * with the key to call again with.
+ *
+ * Returns a reconciliation for takings_reconciliation_free, or NULL and an error.
+ */
+takings_reconciliation_t *takings_call_reconciliation(const takings_call_t *call,
+                                                      takings_error_t **error);
+
+/**
+ * Begins with {}. Free it with takings_json_free. NULL only if takings itself is at fault.
+ */
+takings_json_t *takings_json_new(void);
+
+/**
+ * The JSON text so far, members in the order they were set. It stays valid until the next
+ * change or takings_json_free.
+ */
+const char *takings_json_text(takings_json_t *json);
+
+/**
+ * Frees it and its text.
+ */
+void takings_json_free(takings_json_t *json);
+
+/**
+ * The name of the operation, such as "capture".
+ */
+const char *takings_reply_operation(const takings_reply_t *reply);
+
+/**
+ * The text of that name, such as "capture_id"; NULL where the reply has none.
+ */
+const char *takings_reply_text(const takings_reply_t *reply, const char *name);
+
+/**
+ * Puts the number of that name, such as "attempts", into *value; yes and no are 1 and 0. false:
+ * the reply has none, and *value is as it was.
+ */
+bool takings_reply_integer(const takings_reply_t *reply, const char *name, int64_t *value);
+
+/**
+ * How many texts the list of that name holds, such as "warnings", or how many requests
+ * "attempt_log" does; 0 where the reply has no such list.
+ */
+size_t takings_reply_count(const takings_reply_t *reply, const char *name);
+
+/**
+ * One text of the list of that name, counted from 0; NULL beyond the last.
+ */
+const char *takings_reply_text_at(const takings_reply_t *reply, const char *name, size_t index);
+
+/**
+ * All fields as a JSON object. Times are whole milliseconds, and their names end in _ms.
+ */
+const char *takings_reply_json(const takings_reply_t *reply);
+
+/**
+ * Frees a reply and its strings.
+ */
+void takings_reply_free(takings_reply_t *reply);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -107,126 +107,250 @@ public:
     text(T) = delete;
 };
 
+/* generated: types (scripts/generate.py, from the core's declarations) */
+/* Names of a product outside the shop. Every field may be absent. */
 struct product_identifiers {
+    /* At most 70 characters. */
     std::optional<std::string> brand;
-    std::optional<std::string> category_path; /* from general to special, joined by " > " */
-    std::optional<std::string> global_trade_item_number; /* EAN, GTIN, ISBN or UPC */
+    /* The categories from general to special, joined by " > ", at most 750 characters. */
+    std::optional<std::string> category_path;
+    /* EAN, GTIN, ISBN or UPC, at most 50 characters. */
+    std::optional<std::string> global_trade_item_number;
+    /* At most 70 characters. */
     std::optional<std::string> manufacturer_part_number;
+    /* At most 64 characters. */
     std::optional<std::string> color;
+    /* At most 64 characters. */
     std::optional<std::string> size;
 };
 
+/* The subscription an order line belongs to. */
 struct subscription {
     subscription(text name, text interval, whole interval_count)
         : name(std::move(name)), interval(std::move(interval)), interval_count(interval_count) {}
 
+    /* At most 255 characters. */
     text name;
-    text interval; /* DAY, WEEK, MONTH or YEAR */
+    /* The unit of interval_count. One of DAY, WEEK, MONTH or YEAR. */
+    text interval;
+    /* How many intervals lie between two payments, 1 or more. */
     whole interval_count;
 };
 
-/* One line of the order. total_amount is quantity * unit_price - total_discount_amount. */
+/* A line of the order, as the customer sees it. Where the limits come from: capture_request.
+ * total_amount is "quantity * unit_price - total_discount_amount"; what is done about a line
+ * that does not add up is check_lines. */
 struct order_line {
     order_line(text name, whole quantity, amount unit_price, amount total_amount)
         : name(std::move(name)), quantity(quantity), unit_price(unit_price), total_amount(total_amount) {}
 
-    /* physical, discount, shipping_fee, sales_tax, store_credit, gift_card, digital, surcharge
-     * or return_fee */
+    /* The kind of the line. One of physical, discount, shipping_fee, sales_tax, store_credit,
+     * gift_card, digital, surcharge or return_fee. */
     std::optional<std::string> type;
-    std::optional<std::string> reference; /* article number */
+    /* Article number, at most 255 characters. Must be the same in captures and refunds for
+     * Klarna to assign a refund to the right capture. */
+    std::optional<std::string> reference;
+    /* The name of what the line is for, at most 255 characters. */
     text name;
-    whole quantity; /* whole units: sell 1.5 kg as 1500 g */
+    /* How many, 0 or more. Whole units only: sell 1.5 kg as 1500 g, or as quantity 1. */
+    whole quantity;
+    /* The unit of quantity, such as kg or pcs, at most 10 characters. */
     std::optional<std::string> quantity_unit;
-    amount unit_price; /* with tax, before discount; negative on discounts */
-    std::optional<whole> tax_rate; /* hundredths of a percent: 25 % is 2500 */
-    amount total_amount; /* with tax and discount; negative on discounts */
+    /* Price of one unit in minor units, tax included, before discount: at most 200,000,000;
+     * negative on discounts. */
+    amount unit_price;
+    /* Tax rate in hundredths of a percent: 25 % is 2500. */
+    std::optional<whole> tax_rate;
+    /* The line's total in minor units, tax and discount included: at most 200,000,000; negative
+     * on discounts. */
+    amount total_amount;
+    /* Discount of the whole line in minor units, tax included: 0 to 200,000,000. */
     std::optional<amount> total_discount_amount;
+    /* Tax contained in total_amount, in minor units: at most 200,000,000; negative on discounts. */
     std::optional<amount> total_tax_amount;
+    /* Your own data, at most 1024 characters. */
     std::optional<std::string> merchant_data;
+    /* The product's page, at most 1024 characters. */
     std::optional<std::string> product_url;
+    /* A picture of the product, at most 1024 characters. */
     std::optional<std::string> image_url;
+    /* Names of the product outside the shop. */
     std::optional<takings::product_identifiers> product_identifiers;
+    /* The subscription the line belongs to. */
     std::optional<takings::subscription> subscription;
 };
 
+/* How one consignment travels. Every field may be absent; Klarna follows the parcel only when
+ * company and tracking number are there. Where the limits come from: capture_request. */
 struct shipping_info {
+    /* The carrier, best as its name on Klarna's list of carriers, at most 100 characters. */
     std::optional<std::string> shipping_company;
-    /* PickUpStore, Home, BoxReg, BoxUnreg, PickUpPoint, Own, Postal, DHLPackstation, Digital,
-     * Undefined, PickUpWarehouse, ClickCollect or PalletDelivery */
+    /* How it is delivered. One of PickUpStore, Home, BoxReg, BoxUnreg, PickUpPoint, Own, Postal,
+     * DHLPackstation, Digital, Undefined, PickUpWarehouse, ClickCollect or PalletDelivery. */
     std::optional<std::string> shipping_method;
+    /* At most 100 characters. Klarna checks it later; a wrong one does not fail the call. */
     std::optional<std::string> tracking_number;
+    /* Where the customer follows the parcel, at most 1024 characters. */
     std::optional<std::string> tracking_uri;
+    /* The carrier of a return, at most 100 characters. */
     std::optional<std::string> return_shipping_company;
+    /* The tracking number of a return, at most 100 characters. */
     std::optional<std::string> return_tracking_number;
+    /* Where the customer follows the return, at most 1024 characters. */
     std::optional<std::string> return_tracking_uri;
 };
 
-/* What is captured. A full and a partial capture differ in captured_amount only. */
+/* The body of Klarna's capture call: how much is captured, and for what. A full and a partial
+ * capture are the same call; they differ in captured_amount. The order's currency applies.
+ * Names, types and limits, here and in what it holds, are those of the OpenAPI description of
+ * the Order Management API that Klarna published in 2024 ("POST
+ * /ordermanagement/v1/orders/{order_id}/captures"). Stricter than that is one thing: 0 is within
+ * Klarna's schema, but the captures it returns start at 1, so capturing nothing is taken for a
+ * mistake. */
 struct capture_request {
-    explicit capture_request(amount captured_amount) : captured_amount(captured_amount) {}
+    explicit capture_request(amount captured_amount)
+        : captured_amount(captured_amount) {}
 
+    /* How much is captured, in minor units (60.00 is 6000), tax included: 1 to 200,000,000.
+     * Klarna refuses more than the order's remaining authorized amount. */
     amount captured_amount;
-    std::optional<std::string> reference; /* your name for this capture, in settlement files too */
-    std::optional<std::string> description; /* shown to the customer */
-    std::optional<std::vector<order_line>> order_lines;
+    /* Your own name for this capture, at most 255 characters. It ends up in Klarna's settlement
+     * files, and a unique one lets a capture be found again. */
+    std::optional<std::string> reference;
+    /* Shown to the customer, at most 255 characters. */
+    std::optional<std::string> description;
+    /* The lines that the captured amount is for, at most 1000. */
+    std::optional<std::vector<takings::order_line>> order_lines;
+    /* How the goods travel, at most 500 entries. Klarna expects it for physical goods. */
     std::optional<std::vector<takings::shipping_info>> shipping_info;
-    std::optional<whole> shipping_delay; /* days */
+    /* Days until the goods are shipped, 0 or more. Above 0 only for accounts with that feature. */
+    std::optional<whole> shipping_delay;
+    /* Whether this is the first use of the idempotency key: no other process, and no earlier run
+     * of this one, can have sent it. Then a refusal is the whole truth. Keys that takings makes
+     * need it not. */
+    std::optional<flag> first_use;
+    /* When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24
+     * hours nothing is sent, since Klarna would carry it out again. */
+    std::optional<std::chrono::system_clock::time_point> first_used;
 };
 
-/* The settings of a client. What is not set has the library's default. */
+/* The settings of a client. A setting that is absent has the library's default. */
 struct config {
-    std::optional<std::string> region; /* eu, na, oc or kustom */
-    std::optional<std::string> environment; /* live or playground */
-    std::optional<std::string> base_url; /* instead of the two above */
+    /* Where the account lives; eu when only the environment is given. Not together with
+     * base_url. One of eu, na, oc or kustom. */
+    std::optional<std::string> region;
+    /* Live or playground. There is no default: one of them moves money. One of live or
+     * playground. */
+    std::optional<std::string> environment;
+    /* Another host than Klarna's own, with an optional path prefix:
+     * https://gateway.example/klarna. Plain http only for a loopback address. */
+    std::optional<std::string> base_url;
+    /* The user of the pair that Klarna's portal shows. */
     std::optional<std::string> username;
+    /* The password that belongs to username. Not together with api_key. */
     std::optional<std::string> password;
-    std::optional<std::string> api_key; /* instead of a password */
-    std::optional<std::string> auth; /* basic or raw */
+    /* An API key, with the username it was made together with, or alone. */
+    std::optional<std::string> api_key;
+    /* How an api_key is sent: as the password of a pair, or as it is. basic. One of basic or
+     * raw. */
+    std::optional<std::string> auth;
+    /* Time to connect: name look-up, every address, TLS. 5 s; at most half of what one attempt
+     * may take, so that an unreachable host is told from a lost answer. */
     std::optional<std::chrono::milliseconds> connect_timeout;
+    /* Time for one attempt, from the first name look-up to the last byte. 10 s. */
     std::optional<std::chrono::milliseconds> attempt_timeout;
-    std::optional<std::chrono::milliseconds> timeout; /* the whole call */
+    /* Time for the whole call with all attempts and pauses. 25 s, below the 30 s after which
+     * gunicorn kills a worker. */
+    std::optional<std::chrono::milliseconds> timeout;
+    /* Requests one call may make, 1 to 20. 3. */
     std::optional<whole> max_attempts;
+    /* The first pause is drawn from 0 to this, each later one from twice as much. 0.5 s. */
     std::optional<std::chrono::milliseconds> backoff;
+    /* No pause is drawn from more than this. 8 s. */
     std::optional<std::chrono::milliseconds> max_backoff;
+    /* A proxy for HTTPS, such as http://user:password@proxy.example:3128. Without it,
+     * HTTPS_PROXY and NO_PROXY are read as curl reads them. Never used for a loopback address. */
     std::optional<std::string> proxy;
+    /* A PEM file of certificate authorities to trust instead of the system's. */
     std::optional<std::string> ca_file;
+    /* Your program's name for itself, appended to the User-Agent: acme-shop/2.1. */
     std::optional<std::string> user_agent_suffix;
-    std::optional<std::string> check_lines; /* off, warn or refuse */
+    /* How order lines that do not add up are taken: warn by default. One of off, warn or refuse. */
+    std::optional<std::string> check_lines;
+    /* Let values pass that takings does not know, for the line type and shipping_method of
+     * requests read from JSON or a script's values. */
     std::optional<flag> accept_unknown_values;
-    std::optional<flag> reconcile; /* settle an unclear capture by its reference, if that is unique */
+    /* When a capture with a reference ends unclear, look into the order's captures for the one
+     * with this reference and amount, and take it for the answer. Only sound when each capture
+     * of an order has a reference of its own. */
+    std::optional<flag> reconcile;
 };
 
-/* One request of a call, for whoever has to see afterwards what happened. It holds no credential. */
+/* One request of a call, for whoever has to see afterwards what happened. It holds no
+ * credential, and a server's text only scrubbed. */
 struct attempt {
+    /* When it was begun, by the system's clock. */
     std::chrono::system_clock::time_point started;
-    std::string sent; /* method and URL */
+    /* Method and URL, such as "POST
+     * https://api.klarna.com/ordermanagement/v1/orders/.../captures". */
+    std::string sent;
+    /* How long it took. */
     std::chrono::milliseconds took;
-    std::string came_back; /* for people: "201", "503 INTERNAL_ERROR", "no answer within 10.0s" */
+    /* What came back, for people: 201, "503 INTERNAL_ERROR", "no answer within 10.0s",
+     * "not_sent: no connection to ...". */
+    std::string came_back;
+    /* The HTTP status, where there was an answer. */
     std::optional<int> http_status;
+    /* Klarna's error_code, where the answer had one. */
     std::optional<std::string> error_code;
+    /* Klarna's name for the request, where the answer had one. */
     std::optional<std::string> correlation_id;
-    std::optional<std::chrono::milliseconds> wait; /* the pause after it, where another followed */
+    /* The pause after it, where another attempt followed. */
+    std::optional<std::chrono::milliseconds> wait;
 };
 
 /* Klarna captured it: ship. */
 struct capture {
+    /* Klarna's name for the capture. */
     std::string capture_id;
+    /* The order it belongs to. */
     std::string order_id;
-    std::string idempotency_key; /* given or made */
+    /* The key the call used, given or made. */
+    std::string idempotency_key;
+    /* Klarna's name for the answered request, where it gave one. */
     std::optional<std::string> correlation_id;
+    /* How many requests it took, 1 or more; 0 where a key past its 24 hours was known to have
+     * captured, and nothing was sent. */
     std::uint32_t attempts;
-    std::vector<attempt> attempt_log; /* with the looks that settled it, where reconcile is set */
-    std::vector<std::string> warnings; /* order lines that do not add up; another capture with this key */
+    /* What did not add up in the order lines (see the setting check_lines): it was captured all
+     * the same. And that an earlier call of this client with the same key was answered with
+     * another capture. */
+    std::vector<std::string> warnings;
+    /* Each request with its time, what came back and the pause after it. The requests that
+     * looked for the capture are among them. */
+    std::vector<attempt> attempt_log;
+    /* All fields as a JSON object, as takings.h gives it. */
+    std::string json;
 };
 
 /* What a look into an order's captures found. */
 struct reconciliation {
-    takings_found_t found; /* once, never (when Klarna was asked) or several times */
+    /* How often: once, never or several. never says so only of the moment: a capture whose
+     * answer was lost may still be on its way, so capture again with the same key, not with a
+     * new one. */
+    takings_found_t found;
+    /* Every capture with this reference and amount, as Klarna lists them. */
     std::vector<std::string> capture_ids;
+    /* The order that was looked into. */
     std::string order_id;
+    /* Klarna's name for the answered request, where it gave one. */
     std::optional<std::string> correlation_id;
+    /* How many requests it took, 1 or more. */
     std::uint32_t attempts;
+    /* Each request with its time, what came back and the pause after it. */
     std::vector<attempt> attempt_log;
+    /* All fields as a JSON object, as takings.h gives it. */
+    std::string json;
 
     /* The capture, if it was found once. */
     std::optional<std::string> capture_id() const {
@@ -236,22 +360,41 @@ struct reconciliation {
 
 /* The facts of an error. */
 struct error_fields {
+    /* What the error means for the money. */
     takings_error_kind_t kind;
     std::string kind_name;
+    /* One line: what happened, where, and what to do. */
     std::string message;
+    /* The HTTP status of the last answer, when there was one. */
     std::optional<int> http_status;
+    /* Klarna's error_code from the last answer, such as CAPTURE_NOT_ALLOWED. Made for programs;
+     * new ones may appear. */
     std::optional<std::string> error_code;
+    /* Klarna's error_messages from the last answer: English text for the developer, whose
+     * wording changes. At most 20, each at most 500 characters. */
     std::vector<std::string> error_messages;
+    /* Klarna's name for the failed request: quote it to Klarna's support. */
     std::optional<std::string> correlation_id;
+    /* The order the call was for, when it got as far as having one. */
     std::optional<std::string> order_id;
+    /* The key the call used. Keep it: after outcome_unknown, calling again with it is what makes
+     * the second call safe. */
     std::optional<std::string> idempotency_key;
+    /* How many requests were begun, 0 when nothing was sent. */
     std::uint32_t attempts;
+    /* Each request with its time, what came back and the pause after it. The requests that
+     * looked for the capture are among them. */
     std::vector<attempt> attempt_log;
+    /* Whether the same call, with the same key, can end differently later. True for not_sent,
+     * outcome_unknown (but for a look that was refused and a key past its 24 hours), a rate
+     * limit, and an internal error after a request was begun. */
     bool retryable;
+    /* All fields as a JSON object, as takings.h gives it. */
+    std::string json;
 };
 
-/* Why a call did not end in a capture. The class says what it means for the money; what() is one
- * line for a log. A copy shares the fields, which outlive the client. */
+/* Why a call did not end well. The class says what it means for the money; what() is one line
+ * for a log. A copy shares the fields, which outlive the client. */
 class error : public std::runtime_error {
 public:
     explicit error(error_fields fields)
@@ -269,165 +412,192 @@ public:
     std::uint32_t attempts() const noexcept { return fields_->attempts; }
     const std::vector<attempt> &attempt_log() const noexcept { return fields_->attempt_log; }
     bool retryable() const noexcept { return fields_->retryable; }
+    const std::string &json() const noexcept { return fields_->json; }
 
 private:
     std::shared_ptr<const error_fields> fields_;
 };
 
-/* The input was refused and nothing was sent. Mend the code or the data. */
+/* Our own check refused the input. Nothing was sent. Fix the code or the data. */
 class invalid_input : public error {
     using error::error;
 };
 
-/* Nothing can have reached Klarna. Call again at any time, with the same key. */
+/* Nothing of this call can have reached Klarna (name look-up, refused connection, TLS, proxy).
+ * Call again at any time, with the same key. */
 class not_sent : public error {
     using error::error;
 };
 
-/* Klarna said no; nothing was captured. The corrected capture takes a new idempotency key. */
+/* Klarna refused it, and nothing was captured under this key, ever. Fix the cause; the corrected
+ * capture needs a new idempotency key. */
 class rejected : public error {
     using error::error;
 };
 
-/* It may have been captured. Call again with the same idempotency key within 24 hours; never book
- * it as failed. */
+/* It may have been captured: an answer was lost, or made no sense, or an earlier call with the
+ * key, of which nothing is known here, may have captured. Call again with the same idempotency
+ * key within 24 hours of its first use; never book it as failed. */
 class outcome_unknown : public error {
     using error::error;
 };
 
-/* A bug in takings: report it. If attempts() is above 0, treat it as outcome_unknown. */
+/* A bug in takings. Report it; if attempts is above 0, treat it as outcome_unknown. */
 class internal_error : public error {
     using error::error;
 };
+/* end of generated */
 
 namespace detail {
 
-struct closer {
-    void operator()(takings_client_t *client) const noexcept { takings_client_free(client); }
-    void operator()(takings_capture_t *capture) const noexcept { takings_capture_free(capture); }
-    void operator()(takings_reconciliation_t *found) const noexcept { takings_reconciliation_free(found); }
-    void operator()(takings_error_t *error) const noexcept { takings_error_free(error); }
-    void operator()(takings_operation_t *operation) const noexcept { takings_operation_free(operation); }
-    void operator()(char *string) const noexcept { takings_string_free(string); }
-};
-
-template <typename T>
-using handle = std::unique_ptr<T, closer>;
-
+/* generated: conversions (scripts/generate.py, from the core's declarations) */
 inline std::string text(const char *text) { return text ? text : ""; }
 
 inline std::optional<std::string> optional_text(const char *text) {
     return text ? std::optional<std::string>(text) : std::nullopt;
 }
 
-inline attempt read(const takings_attempt_t *from) {
-    takings::attempt attempt{};
-    attempt.started = std::chrono::system_clock::time_point(std::chrono::milliseconds(takings_attempt_started_ms(from)));
-    attempt.sent = text(takings_attempt_sent(from));
-    attempt.took = std::chrono::milliseconds(takings_attempt_took_ms(from));
-    attempt.came_back = text(takings_attempt_came_back(from));
-    if (takings_attempt_http_status(from) != 0) {
-        attempt.http_status = takings_attempt_http_status(from);
-    }
-    attempt.error_code = optional_text(takings_attempt_error_code(from));
-    attempt.correlation_id = optional_text(takings_attempt_correlation_id(from));
-    if (takings_attempt_wait_ms(from) >= 0) {
-        attempt.wait = std::chrono::milliseconds(takings_attempt_wait_ms(from));
-    }
-    return attempt;
+template <typename T>
+std::optional<T> optional_number(T number) {
+    return number != 0 ? std::optional<T>(number) : std::nullopt;
 }
 
-[[noreturn]] inline void raise(error_fields fields) {
-    switch (fields.kind) {
-    case TAKINGS_ERROR_INVALID_INPUT:
-        throw invalid_input(std::move(fields));
-    case TAKINGS_ERROR_NOT_SENT:
-        throw not_sent(std::move(fields));
-    case TAKINGS_ERROR_REJECTED:
-        throw rejected(std::move(fields));
-    case TAKINGS_ERROR_INTERNAL:
-        throw internal_error(std::move(fields));
-    default: /* a kind that a later library knows is to be treated as this one */
-        throw outcome_unknown(std::move(fields));
-    }
+inline std::chrono::milliseconds duration(std::int64_t ms) { return std::chrono::milliseconds(ms); }
+
+inline std::optional<std::chrono::milliseconds> optional_duration(std::int64_t ms) {
+    return ms >= 0 ? std::optional<std::chrono::milliseconds>(ms) : std::nullopt;
 }
 
-[[noreturn]] inline void raise(takings_error_t *failure) {
-    const handle<takings_error_t> error(failure);
-    error_fields fields{};
-    fields.kind = takings_error_kind(failure);
-    fields.kind_name = text(takings_error_kind_name(failure));
-    fields.message = text(takings_error_message(failure));
-    if (takings_error_http_status(failure) != 0) {
-        fields.http_status = takings_error_http_status(failure);
-    }
-    fields.error_code = optional_text(takings_error_error_code(failure));
-    for (std::size_t i = 0; i < takings_error_error_message_count(failure); ++i) {
-        fields.error_messages.emplace_back(text(takings_error_error_message(failure, i)));
-    }
-    fields.correlation_id = optional_text(takings_error_correlation_id(failure));
-    fields.order_id = optional_text(takings_error_order_id(failure));
-    fields.idempotency_key = optional_text(takings_error_idempotency_key(failure));
-    fields.attempts = takings_error_attempts(failure);
-    for (std::size_t i = 0; i < takings_error_attempt_log_count(failure); ++i) {
-        fields.attempt_log.push_back(read(takings_error_attempt_log(failure, i)));
-    }
-    fields.retryable = takings_error_retryable(failure);
-    raise(std::move(fields));
+inline std::chrono::system_clock::time_point time(std::int64_t ms) {
+    return std::chrono::system_clock::time_point(std::chrono::milliseconds(ms));
 }
 
-/* What a call gave, or its error. */
-inline capture read(const handle<takings_capture_t> &from, takings_error_t *error) {
-    if (!from) {
-        raise(error);
+template <typename T>
+std::vector<std::string> texts(const T *from, std::size_t (*count)(const T *),
+                               const char *(*at)(const T *, std::size_t)) {
+    std::vector<std::string> texts;
+    for (std::size_t i = 0; i < count(from); ++i) {
+        texts.emplace_back(text(at(from, i)));
     }
-    takings::capture capture{};
-    capture.capture_id = text(takings_capture_capture_id(from.get()));
-    capture.order_id = text(takings_capture_order_id(from.get()));
-    capture.idempotency_key = text(takings_capture_idempotency_key(from.get()));
-    capture.correlation_id = optional_text(takings_capture_correlation_id(from.get()));
-    capture.attempts = takings_capture_attempts(from.get());
-    for (std::size_t i = 0; i < takings_capture_attempt_log_count(from.get()); ++i) {
-        capture.attempt_log.push_back(read(takings_capture_attempt_log(from.get(), i)));
-    }
-    for (std::size_t i = 0; i < takings_capture_warning_count(from.get()); ++i) {
-        capture.warnings.emplace_back(text(takings_capture_warning(from.get(), i)));
-    }
-    return capture;
+    return texts;
 }
 
-inline reconciliation read(const handle<takings_reconciliation_t> &from, takings_error_t *error) {
-    if (!from) {
-        raise(error);
-    }
-    takings::reconciliation found{};
-    found.found = takings_reconciliation_found(from.get());
-    for (std::size_t i = 0; i < takings_reconciliation_capture_id_count(from.get()); ++i) {
-        found.capture_ids.emplace_back(text(takings_reconciliation_capture_id_at(from.get(), i)));
-    }
-    found.order_id = text(takings_reconciliation_order_id(from.get()));
-    found.correlation_id = optional_text(takings_reconciliation_correlation_id(from.get()));
-    found.attempts = takings_reconciliation_attempts(from.get());
-    for (std::size_t i = 0; i < takings_reconciliation_attempt_log_count(from.get()); ++i) {
-        found.attempt_log.push_back(read(takings_reconciliation_attempt_log(from.get(), i)));
-    }
-    return found;
-}
+struct closer {
+    void operator()(takings_client_t *held) const noexcept { takings_client_free(held); }
+    void operator()(takings_call_t *held) const noexcept { takings_call_free(held); }
+    void operator()(takings_reply_t *held) const noexcept { takings_reply_free(held); }
+    void operator()(takings_error_t *held) const noexcept { takings_error_free(held); }
+    void operator()(takings_capture_t *held) const noexcept { takings_capture_free(held); }
+    void operator()(takings_reconciliation_t *held) const noexcept { takings_reconciliation_free(held); }
+    void operator()(char *held) const noexcept { takings_string_free(held); }
+};
 
-/* A string for takings.h, where NUL would end it: half an order id is another order's. */
-inline const char *c_string(const char *argument, const std::string &text) {
-    if (text.find('\0') != std::string::npos) {
-        error_fields fields{};
-        fields.kind = TAKINGS_ERROR_INVALID_INPUT;
-        fields.kind_name = "invalid_input";
-        fields.message = std::string(argument) + " is a text with a NUL character; it must be one without";
-        raise(std::move(fields));
-    }
-    return text.c_str();
-}
+/* Visits the fields of a request or of settings, under their names in JSON. */
+template <typename T>
+struct fields;
 
-/* Writes the JSON text that takings.h takes. Strings go out as they are, escaped where JSON asks
- * for it, so that the library judges them. */
+template <>
+struct fields<product_identifiers> {
+    template <typename T, typename Visit>
+    static void each(T &value, Visit visit) {
+        visit("brand", value.brand);
+        visit("category_path", value.category_path);
+        visit("global_trade_item_number", value.global_trade_item_number);
+        visit("manufacturer_part_number", value.manufacturer_part_number);
+        visit("color", value.color);
+        visit("size", value.size);
+    }
+};
+
+template <>
+struct fields<subscription> {
+    template <typename T, typename Visit>
+    static void each(T &value, Visit visit) {
+        visit("name", value.name);
+        visit("interval", value.interval);
+        visit("interval_count", value.interval_count);
+    }
+};
+
+template <>
+struct fields<order_line> {
+    template <typename T, typename Visit>
+    static void each(T &value, Visit visit) {
+        visit("type", value.type);
+        visit("reference", value.reference);
+        visit("name", value.name);
+        visit("quantity", value.quantity);
+        visit("quantity_unit", value.quantity_unit);
+        visit("unit_price", value.unit_price);
+        visit("tax_rate", value.tax_rate);
+        visit("total_amount", value.total_amount);
+        visit("total_discount_amount", value.total_discount_amount);
+        visit("total_tax_amount", value.total_tax_amount);
+        visit("merchant_data", value.merchant_data);
+        visit("product_url", value.product_url);
+        visit("image_url", value.image_url);
+        visit("product_identifiers", value.product_identifiers);
+        visit("subscription", value.subscription);
+    }
+};
+
+template <>
+struct fields<shipping_info> {
+    template <typename T, typename Visit>
+    static void each(T &value, Visit visit) {
+        visit("shipping_company", value.shipping_company);
+        visit("shipping_method", value.shipping_method);
+        visit("tracking_number", value.tracking_number);
+        visit("tracking_uri", value.tracking_uri);
+        visit("return_shipping_company", value.return_shipping_company);
+        visit("return_tracking_number", value.return_tracking_number);
+        visit("return_tracking_uri", value.return_tracking_uri);
+    }
+};
+
+template <>
+struct fields<capture_request> {
+    template <typename T, typename Visit>
+    static void each(T &value, Visit visit) {
+        visit("captured_amount", value.captured_amount);
+        visit("reference", value.reference);
+        visit("description", value.description);
+        visit("order_lines", value.order_lines);
+        visit("shipping_info", value.shipping_info);
+        visit("shipping_delay", value.shipping_delay);
+        visit("first_use", value.first_use);
+        visit("first_used", value.first_used);
+    }
+};
+
+template <>
+struct fields<config> {
+    template <typename T, typename Visit>
+    static void each(T &value, Visit visit) {
+        visit("region", value.region);
+        visit("environment", value.environment);
+        visit("base_url", value.base_url);
+        visit("username", value.username);
+        visit("password", value.password);
+        visit("api_key", value.api_key);
+        visit("auth", value.auth);
+        visit("connect_timeout_ms", value.connect_timeout);
+        visit("attempt_timeout_ms", value.attempt_timeout);
+        visit("timeout_ms", value.timeout);
+        visit("max_attempts", value.max_attempts);
+        visit("backoff_ms", value.backoff);
+        visit("max_backoff_ms", value.max_backoff);
+        visit("proxy", value.proxy);
+        visit("ca_file", value.ca_file);
+        visit("user_agent_suffix", value.user_agent_suffix);
+        visit("check_lines", value.check_lines);
+        visit("accept_unknown_values", value.accept_unknown_values);
+        visit("reconcile", value.reconcile);
+    }
+};
+
+/* Writes the JSON text that takings.h takes. Strings go out as they are, escaped
+ * where JSON asks for it, so that the library judges them. */
 class json {
 public:
     template <typename T>
@@ -438,7 +608,55 @@ public:
     }
 
 private:
-    void write(const std::string &value) {
+    template <typename T>
+    void write(const T &value) {
+        if constexpr (std::is_convertible_v<const T &, std::string_view>) {
+            write_text(value);
+        } else if constexpr (std::is_same_v<T, flag>) {
+            text_ += value ? "true" : "false";
+        } else if constexpr (std::is_same_v<T, whole>) {
+            text_ += std::to_string(value.value());
+        } else if constexpr (std::is_same_v<T, std::chrono::milliseconds>) {
+            text_ += std::to_string(value.count());
+        } else if constexpr (std::is_same_v<T, std::chrono::system_clock::time_point>) {
+            using std::chrono::seconds;
+            const auto time = std::chrono::duration_cast<seconds>(value.time_since_epoch());
+            text_ += std::to_string(time.count());
+        } else {
+            text_ += '{';
+            fields<T>::each(value, [this](const char *name, const auto &field) {
+                member(name, field);
+            });
+            text_ += '}';
+        }
+    }
+
+    template <typename T>
+    void write(const std::vector<T> &items) {
+        text_ += '[';
+        for (const T &item : items) {
+            comma('[');
+            write(item);
+        }
+        text_ += ']';
+    }
+
+    template <typename T>
+    void member(const char *name, const T &value) {
+        comma('{');
+        write_text(name);
+        text_ += ':';
+        write(value);
+    }
+
+    template <typename T>
+    void member(const char *name, const std::optional<T> &value) {
+        if (value) {
+            member(name, *value);
+        }
+    }
+
+    void write_text(std::string_view value) {
         static const char digits[] = "0123456789abcdef";
         text_ += '"';
         for (const char c : value) {
@@ -456,122 +674,6 @@ private:
         text_ += '"';
     }
 
-    void write(bool value) { text_ += value ? "true" : "false"; }
-    void write(whole value) { text_ += std::to_string(value.value()); }
-    void write(std::chrono::milliseconds value) { text_ += std::to_string(value.count()); }
-
-    template <typename T>
-    void write(const std::vector<T> &items) {
-        text_ += '[';
-        for (const T &item : items) {
-            comma('[');
-            write(item);
-        }
-        text_ += ']';
-    }
-
-    void write(const config &value) {
-        text_ += '{';
-        member("region", value.region);
-        member("environment", value.environment);
-        member("base_url", value.base_url);
-        member("username", value.username);
-        member("password", value.password);
-        member("api_key", value.api_key);
-        member("auth", value.auth);
-        member("connect_timeout_ms", value.connect_timeout);
-        member("attempt_timeout_ms", value.attempt_timeout);
-        member("timeout_ms", value.timeout);
-        member("max_attempts", value.max_attempts);
-        member("backoff_ms", value.backoff);
-        member("max_backoff_ms", value.max_backoff);
-        member("proxy", value.proxy);
-        member("ca_file", value.ca_file);
-        member("user_agent_suffix", value.user_agent_suffix);
-        member("check_lines", value.check_lines);
-        member("accept_unknown_values", value.accept_unknown_values);
-        member("reconcile", value.reconcile);
-        text_ += '}';
-    }
-
-    void write(const capture_request &value) {
-        text_ += '{';
-        member("captured_amount", value.captured_amount);
-        member("reference", value.reference);
-        member("description", value.description);
-        member("order_lines", value.order_lines);
-        member("shipping_info", value.shipping_info);
-        member("shipping_delay", value.shipping_delay);
-        text_ += '}';
-    }
-
-    void write(const order_line &value) {
-        text_ += '{';
-        member("type", value.type);
-        member("reference", value.reference);
-        member("name", value.name);
-        member("quantity", value.quantity);
-        member("quantity_unit", value.quantity_unit);
-        member("unit_price", value.unit_price);
-        member("tax_rate", value.tax_rate);
-        member("total_amount", value.total_amount);
-        member("total_discount_amount", value.total_discount_amount);
-        member("total_tax_amount", value.total_tax_amount);
-        member("merchant_data", value.merchant_data);
-        member("product_url", value.product_url);
-        member("image_url", value.image_url);
-        member("product_identifiers", value.product_identifiers);
-        member("subscription", value.subscription);
-        text_ += '}';
-    }
-
-    void write(const product_identifiers &value) {
-        text_ += '{';
-        member("brand", value.brand);
-        member("category_path", value.category_path);
-        member("global_trade_item_number", value.global_trade_item_number);
-        member("manufacturer_part_number", value.manufacturer_part_number);
-        member("color", value.color);
-        member("size", value.size);
-        text_ += '}';
-    }
-
-    void write(const subscription &value) {
-        text_ += '{';
-        member("name", value.name);
-        member("interval", value.interval);
-        member("interval_count", value.interval_count);
-        text_ += '}';
-    }
-
-    void write(const shipping_info &value) {
-        text_ += '{';
-        member("shipping_company", value.shipping_company);
-        member("shipping_method", value.shipping_method);
-        member("tracking_number", value.tracking_number);
-        member("tracking_uri", value.tracking_uri);
-        member("return_shipping_company", value.return_shipping_company);
-        member("return_tracking_number", value.return_tracking_number);
-        member("return_tracking_uri", value.return_tracking_uri);
-        text_ += '}';
-    }
-
-    template <typename T>
-    void member(const char *name, const T &value) {
-        comma('{');
-        text_ += '"';
-        text_ += name;
-        text_ += "\":";
-        write(value);
-    }
-
-    template <typename T>
-    void member(const char *name, const std::optional<T> &value) {
-        if (value) {
-            member(name, *value);
-        }
-    }
-
     void comma(char opening) {
         if (text_.back() != opening) {
             text_ += ',';
@@ -581,61 +683,225 @@ private:
     std::string text_;
 };
 
+inline attempt read(const takings_attempt_t *from) {
+    takings::attempt into{};
+    into.started = time(takings_attempt_started_ms(from));
+    into.sent = text(takings_attempt_sent(from));
+    into.took = duration(takings_attempt_took_ms(from));
+    into.came_back = text(takings_attempt_came_back(from));
+    into.http_status = optional_number<int>(takings_attempt_http_status(from));
+    into.error_code = optional_text(takings_attempt_error_code(from));
+    into.correlation_id = optional_text(takings_attempt_correlation_id(from));
+    into.wait = optional_duration(takings_attempt_wait_ms(from));
+    return into;
+}
+
+template <typename T>
+std::vector<attempt> attempts(const T *from, std::size_t (*count)(const T *),
+                              const takings_attempt_t *(*at)(const T *, std::size_t)) {
+    std::vector<attempt> log;
+    for (std::size_t i = 0; i < count(from); ++i) {
+        log.push_back(read(at(from, i)));
+    }
+    return log;
+}
+
+inline capture read(const takings_capture_t *from) {
+    takings::capture into{};
+    into.capture_id = text(takings_capture_capture_id(from));
+    into.order_id = text(takings_capture_order_id(from));
+    into.idempotency_key = text(takings_capture_idempotency_key(from));
+    into.correlation_id = optional_text(takings_capture_correlation_id(from));
+    into.attempts = takings_capture_attempts(from);
+    into.warnings = texts(from, takings_capture_warning_count, takings_capture_warning);
+    into.attempt_log = attempts(from, takings_capture_attempt_log_count, takings_capture_attempt_log);
+    into.json = text(takings_capture_json(from));
+    return into;
+}
+
+inline reconciliation read(const takings_reconciliation_t *from) {
+    takings::reconciliation into{};
+    into.found = takings_reconciliation_found(from);
+    into.capture_ids = texts(from, takings_reconciliation_capture_id_count, takings_reconciliation_capture_id_at);
+    into.order_id = text(takings_reconciliation_order_id(from));
+    into.correlation_id = optional_text(takings_reconciliation_correlation_id(from));
+    into.attempts = takings_reconciliation_attempts(from);
+    into.attempt_log = attempts(from, takings_reconciliation_attempt_log_count, takings_reconciliation_attempt_log);
+    into.json = text(takings_reconciliation_json(from));
+    return into;
+}
+
+inline error_fields read(const takings_error_t *from) {
+    takings::error_fields into{};
+    into.kind = takings_error_kind(from);
+    into.kind_name = text(takings_error_kind_name(from));
+    into.message = text(takings_error_message(from));
+    into.http_status = optional_number<int>(takings_error_http_status(from));
+    into.error_code = optional_text(takings_error_error_code(from));
+    into.error_messages = texts(from, takings_error_error_message_count, takings_error_error_message);
+    into.correlation_id = optional_text(takings_error_correlation_id(from));
+    into.order_id = optional_text(takings_error_order_id(from));
+    into.idempotency_key = optional_text(takings_error_idempotency_key(from));
+    into.attempts = takings_error_attempts(from);
+    into.attempt_log = attempts(from, takings_error_attempt_log_count, takings_error_attempt_log);
+    into.retryable = takings_error_retryable(from);
+    into.json = text(takings_error_json(from));
+    return into;
+}
+
+inline error_fields refused(const std::string &message) {
+    error_fields into{};
+    into.kind = TAKINGS_ERROR_INVALID_INPUT;
+    into.kind_name = "invalid_input";
+    into.message = message;
+    into.json = "{\"kind\":\"invalid_input\", \"message\":\"" + message +
+                "\", \"http_status\":null, \"error_code\":null, \"error_messages\":[],"
+                "\"correlation_id\":null, \"order_id\":null, \"idempotency_key\":null,"
+                "\"attempts\":0, \"attempt_log\":[], \"retryable\":false"
+                "}";
+    return into;
+}
+
+[[noreturn]] inline void raise(error_fields fields) {
+    switch (fields.kind) {
+    case TAKINGS_ERROR_INVALID_INPUT:
+        throw invalid_input(std::move(fields));
+    case TAKINGS_ERROR_NOT_SENT:
+        throw not_sent(std::move(fields));
+    case TAKINGS_ERROR_REJECTED:
+        throw rejected(std::move(fields));
+    case TAKINGS_ERROR_INTERNAL:
+        throw internal_error(std::move(fields));
+    default: /* a kind that a later library knows is to be treated as this one */
+        throw outcome_unknown(std::move(fields));
+    }
+}
+/* end of generated */
+
+template <typename T>
+using handle = std::unique_ptr<T, closer>;
+
+[[noreturn]] inline void raise(takings_error_t *error) {
+    const handle<takings_error_t> failure(error);
+    raise(read(error));
+}
+
+/* What a function of takings.h gives, or its error, thrown. */
+template <typename Function>
+auto ask(Function function) {
+    takings_error_t *error = nullptr;
+    auto *result = function(&error);
+    if (!result) {
+        raise(error);
+    }
+    return handle<std::remove_pointer_t<decltype(result)>>(result);
+}
+
+/* A string for takings.h, where NUL would end it: half an order id is another order's. */
+inline const char *c_string(const char *argument, const std::string &text) {
+    if (text.find('\0') != std::string::npos) {
+        raise(refused(std::string(argument) + " is a text with a NUL character; it must be one without"));
+    }
+    return text.c_str();
+}
+
+inline const char *c_string(const char *argument, const std::optional<std::string> &text) {
+    return text ? c_string(argument, *text) : nullptr;
+}
+
 } // namespace detail
 
+/* What a call to any operation ended in. Its fields are read by name, such as "capture_id"; the
+ * operation decides which there are. It can be moved. */
+class reply {
+public:
+    /* The name of the operation. */
+    std::string operation() const { return detail::text(takings_reply_operation(handle_.get())); }
+
+    /* The text of that name, if there is one. */
+    std::optional<std::string> text(const std::string &name) const {
+        return detail::optional_text(takings_reply_text(handle_.get(), name.c_str()));
+    }
+
+    /* The number of that name, if there is one; yes and no are 1 and 0. */
+    std::optional<std::int64_t> integer(const std::string &name) const {
+        std::int64_t value = 0;
+        const bool found = takings_reply_integer(handle_.get(), name.c_str(), &value);
+        return found ? std::optional<std::int64_t>(value) : std::nullopt;
+    }
+
+    /* The list of texts of that name; an empty one where there is none. */
+    std::vector<std::string> texts(const std::string &name) const {
+        std::vector<std::string> texts;
+        for (std::size_t i = 0; const char *text = takings_reply_text_at(handle_.get(), name.c_str(), i); ++i) {
+            texts.emplace_back(text);
+        }
+        return texts;
+    }
+
+    /* All fields as a JSON object. */
+    std::string json() const { return detail::text(takings_reply_json(handle_.get())); }
+
+private:
+    friend class call;
+    friend class client;
+
+    explicit reply(detail::handle<takings_reply_t> handle) noexcept : handle_(std::move(handle)) {}
+
+    detail::handle<takings_reply_t> handle_;
+};
+
 /* A call that your program sends by itself: takings decides what to send, when to wait and what an
- * answer means, your HTTP client sends. It stands in takings.h, at takings_operation_t, what that
+ * answer means, your HTTP client sends. It stands in takings.h, at takings_call_t, what that
  * client owes it.
  *
- *     takings::operation operation = client.prepare(order_id, request, key);
- *     takings_step_t step = operation.start();
+ *     takings::call call = client.prepare(order_id, request, key);
+ *     takings_step_t step = call.start();
  *     while (step == TAKINGS_STEP_SEND || step == TAKINGS_STEP_WAIT) {
- *         step = step == TAKINGS_STEP_SEND ? send_over_http(operation) : pause(operation);
+ *         step = step == TAKINGS_STEP_SEND ? send_over_http(call) : pause(call);
  *     }
- *     takings::capture capture = operation.capture();
+ *     takings::capture capture = call.capture();
  *
- * One thread at a time may use it. It can be moved; a moved-from operation has nothing to do
+ * One thread at a time may use it. It can be moved; a moved-from call has nothing to do
  * (TAKINGS_STEP_NONE). It does not need its client. */
-class operation {
+class call {
 public:
-    std::string order_id() const { return detail::text(takings_operation_order_id(handle_.get())); }
+    std::string order_id() const { return detail::text(takings_call_order_id(handle_.get())); }
 
     /* The key it is sent with, given or made; none for a look. */
     std::optional<std::string> idempotency_key() const {
-        return detail::optional_text(takings_operation_idempotency_key(handle_.get()));
+        return detail::optional_text(takings_call_idempotency_key(handle_.get()));
     }
 
     /* Begins it; the time-out of the whole call counts from here. */
-    takings_step_t start() noexcept { return takings_operation_start(handle_.get()); }
+    takings_step_t start() noexcept { return takings_call_start(handle_.get()); }
 
     /* The time for sending (TAKINGS_STEP_SEND), or the pause (TAKINGS_STEP_WAIT). */
-    std::chrono::milliseconds time() const noexcept {
-        return std::chrono::milliseconds(takings_operation_time_ms(handle_.get()));
-    }
+    std::chrono::milliseconds time() const noexcept { return detail::duration(takings_call_time_ms(handle_.get())); }
 
     /* Of the time for sending, at most this for making a connection. */
     std::chrono::milliseconds connect_timeout() const noexcept {
-        return std::chrono::milliseconds(takings_operation_connect_timeout_ms(handle_.get()));
+        return detail::duration(takings_call_connect_timeout_ms(handle_.get()));
     }
 
     /* The request, while it is to be sent. The header authorization is the credential. */
-    std::string method() const { return detail::text(takings_operation_method(handle_.get())); }
-    std::string url() const { return detail::text(takings_operation_url(handle_.get())); }
+    std::string method() const { return detail::text(takings_call_method(handle_.get())); }
+    std::string url() const { return detail::text(takings_call_url(handle_.get())); }
     std::vector<std::pair<std::string, std::string>> headers() const {
         std::vector<std::pair<std::string, std::string>> headers;
-        for (std::size_t i = 0; i < takings_operation_header_count(handle_.get()); ++i) {
-            headers.emplace_back(detail::text(takings_operation_header_name(handle_.get(), i)),
-                                 detail::text(takings_operation_header_value(handle_.get(), i)));
+        for (std::size_t i = 0; i < takings_call_header_count(handle_.get()); ++i) {
+            headers.emplace_back(detail::text(takings_call_header_name(handle_.get(), i)),
+                                 detail::text(takings_call_header_value(handle_.get(), i)));
         }
         return headers;
     }
     std::string body() const {
-        const char *body = takings_operation_body(handle_.get());
-        return body ? std::string(body, takings_operation_body_length(handle_.get())) : std::string();
+        const char *body = takings_call_body(handle_.get());
+        return body ? std::string(body, takings_call_body_length(handle_.get())) : std::string();
     }
 
     /* How many bytes of the answer's body are worth reading. */
-    std::size_t most_answer() const noexcept { return takings_operation_most_answer(handle_.get()); }
+    std::size_t most_answer() const noexcept { return takings_call_most_answer(handle_.get()); }
 
     /* A header and a part of the body of the answer, before answered. A header that came twice is
      * given twice; those of a 1xx are left out. false: no more of the body is worth reading. */
@@ -643,84 +909,93 @@ public:
         /* C would take what stands before a NUL for the whole; no header may have one */
         std::replace(name.begin(), name.end(), '\0', '\x01');
         std::replace(value.begin(), value.end(), '\0', '\x01');
-        takings_operation_answer_header(handle_.get(), name.c_str(), value.c_str());
+        takings_call_answer_header(handle_.get(), name.c_str(), value.c_str());
     }
     bool answer_body(std::string_view bytes) {
-        return takings_operation_answer_body(handle_.get(), bytes.data(), bytes.size());
+        return takings_call_answer_body(handle_.get(), bytes.data(), bytes.size());
     }
 
     /* An answer whose head was complete, after its headers and its body. */
-    takings_step_t answered(std::uint16_t status) noexcept {
-        return takings_operation_answered(handle_.get(), status);
-    }
+    takings_step_t answered(std::uint16_t status) noexcept { return takings_call_answered(handle_.get(), status); }
 
     /* No connection was made, so nothing of the request can have left. When in doubt: maybe_sent. */
-    takings_step_t not_sent(const std::string &why) {
-        return takings_operation_not_sent(handle_.get(), why.c_str());
-    }
+    takings_step_t not_sent(const std::string &why) { return takings_call_not_sent(handle_.get(), why.c_str()); }
 
     /* It may have left, and no answer came. */
-    takings_step_t maybe_sent(const std::string &why) {
-        return takings_operation_maybe_sent(handle_.get(), why.c_str());
-    }
+    takings_step_t maybe_sent(const std::string &why) { return takings_call_maybe_sent(handle_.get(), why.c_str()); }
 
     /* The pause is over. */
-    takings_step_t waited() noexcept { return takings_operation_waited(handle_.get()); }
+    takings_step_t waited() noexcept { return takings_call_waited(handle_.get()); }
 
-    /* What a capture ended in. Throws one of the classes of error; before TAKINGS_STEP_DONE it is
-     * outcome_unknown, for a caller that stops waiting. */
+    /* generated: results (scripts/generate.py, from the core's declarations) */
+    /* What a call ended in that gives a capture. Throws one of the classes of error; before
+     * TAKINGS_STEP_DONE it is outcome_unknown, for a caller that stops waiting. */
     takings::capture capture() const {
-        takings_error_t *error = nullptr;
-        const detail::handle<takings_capture_t> handle(takings_operation_capture(handle_.get(), &error));
-        return detail::read(handle, error);
+        const auto ended = detail::ask([&](takings_error_t **error) {
+            return takings_call_capture(handle_.get(), error);
+        });
+        return detail::read(ended.get());
     }
 
-    /* What a look ended in, in the same way. */
+    /* What a call ended in that gives a reconciliation. Throws one of the classes of error; before
+     * TAKINGS_STEP_DONE it is outcome_unknown, for a caller that stops waiting. */
     takings::reconciliation reconciliation() const {
-        takings_error_t *error = nullptr;
-        const detail::handle<takings_reconciliation_t> handle(takings_operation_reconciliation(handle_.get(), &error));
-        return detail::read(handle, error);
+        const auto ended = detail::ask([&](takings_error_t **error) {
+            return takings_call_reconciliation(handle_.get(), error);
+        });
+        return detail::read(ended.get());
+    }
+    /* end of generated */
+
+    /* What it ended in, whatever its operation, in the same way. */
+    takings::reply reply() const {
+        return takings::reply(detail::ask([&](takings_error_t **error) {
+            return takings_call_reply(handle_.get(), error);
+        }));
     }
 
 private:
     friend class client;
 
-    explicit operation(detail::handle<takings_operation_t> handle) noexcept : handle_(std::move(handle)) {}
+    explicit call(detail::handle<takings_call_t> handle) noexcept : handle_(std::move(handle)) {}
 
-    detail::handle<takings_operation_t> handle_;
+    detail::handle<takings_call_t> handle_;
 };
 
 /* Captures the orders of one merchant account. Make one and keep it: it reuses its connections.
  * Any number of threads may use it at the same time, and so may a forked process. It can be moved;
  * a moved-from client refuses every call with invalid_input. */
 class client {
+    template <typename Function>
+    auto ask(Function function, const std::string &operation, const std::string &order_id,
+             const std::string &arguments_json, const std::optional<std::string> &idempotency_key) const {
+        return detail::ask([&](takings_error_t **error) {
+            return function(handle_.get(), detail::c_string("operation", operation),
+                            detail::c_string("order_id", order_id),
+                            detail::c_string("arguments_json", arguments_json),
+                            detail::c_string("idempotency_key", idempotency_key), error);
+        });
+    }
+
 public:
     /* Throws invalid_input, naming the setting. */
     explicit client(const config &settings) : client(detail::json::of(settings)) {}
 
     /* The same with the settings as JSON text, as takings_client_new takes them. */
-    explicit client(const std::string &config_json) {
-        takings_error_t *error = nullptr;
-        handle_.reset(takings_client_new(detail::c_string("config_json", config_json), &error));
-        if (!handle_) {
-            detail::raise(error);
-        }
-    }
+    explicit client(const std::string &config_json)
+        : client(detail::ask([&](takings_error_t **error) {
+              return takings_client_new(detail::c_string("config_json", config_json), error);
+          })) {}
 
     /* From the environment variables that takings_client_from_env names. */
-    static client from_env() {
-        takings_error_t *error = nullptr;
-        detail::handle<takings_client_t> handle(takings_client_from_env(&error));
-        if (!handle) {
-            detail::raise(error);
-        }
-        return client(std::move(handle));
-    }
+    static client from_env() { return client(detail::ask(takings_client_from_env)); }
 
-    /* Captures the order, in full or in part, and waits for the outcome, at most for the timeout.
-     * With a key of your own (idempotency_key makes one) it can be called again after a crash:
-     * the money moves once. Without one a fresh key is made; it comes back in the capture and in
-     * the error. Throws one of the classes of error. */
+    /* generated: operations (scripts/generate.py, from the core's declarations) */
+    /* Captures the order, in full or in part: the money moves once, however often it is called with
+     * one key. It waits for the outcome, at most for the timeout. With a key of your own
+     * (idempotency_key makes one) it can be called again after a crash: the money moves once.
+     * Without one a fresh key is made; it comes back in the result and in the error. Throws one of
+     * the classes of error. */
     takings::capture capture(const std::string &order_id, const capture_request &request,
                              const std::optional<std::string> &idempotency_key = std::nullopt) const {
         return capture(order_id, detail::json::of(request), idempotency_key);
@@ -729,57 +1004,70 @@ public:
     /* The same with the request as JSON text. */
     takings::capture capture(const std::string &order_id, const std::string &request_json,
                              const std::optional<std::string> &idempotency_key = std::nullopt) const {
-        takings_error_t *error = nullptr;
-        const detail::handle<takings_capture_t> handle(takings_client_capture(
-            handle_.get(), detail::c_string("order_id", order_id), detail::c_string("request_json", request_json),
-            idempotency_key ? detail::c_string("idempotency_key", *idempotency_key) : nullptr, &error));
-        return detail::read(handle, error);
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_capture(handle_.get(), detail::c_string("order_id", order_id),
+                                          detail::c_string("request_json", request_json),
+                                          detail::c_string("idempotency_key", idempotency_key), error);
+        });
+        return detail::read(asked.get());
     }
 
-    /* The first half of capture: everything that can be refused is refused here, and the key is known
-     * before anything is sent. The operation is the second half, for your program to send. Throws
+    /* The first half of capture: everything that can be refused is refused here, and the key is
+     * known before anything is sent. The call is the second half, for your program to send. Throws
      * invalid_input. */
-    takings::operation prepare(const std::string &order_id, const capture_request &request,
-                               const std::optional<std::string> &idempotency_key = std::nullopt) const {
+    takings::call prepare(const std::string &order_id, const capture_request &request,
+                          const std::optional<std::string> &idempotency_key = std::nullopt) const {
         return prepare(order_id, detail::json::of(request), idempotency_key);
     }
 
     /* The same with the request as JSON text. */
-    takings::operation prepare(const std::string &order_id, const std::string &request_json,
-                               const std::optional<std::string> &idempotency_key = std::nullopt) const {
-        takings_error_t *error = nullptr;
-        detail::handle<takings_operation_t> handle(takings_client_prepare(
-            handle_.get(), detail::c_string("order_id", order_id), detail::c_string("request_json", request_json),
-            idempotency_key ? detail::c_string("idempotency_key", *idempotency_key) : nullptr, &error));
-        if (!handle) {
-            detail::raise(error);
-        }
-        return takings::operation(std::move(handle));
+    takings::call prepare(const std::string &order_id, const std::string &request_json,
+                          const std::optional<std::string> &idempotency_key = std::nullopt) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_prepare(handle_.get(), detail::c_string("order_id", order_id),
+                                          detail::c_string("request_json", request_json),
+                                          detail::c_string("idempotency_key", idempotency_key), error);
+        });
+        return takings::call(std::move(asked));
     }
 
-    /* Looks into the order's captures for the one with this reference and amount; only sound when
-     * each capture of an order has a reference of its own. Throws one of the classes of error when
-     * they could not be read: what became of the capture stays unknown. */
+    /* Looks into the order's captures for the one with this reference and amount. Sound only when
+     * each capture of an order has a reference of its own. It waits for the outcome, at most for the
+     * timeout. Throws one of the classes of error. */
     takings::reconciliation reconcile(const std::string &order_id, const std::string &reference,
                                       amount captured_amount) const {
-        takings_error_t *error = nullptr;
-        const detail::handle<takings_reconciliation_t> handle(takings_client_reconcile(
-            handle_.get(), detail::c_string("order_id", order_id), detail::c_string("reference", reference),
-            captured_amount.value(), &error));
-        return detail::read(handle, error);
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_reconcile(handle_.get(), detail::c_string("order_id", order_id),
+                                            detail::c_string("reference", reference), captured_amount.value(),
+                                            error);
+        });
+        return detail::read(asked.get());
     }
 
-    /* The first half of reconcile, as prepare is that of capture. */
-    takings::operation prepare_reconcile(const std::string &order_id, const std::string &reference,
-                                         amount captured_amount) const {
-        takings_error_t *error = nullptr;
-        detail::handle<takings_operation_t> handle(takings_client_prepare_reconcile(
-            handle_.get(), detail::c_string("order_id", order_id), detail::c_string("reference", reference),
-            captured_amount.value(), &error));
-        if (!handle) {
-            detail::raise(error);
-        }
-        return takings::operation(std::move(handle));
+    /* The first half of reconcile, as prepare is that of capture. Throws invalid_input. */
+    takings::call prepare_reconcile(const std::string &order_id, const std::string &reference,
+                                    amount captured_amount) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_prepare_reconcile(handle_.get(), detail::c_string("order_id", order_id),
+                                                    detail::c_string("reference", reference),
+                                                    captured_amount.value(), error);
+        });
+        return takings::call(std::move(asked));
+    }
+    /* end of generated */
+
+    /* Calls any operation by its name, such as "capture", with its arguments as JSON text, and waits for
+     * the outcome. An operation that changes nothing takes no key. Throws one of the classes of error. */
+    takings::reply call(const std::string &operation, const std::string &order_id, const std::string &arguments_json,
+                        const std::optional<std::string> &idempotency_key = std::nullopt) const {
+        return takings::reply(ask(takings_client_call, operation, order_id, arguments_json, idempotency_key));
+    }
+
+    /* The first half of call, as prepare is that of capture. */
+    takings::call prepare_call(const std::string &operation, const std::string &order_id,
+                               const std::string &arguments_json,
+                               const std::optional<std::string> &idempotency_key = std::nullopt) const {
+        return takings::call(ask(takings_client_prepare_call, operation, order_id, arguments_json, idempotency_key));
     }
 
     /* Where requests go, without credentials. */
@@ -791,27 +1079,21 @@ private:
     detail::handle<takings_client_t> handle_;
 };
 
-/* Derives the idempotency key of the capture called name of an order: the same two texts give the
- * same key after a crash, on any host. Two parcels need two names. Throws invalid_input. */
-inline std::string idempotency_key(const std::string &order_id, const std::string &name) {
-    takings_error_t *error = nullptr;
-    const detail::handle<char> key(takings_idempotency_key(detail::c_string("order_id", order_id),
-                                                           detail::c_string("name", name), &error));
-    if (!key) {
-        detail::raise(error);
-    }
+/* Derives the idempotency key of the call named name of an order, a capture where no other operation
+ * is given: the same texts give the same key after a crash, on any host. Two parcels need two names.
+ * Throws invalid_input. */
+inline std::string idempotency_key(const std::string &order_id, const std::string &name,
+                                   const std::string &operation = "capture") {
+    const auto key = detail::ask([&](takings_error_t **error) {
+        return takings_idempotency_key_for(detail::c_string("operation", operation),
+                                           detail::c_string("order_id", order_id),
+                                           detail::c_string("name", name), error);
+    });
     return key.get();
 }
 
 /* A fresh random key, for a program that stores it before the call. */
-inline std::string new_idempotency_key() {
-    takings_error_t *error = nullptr;
-    const detail::handle<char> key(takings_new_idempotency_key(&error));
-    if (!key) {
-        detail::raise(error);
-    }
-    return key.get();
-}
+inline std::string new_idempotency_key() { return detail::ask(takings_new_idempotency_key).get(); }
 
 /* An amount in minor units, exactly or not at all: minor("60.00", "EUR") is 6000. The text is a decimal
  * number with a point, the currency a code of ISO 4217, whose number of decimals counts. Throws

@@ -2,13 +2,13 @@
 
 use std::ffi::c_char;
 use std::io::{self, Write};
-use std::mem::MaybeUninit;
 use std::ptr;
 
+use serde::{Serialize, Serializer};
 use takings::Error;
 use zeroize::Zeroizing;
 
-use crate::{ErrorOut, Wiped, free, guard, null, takings_error_t, text};
+use crate::{ErrorOut, Wiped, free, guard, null, text};
 
 /// The most steps a pointer may have. Deeper trees would be written and dropped by deeper
 /// recursion, up to the end of the stack.
@@ -33,7 +33,7 @@ pub struct takings_json_t {
     text: Option<Wiped>,
 }
 
-enum Value {
+pub(crate) enum Value {
     Null,
     Bool(bool),
     Integer(i64),
@@ -43,39 +43,36 @@ enum Value {
     Object(Vec<(String, Value)>),
 }
 
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Value::Null => out.serialize_unit(),
+            Value::Bool(value) => out.serialize_bool(*value),
+            Value::Integer(value) => out.serialize_i64(*value),
+            Value::String(value) => out.serialize_str(value),
+            Value::List(items) => out.collect_seq(items),
+            Value::Object(members) => out.collect_map(members.iter().map(|(name, value)| (name, value))),
+        }
+    }
+}
+
 impl Value {
-    fn is_container(&self) -> bool {
-        matches!(self, Value::List(_) | Value::Object(_))
+    /// What the next step of a pointer asks for: an empty list or object, or the place for a value.
+    fn blank(next: Option<&String>) -> Value {
+        match next {
+            None => Value::Null,
+            Some(step) if names_an_item(step) => Value::List(Vec::new()),
+            Some(_) => Value::Object(Vec::new()),
+        }
     }
 
-    fn write(&self, out: &mut impl Write) -> io::Result<()> {
-        match self {
-            Value::Null => out.write_all(b"null"),
-            Value::Bool(value) => write!(out, "{value}"),
-            Value::Integer(value) => write!(out, "{value}"),
-            Value::String(value) => write_string(value, out),
-            Value::List(items) => {
-                out.write_all(b"[")?;
-                for (index, item) in items.iter().enumerate() {
-                    if index > 0 {
-                        out.write_all(b",")?;
-                    }
-                    item.write(out)?;
-                }
-                out.write_all(b"]")
-            }
-            Value::Object(members) => {
-                out.write_all(b"{")?;
-                for (index, (name, value)) in members.iter().enumerate() {
-                    if index > 0 {
-                        out.write_all(b",")?;
-                    }
-                    write_string(name, out)?;
-                    out.write_all(b":")?;
-                    value.write(out)?;
-                }
-                out.write_all(b"}")
-            }
+    /// Whether `new` may stand in its place: an object or a list gives way to an empty one of its kind only, when it
+    /// is empty as well.
+    fn gives_way_to(&self, new: &Value) -> bool {
+        match (self, new) {
+            (Value::List(items), new) => items.is_empty() && matches!(new, Value::List(_)),
+            (Value::Object(members), new) => members.is_empty() && matches!(new, Value::Object(_)),
+            _ => true,
         }
     }
 
@@ -93,17 +90,13 @@ impl Value {
         }
         let mut length = Length(0);
         let mut text = Zeroizing::new(Vec::new());
-        let written = self.write(&mut length).and_then(|()| {
+        let written = serde_json::to_writer(&mut length, self).and_then(|()| {
             text.reserve_exact(length.0);
-            self.write(&mut *text)
+            serde_json::to_writer(&mut *text, self)
         });
         written.expect("neither a count nor memory refuses to be written");
         text
     }
-}
-
-fn write_string(text: &str, out: &mut impl Write) -> io::Result<()> {
-    serde_json::to_writer(out, text).map_err(io::Error::from)
 }
 
 /// A step of a JSON Pointer with `~1` and `~0` undone.
@@ -134,88 +127,59 @@ fn index_of(step: &str, length: usize) -> Option<usize> {
     step.parse().ok().filter(|index| canonical && *index <= length)
 }
 
-/// Puts `value` at `pointer`, or changes nothing.
-fn set(root: &mut Value, pointer: &str, value: Value) -> Result<(), Error> {
-    let refuse = |got: &str, allowed: &str| Err(Error::invalid_argument("pointer", got, allowed));
-    let Some(steps) = pointer.strip_prefix('/') else {
-        return refuse(&format!("{pointer:?}"), "a JSON Pointer with a leading slash, such as \"/order_lines/0/name\"");
-    };
-    let Some(steps) = steps.split('/').map(unescape).collect::<Option<Vec<String>>>() else {
-        return refuse(&format!("{pointer:?}"), "a JSON Pointer with ~ written as ~0");
-    };
-    if steps.len() > DEEPEST {
-        return refuse(&format!("{} steps long", steps.len()), &format!("at most {DEEPEST} steps long"));
-    }
-
-    let mut place = root;
-    let mut rest = steps.as_slice();
-    while let Some((step, further)) = rest.split_first() {
-        // Where the step leads to nothing yet, the rest of the way is laid out new.
-        let lay_out = |value| lay_out(further, value, pointer);
-        place = match place {
-            Value::Object(members) => match members.iter().position(|(name, _)| name == step) {
-                Some(index) => &mut members[index].1,
-                None => {
-                    members.push((step.clone(), lay_out(value)?));
-                    return Ok(());
-                }
-            },
-            Value::List(items) => match index_of(step, items.len()) {
-                Some(index) if index < items.len() => &mut items[index],
-                Some(_) => {
-                    items.push(lay_out(value)?);
-                    return Ok(());
-                }
-                None => {
-                    return refuse(
-                        &format!("{pointer:?} with {step:?} for a list of {}", items.len()),
-                        "an index in that list, or its length or \"-\" to append",
-                    );
-                }
-            },
-            _ => {
-                return refuse(
-                    &format!("{pointer:?} with {step:?} below a value that is no object and no list"),
-                    "a way through objects and lists",
-                );
-            }
-        };
-        rest = further;
-    }
-    if place.is_container() {
-        let empty = match place {
-            Value::List(items) => items.is_empty() && matches!(value, Value::List(_)),
-            Value::Object(members) => members.is_empty() && matches!(value, Value::Object(_)),
-            _ => false,
-        };
-        if !empty {
-            return refuse(
-                &format!("{pointer:?}, where an object or a list is"),
-                "a place that is free or holds a plain value",
-            );
-        }
-    }
-    *place = value;
-    Ok(())
+fn refused(got: &str, allowed: &str) -> Error {
+    Error::invalid_argument("pointer", got, allowed)
 }
 
-/// `value` at the end of `steps`, in new objects and lists.
-fn lay_out(steps: &[String], value: Value, pointer: &str) -> Result<Value, Error> {
-    let mut value = value;
-    for step in steps.iter().rev() {
-        value = if !names_an_item(step) {
-            Value::Object(vec![(step.clone(), value)])
-        } else if index_of(step, 0).is_some() {
-            Value::List(vec![value])
-        } else {
-            return Err(Error::invalid_argument(
-                "pointer",
-                &format!("{pointer:?} with {step:?} for a list of 0"),
-                "an index in that list, or its length or \"-\" to append",
-            ));
-        };
+/// Puts `value` at `pointer`, or changes nothing.
+fn set(root: &mut Value, pointer: &str, value: Value) -> Result<(), Error> {
+    let steps = pointer.strip_prefix('/').ok_or_else(|| {
+        let allowed = "a JSON Pointer with a leading slash, such as \"/order_lines/0/name\"";
+        refused(&format!("{pointer:?}"), allowed)
+    })?;
+    let steps = steps.split('/').map(unescape).collect::<Option<Vec<String>>>();
+    let steps = steps.ok_or_else(|| refused(&format!("{pointer:?}"), "a JSON Pointer with ~ written as ~0"))?;
+    match steps.len() {
+        ..=DEEPEST => put_at(root, pointer, &steps, value),
+        length => Err(refused(&format!("{length} steps long"), &format!("at most {DEEPEST} steps long"))),
     }
-    Ok(value)
+}
+
+/// Puts `value` at the end of `steps`, which lead on from `place`, or changes nothing.
+fn put_at(place: &mut Value, pointer: &str, steps: &[String], value: Value) -> Result<(), Error> {
+    let Some((step, further)) = steps.split_first() else {
+        if !place.gives_way_to(&value) {
+            let got = format!("{pointer:?}, where an object or a list is");
+            return Err(refused(&got, "a place that is free or holds a plain value"));
+        }
+        *place = value;
+        return Ok(());
+    };
+    let next = match place {
+        Value::Object(members) => members.iter_mut().find(|(name, _)| name == step).map(|(_, next)| next),
+        Value::List(items) => {
+            let (length, index) = (items.len(), index_of(step, items.len()));
+            items.get_mut(index.ok_or_else(|| {
+                let got = format!("{pointer:?} with {step:?} for a list of {length}");
+                refused(&got, "an index in that list, or its length or \"-\" to append")
+            })?)
+        }
+        _ => {
+            let got = format!("{pointer:?} with {step:?} below a value that is no object and no list");
+            return Err(refused(&got, "a way through objects and lists"));
+        }
+    };
+    if let Some(next) = next {
+        return put_at(next, pointer, further, value);
+    }
+    let mut new = Value::blank(further.first());
+    put_at(&mut new, pointer, further, value)?;
+    match place {
+        Value::Object(members) => members.push((step.clone(), new)),
+        Value::List(items) => items.push(new),
+        _ => {}
+    }
+    Ok(())
 }
 
 /// What all the setters do.
@@ -223,7 +187,7 @@ fn lay_out(steps: &[String], value: Value, pointer: &str) -> Result<Value, Error
 /// # Safety
 ///
 /// As [`text`].
-unsafe fn put(
+pub(crate) unsafe fn put(
     json: Option<&mut takings_json_t>,
     place: *const c_char,
     error: ErrorOut<'_>,
@@ -232,8 +196,7 @@ unsafe fn put(
     guard(error, || {
         let json = json.ok_or_else(|| null("json"))?;
         // SAFETY: the caller's promise.
-        let place = unsafe { text("pointer", place) }?;
-        set(&mut json.root, place, value()?)?;
+        set(&mut json.root, unsafe { text("pointer", place) }?, value()?)?;
         json.text = None;
         Ok(())
     })
@@ -244,78 +207,6 @@ unsafe fn put(
 #[unsafe(no_mangle)]
 pub extern "C" fn takings_json_new() -> Option<Box<takings_json_t>> {
     guard(None, || Ok(Box::new(takings_json_t { root: Value::Object(Vec::new()), text: None })))
-}
-
-/// Puts a text at the pointer. false and an error: nothing was changed.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn takings_json_set_string(
-    json: Option<&mut takings_json_t>,
-    pointer: *const c_char,
-    value: *const c_char,
-    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
-) -> bool {
-    // SAFETY: C strings or NULL, by the header's rules.
-    unsafe { put(json, pointer, error, || Ok(Value::String(Zeroizing::new(text("value", value)?.to_owned())))) }
-}
-
-/// Puts a whole number at the pointer. false and an error: nothing was changed.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn takings_json_set_integer(
-    json: Option<&mut takings_json_t>,
-    pointer: *const c_char,
-    value: i64,
-    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
-) -> bool {
-    // SAFETY: a C string or NULL, by the header's rules.
-    unsafe { put(json, pointer, error, || Ok(Value::Integer(value))) }
-}
-
-/// Puts true or false at the pointer. false and an error: nothing was changed.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn takings_json_set_bool(
-    json: Option<&mut takings_json_t>,
-    pointer: *const c_char,
-    value: bool,
-    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
-) -> bool {
-    // SAFETY: a C string or NULL, by the header's rules.
-    unsafe { put(json, pointer, error, || Ok(Value::Bool(value))) }
-}
-
-/// Puts null at the pointer. false and an error: nothing was changed. (In a request, leave a
-/// field out instead.)
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn takings_json_set_null(
-    json: Option<&mut takings_json_t>,
-    pointer: *const c_char,
-    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
-) -> bool {
-    // SAFETY: a C string or NULL, by the header's rules.
-    unsafe { put(json, pointer, error, || Ok(Value::Null)) }
-}
-
-/// Puts an empty list at the pointer: for a list that stays empty. false and an error: nothing
-/// was changed.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn takings_json_set_empty_list(
-    json: Option<&mut takings_json_t>,
-    pointer: *const c_char,
-    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
-) -> bool {
-    // SAFETY: a C string or NULL, by the header's rules.
-    unsafe { put(json, pointer, error, || Ok(Value::List(Vec::new()))) }
-}
-
-/// Puts an empty object at the pointer: for one that stays empty, or whose names are numbers.
-/// false and an error: nothing was changed.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn takings_json_set_empty_object(
-    json: Option<&mut takings_json_t>,
-    pointer: *const c_char,
-    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
-) -> bool {
-    // SAFETY: a C string or NULL, by the header's rules.
-    unsafe { put(json, pointer, error, || Ok(Value::Object(Vec::new()))) }
 }
 
 /// The JSON text so far, members in the order they were set. It stays valid until the next

@@ -5,7 +5,7 @@ use std::ptr;
 use std::sync::LazyLock;
 
 use serde_json::Value;
-use takings::Config;
+use takings::{Client, Config, Credentials};
 // links the library whose symbols are declared below
 use takings_c_abi as _;
 
@@ -34,20 +34,20 @@ unsafe extern "C" {
         idempotency_key: *const c_char,
         error: *mut Handle,
     ) -> Handle;
-    fn takings_operation_start(operation: Handle) -> u32;
-    fn takings_operation_waited(operation: Handle) -> u32;
-    fn takings_operation_answered(operation: Handle, status: u16) -> u32;
-    fn takings_operation_not_sent(operation: Handle, why: *const c_char) -> u32;
-    fn takings_operation_maybe_sent(operation: Handle, why: *const c_char) -> u32;
-    fn takings_operation_answer_header(operation: Handle, name: *const c_char, value: *const c_char);
-    fn takings_operation_answer_body(operation: Handle, bytes: *const c_char, length: usize) -> bool;
-    fn takings_operation_url(operation: *const c_void) -> *const c_char;
-    fn takings_operation_header_count(operation: *const c_void) -> usize;
-    fn takings_operation_header_value(operation: *const c_void, index: usize) -> *const c_char;
-    fn takings_operation_body_length(operation: *const c_void) -> usize;
-    fn takings_operation_time_ms(operation: *const c_void) -> i64;
-    fn takings_operation_capture(operation: *const c_void, error: *mut Handle) -> Handle;
-    fn takings_operation_free(operation: Handle);
+    fn takings_call_start(call: Handle) -> u32;
+    fn takings_call_waited(call: Handle) -> u32;
+    fn takings_call_answered(call: Handle, status: u16) -> u32;
+    fn takings_call_not_sent(call: Handle, why: *const c_char) -> u32;
+    fn takings_call_maybe_sent(call: Handle, why: *const c_char) -> u32;
+    fn takings_call_answer_header(call: Handle, name: *const c_char, value: *const c_char);
+    fn takings_call_answer_body(call: Handle, bytes: *const c_char, length: usize) -> bool;
+    fn takings_call_url(call: *const c_void) -> *const c_char;
+    fn takings_call_header_count(call: *const c_void) -> usize;
+    fn takings_call_header_value(call: *const c_void, index: usize) -> *const c_char;
+    fn takings_call_body_length(call: *const c_void) -> usize;
+    fn takings_call_time_ms(call: *const c_void) -> i64;
+    fn takings_call_capture(call: *const c_void, error: *mut Handle) -> Handle;
+    fn takings_call_free(call: Handle);
     fn takings_capture_capture_id(capture: *const c_void) -> *const c_char;
     fn takings_capture_attempt_log_count(capture: *const c_void) -> usize;
     fn takings_capture_free(capture: Handle);
@@ -103,6 +103,11 @@ fn deaf(max_attempts: u32) -> Deaf {
 }
 
 static DEAF: LazyLock<Deaf> = LazyLock::new(|| deaf(1));
+/// The core's own opinion of a request.
+static CORE: LazyLock<Client> = LazyLock::new(|| {
+    let config = Config::at("http://127.0.0.1:1", Credentials::basic("user", "s3cret"));
+    Client::new(config).expect("settings")
+});
 /// For calls that this program sends by itself, or says so.
 static PREPARING: LazyLock<Deaf> = LazyLock::new(|| deaf(3));
 
@@ -140,7 +145,8 @@ pub fn c_abi(data: &[u8]) {
                 assert!(kind == "invalid_input" || kind == "not_sent", "{kind}");
                 // what was sent is what the core takes
                 if let ("not_sent", Some(request)) = (kind.as_str(), arguments.get(1)) {
-                    takings::CaptureRequest::from_json(request.to_str().expect("UTF-8")).expect("taken by the core");
+                    CORE.prepare_call("capture", "order", request.to_str().expect("UTF-8"), None)
+                        .expect("taken by the core");
                 }
             }
             b'r' => {
@@ -177,13 +183,13 @@ pub fn c_abi(data: &[u8]) {
             }
             b'd' => {
                 // SAFETY: as for a capture.
-                let operation =
+                let call =
                     unsafe { takings_client_prepare(PREPARING.0, argument(0), argument(1), ptr::null(), &mut error) };
-                assert_ne!(operation.is_null(), error.is_null());
+                assert_ne!(call.is_null(), error.is_null());
                 check_error(error, true);
-                drive(operation, arguments.get(2).unwrap_or(&CString::default()));
+                drive(call, arguments.get(2).unwrap_or(&CString::default()));
                 // SAFETY: NULL, or made above and freed once.
-                unsafe { takings_operation_free(operation) };
+                unsafe { takings_call_free(call) };
             }
             b's' | b'i' | b'b' | b'n' | b'l' | b'o' => {
                 let value = arguments.get(1).and_then(|value| value.to_str().ok());
@@ -227,78 +233,78 @@ pub fn c_abi(data: &[u8]) {
     unsafe { takings_json_free(json) };
 }
 
-/// Tells an operation what a script says, in turn or out of it.
-fn drive(operation: Handle, script: &CString) {
+/// Reports to a call what a script says, in turn or out of it.
+fn drive(call: Handle, script: &CString) {
     const SEND: u32 = 1;
     const DONE: u32 = 3;
     let whole = script.as_ptr();
     let mut step = 0;
-    let mut told_id = false;
+    let mut gave_id = false;
     let mut ended = None;
     for letter in script.as_bytes().iter().take(64) {
         let before = step;
-        // SAFETY: NULL, or an operation that only this thread uses; C strings, and bytes of the length told.
+        // SAFETY: NULL, or a call that only this thread uses; C strings, and bytes of the length given.
         unsafe {
             step = match letter {
-                b's' => takings_operation_start(operation),
-                b'w' => takings_operation_waited(operation),
-                b'n' => takings_operation_not_sent(operation, whole),
-                b'm' => takings_operation_maybe_sent(operation, whole),
-                b'1' => takings_operation_answered(operation, 201),
-                b'2' => takings_operation_answered(operation, 204),
-                b'3' => takings_operation_answered(operation, 302),
-                b'4' => takings_operation_answered(operation, 403),
-                b'5' => takings_operation_answered(operation, 503),
+                b's' => takings_call_start(call),
+                b'w' => takings_call_waited(call),
+                b'n' => takings_call_not_sent(call, whole),
+                b'm' => takings_call_maybe_sent(call, whole),
+                b'1' => takings_call_answered(call, 201),
+                b'2' => takings_call_answered(call, 204),
+                b'3' => takings_call_answered(call, 302),
+                b'4' => takings_call_answered(call, 403),
+                b'5' => takings_call_answered(call, 503),
                 b'i' => {
-                    told_id = true;
-                    takings_operation_answer_header(operation, c"Capture-Id".as_ptr(), c"4ba29b50".as_ptr());
+                    gave_id = true;
+                    takings_call_answer_header(call, c"Capture-Id".as_ptr(), c"4ba29b50".as_ptr());
                     step
                 }
                 b'x' => {
-                    takings_operation_answer_header(operation, whole, c"x".as_ptr());
+                    takings_call_answer_header(call, whole, c"x".as_ptr());
                     step
                 }
                 b'y' => {
-                    takings_operation_answer_header(operation, c"X-Any".as_ptr(), whole);
+                    takings_call_answer_header(call, c"X-Any".as_ptr(), whole);
                     step
                 }
                 b'b' => {
-                    takings_operation_answer_body(operation, whole, script.as_bytes().len());
+                    takings_call_answer_body(call, whole, script.as_bytes().len());
                     step
                 }
                 _ => step,
             };
-            if operation.is_null() {
+            if call.is_null() {
                 assert_eq!(step, 0);
                 continue;
             }
             assert!(step <= DONE && (before != DONE || step == DONE), "{before} became {step}");
             let sending = step == SEND;
-            assert_eq!(text(takings_operation_url(operation)).is_some(), sending);
-            assert_eq!(takings_operation_header_count(operation) > 2, sending);
-            assert_eq!(takings_operation_header_value(operation, 0).is_null(), !sending);
-            assert_eq!(takings_operation_body_length(operation) > 2, sending);
-            assert!(!sending || takings_operation_time_ms(operation) > 0);
+            assert_eq!(text(takings_call_url(call)).is_some(), sending);
+            assert_eq!(takings_call_header_count(call) > 2, sending);
+            assert_eq!(takings_call_header_value(call, 0).is_null(), !sending);
+            assert_eq!(takings_call_body_length(call) > 2, sending);
+            assert!(!sending || takings_call_time_ms(call) > 0);
         }
         if step == DONE {
-            ended.get_or_insert_with(|| outcome(operation));
+            ended.get_or_insert_with(|| outcome(call));
         }
     }
-    let (kind, id) = outcome(operation);
+    let (kind, id) = outcome(call);
     match id {
-        Some(ref id) => assert!(step == DONE && told_id && id == "4ba29b50", "{id} came from nowhere"),
-        None if !operation.is_null() && step != DONE => assert_eq!(kind.as_deref(), Some("outcome_unknown")),
+        Some(ref id) => assert!(step == DONE && gave_id && id == "4ba29b50", "{id} came from nowhere"),
+        None if !call.is_null() && step != DONE => assert_eq!(kind.as_deref(), Some("outcome_unknown")),
         None => {}
     }
     assert!(ended.is_none_or(|ended| ended == (kind, id)), "what it ended in did not stay");
 }
 
-/// The kind of the error of an operation, or the id of its capture.
-fn outcome(operation: Handle) -> (Option<String>, Option<String>) {
+/// The kind of the error of a call, or the id of its capture.
+fn outcome(call: Handle) -> (Option<String>, Option<String>) {
     let mut error: Handle = ptr::null_mut();
-    // SAFETY: NULL, or an operation that only this thread uses; what is given is freed once.
+    // SAFETY: NULL, or a call that only this thread uses; what is given is freed once.
     unsafe {
-        let capture = takings_operation_capture(operation, &mut error);
+        let capture = takings_call_capture(call, &mut error);
         assert_ne!(capture.is_null(), error.is_null());
         assert!(capture.is_null() || takings_capture_attempt_log_count(capture) > 0);
         for index in 0..takings_error_attempt_log_count(error) {

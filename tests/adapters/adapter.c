@@ -26,82 +26,8 @@
 
 enum { MOST_FIELDS = 6 };
 
-/* The field cannot be written: a fault of this program. */
-static void must(bool done, takings_error_t *error) {
-    if (!done) {
-        fprintf(stderr, "adapter.c: %s\n", takings_error_message(error));
-        exit(2);
-    }
-}
-
-static void put_string(takings_json_t *json, const char *pointer, const char *value) {
-    takings_error_t *error = NULL;
-    must(value ? takings_json_set_string(json, pointer, value, &error) : takings_json_set_null(json, pointer, &error),
-         error);
-}
-
-static void put_integer(takings_json_t *json, const char *pointer, int64_t value) {
-    takings_error_t *error = NULL;
-    must(takings_json_set_integer(json, pointer, value, &error), error);
-}
-
-static void put_bool(takings_json_t *json, const char *pointer, bool value) {
-    takings_error_t *error = NULL;
-    must(takings_json_set_bool(json, pointer, value, &error), error);
-}
-
-static void put_empty_list(takings_json_t *json, const char *pointer) {
-    takings_error_t *error = NULL;
-    must(takings_json_set_empty_list(json, pointer, &error), error);
-}
-
-static void put_error(takings_json_t *json, const takings_error_t *error) {
-    size_t i;
-    put_string(json, "/error/kind", takings_error_kind_name(error));
-    put_string(json, "/error/message", takings_error_message(error));
-    if (takings_error_http_status(error) != 0) {
-        put_integer(json, "/error/http_status", takings_error_http_status(error));
-    } else {
-        put_string(json, "/error/http_status", NULL);
-    }
-    put_string(json, "/error/error_code", takings_error_error_code(error));
-    put_empty_list(json, "/error/error_messages");
-    for (i = 0; i < takings_error_error_message_count(error); i++) {
-        put_string(json, "/error/error_messages/-", takings_error_error_message(error, i));
-    }
-    put_string(json, "/error/correlation_id", takings_error_correlation_id(error));
-    put_string(json, "/error/order_id", takings_error_order_id(error));
-    put_string(json, "/error/idempotency_key", takings_error_idempotency_key(error));
-    put_integer(json, "/error/attempts", takings_error_attempts(error));
-    put_bool(json, "/error/retryable", takings_error_retryable(error));
-}
-
-static void put_capture(takings_json_t *json, const takings_capture_t *capture) {
-    size_t i;
-    put_string(json, "/capture/capture_id", takings_capture_capture_id(capture));
-    put_string(json, "/capture/order_id", takings_capture_order_id(capture));
-    put_string(json, "/capture/idempotency_key", takings_capture_idempotency_key(capture));
-    put_string(json, "/capture/correlation_id", takings_capture_correlation_id(capture));
-    put_integer(json, "/capture/attempts", takings_capture_attempts(capture));
-    put_empty_list(json, "/capture/warnings");
-    for (i = 0; i < takings_capture_warning_count(capture); i++) {
-        put_string(json, "/capture/warnings/-", takings_capture_warning(capture, i));
-    }
-}
-
-static void put_reconciliation(takings_json_t *json, const takings_reconciliation_t *found) {
-    static const char *const NAMES[] = {"nothing", "once", "never", "several"};
-    size_t i;
-    put_string(json, "/reconciliation/found", NAMES[takings_reconciliation_found(found)]);
-    put_string(json, "/reconciliation/capture_id", takings_reconciliation_capture_id(found));
-    put_empty_list(json, "/reconciliation/capture_ids");
-    for (i = 0; i < takings_reconciliation_capture_id_count(found); i++) {
-        put_string(json, "/reconciliation/capture_ids/-", takings_reconciliation_capture_id_at(found, i));
-    }
-    put_string(json, "/reconciliation/order_id", takings_reconciliation_order_id(found));
-    put_string(json, "/reconciliation/correlation_id", takings_reconciliation_correlation_id(found));
-    put_integer(json, "/reconciliation/attempts", takings_reconciliation_attempts(found));
-}
+/* An outcome: the JSON text of what a call ended in, under the name that the suite has for it. */
+static void print_outcome(const char *name, const char *json) { printf("{\"%s\":%s}\n", name, json); }
 
 static int hex(char c) {
     const char *digits = "0123456789abcdef";
@@ -193,29 +119,28 @@ static takings_client_t *new_client(char *config, takings_error_t **error) {
     return client;
 }
 
-/* Drives an operation to its end. */
-static takings_operation_t *sent(takings_operation_t *operation) {
+/* Sends a call to its end. */
+static takings_call_t *sent(takings_call_t *call) {
     void *nothing = NULL;
-    if (!operation || !sender_add(sender, operation, nothing)) {
-        return operation;
+    if (!call || !sender_add(sender, call, nothing)) {
+        return call;
     }
     return sender_next(sender, &nothing);
 }
 
 static takings_capture_t *capture_order(const takings_client_t *client, const char *order_id, const char *request,
                                         const char *key, takings_error_t **error) {
-    takings_operation_t *operation = sent(takings_client_prepare(client, order_id, request, key, error));
-    takings_capture_t *capture = operation ? takings_operation_capture(operation, error) : NULL;
-    takings_operation_free(operation);
+    takings_call_t *call = sent(takings_client_prepare(client, order_id, request, key, error));
+    takings_capture_t *capture = call ? takings_call_capture(call, error) : NULL;
+    takings_call_free(call);
     return capture;
 }
 
 static takings_reconciliation_t *look(const takings_client_t *client, const char *order_id, const char *reference,
                                       int64_t amount, takings_error_t **error) {
-    takings_operation_t *operation =
-        sent(takings_client_prepare_reconcile(client, order_id, reference, amount, error));
-    takings_reconciliation_t *found = operation ? takings_operation_reconciliation(operation, error) : NULL;
-    takings_operation_free(operation);
+    takings_call_t *call = sent(takings_client_prepare_reconcile(client, order_id, reference, amount, error));
+    takings_reconciliation_t *found = call ? takings_call_reconciliation(call, error) : NULL;
+    takings_call_free(call);
     return found;
 }
 
@@ -248,7 +173,6 @@ int main(void) {
     while (status == 0 && (line = read_line())) {
         char *field[MOST_FIELDS];
         int count = cut(line, field);
-        takings_json_t *outcome = takings_json_new();
         takings_error_t *error = NULL;
 
         if (count == 6 && strcmp(field[0], "capture") == 0) {
@@ -262,7 +186,7 @@ int main(void) {
                 capture = capture_order(client, field[2], field[3], key, &error);
             }
             if (capture) {
-                put_capture(outcome, capture);
+                print_outcome("capture", takings_capture_json(capture));
             }
             takings_capture_free(capture);
         } else if (count == 5 && strcmp(field[0], "reconcile") == 0) {
@@ -275,17 +199,22 @@ int main(void) {
                 found = look(client, field[2], field[3], strtoll(field[4], NULL, 10), &error);
             }
             if (found) {
-                put_reconciliation(outcome, found);
+                print_outcome("reconciliation", takings_reconciliation_json(found));
             }
             takings_reconciliation_free(found);
         } else if (count == 3 && strcmp(field[0], "derive") == 0) {
-            char *key = takings_idempotency_key(field[1], field[2], &error);
+            takings_json_t *arguments = takings_json_new();
+            char *key = NULL;
+            if (takings_json_set_string(arguments, "/order_id", field[1], &error) &&
+                takings_json_set_string(arguments, "/name", field[2], &error)) {
+                key = takings_call("idempotency_key", takings_json_text(arguments), &error);
+            }
             if (key) {
-                put_string(outcome, "/key", key);
+                print_outcome("key", key);
             }
             takings_string_free(key);
+            takings_json_free(arguments);
         } else if (count == 1 && strcmp(field[0], "quit") == 0) {
-            takings_json_free(outcome);
             free(line);
             break;
         } else {
@@ -294,14 +223,10 @@ int main(void) {
         }
 
         if (error) {
-            put_error(outcome, error);
+            print_outcome("error", takings_error_json(error));
         }
-        if (status == 0) {
-            puts(takings_json_text(outcome));
-            fflush(stdout);
-        }
+        fflush(stdout);
         takings_error_free(error);
-        takings_json_free(outcome);
         free(line);
     }
     takings_client_free(client);

@@ -5,11 +5,13 @@
  */
 #include <cctype>
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <iostream>
 #include <map>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -198,172 +200,104 @@ private:
     const char *end_;
 };
 
-void expect_kind(const value &from, int kind) {
-    if (from.kind != kind) {
+/* A struct to be filled; the values of the fields that it must have come from the text. */
+template <typename T>
+T blank() {
+    if constexpr (std::is_default_constructible_v<T>) {
+        return T();
+    } else if constexpr (std::is_constructible_v<T, takings::whole>) {
+        return T(takings::whole(0));
+    } else if constexpr (std::is_constructible_v<T, const char *, const char *, int>) {
+        return T("", "", 0);
+    } else {
+        return T("", 0, 0, 0);
+    }
+}
+
+template <typename T>
+T convert(const value &from);
+
+/* Fills a field that a member of the text has to be there for. */
+template <typename T>
+void fill(T &field, const value *from) {
+    if (!from) {
         throw inexpressible();
     }
+    field = convert<T>(*from);
 }
 
-/* The members of an object, each taken once; what is left over is inexpressible. */
-class members {
-public:
-    explicit members(const value &object) : left_(object.members) { expect_kind(object, value::object); }
+/* Fills a field that may be absent. */
+template <typename T>
+void fill(std::optional<T> &field, const value *from) {
+    if (from) {
+        field = convert<T>(*from);
+    }
+}
 
-    template <typename T>
-    T required(const char *name) {
-        const auto found = left_.find(name);
-        if (found == left_.end()) {
+template <typename T>
+struct is_list : std::false_type {};
+template <typename T>
+struct is_list<std::vector<T>> : std::true_type {};
+
+template <typename T>
+T convert(const value &from) {
+    const auto expect = [&](int kind) {
+        if (from.kind != kind) {
             throw inexpressible();
         }
-        T result = convert(found->second, static_cast<T *>(nullptr));
-        left_.erase(found);
-        return result;
-    }
-
-    template <typename T>
-    void optional(const char *name, std::optional<T> &out) {
-        if (left_.count(name)) {
-            out = required<T>(name);
-        }
-    }
-
-    void end() const {
-        if (!left_.empty()) {
-            throw inexpressible();
-        }
-    }
-
-private:
-    static std::string convert(const value &from, std::string *) {
-        expect_kind(from, value::text);
+    };
+    if constexpr (std::is_convertible_v<T, std::string>) {
+        expect(value::text);
         return from.string;
-    }
-
-    static takings::whole convert(const value &from, takings::whole *) {
-        expect_kind(from, value::integer);
-        return from.number;
-    }
-
-    static std::chrono::milliseconds convert(const value &from, std::chrono::milliseconds *) {
-        expect_kind(from, value::integer);
-        return std::chrono::milliseconds(from.number);
-    }
-
-    static takings::flag convert(const value &from, takings::flag *) {
-        expect_kind(from, value::boolean);
+    } else if constexpr (std::is_same_v<T, takings::flag>) {
+        expect(value::boolean);
         return from.number != 0;
-    }
-
-    template <typename T>
-    static std::vector<T> convert(const value &from, std::vector<T> *) {
-        expect_kind(from, value::list);
-        std::vector<T> result;
-        for (const value &item : from.items) {
-            result.push_back(convert(item, static_cast<T *>(nullptr)));
+    } else if constexpr (std::is_same_v<T, takings::whole>) {
+        expect(value::integer);
+        return from.number;
+    } else if constexpr (std::is_same_v<T, std::chrono::milliseconds>) {
+        expect(value::integer);
+        return std::chrono::milliseconds(from.number);
+    } else if constexpr (std::is_same_v<T, std::chrono::system_clock::time_point>) {
+        expect(value::integer);
+        /* more seconds than a clock can count stay text, for the library to judge */
+        if (from.number < 0 || from.number > 4000000000) {
+            throw inexpressible();
         }
-        return result;
+        return std::chrono::system_clock::time_point(std::chrono::seconds(from.number));
+    } else if constexpr (is_list<T>::value) {
+        expect(value::list);
+        T items;
+        for (const value &item : from.items) {
+            items.push_back(convert<typename T::value_type>(item));
+        }
+        return items;
+    } else {
+        /* the fields that the library would write; a member that is none of them is inexpressible */
+        expect(value::object);
+        T object = blank<T>();
+        std::size_t known = 0;
+        takings::detail::fields<T>::each(object, [&](const char *name, auto &field) {
+            const auto found = from.members.find(name);
+            known += found != from.members.end();
+            fill(field, found != from.members.end() ? &found->second : nullptr);
+        });
+        if (known != from.members.size()) {
+            throw inexpressible();
+        }
+        return object;
     }
-
-    static takings::product_identifiers convert(const value &from, takings::product_identifiers *) {
-        members in(from);
-        takings::product_identifiers result;
-        in.optional("brand", result.brand);
-        in.optional("category_path", result.category_path);
-        in.optional("global_trade_item_number", result.global_trade_item_number);
-        in.optional("manufacturer_part_number", result.manufacturer_part_number);
-        in.optional("color", result.color);
-        in.optional("size", result.size);
-        in.end();
-        return result;
-    }
-
-    static takings::subscription convert(const value &from, takings::subscription *) {
-        members in(from);
-        takings::subscription result(in.required<std::string>("name"), in.required<std::string>("interval"),
-                                     in.required<takings::whole>("interval_count"));
-        in.end();
-        return result;
-    }
-
-    static takings::shipping_info convert(const value &from, takings::shipping_info *) {
-        members in(from);
-        takings::shipping_info result;
-        in.optional("shipping_company", result.shipping_company);
-        in.optional("shipping_method", result.shipping_method);
-        in.optional("tracking_number", result.tracking_number);
-        in.optional("tracking_uri", result.tracking_uri);
-        in.optional("return_shipping_company", result.return_shipping_company);
-        in.optional("return_tracking_number", result.return_tracking_number);
-        in.optional("return_tracking_uri", result.return_tracking_uri);
-        in.end();
-        return result;
-    }
-
-    static takings::order_line convert(const value &from, takings::order_line *) {
-        members in(from);
-        takings::order_line result(in.required<std::string>("name"), in.required<takings::whole>("quantity"),
-                                   in.required<takings::amount>("unit_price"),
-                                   in.required<takings::amount>("total_amount"));
-        in.optional("type", result.type);
-        in.optional("reference", result.reference);
-        in.optional("quantity_unit", result.quantity_unit);
-        in.optional("tax_rate", result.tax_rate);
-        in.optional("total_discount_amount", result.total_discount_amount);
-        in.optional("total_tax_amount", result.total_tax_amount);
-        in.optional("merchant_data", result.merchant_data);
-        in.optional("product_url", result.product_url);
-        in.optional("image_url", result.image_url);
-        in.optional("product_identifiers", result.product_identifiers);
-        in.optional("subscription", result.subscription);
-        in.end();
-        return result;
-    }
-
-    std::map<std::string, value> left_;
-};
-
-takings::capture_request typed_request(const std::string &json) {
-    members in(reader(json).whole_text());
-    takings::capture_request result(in.required<takings::amount>("captured_amount"));
-    in.optional("reference", result.reference);
-    in.optional("description", result.description);
-    in.optional("order_lines", result.order_lines);
-    in.optional("shipping_info", result.shipping_info);
-    in.optional("shipping_delay", result.shipping_delay);
-    in.end();
-    return result;
 }
 
-takings::config typed_config(const std::string &json) {
-    members in(reader(json).whole_text());
-    takings::config result;
-    in.optional("region", result.region);
-    in.optional("environment", result.environment);
-    in.optional("base_url", result.base_url);
-    in.optional("username", result.username);
-    in.optional("password", result.password);
-    in.optional("api_key", result.api_key);
-    in.optional("auth", result.auth);
-    in.optional("connect_timeout_ms", result.connect_timeout);
-    in.optional("attempt_timeout_ms", result.attempt_timeout);
-    in.optional("timeout_ms", result.timeout);
-    in.optional("max_attempts", result.max_attempts);
-    in.optional("backoff_ms", result.backoff);
-    in.optional("max_backoff_ms", result.max_backoff);
-    in.optional("proxy", result.proxy);
-    in.optional("ca_file", result.ca_file);
-    in.optional("user_agent_suffix", result.user_agent_suffix);
-    in.optional("check_lines", result.check_lines);
-    in.optional("accept_unknown_values", result.accept_unknown_values);
-    in.optional("reconcile", result.reconcile);
-    in.end();
-    return result;
+template <typename T>
+T typed(const std::string &json) {
+    return convert<T>(reader(json).whole_text());
 }
 
 takings::client make_client(const std::string &json) {
     std::optional<takings::config> config;
     try {
-        config = typed_config(json);
+        config = typed<takings::config>(json);
     } catch (const inexpressible &) {
         return takings::client(json);
     }
@@ -374,55 +308,14 @@ takings::capture capture(const takings::client &client, const std::string &order
                          const std::optional<std::string> &key) {
     std::optional<takings::capture_request> request;
     try {
-        request = typed_request(json);
+        request = typed<takings::capture_request>(json);
     } catch (const inexpressible &) {
         return client.capture(order_id, json, key);
     }
     return client.capture(order_id, *request, key);
 }
 
-std::string quoted(const std::string &text) {
-    static const char digits[] = "0123456789abcdef";
-    std::string out = "\"";
-    for (const char c : text) {
-        if (c == '"' || c == '\\') {
-            out += '\\';
-            out += c;
-        } else if (static_cast<unsigned char>(c) < 0x20) {
-            out += std::string("\\u00") + digits[c >> 4] + digits[c & 15];
-        } else {
-            out += c;
-        }
-    }
-    return out + '"';
-}
-
-std::string quoted(const std::optional<std::string> &text) { return text ? quoted(*text) : "null"; }
-
-std::string quoted(const std::vector<std::string> &texts) {
-    std::string out;
-    for (const std::string &text : texts) {
-        out += (out.empty() ? "" : ",") + quoted(text);
-    }
-    return '[' + out + ']';
-}
-
-std::string outcome(const takings::reconciliation &found) {
-    static const char *const names[] = {"nothing", "once", "never", "several"};
-    return "{\"reconciliation\":{\"found\":" + quoted(std::string(names[found.found])) +
-           ",\"capture_id\":" + quoted(found.capture_id()) + ",\"capture_ids\":" + quoted(found.capture_ids) +
-           ",\"order_id\":" + quoted(found.order_id) + ",\"correlation_id\":" + quoted(found.correlation_id) +
-           ",\"attempts\":" + std::to_string(found.attempts) + "}}";
-}
-
-std::string outcome(const takings::capture &capture) {
-    return "{\"capture\":{\"capture_id\":" + quoted(capture.capture_id) + ",\"order_id\":" + quoted(capture.order_id) +
-           ",\"idempotency_key\":" + quoted(capture.idempotency_key) +
-           ",\"correlation_id\":" + quoted(capture.correlation_id) +
-           ",\"attempts\":" + std::to_string(capture.attempts) + ",\"warnings\":" + quoted(capture.warnings) + "}}";
-}
-
-/* The kind as the class of the exception tells it: that is what a C++ program goes by. */
+/* The kind as the class of the exception says it: that is what a C++ program goes by. */
 std::string kind_of(const takings::error &error) {
     return dynamic_cast<const takings::invalid_input *>(&error)     ? "invalid_input"
            : dynamic_cast<const takings::not_sent *>(&error)        ? "not_sent"
@@ -432,14 +325,9 @@ std::string kind_of(const takings::error &error) {
                                                                     : "none";
 }
 
-std::string outcome(const takings::error &error) {
-    return "{\"error\":{\"kind\":" + quoted(kind_of(error)) + ",\"message\":" + quoted(std::string(error.what())) +
-           ",\"http_status\":" + (error.http_status() ? std::to_string(*error.http_status()) : "null") +
-           ",\"error_code\":" + quoted(error.error_code()) + ",\"error_messages\":" + quoted(error.error_messages()) +
-           ",\"correlation_id\":" + quoted(error.correlation_id()) + ",\"order_id\":" + quoted(error.order_id()) +
-           ",\"idempotency_key\":" + quoted(error.idempotency_key()) +
-           ",\"attempts\":" + std::to_string(error.attempts()) +
-           ",\"retryable\":" + (error.retryable() ? "true" : "false") + "}}";
+/* An outcome: the JSON text of what a call ended in, under the name that the suite has for it. */
+void print_outcome(const char *name, const std::string &json) {
+    std::cout << "{\"" << name << "\":" << json << "}" << std::endl;
 }
 
 /* The fields of a line, their percent-encoding undone. */
@@ -480,16 +368,16 @@ int main() {
                 }
                 const std::optional<std::string> key =
                     field[4] == "1" ? std::optional<std::string>(field[5]) : std::nullopt;
-                std::cout << outcome(capture(*client, field[2], field[3], key)) << std::endl;
+                print_outcome("capture", capture(*client, field[2], field[3], key).json);
             } else if (field[0] == "reconcile" && field.size() == 5) {
                 if (!field[1].empty()) {
                     client.reset();
                     client = make_client(field[1]);
                 }
-                std::cout << outcome(client.value().reconcile(field[2], field[3], std::stoll(field[4]))) << std::endl;
+                print_outcome("reconciliation", client.value().reconcile(field[2], field[3], std::stoll(field[4])).json);
             } else if (field[0] == "derive" && field.size() == 3) {
                 const std::string key = takings::idempotency_key(field[1], field[2]);
-                std::cout << "{\"key\":" << quoted(key) << "}" << std::endl;
+                print_outcome("key", '"' + key + '"');
             } else if (field[0] == "quit" && field.size() == 1) {
                 break;
             } else {
@@ -498,7 +386,11 @@ int main() {
                 return 2;
             }
         } catch (const takings::error &error) {
-            std::cout << outcome(error) << std::endl;
+            if (kind_of(error) != error.kind_name()) {
+                std::cerr << "adapter.cpp: " << error.kind_name() << " was thrown as " << kind_of(error) << '\n';
+                return 2;
+            }
+            print_outcome("error", error.json());
         }
     }
     return 0;

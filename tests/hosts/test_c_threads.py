@@ -34,7 +34,7 @@ def capture(
     if request.param == "shared":
         compiled(program, *flags(prefix, "--cflags", "--libs"))
         needed = run("readelf", "--wide", "--dynamic", program)
-        assert "Shared library: [libtakings.so.0]" in needed
+        assert "Shared library: [libtakings.so.1]" in needed
         return program, {"LD_LIBRARY_PATH": str(prefix / "lib")}
     # Where both libraries lie in one folder, -ltakings is the shared one.
     static = [

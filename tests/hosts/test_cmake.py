@@ -24,7 +24,7 @@ def built(folder: Path, prefix: Path) -> Path:
 
 
 def is_shared(program: Path) -> bool:
-    return "[libtakings.so.0]" in run("readelf", "--wide", "--dynamic", program)
+    return "[libtakings.so.1]" in run("readelf", "--wide", "--dynamic", program)
 
 
 def test_cpp(sandbox: Sandbox, prefix: Path, tmp_path: Path) -> None:

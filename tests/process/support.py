@@ -228,7 +228,7 @@ def a_capture(surface: str, config: object, order_id: str, request: object, key:
 def compiled(source: Path, program: Path, *flags: str) -> Path:
     """A C program, compiled strictly and linked with the library as it was built."""
     library = built(BUILT / "libtakings.so")
-    soname = program.parent / "libtakings.so.0"
+    soname = program.parent / "libtakings.so.1"
     if not soname.exists():
         soname.symlink_to(library)
     compiler = shlex.split(os.environ.get("CC") or "cc")

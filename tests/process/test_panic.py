@@ -55,7 +55,7 @@ def surfaces(
         timeout=1800,
     )
     folder = tmp_path_factory.mktemp("fault")
-    (folder / "libtakings.so.0").symlink_to(BUILT / "libtakings.so")
+    (folder / "libtakings.so.1").symlink_to(BUILT / "libtakings.so")
     shutil.copytree(ROOT / "python/takings", folder / "takings")
     (folder / "takings/_takings.abi3.so").symlink_to(BUILT / "lib_takings.so")
     # by default, the module is for Lua 5.4

@@ -58,10 +58,10 @@ static void tell_error(const char *order_id, const char *name, const takings_err
     }
 }
 
-/* What an operation ended in. */
-static void tell_outcome(const takings_operation_t *operation, const char *name) {
+/* What a call ended in. */
+static void tell_outcome(const takings_call_t *call, const char *name) {
     takings_error_t *error = NULL;
-    takings_capture_t *capture = takings_operation_capture(operation, &error);
+    takings_capture_t *capture = takings_call_capture(call, &error);
     size_t i;
     if (capture) {
         printf("%s %s captured %s\n", takings_capture_order_id(capture), name, takings_capture_capture_id(capture));
@@ -69,7 +69,7 @@ static void tell_outcome(const takings_operation_t *operation, const char *name)
             tell_request(takings_capture_attempt_log(capture, i));
         }
     } else {
-        tell_error(takings_operation_order_id(operation), name, error);
+        tell_error(takings_call_order_id(call), name, error);
     }
     takings_capture_free(capture);
     takings_error_free(error);
@@ -79,7 +79,7 @@ static void tell_outcome(const takings_operation_t *operation, const char *name)
 static bool begin(sender_t *sender, const takings_client_t *client, const char *order_id, long long amount,
                   const char *name) {
     takings_error_t *error = NULL;
-    takings_operation_t *operation = NULL;
+    takings_call_t *call = NULL;
     takings_json_t *request = takings_json_new();
     char *copy = malloc(strlen(name) + 1);
     /* the same for the same order and name, in every run */
@@ -87,16 +87,16 @@ static bool begin(sender_t *sender, const takings_client_t *client, const char *
     bool begun = false;
     if (key && takings_json_set_integer(request, "/captured_amount", amount, &error) &&
         takings_json_set_string(request, "/reference", name, &error)) {
-        operation = takings_client_prepare(client, order_id, takings_json_text(request), key, &error);
+        call = takings_client_prepare(client, order_id, takings_json_text(request), key, &error);
     }
-    if (!operation) {
+    if (!call) {
         tell_error(order_id, name, error);
-    } else if (copy && sender_add(sender, operation, strcpy(copy, name))) {
+    } else if (copy && sender_add(sender, call, strcpy(copy, name))) {
         begun = true;
     } else {
         ended_with(TAKINGS_ERROR_NOT_SENT);
         printf("%s %s not_sent: no memory\n", order_id, name);
-        takings_operation_free(operation);
+        takings_call_free(call);
     }
     if (!begun) {
         free(copy);
@@ -150,16 +150,16 @@ int main(int count, char **arguments) {
     }
 
     do {
-        takings_operation_t *operation;
+        takings_call_t *call;
         void *name = NULL;
         while (more && running < most) {
             more = begin_next(sender, client, &running);
         }
-        operation = sender_next(sender, &name);
-        if (operation) {
+        call = sender_next(sender, &name);
+        if (call) {
             running--;
-            tell_outcome(operation, name);
-            takings_operation_free(operation);
+            tell_outcome(call, name);
+            takings_call_free(call);
             free(name);
         }
     } while (running > 0 || more);

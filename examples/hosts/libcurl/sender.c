@@ -14,10 +14,10 @@
 /* More of an answer's head is not worth reading. */
 enum { MOST_HEAD = 64 * 1024 };
 
-/* An operation on its way. */
-struct call {
-    struct call *next;
-    takings_operation_t *operation;
+/* A call on its way. */
+struct transfer {
+    struct transfer *next;
+    takings_call_t *call;
     void *data;
     takings_step_t step;
     long long due; /* when its pause is over */
@@ -34,7 +34,7 @@ struct call {
 struct sender {
     CURLM *multi;
     char *ca_file;
-    struct call *calls;
+    struct transfer *transfers;
 };
 
 static long long now_ms(void) {
@@ -47,17 +47,17 @@ static long long now_ms(void) {
  * been sent over it: the one proof of "not sent" is that it was never called. A second time would
  * be libcurl sending again by itself. */
 static int on_connected(void *data, char *address, char *own_address, int port, int own_port) {
-    struct call *call = data;
+    struct transfer *transfer = data;
     (void)address, (void)own_address, (void)port, (void)own_port;
-    if (call->begun) {
+    if (transfer->begun) {
         return CURL_PREREQFUNC_ABORT;
     }
-    call->begun = true;
+    transfer->begun = true;
     return CURL_PREREQFUNC_OK;
 }
 
 /* A header, given on without its line's end and the blanks around its value. */
-static bool give_header(struct call *call, const char *line, size_t length) {
+static bool give_header(struct transfer *transfer, const char *line, size_t length) {
     const char *colon = memchr(line, ':', length);
     char *name, *value;
     if (!colon) {
@@ -77,7 +77,7 @@ static bool give_header(struct call *call, const char *line, size_t length) {
     name[colon - line] = '\0';
     value = name + (colon - line) + 1;
     value += strspn(value, " \t");
-    takings_operation_answer_header(call->operation, name, value);
+    takings_call_answer_header(transfer->call, name, value);
     free(name);
     return true;
 }
@@ -92,37 +92,37 @@ static bool is_status_line(const char *line, size_t length) {
 
 /* Each line of a head, the status line first, an empty one last. */
 static size_t on_header(char *line, size_t size, size_t count, void *data) {
-    struct call *call = data;
+    struct transfer *transfer = data;
     size_t length = size * count;
     long status = 0;
-    call->head += length;
+    transfer->head += length;
     /* libcurl was told to speak HTTP/1.1, and would take another version for an answer */
-    if (call->head > MOST_HEAD || (length > 5 && strncmp(line, "HTTP/", 5) == 0 && !is_status_line(line, length))) {
+    if (transfer->head > MOST_HEAD || (length > 5 && strncmp(line, "HTTP/", 5) == 0 && !is_status_line(line, length))) {
         return 0;
     }
-    curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
     /* neither an announcement (1xx) nor what comes behind a body */
-    if (status < 200 || call->status != 0) {
+    if (status < 200 || transfer->status != 0) {
         return length;
     }
     if (line[0] == '\r' || line[0] == '\n') {
-        call->status = status;
+        transfer->status = status;
         return length;
     }
     /* A value that goes on in a second line is not taken for the whole of it. */
     if (line[0] == ' ' || line[0] == '\t') {
         return 0;
     }
-    return give_header(call, line, length) ? length : 0;
+    return give_header(transfer, line, length) ? length : 0;
 }
 
 /* Stops where no more is worth reading, and libcurl closes the connection. */
 static size_t on_body(char *bytes, size_t size, size_t count, void *data) {
-    struct call *call = data;
-    return takings_operation_answer_body(call->operation, bytes, size * count) ? size * count : 0;
+    struct transfer *transfer = data;
+    return takings_call_answer_body(transfer->call, bytes, size * count) ? size * count : 0;
 }
 
-static bool add_header(struct call *call, const char *name, const char *value) {
+static bool add_header(struct transfer *transfer, const char *name, const char *value) {
     size_t length = strlen(name) + strlen(value) + 3;
     char *line = malloc(length);
     struct curl_slist *longer;
@@ -130,44 +130,44 @@ static bool add_header(struct call *call, const char *name, const char *value) {
         return false;
     }
     strcat(strcat(strcpy(line, name), ": "), value);
-    longer = curl_slist_append(call->headers, line);
+    longer = curl_slist_append(transfer->headers, line);
     free(line);
-    call->headers = longer ? longer : call->headers;
+    transfer->headers = longer ? longer : transfer->headers;
     return longer != NULL;
 }
 
-#define SET(option, value) (curl_easy_setopt(call->easy, (option), (value)) == CURLE_OK)
+#define SET(option, value) (curl_easy_setopt(transfer->easy, (option), (value)) == CURLE_OK)
 
 /* Makes libcurl ready to send the request as it is, once. */
-static bool prepare(const sender_t *sender, struct call *call) {
-    const takings_operation_t *operation = call->operation;
-    const char *url = takings_operation_url(operation);
-    const char *body = takings_operation_body(operation);
+static bool prepare(const sender_t *sender, struct transfer *transfer) {
+    const takings_call_t *call = transfer->call;
+    const char *url = takings_call_url(call);
+    const char *body = takings_call_body(call);
     size_t i;
-    call->easy = curl_easy_init();
-    if (!call->easy) {
+    transfer->easy = curl_easy_init();
+    if (!transfer->easy) {
         return false;
     }
     /* With an empty value libcurl leaves out what it would add: no pause before a long body. */
-    call->headers = curl_slist_append(NULL, "Expect:");
-    if (!call->headers) {
+    transfer->headers = curl_slist_append(NULL, "Expect:");
+    if (!transfer->headers) {
         return false;
     }
-    for (i = 0; i < takings_operation_header_count(operation); i++) {
-        if (!add_header(call, takings_operation_header_name(operation, i),
-                        takings_operation_header_value(operation, i))) {
+    for (i = 0; i < takings_call_header_count(call); i++) {
+        if (!add_header(transfer, takings_call_header_name(call, i),
+                        takings_call_header_value(call, i))) {
             return false;
         }
     }
-    /* The body stays where it is until the operation is told what came of it. */
+    /* The body stays where it is until the call knows what came of it. */
     if (body && !(SET(CURLOPT_POST, 1L) &&
-                  SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)takings_operation_body_length(operation)) &&
+                  SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)takings_call_body_length(call)) &&
                   SET(CURLOPT_POSTFIELDS, body))) {
         return false;
     }
     return SET(CURLOPT_URL, url) && SET(CURLOPT_PATH_AS_IS, 1L) &&
-           SET(CURLOPT_CUSTOMREQUEST, takings_operation_method(operation)) &&
-           SET(CURLOPT_HTTPHEADER, call->headers) &&
+           SET(CURLOPT_CUSTOMREQUEST, takings_call_method(call)) &&
+           SET(CURLOPT_HTTPHEADER, transfer->headers) &&
            SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) &&
            /* A connection for each request: on one that is kept, libcurl takes what a server still had
             * to say of an earlier request for the answer to this one. */
@@ -179,60 +179,60 @@ static bool prepare(const sender_t *sender, struct call *call) {
            (!sender->ca_file || SET(CURLOPT_CAINFO, sender->ca_file)) &&
            (strncmp(url, "http:", 5) != 0 || SET(CURLOPT_PROXY, "")) && SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L) &&
            /* how long; libcurl itself would wait for a name look-up that has begun */
-           SET(CURLOPT_TIMEOUT_MS, (long)takings_operation_time_ms(operation)) &&
-           SET(CURLOPT_CONNECTTIMEOUT_MS, (long)takings_operation_connect_timeout_ms(operation)) &&
+           SET(CURLOPT_TIMEOUT_MS, (long)takings_call_time_ms(call)) &&
+           SET(CURLOPT_CONNECTTIMEOUT_MS, (long)takings_call_connect_timeout_ms(call)) &&
            SET(CURLOPT_QUICK_EXIT, 1L) && SET(CURLOPT_NOSIGNAL, 1L) &&
            /* and what became of it */
-           SET(CURLOPT_PREREQFUNCTION, on_connected) && SET(CURLOPT_PREREQDATA, call) &&
-           SET(CURLOPT_HEADERFUNCTION, on_header) && SET(CURLOPT_HEADERDATA, call) &&
-           SET(CURLOPT_WRITEFUNCTION, on_body) && SET(CURLOPT_WRITEDATA, call) &&
-           SET(CURLOPT_ERRORBUFFER, call->why) && SET(CURLOPT_PRIVATE, call);
+           SET(CURLOPT_PREREQFUNCTION, on_connected) && SET(CURLOPT_PREREQDATA, transfer) &&
+           SET(CURLOPT_HEADERFUNCTION, on_header) && SET(CURLOPT_HEADERDATA, transfer) &&
+           SET(CURLOPT_WRITEFUNCTION, on_body) && SET(CURLOPT_WRITEDATA, transfer) &&
+           SET(CURLOPT_ERRORBUFFER, transfer->why) && SET(CURLOPT_PRIVATE, transfer);
 }
 
-static void clean_up(sender_t *sender, struct call *call) {
-    if (call->easy) {
-        curl_multi_remove_handle(sender->multi, call->easy); /* one that was not added is fine */
-        curl_easy_cleanup(call->easy);
+static void clean_up(sender_t *sender, struct transfer *transfer) {
+    if (transfer->easy) {
+        curl_multi_remove_handle(sender->multi, transfer->easy); /* one that was not added is fine */
+        curl_easy_cleanup(transfer->easy);
     }
-    curl_slist_free_all(call->headers);
-    call->easy = NULL;
-    call->headers = NULL;
+    curl_slist_free_all(transfer->headers);
+    transfer->easy = NULL;
+    transfer->headers = NULL;
 }
 
-/* Does what the operation asks for, as far as it can be done without waiting. */
-static void go_on(sender_t *sender, struct call *call, takings_step_t step) {
+/* Does what the call asks for, as far as it can be done without waiting. */
+static void go_on(sender_t *sender, struct transfer *transfer, takings_step_t step) {
     if (step == TAKINGS_STEP_SEND) {
-        call->begun = false;
-        call->status = 0;
-        call->head = 0;
-        call->why[0] = '\0';
-        if (!prepare(sender, call) || curl_multi_add_handle(sender->multi, call->easy) != CURLM_OK) {
-            clean_up(sender, call);
-            step = takings_operation_not_sent(call->operation, "libcurl could not be made ready to send");
+        transfer->begun = false;
+        transfer->status = 0;
+        transfer->head = 0;
+        transfer->why[0] = '\0';
+        if (!prepare(sender, transfer) || curl_multi_add_handle(sender->multi, transfer->easy) != CURLM_OK) {
+            clean_up(sender, transfer);
+            step = takings_call_not_sent(transfer->call, "libcurl could not be made ready to send");
         }
     }
     if (step == TAKINGS_STEP_WAIT) {
-        call->due = now_ms() + takings_operation_time_ms(call->operation);
+        transfer->due = now_ms() + takings_call_time_ms(transfer->call);
     }
-    call->step = step;
+    transfer->step = step;
 }
 
-/* Tells the operation what became of an attempt. */
-static void ended(sender_t *sender, struct call *call, CURLcode result) {
-    const char *why = call->why[0] ? call->why : curl_easy_strerror(result);
+/* Reports to the call what became of an attempt. */
+static void ended(sender_t *sender, struct transfer *transfer, CURLcode result) {
+    const char *why = transfer->why[0] ? transfer->why : curl_easy_strerror(result);
     takings_step_t step;
-    if (call->status != 0) {
+    if (transfer->status != 0) {
         /* A complete head is an answer, whatever became of its body. */
-        step = takings_operation_answered(call->operation, (uint16_t)call->status);
-    } else if (!call->begun) {
-        step = takings_operation_not_sent(call->operation, why);
+        step = takings_call_answered(transfer->call, (uint16_t)transfer->status);
+    } else if (!transfer->begun) {
+        step = takings_call_not_sent(transfer->call, why);
     } else if (result == CURLE_OK) {
-        step = takings_operation_maybe_sent(call->operation, "the answer broke off");
+        step = takings_call_maybe_sent(transfer->call, "the answer broke off");
     } else {
-        step = takings_operation_maybe_sent(call->operation, why);
+        step = takings_call_maybe_sent(transfer->call, why);
     }
-    clean_up(sender, call);
-    go_on(sender, call, step);
+    clean_up(sender, transfer);
+    go_on(sender, transfer, step);
 }
 
 sender_t *sender_new(const char *ca_file) {
@@ -254,51 +254,51 @@ sender_t *sender_new(const char *ca_file) {
     return sender;
 }
 
-bool sender_add(sender_t *sender, takings_operation_t *operation, void *data) {
-    struct call *call = calloc(1, sizeof *call);
-    if (!call) {
+bool sender_add(sender_t *sender, takings_call_t *call, void *data) {
+    struct transfer *transfer = calloc(1, sizeof *transfer);
+    if (!transfer) {
         return false;
     }
-    call->operation = operation;
-    call->data = data;
-    call->next = sender->calls;
-    sender->calls = call;
-    go_on(sender, call, takings_operation_start(operation));
+    transfer->call = call;
+    transfer->data = data;
+    transfer->next = sender->transfers;
+    sender->transfers = transfer;
+    go_on(sender, transfer, takings_call_start(call));
     return true;
 }
 
-/* Takes an operation that is done off the list. */
-static takings_operation_t *take_done(sender_t *sender, void **data) {
-    struct call **place;
-    for (place = &sender->calls; *place; place = &(*place)->next) {
-        struct call *call = *place;
-        if (call->step == TAKINGS_STEP_DONE) {
-            takings_operation_t *operation = call->operation;
-            *data = call->data;
-            *place = call->next;
-            free(call);
-            return operation;
+/* Takes a call that is done off the list. */
+static takings_call_t *take_done(sender_t *sender, void **data) {
+    struct transfer **place;
+    for (place = &sender->transfers; *place; place = &(*place)->next) {
+        struct transfer *transfer = *place;
+        if (transfer->step == TAKINGS_STEP_DONE) {
+            takings_call_t *call = transfer->call;
+            *data = transfer->data;
+            *place = transfer->next;
+            free(transfer);
+            return call;
         }
     }
     return NULL;
 }
 
-takings_operation_t *sender_next(sender_t *sender, void **data) {
-    takings_operation_t *done;
-    while (!(done = take_done(sender, data)) && sender->calls) {
+takings_call_t *sender_next(sender_t *sender, void **data) {
+    takings_call_t *done;
+    while (!(done = take_done(sender, data)) && sender->transfers) {
         const long long now = now_ms();
         int pause = 1000, running, left;
-        struct call *call;
+        struct transfer *transfer;
         CURLMsg *message;
         bool works;
-        for (call = sender->calls; call; call = call->next) {
-            if (call->step == TAKINGS_STEP_WAIT && call->due <= now) {
-                go_on(sender, call, takings_operation_waited(call->operation));
+        for (transfer = sender->transfers; transfer; transfer = transfer->next) {
+            if (transfer->step == TAKINGS_STEP_WAIT && transfer->due <= now) {
+                go_on(sender, transfer, takings_call_waited(transfer->call));
             }
-            if (call->step == TAKINGS_STEP_WAIT && call->due - now < pause) {
-                pause = (int)(call->due > now ? call->due - now : 0);
+            if (transfer->step == TAKINGS_STEP_WAIT && transfer->due - now < pause) {
+                pause = (int)(transfer->due > now ? transfer->due - now : 0);
             }
-            if (call->step == TAKINGS_STEP_DONE) {
+            if (transfer->step == TAKINGS_STEP_DONE) {
                 pause = 0;
             }
         }
@@ -309,13 +309,13 @@ takings_operation_t *sender_next(sender_t *sender, void **data) {
                 CURLcode result = message->data.result;
                 char *data = NULL;
                 curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &data);
-                ended(sender, (struct call *)(void *)data, result);
+                ended(sender, (struct transfer *)(void *)data, result);
             }
         }
         /* no memory, or a fault: what is on its way is not waited for */
-        for (call = sender->calls; call && !works; call = call->next) {
-            if (call->step == TAKINGS_STEP_SEND) {
-                ended(sender, call, CURLE_OUT_OF_MEMORY);
+        for (transfer = sender->transfers; transfer && !works; transfer = transfer->next) {
+            if (transfer->step == TAKINGS_STEP_SEND) {
+                ended(sender, transfer, CURLE_OUT_OF_MEMORY);
             }
         }
     }
@@ -326,12 +326,12 @@ void sender_free(sender_t *sender) {
     if (!sender) {
         return;
     }
-    while (sender->calls) {
-        struct call *call = sender->calls;
-        sender->calls = call->next;
-        clean_up(sender, call);
-        takings_operation_free(call->operation);
-        free(call);
+    while (sender->transfers) {
+        struct transfer *transfer = sender->transfers;
+        sender->transfers = transfer->next;
+        clean_up(sender, transfer);
+        takings_call_free(transfer->call);
+        free(transfer);
     }
     curl_multi_cleanup(sender->multi);
     free(sender->ca_file);

@@ -135,7 +135,7 @@ static void captures(const char *base_url, const char *order_id) {
     CHECK(!takings_client_capture(client, order_id, "{\"captured_amount\": 10.5}", NULL, &error));
     refused_of(error, "captured_amount is ", order_id, NULL);
     CHECK(!takings_client_capture(client, order_id, "{\"captured_amount\": 11}", "functions-1", &error));
-    refused_of(error, "idempotency_key functions-1 was used for another capture", order_id, "functions-1");
+    refused_of(error, "idempotency_key functions-1 was used for another call", order_id, "functions-1");
 
     /* What it returned does not need the client. */
     takings_client_free(client);
@@ -208,7 +208,8 @@ static void errors(const char *base_url, const char *lost_order_id) {
     takings_error_t *error = UNTOUCHED;
     takings_capture_t *capture;
 
-    CHECK(!takings_client_capture(client, "no-such-order", "{\"captured_amount\": 1}", "functions-2", &error));
+    CHECK(!takings_client_capture(client, "no-such-order", "{\"captured_amount\": 1, \"first_use\": true}", "functions-2",
+                                  &error));
     CHECK(takings_error_kind(error) == TAKINGS_ERROR_REJECTED);
     CHECK(is(takings_error_kind_name(error), "rejected"));
     CHECK(strstr(takings_error_message(error), "no-such-order"));
@@ -274,84 +275,196 @@ static void errors(const char *base_url, const char *lost_order_id) {
     CHECK(takings_attempt_wait_ms(NULL) == -1);
 }
 
-/* The request of an operation, as it is to be sent. */
-static void sendable(const takings_operation_t *operation, const char *method, const char *body, const char *key) {
+/* Every operation by its name, and what it gave by the names of its fields. */
+static void replies(const char *base_url, const char *order_id) {
+    static const char ARGUMENTS[] = "{\"captured_amount\": 9, \"reference\": \"by-name\", \"first_use\": true}";
+    takings_client_t *client = sandbox_client(base_url, 1);
+    takings_error_t *error = UNTOUCHED;
+    takings_reply_t *reply, *found;
+    takings_call_t *call;
+    int64_t number = -7;
+
+    reply = takings_client_call(client, "capture", order_id, ARGUMENTS, "functions-3", &error);
+    CHECK(reply && error == UNTOUCHED);
+    CHECK(is(takings_reply_operation(reply), "capture"));
+    CHECK(is(takings_reply_text(reply, "order_id"), order_id));
+    CHECK(is(takings_reply_text(reply, "idempotency_key"), "functions-3"));
+    CHECK(takings_reply_integer(reply, "attempts", &number) && number == 1);
+    CHECK(takings_reply_count(reply, "warnings") == 0 && !takings_reply_text_at(reply, "warnings", 0));
+    CHECK(takings_reply_count(reply, "attempt_log") == 1 && !takings_reply_text_at(reply, "attempt_log", 0));
+    CHECK(strncmp(takings_reply_json(reply), "{", 1) == 0 && strstr(takings_reply_json(reply), "\"functions-3\""));
+    /* neither another type of field nor a field of another name */
+    number = -7;
+    CHECK(!takings_reply_integer(reply, "order_id", &number) && !takings_reply_integer(reply, "found", &number));
+    CHECK(!takings_reply_integer(reply, "attempts", NULL) && !takings_reply_integer(reply, NULL, &number));
+    CHECK(!takings_reply_integer(reply, BAD_UTF8, &number) && number == -7);
+    CHECK(!takings_reply_text(reply, "attempts") && !takings_reply_text(reply, "") && !takings_reply_text(reply, NULL));
+    CHECK(!takings_reply_text(reply, BAD_UTF8) && takings_reply_count(reply, "order_id") == 0);
+    CHECK(takings_reply_count(reply, NULL) == 0 && !takings_reply_text_at(reply, NULL, 0));
+
+    found = takings_client_call(client, "reconcile", order_id,
+                                "{\"reference\": \"by-name\", \"captured_amount\": 9}", NULL, NULL);
+    CHECK(is(takings_reply_text(found, "found"), "once") && takings_reply_count(found, "capture_ids") == 1);
+    CHECK(is(takings_reply_text_at(found, "capture_ids", 0), takings_reply_text(reply, "capture_id")));
+    takings_reply_free(found);
+    takings_reply_free(reply);
+
+    CHECK(!takings_client_call(client, "captured", order_id, "{}", "key", &error));
+    refused_of(error, "operation is \"captured\", which is not known", order_id, "key");
+    CHECK(!takings_client_call(client, NULL, order_id, "{}", NULL, &error));
+    refused(error, "operation is NULL; ");
+    CHECK(!takings_client_call(client, "capture", NULL, "{}", "key", &error));
+    refused_of(error, "order_id is NULL; ", NULL, "key");
+    CHECK(!takings_client_call(client, "capture", order_id, NULL, "key", &error));
+    refused_of(error, "arguments_json is NULL; ", order_id, "key");
+    CHECK(!takings_client_call(client, "capture", order_id, "{}", BAD_UTF8, &error));
+    refused_of(error, "idempotency_key is not valid UTF-8; ", order_id, NULL);
+    CHECK(!takings_client_call(client, "reconcile", order_id, "{}", "key", &error));
+    takings_error_free(error);
+    CHECK(!takings_client_call(NULL, "capture", order_id, ARGUMENTS, NULL, &error));
+    refused(error, "client is NULL; ");
+    CHECK(!takings_client_call(NULL, NULL, NULL, NULL, NULL, NULL));
+
+    error = UNTOUCHED;
+    call = takings_client_prepare_call(client, "capture", order_id, ARGUMENTS, "functions-4", &error);
+    CHECK(call && error == UNTOUCHED && is(takings_call_idempotency_key(call), "functions-4"));
+    CHECK(!takings_call_reply(call, &error));
+    CHECK(takings_error_kind(error) == TAKINGS_ERROR_OUTCOME_UNKNOWN);
+    takings_error_free(error);
+    CHECK(takings_call_start(call) == TAKINGS_STEP_SEND);
+    takings_call_answer_header(call, "Capture-Id", "4ba29b50-be7b-44f5-a492-113e6a865e22");
+    CHECK(takings_call_answered(call, 201) == TAKINGS_STEP_DONE);
+    reply = takings_call_reply(call, NULL);
+    CHECK(is(takings_reply_text(reply, "capture_id"), "4ba29b50-be7b-44f5-a492-113e6a865e22"));
+    takings_call_free(call);
+    CHECK(is(takings_reply_operation(reply), "capture"));
+    takings_reply_free(reply);
+    CHECK(!takings_client_prepare_call(client, "capture", order_id, NULL, NULL, &error));
+    refused_of(error, "arguments_json is NULL; ", order_id, NULL);
+    CHECK(!takings_client_prepare_call(NULL, NULL, NULL, NULL, NULL, NULL));
+    takings_client_free(client);
+
+    CHECK(!takings_call_reply(NULL, &error));
+    refused(error, "call is NULL; ");
+    CHECK(!takings_reply_operation(NULL) && !takings_reply_json(NULL) && !takings_reply_text(NULL, "order_id"));
+    CHECK(!takings_reply_integer(NULL, "attempts", &number) && takings_reply_count(NULL, "warnings") == 0);
+    CHECK(!takings_reply_text_at(NULL, "warnings", 0));
+    takings_reply_free(NULL);
+}
+
+/* Functions that need no client, and whole results as JSON. */
+static void json_texts(const char *base_url, const char *order_id) {
+    takings_client_t *client = sandbox_client(base_url, 1);
+    takings_error_t *error = UNTOUCHED;
+    takings_reconciliation_t *found;
+    takings_capture_t *capture;
+    char *text = takings_call("minor", "{\"amount\": \"60.00\", \"currency\": \"EUR\"}", &error);
+    CHECK(is(text, "6000") && error == UNTOUCHED);
+    takings_string_free(text);
+    text = takings_call("settings_from_env", "{}", NULL);
+    CHECK(text && strstr(text, base_url));
+    takings_string_free(text);
+    CHECK(!takings_call("major", "{}", &error));
+    refused(error, "name is \"major\"; ");
+    CHECK(!takings_call(NULL, "{}", &error));
+    refused(error, "name is NULL; ");
+    CHECK(!takings_call("schema", NULL, &error));
+    refused(error, "arguments_json is NULL; ");
+    CHECK(!takings_call("schema", BAD_UTF8, &error));
+    refused(error, "arguments_json is not valid UTF-8; ");
+    CHECK(!takings_call(NULL, NULL, NULL));
+
+    capture = takings_client_capture(client, order_id, "{\"captured_amount\": 3}", NULL, NULL);
+    CHECK(strstr(takings_capture_json(capture), takings_capture_capture_id(capture)));
+    takings_capture_free(capture);
+    found = takings_client_reconcile(client, order_id, "by-name", 9, NULL);
+    CHECK(strstr(takings_reconciliation_json(found), "\"found\":\"once\""));
+    takings_reconciliation_free(found);
+    CHECK(!takings_client_capture(client, order_id, "{}", "a \"key\"", &error));
+    CHECK(strstr(takings_error_json(error), "\"kind\":\"invalid_input\""));
+    takings_error_free(error);
+    takings_client_free(client);
+    CHECK(!takings_capture_json(NULL) && !takings_reconciliation_json(NULL) && !takings_error_json(NULL));
+}
+
+/* The request of a call, as it is to be sent. */
+static void sendable(const takings_call_t *call, const char *method, const char *body, const char *key) {
     const char *sent_key = NULL;
     size_t i;
     bool authorized = false;
-    CHECK(takings_operation_time_ms(operation) >= 1);
-    CHECK(takings_operation_connect_timeout_ms(operation) >= 1);
-    CHECK(is(takings_operation_method(operation), method));
-    CHECK(strstr(takings_operation_url(operation), "/ordermanagement/v1/orders/an%20order/captures"));
-    for (i = 0; i < takings_operation_header_count(operation); i++) {
-        const char *name = takings_operation_header_name(operation, i);
-        const char *value = takings_operation_header_value(operation, i);
+    CHECK(takings_call_time_ms(call) >= 1);
+    CHECK(takings_call_connect_timeout_ms(call) >= 1);
+    CHECK(is(takings_call_method(call), method));
+    CHECK(strstr(takings_call_url(call), "/ordermanagement/v1/orders/an%20order/captures"));
+    for (i = 0; i < takings_call_header_count(call); i++) {
+        const char *name = takings_call_header_name(call, i);
+        const char *value = takings_call_header_value(call, i);
         authorized = authorized || (is(name, "authorization") && is(value, "Basic c2FuZGJveDpzYW5kYm94"));
         sent_key = is(name, "klarna-idempotency-key") ? value : sent_key;
     }
     CHECK(authorized && i >= 3);
     CHECK(key ? is(sent_key, key) : !sent_key);
-    CHECK(!takings_operation_header_name(operation, i) && !takings_operation_header_value(operation, i));
-    CHECK(takings_operation_body_length(operation) == strlen(body));
-    CHECK(body[0] ? memcmp(takings_operation_body(operation), body, strlen(body)) == 0
-                  : !takings_operation_body(operation));
-    CHECK(takings_operation_most_answer(operation) > 200000);
+    CHECK(!takings_call_header_name(call, i) && !takings_call_header_value(call, i));
+    CHECK(takings_call_body_length(call) == strlen(body));
+    CHECK(body[0] ? memcmp(takings_call_body(call), body, strlen(body)) == 0
+                  : !takings_call_body(call));
+    CHECK(takings_call_most_answer(call) > 200000);
 }
 
 /* Nothing is to be sent. */
-static void silent(const takings_operation_t *operation) {
-    CHECK(!takings_operation_method(operation) && !takings_operation_url(operation));
-    CHECK(takings_operation_header_count(operation) == 0 && !takings_operation_header_name(operation, 0));
-    CHECK(!takings_operation_header_value(operation, 0) && !takings_operation_body(operation));
-    CHECK(takings_operation_body_length(operation) == 0 && takings_operation_most_answer(operation) == 0);
+static void silent(const takings_call_t *call) {
+    CHECK(!takings_call_method(call) && !takings_call_url(call));
+    CHECK(takings_call_header_count(call) == 0 && !takings_call_header_name(call, 0));
+    CHECK(!takings_call_header_value(call, 0) && !takings_call_body(call));
+    CHECK(takings_call_body_length(call) == 0 && takings_call_most_answer(call) == 0);
 }
 
 /* Calls that this program sends by itself; that is, it only says so. */
-static void operations(void) {
+static void calls(void) {
     static const char BODY[] = "{\"captured_amount\":10}";
     static const char REFUSAL[] = "{\"error_code\":\"CAPTURE_NOT_ALLOWED\",\"error_messages\":[\"no\"]}";
     takings_client_t *client = sandbox_client("http://127.0.0.1:1", 3);
     takings_error_t *error = UNTOUCHED;
-    takings_operation_t *operation;
+    takings_call_t *call;
     takings_capture_t *capture, *again;
     takings_reconciliation_t *found;
     char *most;
     size_t length;
 
     /* each way an attempt can end, then a success */
-    operation = takings_client_prepare(client, "an order", "{\"captured_amount\": 10}", "operation-1", &error);
-    CHECK(operation && error == UNTOUCHED);
-    CHECK(is(takings_operation_order_id(operation), "an order"));
-    CHECK(is(takings_operation_idempotency_key(operation), "operation-1"));
-    CHECK(takings_operation_time_ms(operation) == 0);
-    silent(operation);
-    takings_operation_answer_header(operation, "Capture-Id", "too-early");
-    CHECK(!takings_operation_answer_body(operation, "too early", 9));
-    CHECK(!takings_operation_capture(operation, &error));
+    call = takings_client_prepare(client, "an order", "{\"captured_amount\": 10}", "call-1", &error);
+    CHECK(call && error == UNTOUCHED);
+    CHECK(is(takings_call_order_id(call), "an order"));
+    CHECK(is(takings_call_idempotency_key(call), "call-1"));
+    CHECK(takings_call_time_ms(call) == 0);
+    silent(call);
+    takings_call_answer_header(call, "Capture-Id", "too-early");
+    CHECK(!takings_call_answer_body(call, "too early", 9));
+    CHECK(!takings_call_capture(call, &error));
     CHECK(takings_error_kind(error) == TAKINGS_ERROR_OUTCOME_UNKNOWN);
-    CHECK(is(takings_error_idempotency_key(error), "operation-1"));
+    CHECK(is(takings_error_idempotency_key(error), "call-1"));
     takings_error_free(error);
-    CHECK(takings_operation_start(operation) == TAKINGS_STEP_SEND);
-    sendable(operation, "POST", BODY, "operation-1");
+    CHECK(takings_call_start(call) == TAKINGS_STEP_SEND);
+    sendable(call, "POST", BODY, "call-1");
     /* what was said of an answer that then broke off is forgotten */
-    takings_operation_answer_header(operation, "Capture-Id", "forgotten");
-    CHECK(takings_operation_maybe_sent(operation, "reset \xff by peer") == TAKINGS_STEP_WAIT);
-    silent(operation);
-    CHECK(takings_operation_time_ms(operation) >= 0 && takings_operation_time_ms(operation) <= 2);
-    CHECK(takings_operation_waited(operation) == TAKINGS_STEP_SEND);
-    CHECK(takings_operation_not_sent(operation, NULL) == TAKINGS_STEP_WAIT);
-    CHECK(takings_operation_waited(operation) == TAKINGS_STEP_SEND);
-    sendable(operation, "POST", BODY, "operation-1");
-    takings_operation_answer_header(operation, "X-Odd", "\xff");
-    takings_operation_answer_header(operation, NULL, "a");
-    takings_operation_answer_header(operation, "a", NULL);
-    takings_operation_answer_header(operation, "CAPTURE-ID", "4ba29b50-be7b-44f5-a492-113e6a865e22");
-    CHECK(takings_operation_answer_body(operation, NULL, 0));
-    CHECK(takings_operation_answered(operation, 201) == TAKINGS_STEP_DONE);
-    CHECK(takings_operation_time_ms(operation) == 0);
-    silent(operation);
+    takings_call_answer_header(call, "Capture-Id", "forgotten");
+    CHECK(takings_call_maybe_sent(call, "reset \xff by peer") == TAKINGS_STEP_WAIT);
+    silent(call);
+    CHECK(takings_call_time_ms(call) >= 0 && takings_call_time_ms(call) <= 2);
+    CHECK(takings_call_waited(call) == TAKINGS_STEP_SEND);
+    CHECK(takings_call_not_sent(call, NULL) == TAKINGS_STEP_WAIT);
+    CHECK(takings_call_waited(call) == TAKINGS_STEP_SEND);
+    sendable(call, "POST", BODY, "call-1");
+    takings_call_answer_header(call, "X-Odd", "\xff");
+    takings_call_answer_header(call, NULL, "a");
+    takings_call_answer_header(call, "a", NULL);
+    takings_call_answer_header(call, "CAPTURE-ID", "4ba29b50-be7b-44f5-a492-113e6a865e22");
+    CHECK(takings_call_answer_body(call, NULL, 0));
+    CHECK(takings_call_answered(call, 201) == TAKINGS_STEP_DONE);
+    CHECK(takings_call_time_ms(call) == 0);
+    silent(call);
     error = UNTOUCHED;
-    capture = takings_operation_capture(operation, &error);
+    capture = takings_call_capture(call, &error);
     CHECK(is(takings_capture_capture_id(capture), "4ba29b50-be7b-44f5-a492-113e6a865e22") && error == UNTOUCHED);
     CHECK(takings_capture_attempts(capture) == 3 && takings_capture_attempt_log_count(capture) == 3);
     CHECK(is(takings_attempt_came_back(takings_capture_attempt_log(capture, 0)), "reset \xef\xbf\xbd by peer"));
@@ -360,68 +473,68 @@ static void operations(void) {
     CHECK(strstr(takings_attempt_came_back(takings_capture_attempt_log(capture, 1)), "not_sent: "));
     CHECK(takings_attempt_http_status(takings_capture_attempt_log(capture, 2)) == 201);
     /* it stays what it ended in */
-    CHECK(takings_operation_start(operation) == TAKINGS_STEP_DONE);
-    CHECK(takings_operation_maybe_sent(operation, "late") == TAKINGS_STEP_DONE);
-    again = takings_operation_capture(operation, NULL);
+    CHECK(takings_call_start(call) == TAKINGS_STEP_DONE);
+    CHECK(takings_call_maybe_sent(call, "late") == TAKINGS_STEP_DONE);
+    again = takings_call_capture(call, NULL);
     CHECK(is(takings_capture_capture_id(again), takings_capture_capture_id(capture)));
     takings_capture_free(again);
-    CHECK(!takings_operation_reconciliation(operation, &error));
+    CHECK(!takings_call_reconciliation(call, &error));
     CHECK(takings_error_kind(error) == TAKINGS_ERROR_INTERNAL && takings_error_attempts(error) == 3);
     takings_error_free(error);
-    takings_operation_free(operation);
+    takings_call_free(call);
     CHECK(is(takings_capture_order_id(capture), "an order"));
     takings_capture_free(capture);
 
     /* a refusal, its body in two parts */
-    operation = takings_client_prepare(client, "an order", "{\"captured_amount\": 10}", NULL, NULL);
-    CHECK(strlen(takings_operation_idempotency_key(operation)) == 36);
-    CHECK(takings_operation_start(operation) == TAKINGS_STEP_SEND);
-    CHECK(takings_operation_answer_body(operation, REFUSAL, 9));
-    CHECK(takings_operation_answer_body(operation, REFUSAL + 9, sizeof REFUSAL - 1 - 9));
-    CHECK(takings_operation_answered(operation, 403) == TAKINGS_STEP_DONE);
-    CHECK(!takings_operation_capture(operation, &error));
+    call = takings_client_prepare(client, "an order", "{\"captured_amount\": 10}", NULL, NULL);
+    CHECK(strlen(takings_call_idempotency_key(call)) == 36);
+    CHECK(takings_call_start(call) == TAKINGS_STEP_SEND);
+    CHECK(takings_call_answer_body(call, REFUSAL, 9));
+    CHECK(takings_call_answer_body(call, REFUSAL + 9, sizeof REFUSAL - 1 - 9));
+    CHECK(takings_call_answered(call, 403) == TAKINGS_STEP_DONE);
+    CHECK(!takings_call_capture(call, &error));
     CHECK(takings_error_kind(error) == TAKINGS_ERROR_REJECTED);
     CHECK(is(takings_error_error_code(error), "CAPTURE_NOT_ALLOWED"));
     CHECK(is(takings_attempt_error_code(takings_error_attempt_log(error, 0)), "CAPTURE_NOT_ALLOWED"));
     takings_error_free(error);
-    takings_operation_free(operation);
+    takings_call_free(call);
 
     /* too much of a body */
-    operation = takings_client_prepare(client, "an order", "{\"captured_amount\": 10}", NULL, NULL);
-    CHECK(takings_operation_start(operation) == TAKINGS_STEP_SEND);
-    length = takings_operation_most_answer(operation) + 1;
+    call = takings_client_prepare(client, "an order", "{\"captured_amount\": 10}", NULL, NULL);
+    CHECK(takings_call_start(call) == TAKINGS_STEP_SEND);
+    length = takings_call_most_answer(call) + 1;
     most = (char *)calloc(1, length);
     CHECK(most);
-    CHECK(takings_operation_answer_body(operation, most, length - 2));
-    CHECK(!takings_operation_answer_body(operation, most, length));
-    CHECK(!takings_operation_answer_body(operation, most, 1));
+    CHECK(takings_call_answer_body(call, most, length - 2));
+    CHECK(!takings_call_answer_body(call, most, length));
+    CHECK(!takings_call_answer_body(call, most, 1));
     free(most);
-    CHECK(takings_operation_answered(operation, 503) == TAKINGS_STEP_WAIT);
+    CHECK(takings_call_answered(call, 503) == TAKINGS_STEP_WAIT);
     /* out of turn: internal, and after a request that is no "no" */
-    CHECK(takings_operation_answered(operation, 201) == TAKINGS_STEP_DONE);
-    CHECK(!takings_operation_capture(operation, &error));
+    CHECK(takings_call_answered(call, 201) == TAKINGS_STEP_DONE);
+    CHECK(!takings_call_capture(call, &error));
     CHECK(takings_error_kind(error) == TAKINGS_ERROR_INTERNAL && takings_error_retryable(error));
     takings_error_free(error);
-    takings_operation_free(operation);
+    takings_call_free(call);
 
     /* a look */
-    operation = takings_client_prepare_reconcile(client, "an order", "find-me", 7, &error);
-    CHECK(operation && !takings_operation_idempotency_key(operation));
-    CHECK(takings_operation_start(operation) == TAKINGS_STEP_SEND);
-    sendable(operation, "GET", "", NULL);
-    CHECK(takings_operation_answer_body(operation, "[]", 2));
-    CHECK(takings_operation_answered(operation, 200) == TAKINGS_STEP_DONE);
-    found = takings_operation_reconciliation(operation, &error);
+    call = takings_client_prepare_reconcile(client, "an order", "find-me", 7, &error);
+    CHECK(call && !takings_call_idempotency_key(call));
+    CHECK(takings_call_start(call) == TAKINGS_STEP_SEND);
+    sendable(call, "GET", "", NULL);
+    CHECK(takings_call_answer_body(call, "[]", 2));
+    CHECK(takings_call_answered(call, 200) == TAKINGS_STEP_DONE);
+    found = takings_call_reconciliation(call, &error);
     CHECK(takings_reconciliation_found(found) == TAKINGS_FOUND_NEVER);
     takings_reconciliation_free(found);
-    CHECK(!takings_operation_capture(operation, &error));
+    CHECK(!takings_call_capture(call, &error));
     CHECK(takings_error_kind(error) == TAKINGS_ERROR_INTERNAL);
     takings_error_free(error);
-    takings_operation_free(operation);
+    takings_call_free(call);
 
     /* refused before there is anything to send */
-    CHECK(!takings_client_prepare(client, "an order", "{}", "operation-2", &error));
-    refused_of(error, "captured_amount is missing", "an order", "operation-2");
+    CHECK(!takings_client_prepare(client, "an order", "{}", "call-2", &error));
+    refused_of(error, "captured_amount is missing", "an order", "call-2");
     CHECK(!takings_client_prepare(client, BAD_UTF8, "{}", NULL, &error));
     refused(error, "order_id is not valid UTF-8; ");
     CHECK(!takings_client_prepare(NULL, NULL, NULL, NULL, &error));
@@ -432,27 +545,27 @@ static void operations(void) {
     refused(error, "client is NULL; ");
 
     /* given up while it runs; and the client freed before */
-    operation = takings_client_prepare(client, "an order", "{\"captured_amount\": 10}", NULL, NULL);
+    call = takings_client_prepare(client, "an order", "{\"captured_amount\": 10}", NULL, NULL);
     takings_client_free(client);
-    CHECK(takings_operation_start(operation) == TAKINGS_STEP_SEND);
-    takings_operation_answer_header(operation, "Capture-Id", "lost");
-    takings_operation_free(operation);
+    CHECK(takings_call_start(call) == TAKINGS_STEP_SEND);
+    takings_call_answer_header(call, "Capture-Id", "lost");
+    takings_call_free(call);
 
-    CHECK(takings_operation_start(NULL) == TAKINGS_STEP_NONE);
-    CHECK(takings_operation_answered(NULL, 201) == TAKINGS_STEP_NONE);
-    CHECK(takings_operation_not_sent(NULL, NULL) == TAKINGS_STEP_NONE);
-    CHECK(takings_operation_maybe_sent(NULL, NULL) == TAKINGS_STEP_NONE);
-    CHECK(takings_operation_waited(NULL) == TAKINGS_STEP_NONE);
-    takings_operation_answer_header(NULL, "a", "b");
-    CHECK(!takings_operation_answer_body(NULL, "a", 1));
-    CHECK(!takings_operation_order_id(NULL) && !takings_operation_idempotency_key(NULL));
-    CHECK(takings_operation_time_ms(NULL) == 0 && takings_operation_connect_timeout_ms(NULL) == 0);
+    CHECK(takings_call_start(NULL) == TAKINGS_STEP_NONE);
+    CHECK(takings_call_answered(NULL, 201) == TAKINGS_STEP_NONE);
+    CHECK(takings_call_not_sent(NULL, NULL) == TAKINGS_STEP_NONE);
+    CHECK(takings_call_maybe_sent(NULL, NULL) == TAKINGS_STEP_NONE);
+    CHECK(takings_call_waited(NULL) == TAKINGS_STEP_NONE);
+    takings_call_answer_header(NULL, "a", "b");
+    CHECK(!takings_call_answer_body(NULL, "a", 1));
+    CHECK(!takings_call_order_id(NULL) && !takings_call_idempotency_key(NULL));
+    CHECK(takings_call_time_ms(NULL) == 0 && takings_call_connect_timeout_ms(NULL) == 0);
     silent(NULL);
-    CHECK(!takings_operation_capture(NULL, &error));
-    refused(error, "operation is NULL; ");
-    CHECK(!takings_operation_reconciliation(NULL, &error));
-    refused(error, "operation is NULL; ");
-    takings_operation_free(NULL);
+    CHECK(!takings_call_capture(NULL, &error));
+    refused(error, "call is NULL; ");
+    CHECK(!takings_call_reconciliation(NULL, &error));
+    refused(error, "call is NULL; ");
+    takings_call_free(NULL);
 }
 
 static void amounts(void) {
@@ -496,6 +609,19 @@ static void keys(void) {
     CHECK(!takings_idempotency_key("order", "", &error));
     refused(error, "name is empty; ");
     CHECK(!takings_idempotency_key(NULL, NULL, NULL));
+
+    error = UNTOUCHED;
+    key = takings_idempotency_key_for("capture", "f3392f8b-6116-4073-ab96-e330819e2c07", "parcel-1", &error);
+    CHECK(is(key, "e642b253-7331-5441-bb3d-c291abd550aa") && error == UNTOUCHED);
+    takings_string_free(key);
+    CHECK(!takings_idempotency_key_for("reconcile", "order", "parcel-1", &error));
+    refused(error, "operation is ");
+    CHECK(!takings_idempotency_key_for(NULL, "order", "parcel-1", &error));
+    refused(error, "operation is NULL; ");
+    CHECK(!takings_idempotency_key_for("capture", NULL, "parcel-1", &error));
+    refused(error, "order_id is NULL; ");
+    CHECK(!takings_idempotency_key_for("capture", "order", NULL, &error));
+    refused(error, "name is NULL; ");
 
     error = UNTOUCHED;
     key = takings_new_idempotency_key(&error);
@@ -578,7 +704,9 @@ int main(int count, char **arguments) {
     captures(arguments[1], arguments[2]);
     reconciliations(arguments[1], arguments[2]);
     errors(arguments[1], arguments[3]);
-    operations();
+    replies(arguments[1], arguments[2]);
+    json_texts(arguments[1], arguments[2]);
+    calls();
     amounts();
     keys();
     json();

@@ -83,8 +83,8 @@ static_assert(std::is_nothrow_move_constructible_v<takings::text>);
 
 // A client is owned once; a copy of an exception cannot fail.
 static_assert(!std::is_copy_constructible_v<takings::client> && std::is_nothrow_move_constructible_v<takings::client>);
-static_assert(!std::is_copy_constructible_v<takings::operation>);
-static_assert(std::is_nothrow_move_constructible_v<takings::operation>);
+static_assert(!std::is_copy_constructible_v<takings::call>);
+static_assert(std::is_nothrow_move_constructible_v<takings::call>);
 static_assert(std::is_same_v<decltype(takings::minor("1", "EUR")), takings::amount>);
 static_assert(std::is_nothrow_copy_constructible_v<takings::rejected>);
 static_assert(std::is_base_of_v<std::runtime_error, takings::error>);
@@ -241,7 +241,9 @@ int main(int count, char **arguments) {
     // each kind has its class, and the fields outlive the client
     const auto rejected = thrown<takings::rejected>([&] {
         const takings::client short_lived = takings::client::from_env();
-        short_lived.capture("no-such-order", takings::capture_request(1), "key-1");
+        takings::capture_request first(1);
+        first.first_use = true;
+        short_lived.capture("no-such-order", first, "key-1");
     });
     CHECK(rejected.kind() == TAKINGS_ERROR_REJECTED && rejected.kind_name() == "rejected");
     CHECK(rejected.http_status() == 404 && rejected.error_code() == "NO_SUCH_ORDER");
@@ -292,41 +294,70 @@ int main(int count, char **arguments) {
     thrown<takings::invalid_input>([&] { takings::idempotency_key(order_id, cut); });
 
     // a call that this program sends by itself; that is, it only says so
-    takings::operation operation = client.prepare(order_id, takings::capture_request(3), "key-2");
-    CHECK(operation.order_id() == order_id && operation.idempotency_key() == "key-2");
-    CHECK(operation.time().count() == 0 && operation.method().empty() && operation.headers().empty());
-    CHECK(thrown<takings::outcome_unknown>([&] { operation.capture(); }).idempotency_key() == "key-2");
-    CHECK(operation.start() == TAKINGS_STEP_SEND);
-    CHECK(operation.method() == "POST" && operation.url().find(client.base_url().substr(0, 20)) == 0);
-    CHECK(operation.body() == "{\"captured_amount\":3}" && operation.headers().size() > 3);
-    CHECK(operation.time() > operation.connect_timeout() && operation.connect_timeout().count() > 0);
-    CHECK(operation.maybe_sent("a reset") == TAKINGS_STEP_DONE); // max_attempts is 1
-    CHECK(thrown<takings::outcome_unknown>([&] { operation.capture(); }).attempt_log().front().came_back == "a reset");
-    takings::operation second = client.prepare(order_id, "{\"captured_amount\": 3}", "key-2");
-    operation = std::move(second);
-    CHECK(second.start() == TAKINGS_STEP_NONE && operation.start() == TAKINGS_STEP_SEND);
+    takings::call call = client.prepare(order_id, takings::capture_request(3), "key-2");
+    CHECK(call.order_id() == order_id && call.idempotency_key() == "key-2");
+    CHECK(call.time().count() == 0 && call.method().empty() && call.headers().empty());
+    CHECK(thrown<takings::outcome_unknown>([&] { call.capture(); }).idempotency_key() == "key-2");
+    CHECK(call.start() == TAKINGS_STEP_SEND);
+    CHECK(call.method() == "POST" && call.url().find(client.base_url().substr(0, 20)) == 0);
+    CHECK(call.body() == "{\"captured_amount\":3}" && call.headers().size() > 3);
+    CHECK(call.time() > call.connect_timeout() && call.connect_timeout().count() > 0);
+    CHECK(call.maybe_sent("a reset") == TAKINGS_STEP_DONE); // max_attempts is 1
+    CHECK(thrown<takings::outcome_unknown>([&] { call.capture(); }).attempt_log().front().came_back == "a reset");
+    takings::call second = client.prepare(order_id, "{\"captured_amount\": 3}", "key-2");
+    call = std::move(second);
+    CHECK(second.start() == TAKINGS_STEP_NONE && call.start() == TAKINGS_STEP_SEND);
     thrown<takings::invalid_input>([&] { second.capture(); });
-    operation.answer_header("capture-id", "4ba29b50-be7b-44f5-a492-113e6a865e22");
-    CHECK(operation.answer_body("") && !operation.answer_body(std::string(operation.most_answer(), ' ')));
-    CHECK(operation.answered(201) == TAKINGS_STEP_DONE && operation.waited() == TAKINGS_STEP_DONE);
-    CHECK(operation.capture().capture_id == "4ba29b50-be7b-44f5-a492-113e6a865e22");
-    thrown<takings::internal_error>([&] { operation.reconciliation(); });
-    takings::operation look = client.prepare_reconcile(order_id, "find-me", 1);
+    call.answer_header("capture-id", "4ba29b50-be7b-44f5-a492-113e6a865e22");
+    CHECK(call.answer_body("") && !call.answer_body(std::string(call.most_answer(), ' ')));
+    CHECK(call.answered(201) == TAKINGS_STEP_DONE && call.waited() == TAKINGS_STEP_DONE);
+    CHECK(call.capture().capture_id == "4ba29b50-be7b-44f5-a492-113e6a865e22");
+    thrown<takings::internal_error>([&] { call.reconciliation(); });
+    takings::call look = client.prepare_reconcile(order_id, "find-me", 1);
     CHECK(look.start() == TAKINGS_STEP_SEND && look.method() == "GET" && look.body().empty());
     CHECK(look.answer_body("[") && look.answer_body("]") && look.answered(200) == TAKINGS_STEP_DONE);
     CHECK(look.reconciliation().found == TAKINGS_FOUND_NEVER && !look.idempotency_key());
     CHECK(client.prepare(order_id, takings::capture_request(3)).start() == TAKINGS_STEP_SEND); // given up
-    takings::operation unsent = client.prepare(order_id, takings::capture_request(3));
+    takings::call unsent = client.prepare(order_id, takings::capture_request(3));
     CHECK(unsent.start() == TAKINGS_STEP_SEND && unsent.not_sent("refused") == TAKINGS_STEP_DONE);
     thrown<takings::not_sent>([&] { unsent.capture(); });
     // a header with a NUL in it is no HTTP, and so this refusal none
-    takings::operation strange = client.prepare(order_id, takings::capture_request(3));
+    takings::call strange = client.prepare(order_id, takings::capture_request(3));
     CHECK(strange.start() == TAKINGS_STEP_SEND);
     strange.answer_header("content-type", std::string("application/json\0;", 18));
     CHECK(strange.answered(403) == TAKINGS_STEP_DONE);
     thrown<takings::outcome_unknown>([&] { strange.capture(); });
     thrown<takings::invalid_input>([&] { client.prepare(cut, takings::capture_request(1)); });
     thrown<takings::invalid_input>([&] { client.prepare_reconcile(order_id, "", 1); });
+
+    // any operation by its name, and its fields by theirs
+    const takings::reply named_reply = client.call("capture", order_id, "{\"captured_amount\": 1}", "key-3");
+    CHECK(named_reply.operation() == "capture" && named_reply.text("idempotency_key") == "key-3");
+    CHECK(named_reply.integer("attempts") == 1 && !named_reply.text("attempts") && !named_reply.integer("none"));
+    CHECK(named_reply.texts("warnings").empty() && named_reply.json().find(*named_reply.text("capture_id")) > 0);
+    const takings::reply looked =
+        client.call("reconcile", order_id, "{\"reference\": \"find-me\", \"captured_amount\": 1}");
+    CHECK(looked.text("found") == "several" && looked.texts("capture_ids").size() == 2);
+    takings::call by_name = client.prepare_call("capture", order_id, "{\"captured_amount\": 3}");
+    CHECK(by_name.start() == TAKINGS_STEP_SEND);
+    by_name.answer_header("capture-id", "4ba29b50-be7b-44f5-a492-113e6a865e23");
+    CHECK(by_name.answered(201) == TAKINGS_STEP_DONE);
+    CHECK(by_name.reply().text("capture_id") == "4ba29b50-be7b-44f5-a492-113e6a865e23");
+    thrown<takings::invalid_input>([&] { client.call("captured", order_id, "{}"); });
+    thrown<takings::invalid_input>([&] { client.call(std::string("capture\0", 8), order_id, "{}"); });
+
+    // results and errors whole, as JSON
+    CHECK(capture.json.find(capture.capture_id) != std::string::npos && found.json.find("several") != std::string::npos);
+    CHECK(rejected.json().find("NO_SUCH_ORDER") != std::string::npos);
+    CHECK(nul.json().find("\"retryable\":false") != std::string::npos);
+
+    // what is known of a key
+    takings::capture_request old(1);
+    old.first_used = std::chrono::system_clock::now() - std::chrono::hours(25);
+    const auto late = thrown<takings::outcome_unknown>([&] { client.capture(order_id, old, "key-4"); });
+    CHECK(late.attempts() == 0);
+    CHECK(takings::idempotency_key(order_id, "parcel-1", "capture") == key);
+    thrown<takings::invalid_input>([&] { takings::idempotency_key(order_id, "parcel-1", "reconcile"); });
 
     // amounts, exact or refused
     CHECK(takings::minor("60.00", "EUR").value() == 6000 && takings::minor("60", "JPY").value() == 60);

@@ -59,7 +59,7 @@ impl Folder {
 
     /// The shared library under the name programs ask for when they start.
     pub fn with_library(self) -> Folder {
-        std::os::unix::fs::symlink(built().join("libtakings.so"), self.0.join("libtakings.so.0"))
+        std::os::unix::fs::symlink(built().join("libtakings.so"), self.0.join("libtakings.so.1"))
             .expect("a link to the library");
         self
     }

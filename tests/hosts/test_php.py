@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import pwd
+import shutil
 import socket
 from pathlib import Path
 from typing import Any
@@ -61,37 +62,44 @@ def test_everything_is_told(sandbox: Sandbox, prefix: Path) -> None:
         $told[] = (array) $capture;
         foreach ([1, 2] as $number) {
             try {
-                $client->capture($orders[$number], ['captured_amount' => 6], 'a-key-' . $number);
+                $request = ['captured_amount' => 6, 'first_use' => true];
+                $client->capture($orders[$number], $request, 'a-key-' . $number);
             } catch (Takings\\Error $error) {
-                $told[] = ['class' => $error::class, ...get_object_vars($error)];
+                $told[] = ['class' => $error::class, ...$error->fields];
             }
         }
         """,
     )
-    [capture] = sandbox.ledger(made["orderId"])
-    assert capture["capture_id"] == made["captureId"]
-    assert capture["idempotency_key"] == made["idempotencyKey"]
+    [capture] = sandbox.ledger(made["order_id"])
+    assert capture["capture_id"] == made["capture_id"]
+    assert capture["idempotency_key"] == made["idempotency_key"]
     assert made["attempts"] == 1
-    assert made["correlationId"]
+    assert made["correlation_id"]
     assert "order_lines[0].total_amount" in made["warnings"][0]
     assert unknown["class"] == "Takings\\OutcomeUnknown"
-    assert (unknown["kind"], unknown["attempts"], unknown["httpStatus"]) == (
+    assert (unknown["kind"], unknown["attempts"], unknown["http_status"]) == (
         "outcome_unknown",
         3,
         None,
     )
-    assert unknown["idempotencyKey"] == "a-key-1"
+    assert unknown["idempotency_key"] == "a-key-1"
     assert refused["class"] == "Takings\\Rejected"
-    assert refused["httpStatus"] == 403
-    assert refused["errorCode"] == "CAPTURE_NOT_ALLOWED"
-    assert refused["errorMessages"]
+    assert refused["http_status"] == 403
+    assert refused["error_code"] == "CAPTURE_NOT_ALLOWED"
+    assert refused["error_messages"]
     assert refused["retryable"] is False
 
 
-def test_nothing_becomes_something_else_on_its_way(sandbox: Sandbox, prefix: Path) -> None:
+def test_nothing_becomes_something_else_on_its_way(
+    sandbox: Sandbox, prefix: Path, tmp_path: Path
+) -> None:
+    """Every failure is an error of takings, whether it is found in PHP or in the library."""
+    (tmp_path / "share/takings").mkdir(parents=True)
+    shutil.copy(prefix / "share/takings/takings.ffi.h", tmp_path / "share/takings")
     told = php(
         sandbox,
         prefix,
+        f"$broken = '{tmp_path}';"
         """
         foreach ([60.0, 60.5, '60', true, null, [], PHP_INT_MAX] as $amount) {
             try {
@@ -104,11 +112,19 @@ def test_nothing_becomes_something_else_on_its_way(sandbox: Sandbox, prefix: Pat
             fn () => $client->capture($orders[0] . "\\0x", ['captured_amount' => 1]),
             fn () => $client->idempotencyKey($orders[0], "parcel-1\\0x"),
             fn () => $client->capture($orders[0], ['captured_amount' => 1, 'reference' => "\\xff"]),
-            fn () => serialize($client),
-            fn () => clone $client,
+            fn () => $client->call('captured', $orders[0], []),
+            fn () => Takings\\Client::fromConfig(['timeout_ms' => INF], $prefix),
             fn () => Takings\\Client::fromConfig([], '/nowhere'),
+            fn () => Takings\\Client::fromConfig([], $broken),
         ];
         foreach ($tries as $try) {
+            try {
+                $try();
+            } catch (Takings\\InvalidInput $error) {
+                $told[] = "$error->kind: $error->attempts: {$error->getMessage()}";
+            }
+        }
+        foreach ([fn () => serialize($client), fn () => clone $client] as $try) {
             try {
                 $try();
             } catch (Throwable $error) {
@@ -119,10 +135,15 @@ def test_nothing_becomes_something_else_on_its_way(sandbox: Sandbox, prefix: Pat
         """,
     )
     assert sandbox.ledger(told.pop()) == []
-    assert len(told) == 13
+    assert len(told) == 16
     assert all(line.startswith("captured_amount ") for line in told[:7]), told
+    assert all(line.startswith("invalid_input: 0: ") for line in told[7:14]), told
     assert all("NUL" in line for line in told[7:9])
-    assert "/nowhere/share/takings/takings.ffi.h is not there" in told[-1]
+    assert "JSON" in told[9]
+    assert "captured" in told[10]
+    assert "JSON" in told[11]
+    assert "/nowhere/share/takings/takings.ffi.h is not there" in told[12]
+    assert "libtakings.so.1" in told[13]
 
 
 def test_a_stack_trace_shows_no_password(sandbox: Sandbox, prefix: Path) -> None:
@@ -151,7 +172,7 @@ def test_a_page_captures_where_the_file_is_preloaded(
     (tmp_path / "page.php").write_text(
         f"""<?php
         $client = Takings\\Client::fromEnvironment('{prefix}');
-        echo $client->capture('{order}', ['captured_amount' => 6], 'a-key')->captureId;
+        echo $client->capture('{order}', ['captured_amount' => 6], 'a-key')->capture_id;
         """
     )
     [ini] = [rest.split("```")[0] for rest in README.split("```ini\n")[1:]]

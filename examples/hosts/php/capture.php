@@ -32,7 +32,7 @@ while (($line = fgets(STDIN)) !== false) {
         // the same for the same order and name, in every run
         $key = $client->idempotencyKey($orderId, $name);
         $capture = $client->capture($orderId, ['captured_amount' => (int) $amount, 'reference' => $name], $key);
-        echo "$orderId $name captured $capture->captureId\n";
+        echo "$orderId $name captured $capture->capture_id\n";
     } catch (Takings\InvalidInput | Takings\Rejected $error) {
         echo "$orderId $name $error->kind: {$error->getMessage()}\n";
         $status = $status ?: 1;

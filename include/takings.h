@@ -19,15 +19,13 @@
  * 5. Fork: a client may be used and freed in a child process, whether it was used before the fork
  *    or not, and in the parent; a signal handler that forks during a call must not return in the
  *    child. The thread that waits does a call's work, and what calls of other threads have to do
- *    meanwhile; a name look-up, the last second of an attempt's time, and a call over plain HTTP has
- *    a thread for as long as it lasts. A call that your program sends by itself (takings_call_t)
- *    starts none; after a fork one of the two processes goes on with it.
+ *    meanwhile; a name look-up has a thread for as long as it lasts. A call that your program sends by
+ *    itself (takings_call_t) starts none; after a fork one of the two processes goes on with it.
  * 6. No abort: no input, answer or fault inside takings ends the program; a fault becomes an error
  *    of the kind TAKINGS_ERROR_INTERNAL.
  * 7. A good guest: no set-up call, no global or thread-local state to look after, no signal
- *    handlers, no logging; only takings_client_from_env, and takings_call where it is asked for
- *    settings_from_env, read KLARNA_ variables. A library once loaded stays loaded: dlclose does not
- *    take it away from under its thread.
+ *    handlers, no logging; only takings_client_from_env reads KLARNA_ variables. A library once
+ *    loaded stays loaded: dlclose does not take it away from under its thread.
  */
 
 
@@ -87,7 +85,7 @@ typedef enum {
    */
   TAKINGS_ERROR_INVALID_INPUT = 1,
   /**
-   * Nothing of this call can have reached Klarna (name look-up, refused connection, TLS, proxy).
+   * No part of this call can have reached Klarna (name look-up, refused connection, TLS, proxy).
    * Call again at any time, with the same key.
    */
   TAKINGS_ERROR_NOT_SENT = 2,
@@ -97,9 +95,9 @@ typedef enum {
    */
   TAKINGS_ERROR_REJECTED = 3,
   /**
-   * It may have been captured: an answer was lost, or made no sense, or an earlier call with the
-   * key, of which nothing is known here, may have captured. Call again with the same idempotency
-   * key within 24 hours of its first use; never book it as failed.
+   * The order may have been captured: an answer was lost or made no sense, or an earlier call with
+   * the key, of which nothing is known here, may have captured. Call again with the same
+   * idempotency key within 24 hours of its first use; never book it as failed.
    */
   TAKINGS_ERROR_OUTCOME_UNKNOWN = 4,
   /**
@@ -133,9 +131,9 @@ typedef enum {
 } takings_found_t;
 
 /**
- * One request of a call, for whoever has to see afterwards what happened. It holds no
- * credential, and a server's text only scrubbed. It belongs to what it was asked of. Any number
- * of threads may read it.
+ * A request of a call, for a person who has to see afterwards what happened. No credential is in
+ * it, and a server's text is scrubbed. It belongs to what it was asked of. Any number of threads
+ * may read it.
  */
 typedef struct takings_attempt_t takings_attempt_t;
 
@@ -184,9 +182,9 @@ typedef struct takings_capture_t takings_capture_t;
 typedef struct takings_client_t takings_client_t;
 
 /**
- * Why a call did not end well: what it means for the money, one line for a log and the facts as
- * fields. It never holds a credential or customer data, and text that came from a server has
- * been scrubbed of control characters. Any number of threads may read it.
+ * Why a call did not end well: what it means for the money (kind), one line for a log (message)
+ * and the facts as fields. It never holds a credential or customer data, and text that came from
+ * a server has been scrubbed of control characters. Any number of threads may read it.
  */
 typedef struct takings_error_t takings_error_t;
 
@@ -209,7 +207,7 @@ typedef struct takings_error_t takings_error_t;
 typedef struct takings_json_t takings_json_t;
 
 /**
- * What a look into an order's captures found. Any number of threads may read it.
+ * The result of a look into an order's captures. Any number of threads may read it.
  */
 typedef struct takings_reconciliation_t takings_reconciliation_t;
 
@@ -432,7 +430,7 @@ void takings_call_free(takings_call_t *call);
  * - api_key: An API key, with the username it was made together with, or alone.
  * - auth (basic or raw): How an api_key is sent: as the password of a pair, or as it is. basic.
  * - connect_timeout_ms: Time to connect: name look-up, every address, TLS. 5 s; at most half of
- *   what one attempt may take, so that an unreachable host is told from a lost answer.
+ *   what one attempt may take, so that an unreachable host is not taken for a lost answer.
  * - attempt_timeout_ms: Time for one attempt, from the first name look-up to the last byte. 10
  *   s.
  * - timeout_ms: Time for the whole call with all attempts and pauses. 25 s, below the 30 s after
@@ -560,7 +558,7 @@ bool takings_json_set_empty_object(takings_json_t *json,
                                    takings_error_t **error);
 
 /**
- * What the error means for the money; TAKINGS_ERROR_NONE for NULL.
+ * The meaning of the error for the money; TAKINGS_ERROR_NONE for NULL.
  */
 takings_error_kind_t takings_error_kind(const takings_error_t *error);
 
@@ -571,7 +569,7 @@ takings_error_kind_t takings_error_kind(const takings_error_t *error);
 const char *takings_error_kind_name(const takings_error_t *error);
 
 /**
- * One line: what happened, where, and what to do.
+ * The error in one line: what happened, where, and the way out.
  */
 const char *takings_error_message(const takings_error_t *error);
 
@@ -673,9 +671,9 @@ const char *takings_capture_correlation_id(const takings_capture_t *capture);
 uint32_t takings_capture_attempts(const takings_capture_t *capture);
 
 /**
- * How many warnings there are. What did not add up in the order lines (see the setting
- * check_lines): it was captured all the same. And that an earlier call of this client with the
- * same key was answered with another capture.
+ * How many warnings there are. Order lines that do not add up (see the setting check_lines),
+ * though it was captured all the same; and that an earlier call of this client with the same key
+ * was answered with another capture.
  */
 size_t takings_capture_warning_count(const takings_capture_t *capture);
 
@@ -783,8 +781,8 @@ const char *takings_attempt_sent(const takings_attempt_t *attempt);
 int64_t takings_attempt_took_ms(const takings_attempt_t *attempt);
 
 /**
- * What came back, for people: 201, "503 INTERNAL_ERROR", "no answer within 10.0s", "not_sent: no
- * connection to ...".
+ * The answer or the failure, for people: 201, "503 INTERNAL_ERROR", "no answer within 10.0s",
+ * "not_sent: no connection to ...".
  */
 const char *takings_attempt_came_back(const takings_attempt_t *attempt);
 

@@ -255,7 +255,7 @@ struct config {
      * raw. */
     std::optional<std::string> auth;
     /* Time to connect: name look-up, every address, TLS. 5 s; at most half of what one attempt
-     * may take, so that an unreachable host is told from a lost answer. */
+     * may take, so that an unreachable host is not taken for a lost answer. */
     std::optional<std::chrono::milliseconds> connect_timeout;
     /* Time for one attempt, from the first name look-up to the last byte. 10 s. */
     std::optional<std::chrono::milliseconds> attempt_timeout;
@@ -286,8 +286,8 @@ struct config {
     std::optional<flag> reconcile;
 };
 
-/* One request of a call, for whoever has to see afterwards what happened. It holds no
- * credential, and a server's text only scrubbed. */
+/* A request of a call, for a person who has to see afterwards what happened. No credential is in
+ * it, and a server's text is scrubbed. */
 struct attempt {
     /* When it was begun, by the system's clock. */
     std::chrono::system_clock::time_point started;
@@ -296,8 +296,8 @@ struct attempt {
     std::string sent;
     /* How long it took. */
     std::chrono::milliseconds took;
-    /* What came back, for people: 201, "503 INTERNAL_ERROR", "no answer within 10.0s",
-     * "not_sent: no connection to ...". */
+    /* The answer or the failure, for people: 201, "503 INTERNAL_ERROR", "no answer within
+     * 10.0s", "not_sent: no connection to ...". */
     std::string came_back;
     /* The HTTP status, where there was an answer. */
     std::optional<int> http_status;
@@ -322,8 +322,8 @@ struct capture {
     /* How many requests it took, 1 or more; 0 where a key past its 24 hours was known to have
      * captured, and nothing was sent. */
     std::uint32_t attempts;
-    /* What did not add up in the order lines (see the setting check_lines): it was captured all
-     * the same. And that an earlier call of this client with the same key was answered with
+    /* Order lines that do not add up (see the setting check_lines), though it was captured all
+     * the same; and that an earlier call of this client with the same key was answered with
      * another capture. */
     std::vector<std::string> warnings;
     /* Each request with its time, what came back and the pause after it. The requests that
@@ -333,7 +333,7 @@ struct capture {
     std::string json;
 };
 
-/* What a look into an order's captures found. */
+/* The result of a look into an order's captures. */
 struct reconciliation {
     /* How often: once, never or several. never says so only of the moment: a capture whose
      * answer was lost may still be on its way, so capture again with the same key, not with a
@@ -360,10 +360,10 @@ struct reconciliation {
 
 /* The facts of an error. */
 struct error_fields {
-    /* What the error means for the money. */
+    /* The meaning of the error for the money. */
     takings_error_kind_t kind;
     std::string kind_name;
-    /* One line: what happened, where, and what to do. */
+    /* The error in one line: what happened, where, and the way out. */
     std::string message;
     /* The HTTP status of the last answer, when there was one. */
     std::optional<int> http_status;
@@ -423,7 +423,7 @@ class invalid_input : public error {
     using error::error;
 };
 
-/* Nothing of this call can have reached Klarna (name look-up, refused connection, TLS, proxy).
+/* No part of this call can have reached Klarna (name look-up, refused connection, TLS, proxy).
  * Call again at any time, with the same key. */
 class not_sent : public error {
     using error::error;
@@ -435,9 +435,9 @@ class rejected : public error {
     using error::error;
 };
 
-/* It may have been captured: an answer was lost, or made no sense, or an earlier call with the
- * key, of which nothing is known here, may have captured. Call again with the same idempotency
- * key within 24 hours of its first use; never book it as failed. */
+/* The order may have been captured: an answer was lost or made no sense, or an earlier call with
+ * the key, of which nothing is known here, may have captured. Call again with the same
+ * idempotency key within 24 hours of its first use; never book it as failed. */
 class outcome_unknown : public error {
     using error::error;
 };

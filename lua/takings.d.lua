@@ -18,7 +18,7 @@ local takings = {}
 ---@field password? string The password that belongs to `username`. Not together with `api_key`.
 ---@field api_key? string An API key, with the `username` it was made together with, or alone.
 ---@field auth? takings.auth How an `api_key` is sent: as the password of a pair, or as it is. `basic`.
----@field connect_timeout_ms? integer Time to connect: name look-up, every address, TLS. 5 s; at most half of what one attempt may take, so that an unreachable host is told from a lost answer. In milliseconds. Default 5000.
+---@field connect_timeout_ms? integer Time to connect: name look-up, every address, TLS. 5 s; at most half of what one attempt may take, so that an unreachable host is not taken for a lost answer. In milliseconds. Default 5000.
 ---@field attempt_timeout_ms? integer Time for one attempt, from the first name look-up to the last byte. 10 s. In milliseconds. Default 10000.
 ---@field timeout_ms? integer Time for the whole call with all attempts and pauses. 25 s, below the 30 s after which gunicorn kills a worker. In milliseconds. Default 25000.
 ---@field max_attempts? integer Requests one call may make, 1 to 20. 3. Default 3.
@@ -41,7 +41,7 @@ local takings = {}
 ---| "basic" # `Basic base64(username:key)`, the standard scheme.
 ---| "raw" # `Basic key`, as Klarna's and Kustom's pages on API keys write it.
 
----What to do about order lines that do not add up.
+---The treatment of order lines that do not add up.
 ---@alias takings.check_lines
 ---| "off" # Do not look.
 ---| "warn" # Capture, and say so in `warnings`.
@@ -93,9 +93,9 @@ local takings = {}
 ---The meaning of an error for the money.
 ---@alias takings.error_kind
 ---| "invalid_input" # Our own check refused the input. Nothing was sent. Fix the code or the data.
----| "not_sent" # Nothing of this call can have reached Klarna (name look-up, refused connection, TLS, proxy). Call again at any time, with the same key.
+---| "not_sent" # No part of this call can have reached Klarna (name look-up, refused connection, TLS, proxy). Call again at any time, with the same key.
 ---| "rejected" # Klarna refused it, and nothing was captured under this key, ever. Fix the cause; the corrected capture needs a new idempotency key.
----| "outcome_unknown" # It may have been captured: an answer was lost, or made no sense, or an earlier call with the key, of which nothing is known here, may have captured. Call again with the same idempotency key within 24 hours of its first use; never book it as failed.
+---| "outcome_unknown" # The order may have been captured: an answer was lost or made no sense, or an earlier call with the key, of which nothing is known here, may have captured. Call again with the same idempotency key within 24 hours of its first use; never book it as failed.
 ---| "internal" # A bug in takings. Report it; if `attempts` is above 0, treat it as `outcome_unknown`.
 
 ---The body of Klarna's capture call: how much is captured, and for what.
@@ -159,10 +159,10 @@ local takings = {}
 ---@field idempotency_key string The key the call used, given or made.
 ---@field correlation_id? string Klarna's name for the answered request, where it gave one.
 ---@field attempts integer How many requests it took, 1 or more; 0 where a key past its 24 hours was known to have captured, and nothing was sent.
----@field warnings string[] What did not add up in the order lines (see the setting `check_lines`): it was captured all the same. And that an earlier call of this client with the same key was answered with another capture.
+---@field warnings string[] Order lines that do not add up (see the setting `check_lines`), though it was captured all the same; and that an earlier call of this client with the same key was answered with another capture.
 ---@field attempt_log takings.attempt[] Each request with its time, what came back and the pause after it. The requests that looked for the capture are among them.
 
----What a look into an order's captures found.
+---The result of a look into an order's captures.
 ---@class takings.reconciliation
 ---@field found takings.found How often: `once`, `never` or `several`. `never` says so only of the moment: a capture whose answer was lost may still be on its way, so capture again with the same key, not with a new one.
 ---@field capture_id? string The capture, if it was found once.
@@ -172,12 +172,12 @@ local takings = {}
 ---@field attempts integer How many requests it took, 1 or more.
 ---@field attempt_log takings.attempt[] Each request with its time, what came back and the pause after it.
 
----One request of a call, for whoever has to see afterwards what happened. It holds no credential, and a server's text only scrubbed.
+---A request of a call, for a person who has to see afterwards what happened. No credential is in it, and a server's text is scrubbed.
 ---@class takings.attempt
 ---@field started number When it was begun, by the system's clock. Seconds since 1970, with a fraction.
 ---@field sent string Method and URL, such as `POST https://api.klarna.com/ordermanagement/v1/orders/…/captures`.
 ---@field took_ms integer How long it took. In milliseconds.
----@field came_back string What came back, for people: `201`, `503 INTERNAL_ERROR`, `no answer within 10.0s`, `not_sent: no connection to …`.
+---@field came_back string The answer or the failure, for people: `201`, `503 INTERNAL_ERROR`, `no answer within 10.0s`, `not_sent: no connection to …`.
 ---@field http_status? integer The HTTP status, where there was an answer.
 ---@field error_code? string Klarna's `error_code`, where the answer had one.
 ---@field correlation_id? string Klarna's name for the request, where the answer had one.
@@ -185,8 +185,8 @@ local takings = {}
 
 ---Why a call did not end well: what it means for the money (`kind`), one line for a log (`message`) and the facts as fields.
 ---@class takings.error
----@field kind takings.error_kind What the error means for the money.
----@field message string One line: what happened, where, and what to do.
+---@field kind takings.error_kind The meaning of the error for the money.
+---@field message string The error in one line: what happened, where, and the way out.
 ---@field http_status? integer The HTTP status of the last answer, when there was one.
 ---@field error_code? string Klarna's `error_code` from the last answer, such as `CAPTURE_NOT_ALLOWED`. Made for programs; new ones may appear.
 ---@field error_messages string[] Klarna's `error_messages` from the last answer: English text for the developer, whose wording changes. At most 20, each at most 500 characters.

@@ -23,15 +23,15 @@ pub enum takings_error_kind_t {
     TAKINGS_ERROR_NONE = 0,
     /// Our own check refused the input. Nothing was sent. Fix the code or the data.
     TAKINGS_ERROR_INVALID_INPUT = 1,
-    /// Nothing of this call can have reached Klarna (name look-up, refused connection, TLS, proxy).
+    /// No part of this call can have reached Klarna (name look-up, refused connection, TLS, proxy).
     /// Call again at any time, with the same key.
     TAKINGS_ERROR_NOT_SENT = 2,
     /// Klarna refused it, and nothing was captured under this key, ever. Fix the cause; the corrected
     /// capture needs a new idempotency key.
     TAKINGS_ERROR_REJECTED = 3,
-    /// It may have been captured: an answer was lost, or made no sense, or an earlier call with the
-    /// key, of which nothing is known here, may have captured. Call again with the same idempotency
-    /// key within 24 hours of its first use; never book it as failed.
+    /// The order may have been captured: an answer was lost or made no sense, or an earlier call with
+    /// the key, of which nothing is known here, may have captured. Call again with the same
+    /// idempotency key within 24 hours of its first use; never book it as failed.
     TAKINGS_ERROR_OUTCOME_UNKNOWN = 4,
     /// A bug in takings. Report it; if attempts is above 0, treat it as
     /// TAKINGS_ERROR_OUTCOME_UNKNOWN.
@@ -72,7 +72,7 @@ use takings_found_t::*;
 /// - api_key: An API key, with the username it was made together with, or alone.
 /// - auth (basic or raw): How an api_key is sent: as the password of a pair, or as it is. basic.
 /// - connect_timeout_ms: Time to connect: name look-up, every address, TLS. 5 s; at most half of
-///   what one attempt may take, so that an unreachable host is told from a lost answer.
+///   what one attempt may take, so that an unreachable host is not taken for a lost answer.
 /// - attempt_timeout_ms: Time for one attempt, from the first name look-up to the last byte. 10
 ///   s.
 /// - timeout_ms: Time for the whole call with all attempts and pauses. 25 s, below the 30 s after
@@ -263,12 +263,12 @@ pub unsafe extern "C" fn takings_json_set_empty_object(
     unsafe { put(json, pointer, error, || Ok(Value::Object(Vec::new()))) }
 }
 
-/// Why a call did not end well: what it means for the money, one line for a log and the facts as
-/// fields. It never holds a credential or customer data, and text that came from a server has
-/// been scrubbed of control characters. Any number of threads may read it.
+/// Why a call did not end well: what it means for the money (kind), one line for a log (message)
+/// and the facts as fields. It never holds a credential or customer data, and text that came from
+/// a server has been scrubbed of control characters. Any number of threads may read it.
 pub struct takings_error_t(pub(crate) Record);
 
-/// What the error means for the money; TAKINGS_ERROR_NONE for NULL.
+/// The meaning of the error for the money; TAKINGS_ERROR_NONE for NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn takings_error_kind(error: Option<&takings_error_t>) -> takings_error_kind_t {
     match word_of(error.map(|error| &error.0), 0) {
@@ -295,7 +295,7 @@ pub extern "C" fn takings_error_kind_name(error: Option<&takings_error_t>) -> *c
     }
 }
 
-/// One line: what happened, where, and what to do.
+/// The error in one line: what happened, where, and the way out.
 #[unsafe(no_mangle)]
 pub extern "C" fn takings_error_message(error: Option<&takings_error_t>) -> *const c_char {
     pointer(text_of(error.map(|error| &error.0), 1))
@@ -422,9 +422,9 @@ pub extern "C" fn takings_capture_attempts(capture: Option<&takings_capture_t>) 
     number(capture.map(|capture| &capture.0), 4, 0)
 }
 
-/// How many warnings there are. What did not add up in the order lines (see the setting
-/// check_lines): it was captured all the same. And that an earlier call of this client with the
-/// same key was answered with another capture.
+/// How many warnings there are. Order lines that do not add up (see the setting check_lines),
+/// though it was captured all the same; and that an earlier call of this client with the same key
+/// was answered with another capture.
 #[unsafe(no_mangle)]
 pub extern "C" fn takings_capture_warning_count(capture: Option<&takings_capture_t>) -> usize {
     count_of(capture.map(|capture| &capture.0), 5)
@@ -464,7 +464,7 @@ pub extern "C" fn takings_capture_free(capture: Option<Box<takings_capture_t>>) 
     free(capture);
 }
 
-/// What a look into an order's captures found. Any number of threads may read it.
+/// The result of a look into an order's captures. Any number of threads may read it.
 pub struct takings_reconciliation_t(pub(crate) Record);
 
 /// How often: once, never or several. never says so only of the moment: a capture whose answer
@@ -552,9 +552,9 @@ pub extern "C" fn takings_reconciliation_free(reconciliation: Option<Box<takings
     free(reconciliation);
 }
 
-/// One request of a call, for whoever has to see afterwards what happened. It holds no
-/// credential, and a server's text only scrubbed. It belongs to what it was asked of. Any number
-/// of threads may read it.
+/// A request of a call, for a person who has to see afterwards what happened. No credential is in
+/// it, and a server's text is scrubbed. It belongs to what it was asked of. Any number of threads
+/// may read it.
 pub struct takings_attempt_t(pub(crate) Record);
 
 /// When it was begun, by the system's clock, in milliseconds since 1970 (UTC).
@@ -575,8 +575,8 @@ pub extern "C" fn takings_attempt_took_ms(attempt: Option<&takings_attempt_t>) -
     number(attempt.map(|attempt| &attempt.0), 2, 0)
 }
 
-/// What came back, for people: 201, "503 INTERNAL_ERROR", "no answer within 10.0s", "not_sent: no
-/// connection to ...".
+/// The answer or the failure, for people: 201, "503 INTERNAL_ERROR", "no answer within 10.0s",
+/// "not_sent: no connection to ...".
 #[unsafe(no_mangle)]
 pub extern "C" fn takings_attempt_came_back(attempt: Option<&takings_attempt_t>) -> *const c_char {
     pointer(text_of(attempt.map(|attempt| &attempt.0), 3))

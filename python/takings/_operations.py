@@ -96,7 +96,7 @@ class Client(_Base):
         - `api_key`: An API key, with the `username` it was made together with, or alone.
         - `auth`: How an `api_key` is sent: as the password of a pair, or as it is. `basic`.
         - `connect_timeout`: Time to connect: name look-up, every address, TLS. 5 s; at most half of
-          what one attempt may take, so that an unreachable host is told from a lost answer.
+          what one attempt may take, so that an unreachable host is not taken for a lost answer.
         - `attempt_timeout`: Time for one attempt, from the first name look-up to the last byte. 10
           s.
         - `timeout`: Time for the whole call with all attempts and pauses. 25 s, below the 30 s

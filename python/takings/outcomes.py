@@ -32,8 +32,8 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One request of a call, for whoever has to see afterwards what happened. It holds no
-    credential, and a server's text only scrubbed."""
+    """A request of a call, for a person who has to see afterwards what happened. No credential is
+    in it, and a server's text is scrubbed."""
 
     started: datetime
     """When it was begun, by the system's clock. A `datetime` in UTC."""
@@ -43,8 +43,8 @@ class Attempt:
     took: float
     """How long it took. In seconds."""
     came_back: str
-    """What came back, for people: `201`, `503 INTERNAL_ERROR`, `no answer within 10.0s`, `not_sent:
-    no connection to …`."""
+    """The answer or the failure, for people: `201`, `503 INTERNAL_ERROR`, `no answer within 10.0s`,
+    `not_sent: no connection to …`."""
     http_status: int | None = None
     """The HTTP status, where there was an answer."""
     error_code: str | None = None
@@ -71,8 +71,8 @@ class Capture:
     """How many requests it took, 1 or more; 0 where a key past its 24 hours was known to have
     captured, and nothing was sent."""
     warnings: tuple[str, ...] = ()
-    """What did not add up in the order lines (see the setting `check_lines`): it was captured all
-    the same. And that an earlier call of this client with the same key was answered with another
+    """Order lines that do not add up (see the setting `check_lines`), though it was captured all
+    the same; and that an earlier call of this client with the same key was answered with another
     capture."""
     attempt_log: tuple[Attempt, ...] = field(default=(), repr=False, compare=False)
     """Each request with its time, what came back and the pause after it. The requests that looked
@@ -81,7 +81,7 @@ class Capture:
 
 @dataclass(frozen=True, slots=True)
 class Reconciliation:
-    """What a look into an order's captures found."""
+    """The result of a look into an order's captures."""
 
     found: Literal["once", "never", "several"]
     """How often: `once`, `never` or `several`. `never` says so only of the moment: a capture whose
@@ -119,7 +119,7 @@ class TakingsError(Exception):
     kind: str = "internal"
     """The class under the name that every language has for it, such as `"outcome_unknown"`."""
     message: str
-    """One line: what happened, where, and what to do."""
+    """The error in one line: what happened, where, and the way out."""
     http_status: int | None
     """The HTTP status of the last answer, when there was one."""
     error_code: str | None
@@ -192,7 +192,7 @@ class InvalidInput(TakingsError, ValueError):
 
 
 class NotSent(TakingsError):
-    """Nothing of this call can have reached Klarna (name look-up, refused connection, TLS, proxy).
+    """No part of this call can have reached Klarna (name look-up, refused connection, TLS, proxy).
     Call again at any time, with the same key."""
 
     kind = "not_sent"
@@ -207,9 +207,9 @@ class Rejected(TakingsError):
 
 
 class OutcomeUnknown(TakingsError):
-    """It may have been captured: an answer was lost, or made no sense, or an earlier call with the
-    key, of which nothing is known here, may have captured. Call again with the same idempotency key
-    within 24 hours of its first use; never book it as failed."""
+    """The order may have been captured: an answer was lost or made no sense, or an earlier call
+    with the key, of which nothing is known here, may have captured. Call again with the same
+    idempotency key within 24 hours of its first use; never book it as failed."""
 
     kind = "outcome_unknown"
     retryable = True

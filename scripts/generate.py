@@ -3,8 +3,8 @@
     scripts/generate.py            writes them
     scripts/generate.py --check    fails where one is not what the core's declarations make of it
 
-The core describes its operations, objects, records and settings (`takings::binding::schema`). Each module of
-`scripts/faces` makes the files of one language from that description.
+The core describes its operations, objects, records and settings (`takings::binding::schema`). Each
+module of `scripts/faces` makes the files of one language from that description.
 """
 
 from __future__ import annotations
@@ -54,10 +54,12 @@ def main() -> int:
             print(f"written: {path}")
             continue
         stale += 1
-        lines = difflib.unified_diff(found.splitlines(), text.splitlines(), path, "generated", lineterm="")
+        lines = difflib.unified_diff(
+            found.splitlines(), text.splitlines(), path, "generated", lineterm=""
+        )
         print("\n".join(list(lines)[:40]))
     if stale:
-        print(f"{stale} generated files are not what the core's declarations make of them; `make bless` writes them")
+        print(f"{stale} generated files are stale; `make bless` writes them")
     return 1 if stale else 0
 
 

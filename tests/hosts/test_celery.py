@@ -19,8 +19,8 @@ broker_transport_options = {options}
 
 
 def the_one_that_calls(worker: int, sandbox: Sandbox) -> int:
-    """The process with a connection to the sandbox. Another one, which waits for a job, holds a lock
-    of the pool that nobody would ever give back."""
+    """The process with a connection to the sandbox. Another one, which waits for a job, holds a
+    lock of the pool that nobody would ever give back."""
     port = f":{int(sandbox.url.rpartition(':')[2]):04X}"
     sockets = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     connections = {f"socket:[{each[9]}]" for each in sockets if each[2].endswith(port)}

@@ -547,7 +547,8 @@ def answered(folder: Path, answer: bytes, settings: str, *pieces: bytes) -> Iter
             if arguments.what == "look" then
                 told, err = client:reconcile("an order", "r", 1)
             else
-                told, err = client:capture("an order", {captured_amount = 1, first_use = true}, arguments.key)
+                local request = {captured_amount = 1, first_use = true}
+                told, err = client:capture("an order", request, arguments.key)
             end
             ngx.update_time()
             return ("%.3f %s"):format(ngx.now() - began, told and "done" or err.kind .. ": " .. err)

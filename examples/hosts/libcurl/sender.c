@@ -159,10 +159,11 @@ static bool prepare(const sender_t *sender, struct transfer *transfer) {
             return false;
         }
     }
-    /* The body stays where it is until the call knows what came of it. */
-    if (body && !(SET(CURLOPT_POST, 1L) &&
-                  SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)takings_call_body_length(call)) &&
-                  SET(CURLOPT_POSTFIELDS, body))) {
+    /* A write says how long its body is, also where it has none. The body stays where it is until the call knows what
+     * came of it. */
+    if (strcmp(takings_call_method(call), "GET") != 0 &&
+        !(SET(CURLOPT_POST, 1L) && SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)takings_call_body_length(call)) &&
+          SET(CURLOPT_POSTFIELDS, body ? body : ""))) {
         return false;
     }
     return SET(CURLOPT_URL, url) && SET(CURLOPT_PATH_AS_IS, 1L) &&

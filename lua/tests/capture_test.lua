@@ -131,7 +131,7 @@ test("one key does not serve two captures", function()
   local capture, err = client:capture("key", {captured_amount = 2000}, "k")
   equal(capture, nil)
   equal(err.kind, "invalid_input")
-  holds(err, "idempotency_key k was used for another call")
+  holds(err, "idempotency_key k was used for another capture")
 end)
 
 

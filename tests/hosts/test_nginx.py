@@ -440,7 +440,7 @@ def test_a_worker_has_one_client(sandbox: Sandbox, tmp_path: Path) -> None:
     with laboratory(tmp_path, program) as nginx:
         one = nginx.ask("/", amount="1", key="a-key")
         assert nginx.ask("/", amount="1", key="a-key") == one
-        assert "was used for another call" in nginx.ask("/", amount="2", key="a-key")[1]
+        assert "was used for another capture" in nginx.ask("/", amount="2", key="a-key")[1]
         nginx.ask("/", amount="3", key="b-key")
         assert len({request["connection"] for request in sandbox.requests(order)}) == 1
         assert [entry["captured_amount"] for entry in sandbox.ledger(order)] == [1, 3]

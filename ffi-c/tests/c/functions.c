@@ -135,7 +135,7 @@ static void captures(const char *base_url, const char *order_id) {
     CHECK(!takings_client_capture(client, order_id, "{\"captured_amount\": 10.5}", NULL, &error));
     refused_of(error, "captured_amount is ", order_id, NULL);
     CHECK(!takings_client_capture(client, order_id, "{\"captured_amount\": 11}", "functions-1", &error));
-    refused_of(error, "idempotency_key functions-1 was used for another call", order_id, "functions-1");
+    refused_of(error, "idempotency_key functions-1 was used for another capture", order_id, "functions-1");
 
     /* What it returned does not need the client. */
     takings_client_free(client);

@@ -21,6 +21,8 @@ pub use crate::drive::sending::{News, Sending};
 pub use crate::record::{
     Attempt, Fact, FactInfo, RecordInfo, milliseconds, milliseconds_since_1970, name_in_milliseconds,
 };
+#[doc(hidden)]
+pub use crate::wire::http1::Exchange;
 
 /// The operations of a client, in the order of the table.
 #[doc(hidden)]

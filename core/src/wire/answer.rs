@@ -53,27 +53,35 @@ impl Answer {
     /// head may belong to an answer cut in two, or to somebody else's.
     pub(crate) fn nonsense(&self) -> Option<&'static str> {
         let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-        let mut lengths = self
-            .headers
-            .iter()
-            .filter(|(name, _)| name.eq_ignore_ascii_case("content-length"))
-            .flat_map(|(_, value)| value.split(|byte| *byte == b','))
-            .map(|length| {
-                let digits = length.trim_ascii();
-                // more than digits would parse, a sign
-                let length = std::str::from_utf8(digits).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
-                length.and_then(|length| length.parse::<u64>().ok())
-            });
-        let first = lengths.next();
         if self.headers.iter().any(|(name, _)| name.is_empty() || !name.bytes().all(is_token)) {
             Some("a header without a proper name")
         } else if self.headers.iter().any(|(_, value)| value.iter().any(|b| b.is_ascii_control() && *b != b'\t')) {
             Some("a header with a control character")
-        } else if first == Some(None) || lengths.any(|length| Some(length) != first) {
-            Some("a Content-Length that is none")
         } else {
-            None
+            self.length().err()
         }
+    }
+
+    /// The length that the head announces, if it does, or why that makes no sense.
+    pub(crate) fn length(&self) -> Result<Option<u64>, &'static str> {
+        let mut lengths = self.list("content-length").map(|length| {
+            // more than digits would parse, a sign
+            let length = std::str::from_utf8(length).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+            length.and_then(|length| length.parse::<u64>().ok())
+        });
+        let first = lengths.next();
+        if first == Some(None) || lengths.any(|length| Some(length) != first) {
+            return Err("a Content-Length that is none");
+        }
+        Ok(first.flatten())
+    }
+
+    /// The elements of a header that is a list, from all headers of this name.
+    pub(crate) fn list<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + 'a {
+        self.headers
+            .iter()
+            .filter(move |(header, _)| header.eq_ignore_ascii_case(name))
+            .flat_map(|(_, value)| value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii))
     }
 
     /// How long the server asks to be left alone. Of several values the longest counts; what

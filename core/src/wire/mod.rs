@@ -1,6 +1,7 @@
 //! Requests: where they are sent, what they carry, and how server text is made safe.
 
 pub(crate) mod answer;
+pub(crate) mod http1;
 
 use std::fmt;
 

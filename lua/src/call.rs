@@ -5,7 +5,7 @@ use takings::binding::milliseconds;
 use takings::{Answer, Call, Event, HttpRequest, Step};
 
 use crate::functions::{Argument, Arguments, Failure, Functions, kind};
-use crate::records::{self, retried};
+use crate::records::{self, undisturbed};
 
 /// The userdata of a call: nothing once it is done.
 pub(crate) struct Handle(Option<Call>);
@@ -35,21 +35,18 @@ fn methods(lua: &Lua) -> mlua::Result<Table> {
     let event = |name: &str, takes: &[Argument], event: fn(&Arguments) -> Result<Event, Failure>| {
         methods.add(name, false, takes, move |lua, arguments| {
             // An answer that cannot be read for somebody else's error is no less an answer.
-            let event = retried(|| match event(arguments) {
-                Err(Failure::Lua(error)) => Err(error),
-                read => Ok(read),
-            })?;
+            let event = undisturbed(lua, || event(arguments));
             let mut handle = arguments.this().borrow_mut::<Handle>()?;
             let Some(call) = &mut handle.0 else { return done(arguments) };
             let step = call.step(event?);
-            let values = retried(|| match &step {
+            let values = undisturbed(lua, || match &step {
                 Step::Send(timeout) => ("send", milliseconds(*timeout)).into_lua_multi(lua),
                 Step::Wait(pause) => ("wait", milliseconds(*pause)).into_lua_multi(lua),
                 Step::Done(Ok(reply)) => ("done", records::reply(lua, reply)?).into_lua_multi(lua),
                 Step::Done(Err(error)) => ("done", Value::Nil, records::error(lua, error)?).into_lua_multi(lua),
             })?;
             if let Step::Done(_) = step {
-                handle.0 = None;
+                *handle = Handle(None);
             }
             Ok(values)
         })
@@ -71,7 +68,7 @@ fn methods(lua: &Lua) -> mlua::Result<Table> {
     fact("connect_timeout", |lua, call| milliseconds(call.connect_timeout()).into_lua(lua))?;
     fact("time_left", |lua, call| milliseconds(call.time_left()).into_lua(lua))?;
     fact("attempt_log", |lua, call| records::attempt_log(lua, call.attempt_log()))?;
-    fact("abandoned", |lua, call| retried(|| records::error(lua, &call.abandoned())))?;
+    fact("abandoned", |lua, call| undisturbed(lua, || records::error(lua, &call.abandoned())))?;
     Ok(methods.table)
 }
 

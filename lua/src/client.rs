@@ -6,7 +6,7 @@ use takings::{Call, Client, Config, Error};
 
 use crate::call;
 use crate::functions::{Argument, Arguments, Failure, Functions, kind};
-use crate::records::{self, retried};
+use crate::records::{self, undisturbed};
 use crate::source::Source;
 
 /// The words of the setting `transport`, which is Lua's own: cosockets inside nginx and the core's own connections
@@ -128,7 +128,7 @@ fn send(lua: &Lua, arguments: &Arguments, operation: Option<&Operation>) -> Resu
         return Ok(call::make(lua, call)?);
     }
     let reply = call.send()?;
-    Ok(retried(|| records::reply(lua, &reply))?)
+    Ok(undisturbed(lua, || records::reply(lua, &reply))?)
 }
 
 /// Whether a call is sent over cosockets, whose state is as [`Arguments::cosockets`] says.

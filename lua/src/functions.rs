@@ -3,7 +3,7 @@
 use mlua::{AnyUserData, Function, IntoLuaMulti, Lua, MultiValue, Table, Value};
 use takings::Error;
 
-use crate::records::{self, retried};
+use crate::records::{self, undisturbed};
 use crate::source::NOT_UTF8;
 
 /// The parts in Lua: the sending over cosockets, and the functions around those from here.
@@ -79,7 +79,7 @@ fn answer(lua: &Lua, result: Result<impl IntoLuaMulti, Failure>) -> mlua::Result
         Ok(values) => (Value::Nil, values.into_lua_multi(lua)?).into_lua_multi(lua),
         Err(Failure::Misuse(message)) => message.into_lua_multi(lua),
         Err(Failure::Failed(error)) => {
-            (Value::Nil, Value::Nil, retried(|| records::error(lua, &error))?).into_lua_multi(lua)
+            (Value::Nil, Value::Nil, undisturbed(lua, || records::error(lua, &error))?).into_lua_multi(lua)
         }
         Err(Failure::Lua(error)) => Err(error),
     }

@@ -10,9 +10,6 @@ use mlua::{Either, Function, Lua, Value, Variadic};
 use takings::binding::{Fact, RecordInfo, milliseconds, name_in_milliseconds, operations};
 use takings::{Attempt, Error, Reply};
 
-/// How often a value is made at most.
-const TRIES: usize = 1000;
-
 /// That `"failed: " .. err` is a text too is on purpose: a mistake in a shop's error path would hide what happened to
 /// the money.
 const ERRORS: &str = "local rawget, select, setmetatable, tostring = rawget, select, setmetatable, tostring
@@ -115,16 +112,26 @@ pub(crate) fn attempt_log(lua: &Lua, log: &[Attempt]) -> mlua::Result<Value> {
     made(lua, ATTEMPTS, [], log)
 }
 
-/// Makes a value of a known end, again where that fails. Before Lua 5.4 an error of a program's own finaliser
-/// (`__gc`) is raised in any code that makes a value when the collector runs: here in place of a capture that was made.
-/// An object's finaliser runs once, so another try gets further; a lack of memory would stay.
-pub(crate) fn retried<T>(make: impl Fn() -> mlua::Result<T>) -> mlua::Result<T> {
-    for _ in 1..TRIES {
-        match make() {
-            Err(mlua::Error::MemoryError(_)) => break,
-            Err(_) => {}
-            made => return made,
-        }
+/// Makes the values of an outcome while the collector rests. Before Lua 5.4 a finaliser of the program's own (`__gc`)
+/// may raise its error in any code that makes a value: here in place of a capture that was made.
+///
+/// Lua 5.1 and LuaJIT do not say whether the program had stopped its collector; it runs afterwards.
+pub(crate) fn undisturbed<T>(lua: &Lua, make: impl FnOnce() -> T) -> T {
+    let was_running = is_collecting(lua);
+    lua.gc_stop();
+    let made = make();
+    if was_running {
+        lua.gc_restart();
     }
-    make()
+    made
+}
+
+#[cfg(any(feature = "lua51", feature = "luajit"))]
+fn is_collecting(_: &Lua) -> bool {
+    true
+}
+
+#[cfg(not(any(feature = "lua51", feature = "luajit")))]
+fn is_collecting(lua: &Lua) -> bool {
+    lua.gc_is_running()
 }

@@ -8,15 +8,17 @@ local error, type = error, type
 -- Rust may do. Gives as many values as there are.
 return function(run, sends)
   return function(...)
-    local misuse, one, two, three
+    local state, misuse, one, two, three
     if sends then
-      misuse, one, two = run(cosockets(), ...)
+      state = cosockets()
+      misuse, one, two = run(state, ...)
     else
       misuse, one, two, three = run(...)
     end
     if misuse then
       error(misuse, 2)
-    elseif sends and type(one) == "userdata" then
+    -- In this order: outside of nginx `type` makes a string, and a finaliser's error could take an outcome's place.
+    elseif state and type(one) == "userdata" then
       one, two = send(one)
     end
     if three ~= nil then

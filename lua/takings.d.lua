@@ -296,6 +296,25 @@ function call:not_sent(why) end
 ---@return takings.error? err
 function call:maybe_sent(why) end
 
+---For a host that has bytes alone: the bytes of the request, to be sent over a connection of its own. They hold the
+---credential.
+---@return string bytes
+function call:bytes() end
+
+---Bytes of the answer, any number of them, none too.
+---@param bytes string
+---@return integer? wanted how many bytes at most to receive next; nil once nothing more is wanted
+---@return boolean is_reusable whether the connection may then serve another request; otherwise close it
+function call:received(bytes) end
+
+---The exchange is over: nothing more was wanted, the connection broke off, or the time was up. The bytes received decide
+---what that means, and without an answer among them `why`.
+---@param why string
+---@return takings.step step
+---@return integer|takings.capture|takings.reconciliation|nil value
+---@return takings.error? err
+function call:closed(why) end
+
 ---The pause is over.
 ---@return takings.step step
 ---@return integer|takings.capture|takings.reconciliation|nil value

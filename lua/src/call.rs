@@ -1,17 +1,17 @@
 //! A call that its host sends, step by step: takings decides, the host sends and waits.
 
 use mlua::{IntoLua, IntoLuaMulti, Lua, MetaMethod, Table, UserData, UserDataFields, UserDataMethods, Value};
-use takings::binding::milliseconds;
+use takings::binding::{Exchange, milliseconds};
 use takings::{Answer, Call, Event, HttpRequest, Step};
 
 use crate::functions::{Argument, Arguments, Failure, Functions, kind};
 use crate::records::{self, undisturbed};
 
-/// The userdata of a call: nothing once it is done.
-pub(crate) struct Handle(Option<Call>);
+/// The userdata of a call: nothing once it is done. Beside it is the exchange of a host that has bytes alone.
+pub(crate) struct Handle(Option<Call>, Option<Exchange>);
 
 pub(crate) fn make(lua: &Lua, call: Call) -> mlua::Result<Value> {
-    lua.create_userdata(Handle(Some(call))).map(Value::UserData)
+    lua.create_userdata(Handle(Some(call), None)).map(Value::UserData)
 }
 
 impl UserData for Handle {
@@ -46,7 +46,7 @@ fn methods(lua: &Lua) -> mlua::Result<Table> {
                 Step::Done(Err(error)) => ("done", Value::Nil, records::error(lua, error)?).into_lua_multi(lua),
             })?;
             if let Step::Done(_) = step {
-                *handle = Handle(None);
+                *handle = Handle(None, None);
             }
             Ok(values)
         })
@@ -56,7 +56,27 @@ fn methods(lua: &Lua) -> mlua::Result<Table> {
     event("answered", &takes, |arguments| Ok(Event::Answered(answer(arguments)?)))?;
     event("not_sent", &[("why", "string")], |arguments| Ok(Event::NotSent(arguments.lossy_text(0))))?;
     event("maybe_sent", &[("why", "string")], |arguments| Ok(Event::MaybeSent(arguments.lossy_text(0))))?;
+    event("closed", &[("why", "string")], |arguments| {
+        let why = arguments.lossy_text(0);
+        Ok(match arguments.this().borrow_mut::<Handle>()?.1.take() {
+            Some(exchange) => exchange.end(&why).map_or_else(Event::MaybeSent, Event::Answered),
+            None => Event::MaybeSent(why),
+        })
+    })?;
     event("waited", &[], |_| Ok(Event::Waited))?;
+    methods.add("bytes", false, &[], |lua, arguments| {
+        let mut handle = arguments.this().borrow_mut::<Handle>()?;
+        let Some(call) = &handle.0 else { return done(arguments) };
+        let (exchange, bytes) = Exchange::begin(call.request());
+        handle.1 = Some(exchange);
+        Ok(lua.create_string(&*bytes)?)
+    })?;
+    methods.add("received", false, &[("bytes", "string")], |_, arguments| {
+        match &mut arguments.this().borrow_mut::<Handle>()?.1 {
+            Some(exchange) => Ok((exchange.received(&arguments.bytes(0)), exchange.is_reusable())),
+            None => arguments.misuse("nothing was sent; call:bytes() gives what to send first"),
+        }
+    })?;
     let fact = |name: &str, fact: fn(&Lua, &Call) -> mlua::Result<Value>| {
         methods.add(name, false, &[], move |lua, arguments| match &arguments.this().borrow::<Handle>()?.0 {
             Some(call) => Ok(fact(lua, call)?),

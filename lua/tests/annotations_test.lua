@@ -198,8 +198,8 @@ test("the functions", function()
   -- userdata hide what they have
   for receiver, methods in pairs({
     client = "call capture close prepare prepare_call prepare_reconcile reconcile",
-    call = "abandoned answered attempt_log connect_timeout idempotency_key maybe_sent not_sent request start "
-      .. "time_left waited",
+    call = "abandoned answered attempt_log bytes closed connect_timeout idempotency_key maybe_sent not_sent received "
+      .. "request start time_left waited",
   }) do
     for name in methods:gmatch("%S+") do
       there[receiver .. ":" .. name] = (receiver == "client" and client or call)[name]

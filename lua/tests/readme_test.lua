@@ -70,6 +70,28 @@ test("a transport of one's own", function()
   equal(slept, 2)
 end)
 
+test("a host with bytes alone", function()
+  local call = assert(h.client():prepare("driven", {captured_amount = 6000}, "another-key"))
+  call:start()
+  local sent
+  local pieces = {"HTTP/1.1 201 Created\r\n", "Capture-Id: another-id\r\nContent-Length: 2\r\n\r\n{"}
+  run(snippets[3] .. "\nresult(is_reusable, step, value, err)", {
+    call = call,
+    send = function(bytes) sent = bytes end,
+    receive = function(wanted)
+      assert(wanted >= 1)
+      return table.remove(pieces, 1)
+    end,
+    result = function(is_reusable, step, value, err)
+      equal(is_reusable, false)
+      equal(step, "done")
+      equal(err, nil)
+      equal(value.capture_id, "another-id")
+    end,
+  })
+  h.holds(sent, "klarna-idempotency-key: another-key\r\n")
+end)
+
 test("there is no other", function()
-  equal(#snippets, 2)
+  equal(#snippets, 3)
 end)

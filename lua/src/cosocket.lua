@@ -8,7 +8,7 @@ local ipairs, math, pcall, tostring, type, unpack = ipairs, math, pcall, tostrin
 -- The most bytes that are sent at once, since the deadline is looked at between.
 local PIECE = 16 * 1024
 -- After so many pieces of an answer the worker serves others, even if the next piece is there already.
-local TURN = 8
+local TURN = 2
 -- How long an idle connection is kept, in milliseconds.
 local IDLE = 30 * 1000
 

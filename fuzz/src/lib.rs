@@ -17,17 +17,18 @@ use takings::{CaptureRequest, Client, Config, Credentials, Error, ErrorKind};
 
 pub use c_abi::c_abi;
 pub use machine::machine;
-pub use wire::{answer, reconcile};
+pub use wire::{answer, http1, reconcile};
 
 /// One target: its name, which is that of its corpus, and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     ("from_json", from_json),
     ("config", config),
     ("machine", machine),
     ("answer", answer),
+    ("http1", http1),
     ("reconcile", reconcile),
     ("c_abi", c_abi),
 ];

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use takings::binding::Exchange;
 use takings::fuzzing::{Capture, Received};
-use takings::{Config, Found};
+use takings::{Client, Config, Found};
 
-use crate::{Secret, check_line};
+use crate::{SECRETS, Secret, check_line};
 
 /// The order of the answers.
 pub(crate) const ORDER: &str = "order 1";
@@ -108,6 +109,48 @@ pub fn answer(data: &[u8]) {
 fn check_id(id: &str) {
     assert!((1..=255).contains(&id.len()), "{id:?}");
     assert!(id.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/'), "{id:?}");
+}
+
+/// The bytes of a connection. In whatever pieces they come, they are one answer; a connection is reusable only if the
+/// answer ended with the last of them.
+pub fn http1(data: &[u8]) {
+    let read = |pieces: &mut dyn Iterator<Item = &[u8]>| {
+        let (mut exchange, _) = Exchange::begin(REQUEST.with(|call| call.request()));
+        let mut wanted = exchange.received(b"");
+        for piece in pieces {
+            wanted = exchange.received(piece);
+            assert_ne!(wanted, Some(0), "a host that receives nothing takes it for the end");
+        }
+        let is_reusable = exchange.is_reusable();
+        assert!(!is_reusable || wanted.is_none());
+        (wanted, is_reusable, exchange.end("closed"))
+    };
+    let shown = |bytes: &[u8]| format!("{:?}", read(&mut [bytes].into_iter()));
+    let (_, is_reusable, whole) = read(&mut [data].into_iter());
+    match &whole {
+        Ok(answer) => {
+            let status = format!("{answer:?}");
+            assert!(!status.contains("status: 1") || status.contains("status: 101"), "{status} is no end");
+        }
+        Err(why) => check_line(why),
+    }
+    let places = 1..=data.len().min(64);
+    for length in places.step_by(7) {
+        assert_eq!(format!("{:?}", read(&mut data.chunks(length))), shown(data), "in pieces of {length}");
+    }
+    if is_reusable {
+        assert!(!read(&mut [data, b"x"].into_iter()).1, "a byte behind the answer is somebody else's");
+        assert!(!read(&mut [&data[..data.len() - 1]].into_iter()).1, "the end is not there yet");
+    }
+}
+
+thread_local! {
+    static REQUEST: &'static takings::Call = {
+        let config = Config::at("http://127.0.0.1:1", SECRETS[0].credentials.clone());
+        let arguments = r#"{"reference": "r", "captured_amount": 1}"#;
+        let call = Client::new(config).unwrap().prepare_call("reconcile", ORDER, arguments, None).unwrap();
+        Box::leak(Box::new(call))
+    };
 }
 
 /// A list of captures: `captured_amount`, a blank and the reference that is looked for, a

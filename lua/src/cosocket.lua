@@ -74,20 +74,15 @@ local function connected(call, request)
   local left = call:time_left()
   local reserve = left - math.min(left, call:connect_timeout())
   local pool = ("takings %s %s:%d"):format(request.tls and "tls" or "tcp", request.host, request.port)
-  -- nginx asks its resolver even for this name
+  -- nginx asks its resolver even for this name.
   local addresses = request.host == "localhost" and {"127.0.0.1", "[::1]"} or {request.host}
   local why
   for _, address in ipairs(addresses) do
     local socket = ngx.socket.tcp()
     local time = math.max(call:time_left() - reserve, 1)
     socket:settimeouts(time, time, time)
-    local is_name = not address:find("^[%d.]+$") and not address:find("^%[")
     local made
-    if is_name then
-      made, why = connect_within(time, socket, address, request.port, {pool = pool})
-    else
-      made, why = socket:connect(address, request.port, {pool = pool})
-    end
+    made, why = connect_within(time, socket, address, request.port, {pool = pool})
     if made then
       if request.tls and socket:getreusedtimes() == 0 then
         time = math.max(call:time_left() - reserve, 1)

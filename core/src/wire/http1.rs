@@ -20,7 +20,7 @@ const MOST_CHUNK_LINE: usize = 256;
 /// The only beginning of an answer. Other protocols are known by it before their first line ends.
 const BEGINNING: &[u8] = b"HTTP/1.";
 
-/// One request over a connection, and its answer. The host connects, sends the bytes of [`begin`](Exchange::begin),
+/// A request over a connection, and its answer. The host connects, sends the bytes of [`begin`](Exchange::begin),
 /// hands in all bytes that it receives, and says when there are no more.
 pub struct Exchange {
     most: Most,

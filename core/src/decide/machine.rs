@@ -307,6 +307,10 @@ impl Machine {
             ReplyKind::Document | ReplyKind::Found { .. } if answer.status != 200 => {
                 Err("which is not how a document is answered".into())
             }
+            // It could be read as far as it came, but that takes time that the call may not have.
+            ReplyKind::Document | ReplyKind::Found { .. } if answer.is_cut => {
+                Err("with a document that broke off".into())
+            }
             ReplyKind::Document => find::object(&answer.body).map(Content::Document),
             ReplyKind::Found { id, amount } => {
                 let identity = self.purpose.identity.as_ref().ok_or("though nothing was looked for")?;

@@ -539,6 +539,17 @@ fn only_a_find_settles_it() {
 }
 
 #[test]
+fn a_list_that_broke_off_finds_nothing() {
+    let cut = || {
+        let Event::Answered(mut answer) = listed(FOUND) else { panic!() };
+        answer.is_cut = true;
+        Event::Answered(answer)
+    };
+    let error = drive(&mut reconciling(), vec![lost(), lost(), lost(), cut(), cut(), cut()]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutcomeUnknown);
+}
+
+#[test]
 fn a_clear_outcome_is_not_looked_into() {
     assert_eq!(drive(&mut reconciling(), vec![not_sent(); 3]).unwrap_err().kind(), ErrorKind::NotSent);
     assert_eq!(drive(&mut reconciling(), vec![answer(403, &[], "")]).unwrap_err().kind(), ErrorKind::Rejected);

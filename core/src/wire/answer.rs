@@ -16,6 +16,8 @@ pub struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, Vec<u8>)>,
     pub(crate) body: Vec<u8>,
+    /// The body is known to have ended early. The status still decides, but no document is whole.
+    pub(crate) is_cut: bool,
     /// The error body, read once: the log of attempts and the decision both need it.
     error: OnceLock<ErrorBody>,
 }
@@ -37,7 +39,7 @@ impl Answer {
         body: Vec<u8>,
     ) -> Answer {
         let headers = headers.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-        Answer { status, headers, body, error: OnceLock::new() }
+        Answer { status, headers, body, is_cut: false, error: OnceLock::new() }
     }
 
     /// Every value of a header, whatever the case of its name; `None` for one that is not

@@ -145,8 +145,12 @@ impl Exchange {
     ///
     /// The reason. The request may have been carried out all the same.
     pub fn end(self, why: &str) -> Result<Answer, String> {
+        let is_cut = matches!(self.part, Part::Sized(_) | Part::ChunkLine | Part::Chunk(_) | Part::ChunkEnd);
         match (self.answer, self.nonsense) {
-            (Some(answer), _) => Ok(answer),
+            (Some(mut answer), _) => {
+                answer.is_cut = is_cut;
+                Ok(answer)
+            }
             (None, Some(what)) => Err(format!("the answer's head makes no sense: {what}")),
             (None, None) => Err(why.to_owned()),
         }

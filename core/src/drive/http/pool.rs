@@ -44,7 +44,10 @@ impl Pool {
         let event = match timeout_at(deadline.end, self.send(request)).await {
             Ok(Ok(answer)) => match read(answer, most, deadline).await {
                 (answer, Body::Whole) => return Event::Answered(answer),
-                (answer, Body::Cut) => Event::Answered(answer),
+                (mut answer, Body::Cut) => {
+                    answer.is_cut = true;
+                    Event::Answered(answer)
+                }
             },
             // Only a failure to connect, or to build the request, proves that nothing left. No other error of reqwest's
             // counts as proof.

@@ -22,6 +22,8 @@
 #![forbid(unsafe_code)]
 
 mod control;
+mod direct;
+mod exchange;
 mod fault;
 mod http;
 mod klarna;
@@ -30,6 +32,7 @@ mod server;
 mod state;
 mod tls;
 
+pub use direct::{End, Exchanged};
 pub use fault::{Created, Fault, PlannedFault, Raw, Status, Then, When};
 pub use klarna::{Entry, NewOrder, OrderStatus};
 pub use program::program;
@@ -152,9 +155,9 @@ pub struct Connections {
 /// A running sandbox. Dropping it closes every connection and ends its threads.
 pub struct Sandbox {
     shared: Arc<Shared>,
-    address: SocketAddr,
+    /// Where it listens, and the thread that does.
+    acceptor: Option<(SocketAddr, JoinHandle<()>)>,
     ca_pem: Option<String>,
-    acceptor: Option<JoinHandle<()>>,
 }
 
 impl std::fmt::Debug for Sandbox {
@@ -170,25 +173,20 @@ impl Sandbox {
     ///
     /// The port is taken, the address is none of this machine's loopback, or the prefix does not look like `/gw`.
     pub fn start(options: Options) -> io::Result<Self> {
-        let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidInput, why);
         if !options.bind.is_loopback() {
             return Err(invalid(format!(
                 "{} is not a loopback address; the sandbox has no protection worth the name",
                 options.bind
             )));
         }
-        let prefix = &options.prefix;
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-._~/".contains(c);
-        if !prefix.is_empty() && (!prefix.starts_with('/') || prefix.ends_with('/') || !prefix.chars().all(plain)) {
-            return Err(invalid(format!("prefix {prefix:?} does not begin with a slash and end without one")));
-        }
+        check_prefix(&options.prefix)?;
         let listener = listen(options.bind, options.port).map_err(|why| {
             let place = SocketAddr::from((options.bind, options.port));
             io::Error::new(why.kind(), format!("cannot listen at {place}: {why}"))
         })?;
         let address = listener.local_addr()?;
         let scheme = if options.tls { "https" } else { "http" };
-        let base = format!("{scheme}://{address}{prefix}");
+        let base = format!("{scheme}://{address}{}", options.prefix);
         let tls = options.tls;
         let shared = Arc::new(Shared::new(options, base));
         let (tls, ca_pem) = if tls {
@@ -202,7 +200,24 @@ impl Sandbox {
             let shared = shared.clone();
             move || server::accept(&listener, &shared, tls.as_ref())
         })?;
-        Ok(Self { shared, address, ca_pem, acceptor: Some(acceptor) })
+        Ok(Self { shared, acceptor: Some((address, acceptor)), ca_pem })
+    }
+
+    /// A sandbox that listens nowhere: requests are handed to [`Sandbox::exchange`]. The port of [`Sandbox::url`] is 9.
+    ///
+    /// # Errors
+    ///
+    /// The prefix does not look like `/gw`.
+    pub fn without_socket(options: Options) -> io::Result<Self> {
+        check_prefix(&options.prefix)?;
+        let base = format!("http://{}{}", SocketAddr::from((options.bind, 9)), options.prefix);
+        Ok(Self { shared: Arc::new(Shared::new(options, base)), acceptor: None, ca_pem: None })
+    }
+
+    /// Handles a request as if it had come over a connection of its own, at once: no time passes, and the answer tells
+    /// how long the sandbox would have taken. The fields of [`Received`] have it as from a connection 0.
+    pub fn exchange(&self, method: &str, target: &str, headers: Vec<(String, String)>, body: Vec<u8>) -> Exchanged {
+        direct::exchange(&self.shared, method, target, headers, body)
     }
 
     /// The base URL, prefix included, without a slash at its end.
@@ -322,6 +337,18 @@ impl Sandbox {
     }
 }
 
+fn invalid(why: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, why)
+}
+
+fn check_prefix(prefix: &str) -> io::Result<()> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._~/".contains(c);
+    if !prefix.is_empty() && (!prefix.starts_with('/') || prefix.ends_with('/') || !prefix.chars().all(plain)) {
+        return Err(invalid(format!("prefix {prefix:?} does not begin with a slash and end without one")));
+    }
+    Ok(())
+}
+
 /// A free port is one nobody has used of late. `TcpListener::bind` would let the port be used again while its last
 /// connections linger, which is for a port asked for by its number: for a free one the system then looks in half of its
 /// range only, where a suite that starts thousands of sandboxes a minute leaves none.
@@ -339,9 +366,9 @@ fn listen(bind: IpAddr, port: u16) -> io::Result<TcpListener> {
 impl Drop for Sandbox {
     fn drop(&mut self) {
         self.shared.stop();
+        let Some((address, acceptor)) = self.acceptor.take() else { return };
         // The acceptor sits in accept(2); a connection wakes it.
-        let woken = (0..5).any(|_| TcpStream::connect_timeout(&self.address, Duration::from_secs(1)).is_ok());
-        if let (true, Some(acceptor)) = (woken, self.acceptor.take()) {
+        if (0..5).any(|_| TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok()) {
             // A panic in it has been reported by its thread.
             let _ = acceptor.join();
         }

@@ -3,6 +3,7 @@
 mod api;
 mod client;
 mod control;
+mod direct;
 mod faults;
 mod program;
 mod readme;

@@ -11,6 +11,7 @@ mod case;
 mod hostile;
 mod judge;
 mod limits;
+mod machine;
 mod properties;
 mod run;
 mod surface;
@@ -36,4 +37,10 @@ surfaces! {
     lua_5_3 = "lua5.3",
     lua_5_4 = "lua5.4",
     luajit = "luajit",
+}
+
+/// The machine in this very process, in virtual time.
+#[test]
+fn machine() {
+    machine::all();
 }

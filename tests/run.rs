@@ -79,24 +79,16 @@ impl Run {
         let stage = Stage::new(case)?;
         let mut own = self.own_surface(&stage)?;
         let surface = own.as_mut().unwrap_or(&mut self.surface);
-        let judge = Judge { case, surface: self.name, transport: self.transport, longest: stage.longest() };
-        let mut problems = String::new();
-        let mut answers = Vec::new();
-        let mut seen = 0;
-        for (index, call) in case.calls.iter().enumerate() {
-            let made = stage.call(surface, index == 0 || call.new_client, call, seen)?;
-            for problem in judge.call(call, &made) {
-                writeln!(problems, "  call {index}: {problem}").expect("a string");
-            }
-            seen += made.requests.len();
-            answers.push(made.answer);
-        }
-        let network = stage.hostile.as_ref().map(|hostile| judge.network(&hostile.seen()));
-        let at_the_end = [judge.ledger(&stage.ledger(), &answers), network.unwrap_or_default(), stage.left_behind()];
-        for problem in at_the_end.concat() {
-            writeln!(problems, "  {problem}").expect("a string");
-        }
-        if problems.is_empty() { Ok(()) } else { Err(problems) }
+        let judge = Judge { case, surface: self.name, transport: self.transport, longest: longest(&stage.config) };
+        judged(
+            &judge,
+            |is_new, call, seen| stage.call(surface, is_new, call, seen),
+            |answers| {
+                let network = stage.hostile.as_ref().map(|hostile| judge.network(&hostile.seen()));
+                let ledger = judge.ledger(&ledger(&stage.sandbox), answers);
+                [ledger, network.unwrap_or_default(), stage.left_behind()].concat()
+            },
+        )
     }
 
     /// The adapter of a case that needs a process of its own.
@@ -115,6 +107,66 @@ impl Run {
     }
 }
 
+/// Makes the calls of a case one after the other, and tells all that went wrong. `make` is told whether the call needs a
+/// client of its own, and how many requests the calls before it have sent; `at_the_end` is given the answers.
+pub fn judged(
+    judge: &Judge<'_>,
+    mut make: impl FnMut(bool, &Call, usize) -> Result<Made, String>,
+    at_the_end: impl FnOnce(&[Value]) -> Vec<String>,
+) -> Result<(), String> {
+    let mut problems = String::new();
+    let mut answers = Vec::new();
+    let mut seen = 0;
+    for (index, call) in judge.case.calls.iter().enumerate() {
+        let made = make(index == 0 || call.new_client, call, seen)?;
+        for problem in judge.call(call, &made) {
+            writeln!(problems, "  call {index}: {problem}").expect("a string");
+        }
+        seen += made.requests.len();
+        answers.push(made.answer);
+    }
+    for problem in at_the_end(&answers) {
+        writeln!(problems, "  {problem}").expect("a string");
+    }
+    if problems.is_empty() { Ok(()) } else { Err(problems) }
+}
+
+/// The sandbox as a case wants it.
+pub fn options(case: &Case) -> Options {
+    let server = &case.server;
+    Options {
+        tls: server.tls,
+        prefix: server.prefix.clone(),
+        api_key: server.api_key.clone(),
+        html_unauthorized: server.html_unauthorized,
+        password: password(case).into(),
+        ..Options::default()
+    }
+}
+
+/// The settings of every case, for a server at this address.
+pub fn usual_config(case: &Case, base_url: &str) -> Map<String, Value> {
+    let usual = json!({
+        "base_url": base_url, "username": "sandbox", "password": password(case), "backoff_ms": 2, "max_backoff_ms": 4,
+        "attempt_timeout_ms": 3000,
+    });
+    usual.as_object().expect("an object").clone()
+}
+
+/// The time-out of a call.
+pub fn longest(config: &Map<String, Value>) -> Duration {
+    Duration::from_millis(config.get("timeout_ms").and_then(Value::as_u64).unwrap_or(25_000))
+}
+
+/// The id of the order of a case, which the sandbox then has.
+pub fn order(case: &Case, sandbox: &Sandbox) -> String {
+    case.order.clone().map(|order| sandbox.create_order(order)).unwrap_or_else(|| "unknown".into())
+}
+
+pub fn ledger(sandbox: &Sandbox) -> Vec<Value> {
+    sandbox.ledger().iter().map(|entry| serde_json::to_value(entry).expect("an entry is JSON")).collect()
+}
+
 /// The servers, files and settings of a case.
 struct Stage<'a> {
     case: &'a Case,
@@ -131,18 +183,10 @@ struct Stage<'a> {
 impl Stage<'_> {
     fn new(case: &Case) -> Result<Stage<'_>, String> {
         let server = &case.server;
-        let sandbox = Sandbox::start(Options {
-            tls: server.tls,
-            prefix: server.prefix.clone(),
-            api_key: server.api_key.clone(),
-            html_unauthorized: server.html_unauthorized,
-            password: password(case).into(),
-            ..Options::default()
-        })
-        .map_err(|error| format!("the sandbox does not start: {error}"))?;
+        let sandbox = Sandbox::start(options(case)).map_err(|error| format!("the sandbox does not start: {error}"))?;
         let hostile = server.hostile.clone().map(|script| Hostile::start(script, sandbox.url()));
         let hostile = hostile.transpose().map_err(|error| format!("the hostile server does not start: {error}"))?;
-        let order_id = case.order.clone().map(|order| sandbox.create_order(order)).unwrap_or_else(|| "unknown".into());
+        let order_id = order(case, &sandbox);
         let folder = tempfile::tempdir().expect("a temporary folder");
         for (name, text) in &case.files {
             std::fs::write(folder.path().join(name), text).expect("a file of the case");
@@ -155,11 +199,7 @@ impl Stage<'_> {
 
     /// The usual settings, and then those of the case.
     fn configure(&mut self) {
-        let usual = json!({
-            "base_url": self.hostile.as_ref().map_or(self.sandbox.url(), Hostile::url), "username": "sandbox",
-            "password": password(self.case), "backoff_ms": 2, "max_backoff_ms": 4, "attempt_timeout_ms": 3000,
-        });
-        let mut config = usual.as_object().expect("an object").clone();
+        let mut config = usual_config(self.case, self.hostile.as_ref().map_or(self.sandbox.url(), Hostile::url));
         if self.case.server.closed {
             let (socket, url) = closed();
             config.insert("base_url".into(), url.into());
@@ -203,11 +243,6 @@ impl Stage<'_> {
         text
     }
 
-    /// The time-out of a call.
-    fn longest(&self) -> Duration {
-        Duration::from_millis(self.config.get("timeout_ms").and_then(Value::as_u64).unwrap_or(25_000))
-    }
-
     /// Makes a call; the server has seen that many requests before.
     fn call(&self, surface: &mut Surface, is_new: bool, call: &Call, seen: usize) -> Result<Made, String> {
         std::thread::sleep(Duration::from_millis(call.after_ms));
@@ -226,10 +261,6 @@ impl Stage<'_> {
             Some(hostile) => hostile.seen().requests.clone(),
             None => self.sandbox.requests(),
         }
-    }
-
-    fn ledger(&self) -> Vec<Value> {
-        self.sandbox.ledger().iter().map(|entry| serde_json::to_value(entry).expect("an entry is JSON")).collect()
     }
 
     /// Files in the folder of the case that are not its own.

@@ -57,6 +57,7 @@ pub fn user_agent(surface: &str) -> String {
     let name = match surface {
         "cpp" => "c",
         "async" => "python",
+        "machine" => "rust",
         lua if lua.starts_with("lua") => "lua",
         other => other,
     };

@@ -14,6 +14,7 @@ mod limits;
 mod machine;
 mod properties;
 mod run;
+mod scripted;
 mod surface;
 mod transports;
 

@@ -144,6 +144,12 @@ impl Connection<'_> {
                 }
                 Ok(())
             }
+            Step::Deaf => loop {
+                self.pause(1000)?;
+            },
+            Step::Forever(steps) => loop {
+                self.play(steps)?;
+            },
             Step::Relay => loop {
                 self.step(&Step::Read(Amount::Request))?;
                 self.step(&Step::Forward)?;
@@ -292,6 +298,7 @@ impl Connection<'_> {
                 .replace("{token}", authorization.trim_start_matches("Basic "))
                 .replace("{key}", header("klarna-idempotency-key"))
                 .replace("{order_id}", segment)
+                .replace("{number}", &request.map_or(0, |request| request.number).to_string())
                 .replace("{capture_id}", capture_id)
                 .replace("{elsewhere}", &self.shared.elsewhere())
         })

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use takings_sandbox::Received;
 
 use connection::Connection;
@@ -25,6 +25,8 @@ use script::{Script, Step};
 pub struct Seen {
     /// Connections to the server.
     pub connections: usize,
+    /// Connections to the server whose script has come to its end, or whose client has left.
+    pub over: usize,
     /// Requests that were read to their end.
     pub requests: Vec<Received>,
     /// Heads that reached the proxy.
@@ -40,6 +42,8 @@ pub struct Hostile {
     proxy: Option<SocketAddr>,
     /// Addresses to knock at, so that the listeners notice the end.
     listeners: Vec<(SocketAddr, Option<JoinHandle<()>>)>,
+    /// The sockets of a server that accepts nobody.
+    _full: Vec<Socket>,
 }
 
 pub(crate) struct Shared {
@@ -80,10 +84,34 @@ enum Role {
 /// Listens at a free port. `TcpListener::bind` would let the port be used again while its last connections linger. The
 /// system then looks for a free one in half of its range only. Thousands of cases a minute leave none there.
 fn listen() -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+    let socket = bound()?;
     socket.listen(128)?;
     Ok(socket.into())
+}
+
+fn bound() -> io::Result<Socket> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+    Ok(socket)
+}
+
+/// A socket that listens and has no room for another connection, and the connections that fill it.
+fn full() -> io::Result<(SocketAddr, Vec<Socket>)> {
+    const FILLED: Duration = Duration::from_millis(200);
+    let listener = bound()?;
+    listener.listen(0)?;
+    let address = listener.local_addr()?;
+    let mut sockets = vec![listener];
+    for _ in 0..100 {
+        let filler = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        let is_full = filler.connect_timeout(&address, FILLED).is_err();
+        sockets.push(filler);
+        if is_full {
+            let address = address.as_socket().ok_or_else(|| io::Error::other("no address of the internet"))?;
+            return Ok((address, sockets));
+        }
+    }
+    Err(io::Error::other("the queue of connections does not fill up"))
 }
 
 impl Hostile {
@@ -91,13 +119,22 @@ impl Hostile {
     pub fn start(script: Script, sandbox: &str) -> io::Result<Hostile> {
         let address = sandbox.trim_start_matches("http://").split('/').next().unwrap_or_default();
         let sandbox = address.parse().map_err(|_| io::Error::other("the sandbox has no plain address"))?;
-        let server = listen()?;
+        let (address, server, full) = match script.full {
+            true => full().map(|(address, sockets)| (address, None, sockets))?,
+            false => {
+                let server = listen()?;
+                if let Some(bytes) = script.receive_buffer {
+                    SockRef::from(&server).set_recv_buffer_size(bytes)?;
+                }
+                (server.local_addr()?, Some(server), Vec::new())
+            }
+        };
         let proxy = script.proxy.is_some().then(listen).transpose()?;
         let elsewhere = listen()?;
         elsewhere.set_nonblocking(true)?;
-        let url = format!("{}://{}", if script.https { "https" } else { "http" }, server.local_addr()?);
+        let url = format!("{}://{address}", if script.https { "https" } else { "http" });
         let shared = Arc::new(Shared {
-            server: server.local_addr()?,
+            server: address,
             sandbox,
             elsewhere,
             stopping: AtomicBool::new(false),
@@ -106,7 +143,8 @@ impl Hostile {
             script,
         });
         let proxy_address = proxy.as_ref().map(TcpListener::local_addr).transpose()?;
-        let listeners = [(server, Role::Server)]
+        let listeners = server
+            .map(|listener| (listener, Role::Server))
             .into_iter()
             .chain(proxy.map(|listener| (listener, Role::Proxy)))
             .map(|(listener, role)| {
@@ -115,7 +153,7 @@ impl Hostile {
                 Ok((address, Some(thread::spawn(move || accept(&listener, &shared, role)))))
             })
             .collect::<io::Result<_>>()?;
-        Ok(Hostile { shared, url, proxy: proxy_address, listeners })
+        Ok(Hostile { shared, url, proxy: proxy_address, listeners, _full: full })
     }
 
     pub fn url(&self) -> &str {
@@ -186,6 +224,9 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>, role: Role) {
             // was given up, and closing the last one does it.
             if let (Ok(socket), false) = (last, is_reset) {
                 let _ = socket.shutdown(Shutdown::Both);
+            }
+            if matches!(role, Role::Server) {
+                shared.seen().over += 1;
             }
         }));
     }

@@ -1,5 +1,7 @@
 //! How a case spells what a hostile server does.
 
+use std::path::PathBuf;
+
 use serde::Deserialize;
 
 use super::certificates::Kind;
@@ -14,6 +16,10 @@ pub struct Script {
     pub connections: Vec<Vec<Step>>,
     /// The steps of all later connections; when absent, an honest relay to the sandbox.
     pub others: Option<Vec<Step>>,
+    /// The queue of connections is full from the start: nobody is accepted, and nobody refused.
+    pub full: bool,
+    /// The bytes that the system keeps of what the server does not read; its own number, when absent.
+    pub receive_buffer: Option<usize>,
     /// There is a proxy as well, and each of its connections does this.
     pub proxy: Option<Vec<Step>>,
 }
@@ -50,6 +56,10 @@ pub enum Step {
     Reset,
     /// Silent until the client leaves.
     Stall,
+    /// Reads nothing more and sends nothing, until the server ends.
+    Deaf,
+    /// These steps over and over, until the client leaves.
+    Forever(Vec<Step>),
     /// Serves request after request from the sandbox.
     Relay,
     /// A proxy's: reads a CONNECT, agrees, and passes everything to the server, whatever host was named.
@@ -68,7 +78,7 @@ pub enum Amount {
 }
 
 /// Bytes. Each character is one byte (Latin-1). `{authorization}`, `{token}`, `{key}` and `{order_id}` stand for what
-/// the request has, `{capture_id}` for the id in the kept answer. `{elsewhere}` is an address where nothing must ever
+/// the request has, `{number}` for its number among all of the server, `{capture_id}` for the id in the kept answer. `{elsewhere}` is an address where nothing must ever
 /// arrive.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
@@ -82,6 +92,8 @@ pub enum Pieces {
 pub enum Piece {
     Text(String),
     Repeated(Repeated),
+    /// The bytes of a file as they are, for what is long.
+    File(Contents),
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -89,6 +101,12 @@ pub enum Piece {
 pub struct Repeated {
     pub repeat: String,
     pub times: usize,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Contents {
+    pub file: PathBuf,
 }
 
 impl Pieces {
@@ -103,6 +121,9 @@ impl Pieces {
             match piece {
                 Piece::Text(text) => bytes.extend(latin1(&fill(text))),
                 Piece::Repeated(Repeated { repeat, times }) => bytes.extend(latin1(&fill(repeat)).repeat(*times)),
+                Piece::File(Contents { file }) => {
+                    bytes.extend(std::fs::read(file).unwrap_or_else(|error| panic!("{}: {error}", file.display())));
+                }
             }
         }
         bytes

@@ -9,7 +9,6 @@ import re
 import shutil
 import signal
 import socket
-import threading
 import time
 import urllib.error
 import urllib.parse
@@ -21,8 +20,7 @@ from pathlib import Path
 
 import pytest
 from batch import LOST
-from servers import Server
-from support import ROOT, TARGET, Program, Sandbox, built, until
+from support import ROOT, TARGET, Hostile, Program, Sandbox, built, until
 from typing_extensions import Self
 
 EXAMPLE = ROOT / "examples/hosts/nginx"
@@ -523,20 +521,18 @@ class Answered:
 @contextlib.contextmanager
 def answered(folder: Path, answer: bytes, settings: str, *pieces: bytes) -> Iterator[Answered]:
     """The first answers are ordinary ones. After `answer` come the pieces, each on its own."""
-    numbers = count()
+    ordinary = "HTTP/1.1 400 X\r\nContent-Length: 0\r\n\r\n"
+    file = folder / "answer"
+    file.write_bytes(answer)
 
-    def behaviour(connection: socket.socket, over: threading.Event) -> None:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        request = b""
-        while not request.endswith(b"}" if request.startswith(b"POST") else b"\r\n\r\n"):
-            request += connection.recv(65536)
-        ordinary = next(numbers) < 3
-        connection.sendall(b"HTTP/1.1 400 X\r\nContent-Length: 0\r\n\r\n" if ordinary else answer)
-        for piece in () if ordinary else pieces:
-            connection.sendall(piece)
-        connection.shutdown(socket.SHUT_WR)
-        while not over.is_set() and connection.recv(65536):
-            pass
+    def answers(*texts: object) -> list[object]:
+        return [{"read": "request"}, *({"send": text} for text in texts), "half_close", "stall"]
+
+    each = (piece.decode("latin-1") for piece in pieces)
+    script = {
+        "connections": [answers(ordinary)] * 3,
+        "others": answers({"file": str(file)}, *each),
+    }
 
     program = """
         local client = CLIENT
@@ -554,8 +550,8 @@ def answered(folder: Path, answer: bytes, settings: str, *pieces: bytes) -> Iter
             return ("%.3f %s"):format(ngx.now() - began, told and "done" or err.kind .. ": " .. err)
         end
     """
-    with Server(behaviour) as server:
-        made = client(f"http://127.0.0.1:{server.port}", f", max_attempts = 1, {settings}")
+    with Hostile(**script) as server:
+        made = client(server.url, f", max_attempts = 1, {settings}")
         with laboratory(folder, program.replace("CLIENT", made)) as nginx:
             it = Answered(nginx)
             for _ in range(3):

@@ -191,6 +191,35 @@ class Sandbox:
         return list(self.control(f"/orders/{urllib.parse.quote(order_id)}/requests"))
 
 
+class Hostile:
+    """The scripted server that breaks rules: see "A hostile server" in tests/README.md."""
+
+    def __init__(self, *steps: object, **script: object) -> None:
+        """Every connection does these steps; `script` has the other members of a script."""
+        script = {"others": list(steps), **script} if steps else script
+        self.program = Program(built(BUILT / "takings-hostile"))
+        told = self._ask(json.dumps(script))
+        self.url, self.port, self.ca_file = told["url"], int(told["port"]), Path(told["ca_file"])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.program.end()
+        finally:
+            self.program.kill()
+
+    def _ask(self, line: str) -> dict[str, Any]:
+        self.program.say(line)
+        answer: dict[str, Any] = json.loads(self.program.hear())
+        return answer
+
+    def seen(self) -> dict[str, int]:
+        """How many `connections` there were, how many are `over`, how many `requests` came."""
+        return self._ask("")
+
+
 def waited_for_processor(process: int) -> float:
     """How long, in seconds, this thread and those of a process were ready to run while others had
     the processors. What the machine took in this way is no fault of what is measured."""

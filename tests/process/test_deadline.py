@@ -4,11 +4,8 @@ longer to free."""
 from __future__ import annotations
 
 import concurrent.futures
-import itertools
 import json
-import socket
 import subprocess
-import threading
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -16,19 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import servers
 import takings
-from servers import Certified, Server
 from support import (
     CREDENTIALS,
     HERE,
     TARGET,
+    Hostile,
     Program,
     Sandbox,
     a_capture,
     compiled,
     preloaded,
     run,
+    until,
     waited_for_processor,
 )
 
@@ -48,11 +45,39 @@ ROUNDS = 3
 """How often a measurement is made anew before it counts: the machine may be busy."""
 
 
+Script = dict[str, Any]
+"""Of the hostile server: see tests/README.md."""
+
+
+def does(*steps: object) -> Script:
+    """A server whose every connection does these steps."""
+    return {"others": list(steps)}
+
+
+def answers(*steps: object) -> Script:
+    """The same once it has read the request."""
+    return does({"read": "request"}, *steps)
+
+
+def trickles(beginning: str, byte: str) -> Script:
+    """Answers with `beginning` at once, then with one more byte from time to time."""
+    return answers({"send": beginning}, {"flood": {"text": byte, "pause_ms": 20}})
+
+
+def floods(beginning: str, more: str) -> Script:
+    """Answers with `beginning`, then with `more` again and again, as fast as it can."""
+    return answers({"send": beginning}, {"flood": {"text": more}})
+
+
+def over_tls(script: Script) -> Script:
+    return {"https": True, "others": [{"handshake": "good"}, *script["others"]]}
+
+
 @dataclass
 class Case:
     """What the client meets, and how its calls may end."""
 
-    server: servers.Behaviour | str
+    server: Script | str
     kinds: set[str]
     lasts: bool = True
     """Whether the call has to go on for most of its time, so that it is the deadline that
@@ -67,36 +92,50 @@ class Case:
 
 NOT_SENT = {"not_sent"}
 UNKNOWN = {"outcome_unknown"}
-HEAD = b"HTTP/1.1 500 No\r\n"
-CAPTURED = b"HTTP/1.1 201 Created\r\nCapture-Id: c-1\r\n"
-INTERIM = b"HTTP/1.1 102 Processing\r\nA: b\r\n\r\n"
-CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
+HEAD = "HTTP/1.1 500 No\r\n"
+CAPTURED = "HTTP/1.1 201 Created\r\nCapture-Id: c-1\r\n"
+INTERIM = "HTTP/1.1 102 Processing\r\nA: b\r\n\r\n"
+CHUNKED = "Transfer-Encoding: chunked\r\n\r\n"
+
+FULL: Script = {"full": True}
+"""No connection is accepted and none refused."""
+
+# A small buffer, so that a request that nobody reads cannot leave the client.
+NEVER_READS: Script = {"receive_buffer": 2048, "others": ["deaf"]}
+
+RECORD = "\x16\x03\x03\x40\x00\x02\x00\x3f\xfc"
+ENDLESS_HANDSHAKE = does(
+    {"trickle": {"text": [RECORD, {"repeat": "\0", "times": 100_000}], "pause_ms": 20}}
+)
+"""A TLS record byte by byte, as a handshake that goes on for ever."""
 
 CASES = {
     # before anything can leave
-    "connect: nobody accepts": Case("full backlog", NOT_SENT),
-    "connect: no address accepts": Case(
-        "full backlog", NOT_SENT, scheme="https", host="many.example"
-    ),
-    "look-up: no answer": Case("full backlog", NOT_SENT, scheme="https", host="hangs.example"),
-    "tls: no handshake": Case(servers.deaf, NOT_SENT, scheme="https"),
-    "tls: endless handshake": Case(servers.trickles_without_reading, NOT_SENT, scheme="https"),
+    "connect: nobody accepts": Case(FULL, NOT_SENT),
+    "connect: no address accepts": Case(FULL, NOT_SENT, scheme="https", host="many.example"),
+    "look-up: no answer": Case(FULL, NOT_SENT, scheme="https", host="hangs.example"),
+    "tls: no handshake": Case(NEVER_READS, NOT_SENT, scheme="https"),
+    "tls: endless handshake": Case(ENDLESS_HANDSHAKE, NOT_SENT, scheme="https"),
     "proxy: no answer": Case(
-        servers.tunnel_never_opens,
+        does({"read": "head"}, "stall"),
         NOT_SENT,
         scheme="https",
         host="shop.example",
         proxy=True,
     ),
     "proxy: endless answer": Case(
-        servers.tunnel_trickles,
+        does(
+            {"read": "head"},
+            {"send": "HTTP/1.1 200 OK\r\nX-Long: "},
+            {"flood": {"text": "a", "pause_ms": 20}},
+        ),
         NOT_SENT,
         scheme="https",
         host="shop.example",
         proxy=True,
     ),
     "proxy: tunnel to nowhere": Case(
-        servers.tunnel_leads_nowhere,
+        does({"read": "head"}, {"send": "HTTP/1.1 200 Connection established\r\n\r\n"}, "deaf"),
         NOT_SENT,
         scheme="https",
         host="shop.example",
@@ -104,7 +143,7 @@ CASES = {
     ),
     # after it
     "never read": Case(
-        servers.deaf,
+        NEVER_READS,
         UNKNOWN,
         request={
             "captured_amount": 1,
@@ -121,55 +160,38 @@ CASES = {
             * 150,
         },
     ),
-    "no answer": Case(servers.silent, UNKNOWN),
+    "no answer": Case(answers("stall"), UNKNOWN),
     "no answer over tls": Case("stalled sandbox", UNKNOWN, scheme="https"),
-    "trickled status line": Case(servers.trickles(b"", b"H"), UNKNOWN, lasts=False),
-    "trickled head": Case(servers.trickles(HEAD + b"X-Long: ", b"a"), UNKNOWN),
-    "trickled body": Case(
-        servers.trickles(HEAD + b"Content-Length: 100000\r\n\r\n", b"a"), UNKNOWN
-    ),
-    "trickled body to the end of the connection": Case(
-        servers.trickles(HEAD + b"\r\n", b"a"), UNKNOWN
-    ),
-    "trickled chunk": Case(servers.trickles(HEAD + CHUNKED + b"ffffff\r\n", b"a"), UNKNOWN),
-    "trickled chunk extension": Case(servers.trickles(HEAD + CHUNKED + b"1;", b"a"), UNKNOWN),
-    "trickled trailer": Case(servers.trickles(HEAD + CHUNKED + b"0\r\nX-Long: ", b"a"), UNKNOWN),
+    "trickled status line": Case(trickles("", "H"), UNKNOWN, lasts=False),
+    "trickled head": Case(trickles(HEAD + "X-Long: ", "a"), UNKNOWN),
+    "trickled body": Case(trickles(HEAD + "Content-Length: 100000\r\n\r\n", "a"), UNKNOWN),
+    "trickled body to the end of the connection": Case(trickles(HEAD + "\r\n", "a"), UNKNOWN),
+    "trickled chunk": Case(trickles(HEAD + CHUNKED + "ffffff\r\n", "a"), UNKNOWN),
+    "trickled chunk extension": Case(trickles(HEAD + CHUNKED + "1;", "a"), UNKNOWN),
+    "trickled trailer": Case(trickles(HEAD + CHUNKED + "0\r\nX-Long: ", "a"), UNKNOWN),
     "a capture whose body trickles": Case(
-        servers.trickles(CAPTURED + b"Content-Length: 100000\r\n\r\n", b"a"),
+        trickles(CAPTURED + "Content-Length: 100000\r\n\r\n", "a"),
         {"capture"},
         lasts=False,
     ),
-    "trickled 100s": Case(servers.trickles(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), UNKNOWN),
+    "trickled 100s": Case(trickles("", "HTTP/1.1 100 Continue\r\n\r\n"), UNKNOWN),
     # Interim answers are read on for as long as there are any, and a header each makes that longer.
-    "flood of 100s over tls": Case(
-        servers.floods(b"", INTERIM), UNKNOWN, scheme="https", late=FLOODED
-    ),
-    "flood of 100s": Case(servers.floods(b"", INTERIM), UNKNOWN, late=FLOODED),
-    "flood of header fields": Case(servers.floods(HEAD, b"X-More: 1\r\n"), UNKNOWN, lasts=False),
-    "flood of one header field": Case(
-        servers.floods(HEAD + b"X-Long: ", b"a"), UNKNOWN, lasts=False
-    ),
-    "flood of body": Case(servers.floods(HEAD + b"\r\n", b"a"), UNKNOWN, lasts=False),
-    "flood of small chunks": Case(
-        servers.floods(HEAD + CHUNKED, b"1\r\na\r\n"), UNKNOWN, lasts=False
-    ),
-    "flood of chunk extension": Case(
-        servers.floods(HEAD + CHUNKED + b"1;", b"a"), UNKNOWN, lasts=False
-    ),
+    "flood of 100s over tls": Case(floods("", INTERIM), UNKNOWN, scheme="https", late=FLOODED),
+    "flood of 100s": Case(floods("", INTERIM), UNKNOWN, late=FLOODED),
+    "flood of header fields": Case(floods(HEAD, "X-More: 1\r\n"), UNKNOWN, lasts=False),
+    "flood of one header field": Case(floods(HEAD + "X-Long: ", "a"), UNKNOWN, lasts=False),
+    "flood of body": Case(floods(HEAD + "\r\n", "a"), UNKNOWN, lasts=False),
+    "flood of small chunks": Case(floods(HEAD + CHUNKED, "1\r\na\r\n"), UNKNOWN, lasts=False),
+    "flood of chunk extension": Case(floods(HEAD + CHUNKED + "1;", "a"), UNKNOWN, lasts=False),
     "flood of trailers": Case(
-        servers.floods(HEAD + CHUNKED + b"0\r\n", b"X-More: 1\r\n"),
+        floods(HEAD + CHUNKED + "0\r\n", "X-More: 1\r\n"),
         UNKNOWN,
         lasts=False,
     ),
     "a capture with a flood of body": Case(
-        servers.floods(CAPTURED + b"\r\n", b"a"), {"capture"}, lasts=False
+        floods(CAPTURED + "\r\n", "a"), {"capture"}, lasts=False
     ),
 }
-
-
-@pytest.fixture(scope="module")
-def certified(tmp_path_factory: pytest.TempPathFactory) -> Certified:
-    return Certified(tmp_path_factory.mktemp("certified"))
 
 
 @pytest.fixture(scope="module")
@@ -228,7 +250,6 @@ def test_no_call_outlasts_its_deadline(
     programs: dict[str, list[str | Path]],
     slow_lookup: dict[str, str],
     authority: tuple[Sandbox, Path],
-    certified: Certified,
 ) -> None:
     case = CASES[name]
     config: dict[str, Any] = {
@@ -241,20 +262,19 @@ def test_no_call_outlasts_its_deadline(
         "max_backoff_ms": 20,
     }
     with ExitStack() as stack:
-        if case.server == "full backlog":
-            port = stack.enter_context(servers.full_backlog())
-        elif case.server == "stalled sandbox":
+        if case.server == "stalled sandbox":
             port = int(authority[0].url.rpartition(":")[2])
             config["ca_file"] = str(authority[1])
             stalls = [{"fault": "stall"}] * (20 * len(programs) * ROUNDS)
             authority[0].control("/orders/order-1/faults", stalls)
         else:
-            assert callable(case.server)
-            server = case.server
-            if case.scheme == "https" and name.startswith("flood"):
-                server = certified.over_tls(server)
-                config["ca_file"] = str(certified.ca_file)
-            port = stack.enter_context(Server(server)).port
+            assert isinstance(case.server, dict)
+            encrypted = case.scheme == "https" and name.startswith("flood")
+            script = over_tls(case.server) if encrypted else case.server
+            server = stack.enter_context(Hostile(**script))
+            if encrypted:
+                config["ca_file"] = str(server.ca_file)
+            port = server.port
         config["base_url"] = f"{case.scheme}://{case.host}:{port}"
         if case.proxy:
             config["proxy"] = f"http://127.0.0.1:{port}"
@@ -284,15 +304,14 @@ def test_no_call_outlasts_its_deadline(
         pytest.fail(f"later than {TOTAL} s and what is allowed: {late}")
 
 
-def test_calls_at_once_do_not_wait_for_each_other(certified: Certified, tmp_path: Path) -> None:
+def test_calls_at_once_do_not_wait_for_each_other(tmp_path: Path) -> None:
     """One thread runs the connections of all calls of a client, and each of them is flooded."""
     # Long enough for most handshakes, also on a busy machine.
     calls, timeout_ms = 60, 1200
     program = compiled(HERE / "c/at_once.c", tmp_path / "at_once")
-    with Server(certified.over_tls(servers.floods(b"", INTERIM))) as server:
-        url = f"https://127.0.0.1:{server.port}"
+    with Hostile(**over_tls(floods("", INTERIM))) as server:
         for _ in range(ROUNDS):
-            told = run(program, url, certified.ca_file, str(calls), str(timeout_ms))
+            told = run(program, server.url, server.ca_file, str(calls), str(timeout_ms))
             ended = [line.split() for line in told.splitlines()]
             assert len(ended) == calls
             assert {kind for kind, _, _ in ended} <= {"outcome_unknown", "not_sent"}
@@ -303,33 +322,27 @@ def test_calls_at_once_do_not_wait_for_each_other(certified: Certified, tmp_path
         pytest.fail(f"{late:.0f} ms late")
 
 
-def client_of(server: Server, certified: Certified, timeout: float) -> takings.Client:
-    url = f"https://127.0.0.1:{server.port}"
-    ca_file = certified.ca_file
+def client_of(server: Hostile, timeout: float) -> takings.Client:
     return takings.Client(
-        **CREDENTIALS, base_url=url, ca_file=ca_file, timeout=timeout, max_attempts=1
+        **CREDENTIALS,
+        base_url=server.url,
+        ca_file=server.ca_file,
+        timeout=timeout,
+        max_attempts=1,
     )
 
 
-def test_a_flooded_call_holds_no_other_up(certified: Certified) -> None:
+def test_a_flooded_call_holds_no_other_up() -> None:
     """The connection that is flooded is never done; the others of the client have their turns."""
-    captures = itertools.count()
-
-    def behaviour(connection: socket.socket, over: threading.Event) -> None:
-        if b"/orders/flood/" in servers.read_request(connection):
-            servers.flood(connection, over, INTERIM)
-        while True:
-            head = f"HTTP/1.1 201 Created\r\nCapture-Id: c-{next(captures)}\r\n"
-            connection.sendall(head.encode() + b"Content-Length: 0\r\n\r\n")
-            servers.read_request(connection)
-
+    captured = "HTTP/1.1 201 Created\r\nCapture-Id: c-{number}\r\nContent-Length: 0\r\n\r\n"
+    script = over_tls(does({"forever": answers({"send": captured})["others"]}))
     with (
-        Server(certified.over_tls(behaviour)) as server,
-        client_of(server, certified, timeout=5) as client,
+        Hostile(**script, connections=[over_tls(floods("", INTERIM))["others"]]) as server,
+        client_of(server, timeout=5) as client,
         concurrent.futures.ThreadPoolExecutor(21) as pool,
     ):
         flooded = pool.submit(client.capture, "flood", captured_amount=1)
-        time.sleep(0.3)
+        until(lambda: server.seen()["requests"], what="the first connection is flooded")
         others = [pool.submit(client.capture, f"order-{n}", captured_amount=1) for n in range(20)]
         assert {call.result().attempts for call in others} == {1}
         assert not flooded.done()
@@ -337,25 +350,17 @@ def test_a_flooded_call_holds_no_other_up(certified: Certified) -> None:
             flooded.result()
 
 
-@pytest.mark.parametrize("beginning", [b"", HEAD + b"Content-Length: 9\r\n\r\n1234"])
-def test_connections_of_ended_calls_are_closed(certified: Certified, beginning: bytes) -> None:
+@pytest.mark.parametrize("beginning", ["", HEAD + "Content-Length: 9\r\n\r\n1234"])
+def test_connections_of_ended_calls_are_closed(beginning: str) -> None:
     """Though nobody calls any more."""
-    calls, closed = 20, threading.Semaphore(0)
-
-    def behaviour(connection: socket.socket, over: threading.Event) -> None:
-        servers.read_request(connection)
-        connection.sendall(beginning)
-        while connection.recv(1000):
-            pass
-        closed.release()
-
+    calls = 20
     with (
-        Server(certified.over_tls(behaviour)) as server,
-        client_of(server, certified, timeout=1.5) as client,
+        Hostile(**over_tls(answers({"send": beginning}, "stall"))) as server,
+        client_of(server, timeout=3) as client,
         concurrent.futures.ThreadPoolExecutor(calls) as pool,
     ):
         ended = [pool.submit(client.capture, f"order-{n}", captured_amount=1) for n in range(calls)]
         for call in ended:
             call.exception()
-        for _ in range(calls):
-            assert closed.acquire(timeout=2)
+        assert server.seen()["requests"] == calls
+        until(lambda: server.seen()["over"] == calls, what="all are closed")

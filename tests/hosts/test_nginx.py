@@ -539,11 +539,11 @@ def answered(folder: Path, answer: bytes, settings: str, *pieces: bytes) -> Iter
         return function(arguments)
             if arguments.what == "process" then return ngx.worker.pid() end
             ngx.update_time()
+            local request = {captured_amount = 1, first_use = true}
             local began, told, err = ngx.now()
             if arguments.what == "look" then
                 told, err = client:reconcile("an order", "r", 1)
             else
-                local request = {captured_amount = 1, first_use = true}
                 told, err = client:capture("an order", request, arguments.key)
             end
             ngx.update_time()

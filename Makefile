@@ -14,7 +14,7 @@ venv := target/venv/bin
 warnings := -Wall -Wextra -Wpedantic -Werror
 link := -Ltarget/debug -ltakings -Wl,-rpath,$(CURDIR)/target/debug
 
-.PHONY: help setup build rust wheel lua lua-dist examples library install uninstall dist test-dist test demo docs bench fuzz fmt bless clean
+.PHONY: help setup build rust wheel lua lua-dist examples library install uninstall dist test-dist test check demo docs bench fuzz fmt bless clean
 .DEFAULT_GOAL := help
 
 help:
@@ -23,6 +23,7 @@ help:
 	@echo '  make demo    set up, build, then capture from every language against the sandbox'
 	@echo '               (against the Klarna that KLARNA_* names: make demo ORDER_ID=... FILE=...)'
 	@echo '  make test    set up, build, then every check there is'
+	@echo '  make check   did I break it: what finds most faults, in 90 seconds once everything is built'
 	@echo '  make soak    100,000 captures in 64 threads, with faults: outcomes, ledger, memory'
 	@echo
 	@echo '  make bench   takings beside other ways to send a capture: processor time, memory'
@@ -95,6 +96,9 @@ uninstall:
 
 test:
 	@scripts/test.sh
+
+check:
+	@scripts/test.sh check
 
 soak: build
 	TAKINGS_SOAK=100000 target/python/bin/python -m pytest -s -k flat tests/process/test_threads.py

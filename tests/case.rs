@@ -275,14 +275,15 @@ impl From<WireParts> for Wire {
     }
 }
 
-/// All cases whose name holds CASE, from the folders of `tests/cases`.
+/// All cases whose name holds CASE, or one of several texts with `|` between them, from the folders of `tests/cases`.
 pub fn cases() -> Vec<Named> {
     let wanted = std::env::var("CASE").unwrap_or_default();
+    let is_wanted = |case: &Named| wanted.split('|').any(|text| case.name.contains(text));
     let mut cases = Vec::new();
     for (name, path) in files(&root().join("tests/cases")) {
         let text = std::fs::read_to_string(&path).expect("a readable case");
         let file = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
-        cases.extend(cases_of(&name, file).into_iter().filter(|case| case.name.contains(&wanted)));
+        cases.extend(cases_of(&name, file).into_iter().filter(is_wanted));
     }
     cases
 }

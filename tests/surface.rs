@@ -207,14 +207,15 @@ impl Surface {
             .map_err(|error| format!("the adapter says {answer:?} ({error}), {:?}", self.child.wait()))
     }
 
-    /// How long the threads of the process were ready to run while others had the processors.
+    /// How long this thread and those of the process were ready to run while others had the processors.
     pub fn waited_for_processor(&self) -> Duration {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("the process");
-        let waited = |task: std::fs::DirEntry| {
-            let statistics = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        let tasks = tasks.filter_map(Result::ok).map(|task| task.path()).chain([PathBuf::from("/proc/thread-self")]);
+        let waited = |task: PathBuf| {
+            let statistics = std::fs::read_to_string(task.join("schedstat")).ok()?;
             statistics.split(' ').nth(1)?.parse::<u64>().ok()
         };
-        Duration::from_nanos(tasks.filter_map(Result::ok).filter_map(waited).sum())
+        Duration::from_nanos(tasks.filter_map(waited).sum())
     }
 }
 

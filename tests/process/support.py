@@ -220,11 +220,12 @@ class Hostile:
         return self._ask("")
 
 
-def waited_for_processor(process: int) -> float:
-    """How long, in seconds, this thread and those of a process were ready to run while others had
-    the processors. What the machine took in this way is no fault of what is measured."""
+def waited_for_processor(*processes: int) -> float:
+    """How long, in seconds, this thread and those of the processes were ready to run while others
+    had the processors. What the machine took in this way is no fault of what is measured."""
     nanoseconds = 0
-    for task in [Path("/proc/thread-self"), *Path(f"/proc/{process}/task").iterdir()]:
+    tasks = [task for process in processes for task in Path(f"/proc/{process}/task").iterdir()]
+    for task in [Path("/proc/thread-self"), *tasks]:
         with contextlib.suppress(OSError):  # it ended just now, or the system does not tell
             nanoseconds += int((task / "schedstat").read_text().split()[1])
     return nanoseconds / 1e9

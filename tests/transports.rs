@@ -1,6 +1,6 @@
 //! The same cases over HTTP clients that are not ours: the conformance kit for a transport.
 //!
-//! A host may send by itself (`takings::Operation`). Its HTTP client decides whether "not sent" is
+//! A host may send by itself (`takings::Call`). Its HTTP client decides whether "not sent" is
 //! true, whether a late answer is taken for the next call's, whether a redirect gets the
 //! credential. So each transport runs the cases in which that matters. Against the sandbox every
 //! outcome must be the very one; a transport that cannot tell "not sent" may say that it does not

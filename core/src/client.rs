@@ -21,8 +21,8 @@ use crate::decide::machine::{Machine, Purpose};
 use crate::decide::memory::{Begun, First, MOST_OPEN, fingerprint};
 use crate::decide::settle::Settlement;
 use crate::drive::call::Call;
+use crate::drive::log;
 use crate::drive::session::{KeyUse, PerProcess, Session};
-use crate::drive::telling;
 use crate::error::{Error, ErrorKind};
 use crate::key;
 use crate::settings::config::Config;
@@ -232,7 +232,7 @@ impl Client {
             fields.order_id = fields.order_id.take().or_else(|| order_id.map(shown));
             fields.idempotency_key = fields.idempotency_key.take().or_else(|| idempotency_key.map(shown));
         });
-        telling::refused(&error);
+        log::refused(&error);
         error
     }
 

@@ -230,7 +230,7 @@ impl Machine {
             }
             _ => {
                 self.state = State::Ended;
-                Err(self.subject().internal("the driver told the machine something out of turn"))
+                Err(self.subject().internal("an event was reported out of turn"))
             }
         }
     }

@@ -183,7 +183,7 @@ impl Settlement {
                 let facts = self.call.reply(self.content(id), correlation_id.as_deref());
                 self.done(facts)
             }
-            // Only a find decides there: what is not listed yet may still be on its way.
+            // Only a capture that is found decides: a capture that is not listed yet may still be on its way.
             _ if is_open => self.unsettled(reason, failure),
             // A late twin of this request would meet the same refusal.
             0 => self.fail(failure, &Meaning::AsEnded),

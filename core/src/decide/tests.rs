@@ -77,10 +77,10 @@ fn lost() -> Event {
 
 /// Feeds what the server does, waiting in between; the rest of the events is not needed.
 fn run(events: Vec<Event>) -> Result<Reply, Error> {
-    drive(&mut machine(), events)
+    run_of(&mut machine(), events)
 }
 
-fn drive(machine: &mut Settlement, events: Vec<Event>) -> Result<Reply, Error> {
+fn run_of(machine: &mut Settlement, events: Vec<Event>) -> Result<Reply, Error> {
     let mut events = events.into_iter();
     let (mut now, mut event) = (SECOND, Event::Start);
     loop {
@@ -207,7 +207,7 @@ fn a_definite_no_after_an_unclear_call_with_the_same_key() {
         machine.learn(Known { doubt: Doubt::Unclear, ..Known::FRESH });
         machine
     };
-    let again = |event| drive(&mut in_doubt(), vec![event]);
+    let again = |event| run_of(&mut in_doubt(), vec![event]);
     for no in [code(401, "UNAUTHORIZED"), code(403, "CAPTURE_NOT_ALLOWED"), answer(404, &[], "<html>")] {
         let error = again(no).unwrap_err();
         assert_eq!((error.kind(), error.retryable()), (ErrorKind::OutcomeUnknown, true), "{error}");
@@ -215,7 +215,7 @@ fn a_definite_no_after_an_unclear_call_with_the_same_key() {
     assert_eq!(again(code(404, "NO_SUCH_ORDER")).unwrap_err().kind(), ErrorKind::Rejected);
     assert!(again(created()).is_ok());
     let refused = || Event::NotSent("refused".into());
-    let error = drive(&mut in_doubt(), vec![refused(), refused(), refused()]).unwrap_err();
+    let error = run_of(&mut in_doubt(), vec![refused(), refused(), refused()]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::OutcomeUnknown);
 }
 
@@ -224,14 +224,14 @@ fn no_refusal_undoes_a_success() {
     for no in [code(404, "NO_SUCH_ORDER"), code(422, "UNPROCESSABLE_ENTITY"), code(400, "BAD_VALUE")] {
         let mut machine = machine();
         machine.learn(Known { doubt: Doubt::Done("id".into()), ..Known::FRESH });
-        let error = drive(&mut machine, vec![no]).unwrap_err();
+        let error = run_of(&mut machine, vec![no]).unwrap_err();
         assert_eq!((error.kind(), error.retryable()), (ErrorKind::OutcomeUnknown, true), "{error}");
         assert!(error.message().contains("another call with this key was answered with success"), "{error}");
     }
     // A 201 of this call counts as well, though it names no capture.
     for no in [code(404, "NO_SUCH_ORDER"), code(422, "UNPROCESSABLE_ENTITY"), code(400, "BAD_VALUE")] {
         let mut machine = machine();
-        let error = drive(&mut machine, vec![answer(201, &[], ""), no]).unwrap_err();
+        let error = run_of(&mut machine, vec![answer(201, &[], ""), no]).unwrap_err();
         assert_eq!((error.kind(), error.retryable()), (ErrorKind::OutcomeUnknown, true), "{error}");
         assert_eq!(machine.ending(), Ending::Agreed);
     }
@@ -319,14 +319,14 @@ fn a_clear_outcome_is_not_risked() {
 #[test]
 fn an_outage_is_not_answered_by_a_storm() {
     let budget = Arc::new(Budget::new());
-    let outage = |events| drive(&mut machine_with(limits(), &budget), events).unwrap_err().attempts();
+    let outage = |events| run_of(&mut machine_with(limits(), &budget), events).unwrap_err().attempts();
     for _ in 0..50 {
         assert_eq!(outage(vec![lost(), lost(), lost()]), 3);
     }
     // the pauses of those calls earned nothing: each began at the same second
     assert_eq!(outage(vec![lost()]), 1);
     for _ in 0..5 {
-        drive(&mut machine_with(limits(), &budget), vec![created()]).unwrap();
+        run_of(&mut machine_with(limits(), &budget), vec![created()]).unwrap();
     }
     assert_eq!(outage(vec![lost(), lost()]), 2, "successes pay for retries");
     assert!(!budget.take_retry(SECOND));
@@ -485,7 +485,7 @@ fn a_credential_is_hidden_however_often_it_is_sent_back() {
         let mut machine = call_of(&CAPTURE, &config, limits(), &Arc::new(Budget::new()));
         let echo = password.repeat(times);
         let body = format!(r#"{{"error_code":"{echo}","error_messages":["{echo}","you sent {echo}"]}}"#);
-        let error = drive(&mut machine, vec![answer(400, &[], &body)]).unwrap_err();
+        let error = run_of(&mut machine, vec![answer(400, &[], &body)]).unwrap_err();
         let shown = format!("{error:?}{error}{:?}", error.error_messages());
         let tells = password.as_bytes().windows(12).find(|part| shown.contains(std::str::from_utf8(part).unwrap()));
         assert_eq!(tells, None, "{length} {times}: {shown}");
@@ -516,11 +516,11 @@ const FOUND: &[(&str, &str, i64)] = &[("a", "parcel-1", 6000)];
 
 #[test]
 fn an_unclear_capture_is_looked_for() {
-    let reply = drive(&mut reconciling(), vec![lost(), lost(), lost(), listed(FOUND)]).unwrap();
+    let reply = run_of(&mut reconciling(), vec![lost(), lost(), lost(), listed(FOUND)]).unwrap();
     assert_eq!((reply.created_id(), reply.attempts(), reply.idempotency_key()), (Some("a"), 3, Some("key")));
     let refused = answer(403, &[], "");
     let mut call = reconciling();
-    let reply = drive(&mut call, vec![lost(), refused, lost(), listed(FOUND)]).unwrap();
+    let reply = run_of(&mut call, vec![lost(), refused, lost(), listed(FOUND)]).unwrap();
     assert_eq!((reply.created_id(), reply.attempts()), (Some("a"), 2), "the look has attempts of its own");
     assert_eq!(call.request().method, Method::GET);
     assert_eq!(call.ending(), Ending::Done("a".into()));
@@ -531,7 +531,7 @@ fn only_a_find_settles_it() {
     let two = [FOUND[0], ("b", "parcel-1", 6000)];
     for end in [vec![listed(&[])], vec![listed(&two)], vec![lost(), lost(), lost()]] {
         let mut call = reconciling();
-        let error = drive(&mut call, [vec![lost(), lost(), lost()], end].concat()).unwrap_err();
+        let error = run_of(&mut call, [vec![lost(), lost(), lost()], end].concat()).unwrap_err();
         assert_eq!((error.kind(), error.attempts()), (ErrorKind::OutcomeUnknown, 3));
         assert_eq!(error.idempotency_key(), Some("key"));
         assert_eq!(call.ending(), Ending::Unclear);
@@ -545,14 +545,14 @@ fn a_list_that_broke_off_finds_nothing() {
         answer.is_cut = true;
         Event::Answered(answer)
     };
-    let error = drive(&mut reconciling(), vec![lost(), lost(), lost(), cut(), cut(), cut()]).unwrap_err();
+    let error = run_of(&mut reconciling(), vec![lost(), lost(), lost(), cut(), cut(), cut()]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::OutcomeUnknown);
 }
 
 #[test]
 fn a_clear_outcome_is_not_looked_into() {
-    assert_eq!(drive(&mut reconciling(), vec![not_sent(); 3]).unwrap_err().kind(), ErrorKind::NotSent);
-    assert_eq!(drive(&mut reconciling(), vec![answer(403, &[], "")]).unwrap_err().kind(), ErrorKind::Rejected);
+    assert_eq!(run_of(&mut reconciling(), vec![not_sent(); 3]).unwrap_err().kind(), ErrorKind::NotSent);
+    assert_eq!(run_of(&mut reconciling(), vec![answer(403, &[], "")]).unwrap_err().kind(), ErrorKind::Rejected);
 }
 
 #[test]
@@ -573,7 +573,7 @@ fn no_look_is_begun_after_the_deadline() {
 /// A call with a key that its caller gave.
 fn given_to(mut call: Settlement, events: Vec<Event>) -> Result<Reply, Error> {
     call.learn(Known { first_use: FirstUse::Unknown, ..Known::FRESH });
-    drive(&mut call, events)
+    run_of(&mut call, events)
 }
 
 fn not_allowed() -> Event {
@@ -680,7 +680,7 @@ fn a_refusal_does_not_undo_the_doubt_of_a_call_beside_it() {
     // An open end before this attempt was sent had the same bytes.
     let mut call = machine();
     call.learn(Known { doubt: Doubt::Unclear, opened: 1, ..Known::FRESH });
-    assert_eq!(drive(&mut call, vec![no()]).unwrap_err().kind(), ErrorKind::Rejected);
+    assert_eq!(run_of(&mut call, vec![no()]).unwrap_err().kind(), ErrorKind::Rejected);
     assert_eq!(call.ending(), Ending::Settled);
 }
 
@@ -769,7 +769,7 @@ static DOCUMENT_ROW: Operation = Operation {
 };
 
 fn of(operation: &'static Operation, events: Vec<Event>) -> Result<Reply, Error> {
-    drive(&mut call_of(operation, &config(), limits(), &Arc::new(Budget::new())), events)
+    run_of(&mut call_of(operation, &config(), limits(), &Arc::new(Budget::new())), events)
 }
 
 #[test]

@@ -12,8 +12,8 @@ use crate::decide::ending::Refusal;
 use crate::decide::machine::Event;
 use crate::decide::memory::MatchedTo;
 use crate::decide::settle::{Settlement, Step};
+use crate::drive::log;
 use crate::drive::session::{KeyUse, PerProcess, Session};
-use crate::drive::telling;
 use crate::error::{Error, ErrorKind};
 use crate::record::{Attempt, Noted};
 use crate::wire::{Endpoint, HttpRequest};
@@ -223,7 +223,7 @@ impl Call {
                     attempt.0.wait = Some(pause);
                 }
                 if let Some(attempt) = self.attempt_log.last() {
-                    telling::retry(|| self.shown_order_id(), self.idempotency_key(), self.attempt_log.len(), attempt);
+                    log::retry(|| self.shown_order_id(), self.idempotency_key(), self.attempt_log.len(), attempt);
                 }
                 Step::Wait(pause)
             }
@@ -272,7 +272,7 @@ impl Call {
             }
             Err(error) => Err(error.with(|fields| fields.attempt_log = attempts)),
         };
-        telling::end(|| self.shown_order_id(), self.idempotency_key(), &result);
+        log::end(|| self.shown_order_id(), self.idempotency_key(), &result);
         result
     }
 }

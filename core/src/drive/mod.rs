@@ -2,6 +2,6 @@
 
 pub(crate) mod call;
 pub(crate) mod http;
+pub(crate) mod log;
 pub(crate) mod sending;
 pub(crate) mod session;
-pub(crate) mod telling;

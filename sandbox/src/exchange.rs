@@ -1,4 +1,4 @@
-//! One request and its answer, well or badly, over whatever carries it.
+//! The answer to a request, well or badly, over whatever carries it.
 
 use crate::fault::{Created, Fault, Raw, Status, Then, When, seconds};
 use crate::http::{Answer, Request, percent_encode};
@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use std::time::Duration;
 use uuid::Uuid;
 
-/// What becomes of a connection.
+/// The fate of a connection.
 #[derive(Clone, Copy)]
 pub(crate) enum Next {
     Keep,
@@ -30,7 +30,7 @@ pub(crate) trait Wire {
     fn stall(&mut self, limit: Option<Duration>);
 }
 
-/// One request and its answer.
+/// A request and its answer.
 pub(crate) struct Exchange<'a> {
     shared: &'a Shared,
     wire: &'a mut dyn Wire,

@@ -22,7 +22,7 @@ pub use crate::record::{
     Attempt, Fact, FactInfo, RecordInfo, milliseconds, milliseconds_since_1970, name_in_milliseconds,
 };
 #[doc(hidden)]
-pub use crate::wire::http1::Exchange;
+pub use crate::wire::http1::Http1;
 
 /// The operations of a client, in the order of the table.
 #[doc(hidden)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use takings::binding::Exchange;
+use takings::binding::Http1;
 use takings::fuzzing::{Capture, Received};
 use takings::{Client, Config, Found};
 
@@ -115,7 +115,7 @@ fn check_id(id: &str) {
 /// answer ended with the last of them.
 pub fn http1(data: &[u8]) {
     let read = |pieces: &mut dyn Iterator<Item = &[u8]>| {
-        let (mut exchange, _) = Exchange::begin(REQUEST.with(|call| call.request()));
+        let (mut exchange, _) = Http1::begin(REQUEST.with(|call| call.request()));
         let mut wanted = exchange.received(b"");
         for piece in pieces {
             wanted = exchange.received(piece);

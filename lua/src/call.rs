@@ -1,14 +1,14 @@
 //! A call that its host sends, step by step: takings decides, the host sends and waits.
 
 use mlua::{IntoLua, IntoLuaMulti, Lua, MetaMethod, Table, UserData, UserDataFields, UserDataMethods, Value};
-use takings::binding::{Exchange, milliseconds};
+use takings::binding::{Http1, milliseconds};
 use takings::{Answer, Call, Event, HttpRequest, Step};
 
 use crate::functions::{Argument, Arguments, Failure, Functions, kind};
 use crate::records::{self, undisturbed};
 
 /// The userdata of a call: nothing once it is done. Beside it is the exchange of a host that has bytes alone.
-pub(crate) struct Handle(Option<Call>, Option<Exchange>);
+pub(crate) struct Handle(Option<Call>, Option<Http1>);
 
 pub(crate) fn make(lua: &Lua, call: Call) -> mlua::Result<Value> {
     lua.create_userdata(Handle(Some(call), None)).map(Value::UserData)
@@ -67,7 +67,7 @@ fn methods(lua: &Lua) -> mlua::Result<Table> {
     methods.add("bytes", false, &[], |lua, arguments| {
         let mut handle = arguments.this().borrow_mut::<Handle>()?;
         let Some(call) = &handle.0 else { return done(arguments) };
-        let (exchange, bytes) = Exchange::begin(call.request());
+        let (exchange, bytes) = Http1::begin(call.request());
         handle.1 = Some(exchange);
         Ok(lua.create_string(&*bytes)?)
     })?;

@@ -20,9 +20,9 @@ const MOST_CHUNK_LINE: usize = 256;
 /// The only beginning of an answer. Other protocols are known by it before their first line ends.
 const BEGINNING: &[u8] = b"HTTP/1.";
 
-/// A request over a connection, and its answer. The host connects, sends the bytes of [`begin`](Exchange::begin),
+/// A request over a connection, and its answer. The host connects, sends the bytes of [`begin`](Http1::begin),
 /// hands in all bytes that it receives, and says when there are no more.
-pub struct Exchange {
+pub struct Http1 {
     most: Most,
     part: Part,
     /// The bytes of a head or a line whose end has not come.
@@ -50,19 +50,21 @@ enum Part {
         /// The end was there, and nothing behind it.
         whole: bool,
     },
+    /// The body was given up before its end: it makes no sense, or is longer than anybody reads.
+    Broken,
 }
 
 /// Without what was received.
-impl fmt::Debug for Exchange {
+impl fmt::Debug for Http1 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Exchange").field("answer", &self.answer).finish_non_exhaustive()
+        f.debug_struct("Http1").field("answer", &self.answer).finish_non_exhaustive()
     }
 }
 
-impl Exchange {
+impl Http1 {
     /// The exchange, and the bytes to send: head and body. They hold the credential, and are wiped here when dropped.
-    pub fn begin(request: &HttpRequest) -> (Exchange, Zeroizing<Vec<u8>>) {
-        let exchange = Exchange {
+    pub fn begin(request: &HttpRequest) -> (Http1, Zeroizing<Vec<u8>>) {
+        let exchange = Http1 {
             most: request.most_answer,
             part: Part::Head,
             held: Vec::new(),
@@ -121,6 +123,7 @@ impl Exchange {
                     self.part = Part::Over { whole: false };
                     &[]
                 }
+                Part::Broken => &[],
             };
         }
         match self.part {
@@ -128,7 +131,7 @@ impl Exchange {
             Part::Sized(left) => Some(left.min(self.room)),
             Part::UntilClosed => Some(self.room),
             Part::ChunkLine | Part::Chunk(_) | Part::ChunkEnd | Part::LastLine => Some(self.room + MOST_CHUNK_LINE),
-            Part::Over { .. } => None,
+            Part::Over { .. } | Part::Broken => None,
         }
     }
 
@@ -145,7 +148,8 @@ impl Exchange {
     ///
     /// The reason. The request may have been carried out all the same.
     pub fn end(self, why: &str) -> Result<Answer, String> {
-        let is_cut = matches!(self.part, Part::Sized(_) | Part::ChunkLine | Part::Chunk(_) | Part::ChunkEnd);
+        let is_cut =
+            matches!(self.part, Part::Sized(_) | Part::ChunkLine | Part::Chunk(_) | Part::ChunkEnd | Part::Broken);
         match (self.answer, self.nonsense) {
             (Some(mut answer), _) => {
                 answer.is_cut = is_cut;
@@ -168,7 +172,7 @@ impl Exchange {
                 self.refuse("it is too long");
             }
         } else if self.held.len() > MOST_CHUNK_LINE {
-            self.part = Part::Over { whole: false };
+            self.part = Part::Broken;
         }
         rest
     }
@@ -186,7 +190,7 @@ impl Exchange {
 
     /// More of the body is left unread once as much was read as somebody looks at.
     fn unless_full(&self, part: Part) -> Part {
-        if self.room == 0 { Part::Over { whole: false } } else { part }
+        if self.room == 0 { Part::Broken } else { part }
     }
 
     fn refuse(&mut self, what: &'static str) {
@@ -241,7 +245,7 @@ impl Exchange {
             (_, None, []) => Part::UntilClosed,
             (_, None, [only]) if only.eq_ignore_ascii_case(b"chunked") && is_modern => Part::ChunkLine,
             // A coding that nobody asked for.
-            (_, None, _) => Part::Over { whole: false },
+            (_, None, _) => Part::Broken,
         };
         self.answer = Some(answer);
     }
@@ -257,11 +261,11 @@ impl Exchange {
                 Ok(httparse::Status::Complete((_, size))) if size > 0 => {
                     self.unless_full(Part::Chunk(usize::try_from(size).unwrap_or(usize::MAX)))
                 }
-                _ => Part::Over { whole: false },
+                _ => Part::Broken,
             },
             Part::ChunkEnd if self.held == b"\r\n" => Part::ChunkLine,
             Part::LastLine => Part::Over { whole: self.held == b"\r\n" },
-            _ => Part::Over { whole: false },
+            _ => Part::Broken,
         };
         self.held.clear();
     }
@@ -315,7 +319,7 @@ mod tests {
     }
 
     fn read_of<'a>(most: Most, pieces: impl IntoIterator<Item = &'a [u8]>) -> Read {
-        let (mut exchange, _) = Exchange::begin(&request("https://x.example", Method::GET, "", most));
+        let (mut exchange, _) = Http1::begin(&request("https://x.example", Method::GET, "", most));
         let mut wanted = exchange.received(b"");
         for piece in pieces {
             wanted = exchange.received(piece);
@@ -332,7 +336,7 @@ mod tests {
 
     #[test]
     fn a_request_is_the_bytes_of_its_parts() {
-        let sent = |request: HttpRequest| String::from_utf8(Exchange::begin(&request).1.to_vec()).unwrap();
+        let sent = |request: HttpRequest| String::from_utf8(Http1::begin(&request).1.to_vec()).unwrap();
         assert_eq!(
             sent(request("https://x.example/gw", Method::POST, "{}", Most::ERROR)),
             "POST /gw/p HTTP/1.1\r\nhost: x.example\r\nauthorization: Basic x\r\naccept: application/json\r\n\
@@ -509,6 +513,21 @@ mod tests {
             let (bytes, ..) = WHOLE[which];
             let bytes = [&bytes[..kept % (bytes.len() + 1)], &random].concat();
             same(read_of(Most::ERROR, cut(&bytes, &places)), &read(&bytes), &bytes);
+        }
+    }
+
+    #[test]
+    fn a_document_that_ends_in_nonsense_is_cut() {
+        for (bytes, is_cut) in [
+            (&b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n[]\r\nzz\r\n"[..], true),
+            (b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n[],,\r\n", true),
+            (b"HTTP/1.1 200 X\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\n[]", true),
+            (b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n[]\r\n0\r\n\r\nmore", false),
+            (b"HTTP/1.1 200 X\r\nContent-Length: 2\r\n\r\n[]more", false),
+        ] {
+            let (mut exchange, _) = Http1::begin(&request("https://x.example", Method::GET, "", Most::DOCUMENT));
+            exchange.received(bytes);
+            assert_eq!(exchange.end("closed").unwrap().is_cut, is_cut, "{}", bytes.escape_ascii());
         }
     }
 }

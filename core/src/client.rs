@@ -15,7 +15,6 @@ use crate::api::operation::{Operation, Reply, ReplyKind};
 use crate::api::operations::{self, CAPTURE, RECONCILE};
 use crate::api::reply::{Capture, Reconciliation};
 use crate::api::request::CaptureRequest;
-use crate::decide::doubt::FirstUse;
 use crate::decide::find::Identity;
 use crate::decide::machine::{Machine, Purpose};
 use crate::decide::memory::{Begun, First, MOST_OPEN, fingerprint};
@@ -44,7 +43,7 @@ use crate::wire::Most;
 /// match client.capture("f3392f8b-6116-4073-ab96-e330819e2c07", &CaptureRequest::new(6000), Some(&key)) {
 ///     Ok(capture) => println!("captured as {}", capture.capture_id()),
 ///     Err(error) if matches!(error.kind(), ErrorKind::Rejected | ErrorKind::InvalidInput) => {
-///         println!("not captured: {error}");
+///         println!("nothing was captured by this call: {error}");
 ///     }
 ///     // it may have been captured
 ///     Err(error) => println!("ask again with {key}: {error}"),
@@ -280,6 +279,15 @@ impl Client {
             }
             false => (None, None),
         };
+        let options = &checked.options;
+        if let Some(name) = options.given().filter(|_| !operation.writes()) {
+            let got = format!("given to {}, which changes nothing", operation.name);
+            return Err(Error::invalid_argument(name, &got, "left out there"));
+        }
+        if options.first_used.is_some() && idempotency_key.is_none() {
+            let got = "given without an idempotency key";
+            return Err(Error::invalid_argument("first_used", got, "given with the key that it speaks of"));
+        }
         let most = match operation.reply {
             ReplyKind::Created { .. } | ReplyKind::Nothing => Most::ERROR,
             ReplyKind::Document | ReplyKind::Found { .. } => Most::DOCUMENT,
@@ -293,7 +301,7 @@ impl Client {
             warnings: checked.warnings,
         };
         let machine = Machine::new(purpose, request, session.shared(own), seed);
-        let call = Call::new(session.clone(), Settlement::new(machine, session.config.reconcile), key_use);
+        let mut call = Call::new(session.clone(), Settlement::new(machine, session.config.reconcile), key_use);
         if checked.options.first_use == Some(true) {
             call.note_first_use(None);
         }
@@ -312,18 +320,23 @@ impl Client {
         given: Option<&str>,
         fingerprint_of_call: u64,
     ) -> Result<(String, KeyUse), Error> {
-        let (text, first_use) = match given {
+        let is_made = given.is_none();
+        let text = match given {
             Some(text) => {
                 key::check_key(text)?;
-                (text.to_owned(), FirstUse::Unknown)
+                text.to_owned()
             }
-            None => (key::new_idempotency_key()?, FirstUse::Here),
+            None => key::new_idempotency_key()?,
         };
         let key = fingerprint(&[text.as_bytes()]);
-        let first = First { fingerprint: fingerprint_of_call, first_use };
-        match own.memory().begin(key, first, self.0.key_time()) {
-            Begun::Ready => Ok((text, KeyUse::new(key, own))),
-            Begun::OfAnotherCall => Err(Error::invalid(format!(
+        let first = First { fingerprint: fingerprint_of_call, is_made };
+        match own.memory().begin(key, first, self.0.moment()) {
+            Begun::Ready => Ok((text, KeyUse::new(key, is_made, own))),
+            Begun::OfAnotherCall { is_open: true } => Err(Error::invalid(format!(
+                "idempotency_key {text} was used for another {name}, or for another operation, which may have been carried \
+                 out; settle that one first: call it again as it was, with this key, or look for it (reconcile)"
+            ))),
+            Begun::OfAnotherCall { is_open: false } => Err(Error::invalid(format!(
                 "idempotency_key {text} was used for another {name}, or for another operation; Klarna would answer with \
                  that one and carry out nothing; use another key (for a derived key, another name)"
             ))),
@@ -331,7 +344,8 @@ impl Client {
                 ErrorKind::NotSent,
                 format!(
                     "nothing was sent: this client remembers {MOST_OPEN} keys whose calls ended in outcome_unknown, and can \
-                     remember no more; settle those first, by calling again with their keys or by reconcile"
+                     remember no more; settle those first, by calling again with their keys, or by a look at their orders \
+                     (reconcile) and then a new client"
                 ),
             )),
         }

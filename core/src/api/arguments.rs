@@ -25,6 +25,14 @@ object! {
     }
 }
 
+impl CallOptions {
+    /// The name of an option that is given.
+    pub fn given(&self) -> Option<&'static str> {
+        let first_use = self.first_use.is_some().then_some("first_use");
+        first_use.or(self.first_used.is_some().then_some("first_used"))
+    }
+}
+
 object! {
     /// The capture that is looked for.
     pub(crate) struct ReconcileRequest: "a look for a capture" {

@@ -18,6 +18,13 @@ fn prepared(client: &Client, key: &str) -> Call {
     client.prepare(ORDER, &CaptureRequest::new(6000), Some(key)).unwrap().first_use()
 }
 
+/// A call of that key that is on its way.
+fn prepared_and_sent(client: &Client, key: &str) -> Call {
+    let mut call = prepared(client, key);
+    sent(call.step(Event::Start));
+    call
+}
+
 /// A capture's reply by its typed face.
 fn capture(step: Step) -> Capture {
     done(step).unwrap().try_into().unwrap()
@@ -364,7 +371,69 @@ fn a_caller_who_knows_the_first_use_gets_the_sharp_word() {
     let client = Client::new(config()).unwrap();
     let settled = refused(422, &json!({"error_code": "UNPROCESSABLE_ENTITY"}));
     assert_eq!(ended(given(&client, r#"{"captured_amount": 6000}"#), settled).unwrap_err().kind(), ErrorKind::Rejected);
-    assert_eq!(ended(given(&client, r#"{"captured_amount": 6000}"#), no()).unwrap_err().kind(), ErrorKind::Rejected);
+    let error = ended(given(&client, r#"{"captured_amount": 6000}"#), no()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "another process may have captured since");
+    // The word is one of that call: another process may have captured since.
+    let client = Client::new(config()).unwrap();
+    for (arguments, kind) in [
+        (r#"{"captured_amount": 6000, "first_use": true}"#, ErrorKind::Rejected),
+        (r#"{"captured_amount": 6000}"#, ErrorKind::OutcomeUnknown),
+    ] {
+        assert_eq!(ended(given(&client, arguments), no()).unwrap_err().kind(), kind, "{arguments}");
+    }
+}
+
+#[test]
+fn a_word_on_the_first_use_comes_before_it() {
+    let client = Client::new(config()).unwrap();
+    let mut call = given(&client, r#"{"captured_amount": 6000}"#);
+    sent(call.step(Event::Start));
+    let mut call = call.first_use();
+    let error = done(call.step(refused(401, &json!({})))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutcomeUnknown);
+}
+
+#[test]
+fn an_answer_that_is_not_believed_leaves_its_key_in_doubt() {
+    let client = Client::new(config()).unwrap();
+    capture(prepared_and_sent(&client, "key-1").step(captured("id-1")));
+    let mut second = prepared_and_sent(&client, "key-2");
+    assert_eq!(done(second.step(captured("id-1"))).unwrap_err().kind(), ErrorKind::OutcomeUnknown);
+    // Klarna's refusal of the bytes decides it, as it decides any doubt.
+    let mut again = prepared_and_sent(&client, "key-2");
+    let error = done(again.step(refused(422, &json!({"error_code": "UNPROCESSABLE_ENTITY"})))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Rejected, "{error}");
+}
+
+#[test]
+fn a_key_in_doubt_is_not_to_be_replaced() {
+    let mut config = config();
+    config.max_attempts = 1;
+    let client = Client::new(config).unwrap();
+    let mut call = prepared_and_sent(&client, "a-key");
+    assert_eq!(done(call.step(Event::MaybeSent("lost".into()))).unwrap_err().kind(), ErrorKind::OutcomeUnknown);
+    let error = client.prepare(ORDER, &CaptureRequest::new(1), Some("a-key")).unwrap_err();
+    assert!(error.message().contains("settle that one first"), "{error}");
+    capture(prepared_and_sent(&client, "b-key").step(captured("id-1")));
+    let error = client.prepare(ORDER, &CaptureRequest::new(1), Some("b-key")).unwrap_err();
+    assert!(error.message().contains("use another key"), "{error}");
+}
+
+#[test]
+fn a_call_that_is_given_up_leaves_what_it_did() {
+    let client = Client::new(config()).unwrap();
+    let mut call = prepared_and_sent(&client, "a-key");
+    waited(call.step(Event::NotSent("no connection".into())));
+    drop(call);
+    client.prepare(ORDER, &CaptureRequest::new(1), Some("a-key")).expect("nothing was sent with the key");
+    // One that only looks has nothing on its way.
+    let state = || refused(403, &json!({"error_code": "CAPTURE_NOT_ALLOWED"}));
+    for _ in 0..2 {
+        let mut call = given(&client, r#"{"captured_amount": 6000, "reference": "parcel-1"}"#);
+        sent(call.step(Event::Start));
+        sent(call.step(state()));
+        assert_eq!(call.request().method(), "GET");
+    }
 }
 
 #[test]
@@ -377,6 +446,8 @@ fn a_key_of_yesterday_is_not_sent() {
     let yesterday = std::time::SystemTime::now() - Duration::from_secs(25 * 3600);
     let mut call = client.prepare(ORDER, &CaptureRequest::new(1), Some("b-key")).unwrap().first_used(yesterday);
     assert_eq!(done(call.step(Event::Start)).unwrap_err().attempts(), 0);
+    let error = done(given(&client, r#"{"captured_amount": 6000}"#).step(Event::Start)).unwrap_err();
+    assert_eq!((error.kind(), error.attempts()), (ErrorKind::OutcomeUnknown, 0), "its age is kept");
     let client = Client::new(config()).unwrap();
     sent(given(&client, &hours(23)).step(Event::Start));
     let error = ended(given(&client, &hours(23)), refused(401, &json!({}))).unwrap_err();
@@ -406,6 +477,11 @@ fn the_options_of_a_call_are_read_strictly() {
     let look = r#"{"reference": "parcel-1", "captured_amount": 6000}"#;
     let error = client.prepare_call("reconcile", ORDER, look, Some("a-key")).unwrap_err();
     assert!(error.message().starts_with("idempotency_key is given to reconcile"), "{error}");
+    let with_option = r#"{"reference": "parcel-1", "captured_amount": 6000, "first_use": true}"#;
+    let error = client.prepare_call("reconcile", ORDER, with_option, None).unwrap_err();
+    assert!(error.message().starts_with("first_use is given to reconcile"), "{error}");
+    let error = client.prepare_call("capture", ORDER, r#"{"captured_amount": 1, "first_used": 1}"#, None).unwrap_err();
+    assert!(error.message().starts_with("first_used is given without an idempotency key"), "{error}");
     let mut call = client.prepare_call("reconcile", ORDER, look, None).unwrap();
     sent(call.step(Event::Start));
     let reply = done(call.step(refused(200, &json!([])))).unwrap();
@@ -426,5 +502,5 @@ fn a_refusal_of_the_orders_state_is_looked_into() {
     assert_eq!((error.kind(), error.attempt_log().len()), (ErrorKind::Rejected, 2));
     let client = Client::new(config()).unwrap();
     let error = ended(given(&client, r#"{"captured_amount": 6000}"#), no()).unwrap_err();
-    assert!(error.message().contains("give each call a reference"), "{error}");
+    assert!(error.message().contains("give each later call a reference"), "{error}");
 }

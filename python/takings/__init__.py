@@ -12,7 +12,7 @@ Call it as often as you like: the money moves once, and you always know whether 
         except (takings.Rejected, takings.InvalidInput) as error:
             ...  # nothing was captured; the message says why
         except takings.TakingsError as error:
-            ...  # not settled: call again with the same key within 24 hours
+            ...  # not settled: call again with the same key within 24 hours of its first use
         else:
             ship(capture.capture_id)
 

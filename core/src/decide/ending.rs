@@ -65,7 +65,7 @@ pub(crate) enum Meaning {
     EarlierUseWithoutReference,
     /// The same, and this was found under its reference and amount, which shops may use more than once.
     EarlierUseFound(Vec<String>),
-    /// Its key is past the time for which Klarna keeps it, so nothing was sent.
+    /// Its key is past the time for which Klarna keeps it, so nothing was sent, or not again.
     Old,
 }
 
@@ -185,12 +185,15 @@ impl Subject<'_> {
                 "{why}; order {order} may have been {done} by an earlier call with the idempotency key {key}; {}, then \
                  call again with the same key within 24 hours of its first use, and do not book it as failed (where this \
                  is the key's first use, say so with first_use)",
-                fix(status).unwrap_or("fix the cause")
+                match status {
+                    Some(429) => "wait until the rate limit lets more through",
+                    _ => fix(status).unwrap_or("fix the cause"),
+                }
             ),
             (Meaning::EarlierUseWithoutReference, _) => format!(
                 "{why}; order {order} may have been {done} by an earlier call with the idempotency key {key}, and without \
-                 a reference it cannot be looked for: look at the order, give each call a reference of its own, and do \
-                 not book it as failed (where this is the key's first use, say so with first_use)"
+                 a reference it cannot be looked for: look at the order, give each later call a reference of its own, and \
+                 do not book it as failed (where this is the key's first use, say so with first_use)"
             ),
             (Meaning::EarlierUseFound(ids), _) => format!(
                 "{why}; order {order} has {} with this reference and amount ({}), so an earlier call with the idempotency \
@@ -203,12 +206,13 @@ impl Subject<'_> {
                 ids.iter().take(3).map(|id| self.endpoint.scrub(id, 255)).collect::<Vec<_>>().join(", ")
             ),
             (Meaning::Old, _) => format!(
-                "order {order} may have been {done}: {why}; nothing was sent, since Klarna keeps a key for 24 hours and \
-                 would carry the idempotency key {key} out again; look for it (reconcile), and do not book it as failed"
+                "order {order} may have been {done}: {why}; {}, since Klarna keeps a key for 24 hours and would carry the \
+                 idempotency key {key} out again; look for it (reconcile), and do not book it as failed",
+                if self.attempts == 0 { "nothing was sent" } else { "it was not sent again" }
             ),
             _ => format!(
                 "order {order} may have been {done}: {why}; call again with the same idempotency key {key} within 24 \
-                 hours, and do not book it as failed"
+                 hours of its first use, and do not book it as failed"
             ),
         }
     }

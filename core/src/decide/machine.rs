@@ -75,11 +75,15 @@ pub(crate) struct Machine {
     known: Known,
     /// The count of open ends with the key when the last attempt was sent.
     opened_before: u32,
-    /// The last refusal says of every call with the key that nothing was done.
+    /// The last refusal, or the look that followed it, says of every call with the key that nothing was done.
     is_settled: bool,
+    /// The end of the last attempt, while a pause follows it.
+    last: Option<Failure>,
     /// The rate limit, once it was met: from then on it is not true that nothing reached Klarna.
     limited: Option<Failure>,
 }
+
+const TOO_OLD: &str = "the 24 hours of its key are over";
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum State {
@@ -104,6 +108,7 @@ impl Machine {
             known: Known::FRESH,
             opened_before: 0,
             is_settled: false,
+            last: None,
             limited: None,
         }
     }
@@ -133,6 +138,11 @@ impl Machine {
         self.own = Doubt::Done(id.into());
     }
 
+    /// Notes that a look found nothing that a call with the key did.
+    pub fn settle(&mut self) {
+        self.is_settled = true;
+    }
+
     /// Whether this call, or another with its key, may have been carried out.
     pub fn is_open(&self) -> bool {
         self.own.is_open() || (self.purpose.operation.writes() && !self.is_settled && self.known.is_open())
@@ -155,6 +165,8 @@ impl Machine {
     pub fn meaning(&self, failure: &Failure) -> Meaning {
         if !self.purpose.operation.writes() {
             Meaning::AsEnded
+        } else if self.is_open() && self.is_old() {
+            Meaning::Old
         } else if self.is_open() {
             Meaning::Open { is_agreed: self.known.doubt >= Doubt::Agreed }
         } else if failure.kind == ErrorKind::Rejected && !self.is_settled && self.known.first_use == FirstUse::Unknown {
@@ -219,7 +231,10 @@ impl Machine {
                 self.begin(now);
                 Ok(self.send(now))
             }
-            (State::Waiting, Event::Waited) => Ok(self.send(now)),
+            (State::Waiting, Event::Waited) => match self.last.take() {
+                Some(failure) if self.is_old() => Ok(self.fail(failure, Some(TOO_OLD))),
+                _ => Ok(self.send(now)),
+            },
             (State::Sending, Event::Answered(answer)) => Ok(self.answered(now, answer)),
             (State::Sending, Event::NotSent(why)) => {
                 Ok(self.retry(now, Failure::new(ErrorKind::NotSent, why), Pause::Jitter))
@@ -346,12 +361,13 @@ impl Machine {
             return self.fail(failure, Some("no time was left for another attempt"));
         }
         if self.is_old() {
-            return self.fail(failure, Some("its 24 hours are over"));
+            return self.fail(failure, Some(TOO_OLD));
         }
         if !self.shared.budget.take_retry(now) {
             return self.fail(failure, Some("the client's budget for retries is used up for the moment"));
         }
         self.state = State::Waiting;
+        self.last = Some(failure);
         Turn::Wait(wait)
     }
 

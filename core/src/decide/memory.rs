@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hasher};
 use std::mem;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use super::doubt::{Doubt, Ending, FirstUse};
@@ -21,25 +21,42 @@ const MOST_DECIDED: usize = 10_000;
 /// How many keys without a decided end are remembered. None of them is forgotten.
 pub(crate) const MOST_OPEN: usize = 100_000;
 
-/// Where the keys of calls are remembered. `now` is a clock that only goes forward, the same for all calls.
+/// Where the keys of calls are remembered.
 pub(crate) trait Memory: Send + Sync {
     /// Notes that a call with `key` begins.
-    fn begin(&self, key: u64, first: First, now: Duration) -> Begun;
+    fn begin(&self, key: u64, first: First, now: Moment) -> Begun;
 
-    /// Notes what a caller knows of the first use of `key`: when it was (the age of that), or that it is this one.
-    fn first_use(&self, key: u64, age: Option<Duration>);
+    /// Notes how long ago a caller says that `key` was used first.
+    fn first_used(&self, key: u64, age: Duration, now: Moment);
 
-    /// Says what other calls with `key` did, while one runs.
-    fn known(&self, key: u64, now: Duration) -> Known;
+    /// Says what other calls with `key` did, while one runs. `is_inherited`: the asking call began in the process this
+    /// one was forked from.
+    fn known(&self, key: u64, is_inherited: bool, now: Moment) -> Known;
 
     /// Notes the id that a call was answered with.
     fn answered(&self, key: u64, kind: &'static str, id: &str) -> MatchedTo;
 
     /// Notes how a call ended. A key with which nothing ever reached Klarna is free again.
-    fn end(&self, key: u64, ending: &Ending);
+    fn end(&self, key: u64, end: &End);
+}
 
-    /// The same of a call that began in the process this one was forked from.
-    fn end_inherited(&self, key: u64, ending: &Ending);
+/// A moment by two clocks, since neither is right alone: a machine that sleeps stops the one, and the other is set forth
+/// and back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Moment {
+    /// By the clock that only goes forward.
+    pub steady: Duration,
+    /// By the wall's clock.
+    pub wall: Duration,
+}
+
+impl Moment {
+    /// The least and the most time that can have passed since an earlier moment.
+    fn since(self, earlier: Moment) -> (Duration, Duration) {
+        let steady = self.steady.saturating_sub(earlier.steady);
+        let wall = self.wall.saturating_sub(earlier.wall);
+        (steady.min(wall), steady.max(wall))
+    }
 }
 
 /// The use of a key.
@@ -47,6 +64,19 @@ pub(crate) trait Memory: Send + Sync {
 pub(crate) struct First {
     /// A hash of method, path and body.
     pub fingerprint: u64,
+    /// takings made the key now, so nobody can have used it before.
+    pub is_made: bool,
+}
+
+/// The end of a call.
+#[derive(Clone, Debug)]
+pub(crate) struct End {
+    pub ending: Ending,
+    /// The call began in the process this one was forked from.
+    pub is_inherited: bool,
+    /// The last word that the call had of the memory: a call that ended open since is not settled by this one.
+    pub opened: u32,
+    /// The first use as the call knew it.
     pub first_use: FirstUse,
 }
 
@@ -54,8 +84,10 @@ pub(crate) struct First {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Begun {
     Ready,
-    /// The key stands for another call.
-    OfAnotherCall,
+    /// The key stands for another call, which may have been carried out where `is_open`.
+    OfAnotherCall {
+        is_open: bool,
+    },
     /// No key more can be remembered.
     Full,
 }
@@ -69,7 +101,7 @@ pub(crate) struct Known {
     pub first_use: FirstUse,
     /// Its 24 hours are over.
     pub is_past: bool,
-    /// Its 24 hours are over, and it may have been carried out, or its caller gave the time of its first use.
+    /// Its 24 hours are over, and it may have been carried out, here or by an earlier use that its caller knows of.
     pub is_old: bool,
     /// How often a call with the key has ended open. A change shows that a call did since an attempt was sent.
     pub opened: u32,
@@ -136,24 +168,28 @@ impl InProcess {
 
     /// The memory of a forked process, in which no other thread gives back what was locked at the fork.
     pub fn inherited(&self) -> InProcess {
-        let whole = self.copies.iter().find_map(|copy| copy.try_lock().ok());
+        let whole = self.copies.iter().find_map(|copy| match copy.try_lock() {
+            Ok(keys) => Some(keys),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        });
         let keys = whole.map(|keys| keys.inherited()).unwrap_or_default();
         InProcess { writing: Mutex::new(()), copies: [Mutex::new(keys.clone()), Mutex::new(keys)] }
     }
 }
 
 impl Memory for InProcess {
-    fn begin(&self, key: u64, first: First, now: Duration) -> Begun {
+    fn begin(&self, key: u64, first: First, now: Moment) -> Begun {
         self.change(|keys| keys.begin(key, first, now))
     }
 
-    fn first_use(&self, key: u64, age: Option<Duration>) {
-        self.change(|keys| keys.first_use(key, age));
+    fn first_used(&self, key: u64, age: Duration, now: Moment) {
+        self.change(|keys| keys.first_used(key, age, now));
     }
 
-    fn known(&self, key: u64, now: Duration) -> Known {
+    fn known(&self, key: u64, is_inherited: bool, now: Moment) -> Known {
         let _writing = lock(&self.writing);
-        lock(&self.copies[0]).known(key, now)
+        lock(&self.copies[0]).known(key, is_inherited, now)
     }
 
     fn answered(&self, key: u64, kind: &'static str, id: &str) -> MatchedTo {
@@ -161,12 +197,8 @@ impl Memory for InProcess {
         self.change(|keys| keys.answered(key, id))
     }
 
-    fn end(&self, key: u64, ending: &Ending) {
-        self.change(|keys| keys.end(key, ending));
-    }
-
-    fn end_inherited(&self, key: u64, ending: &Ending) {
-        self.change(|keys| keys.end_inherited(key, ending));
+    fn end(&self, key: u64, end: &End) {
+        self.change(|keys| keys.end(key, end));
     }
 }
 
@@ -189,11 +221,14 @@ struct Keys {
 #[derive(Clone)]
 struct Use {
     fingerprint: u64,
-    since: Duration,
+    since: Moment,
     /// How old its first use was when it began here, where the caller said so.
     age: Option<Duration>,
-    first_use: FirstUse,
+    /// takings made the key in this process.
+    is_made: bool,
     doubt: Doubt,
+    /// A call was refused that did not know the key's first use, so an earlier use may have been carried out.
+    earlier_in_doubt: bool,
     opened: u32,
     running: u32,
     /// The key stands in `ended`. A key that runs again stays there until it is its turn.
@@ -203,11 +238,22 @@ struct Use {
 
 impl Use {
     fn is_decided(&self) -> bool {
-        !matches!(self.doubt, Doubt::Unclear | Doubt::Agreed)
+        match self.doubt {
+            Doubt::Untouched | Doubt::Done(_) => true,
+            Doubt::Refused => !self.earlier_in_doubt,
+            Doubt::Unclear | Doubt::Agreed => false,
+        }
     }
 
-    fn is_past(&self, life: Duration, now: Duration) -> bool {
-        now.saturating_sub(self.since).saturating_add(self.age.unwrap_or_default()) >= life
+    /// Whether Klarna may have forgotten it.
+    fn is_past(&self, now: Moment) -> bool {
+        now.since(self.since).1.saturating_add(self.age.unwrap_or_default()) >= KEY_LIFE
+    }
+
+    /// Whether it may stand for another call: nothing was sent with it, or Klarna has surely forgotten it.
+    fn is_free(&self, now: Moment) -> bool {
+        let is_forgotten = now.since(self.since).0 >= KEY_LIFE;
+        self.running == 0 && (self.doubt == Doubt::Untouched || (self.is_decided() && is_forgotten))
     }
 }
 
@@ -224,24 +270,28 @@ impl Keys {
                 left.push((known.since, *key));
             }
         }
+        // The parent, or a process beside this one, may send them from here on.
+        keys.uses.values_mut().for_each(|known| known.is_made = false);
         keys.open = keys.uses.values().filter(|known| !known.is_decided()).count();
         left.sort_unstable();
         keys.ended.extend(left.iter().map(|(_, key)| key));
         keys
     }
 
-    fn begin(&mut self, key: u64, first: First, now: Duration) -> Begun {
+    fn begin(&mut self, key: u64, first: First, now: Moment) -> Begun {
+        let mut queued = false;
         if let Some(known) = self.uses.get_mut(&key) {
-            let is_over = known.running == 0 && known.is_decided() && known.is_past(KEY_LIFE, now);
+            let is_free = known.is_free(now);
             let is_same = known.fingerprint == first.fingerprint;
-            if !is_same && !is_over {
-                return Begun::OfAnotherCall;
+            if !is_same && !is_free {
+                return Begun::OfAnotherCall { is_open: known.running > 0 || !known.is_decided() };
             }
             // A refused key begins a life of its own after Klarna has forgotten it; one that was carried out does not.
-            if is_same && !(is_over && known.doubt == Doubt::Refused) {
+            if is_same && !(is_free && known.doubt <= Doubt::Refused) {
                 known.running += 1;
                 return Begun::Ready;
             }
+            queued = known.queued;
             self.remove(key);
         }
         if self.open >= MOST_OPEN {
@@ -252,11 +302,12 @@ impl Keys {
             fingerprint: first.fingerprint,
             since: now,
             age: None,
-            first_use: first.first_use,
+            is_made: first.is_made,
             doubt: Doubt::Untouched,
+            earlier_in_doubt: false,
             opened: 0,
             running: 1,
-            queued: false,
+            queued,
             id: None,
         };
         self.uses.insert(key, known);
@@ -268,25 +319,25 @@ impl Keys {
         Begun::Ready
     }
 
-    fn first_use(&mut self, key: u64, age: Option<Duration>) {
+    fn first_used(&mut self, key: u64, age: Duration, now: Moment) {
         if let Some(known) = self.uses.get_mut(&key) {
-            match age {
-                None => known.first_use = FirstUse::Here,
-                Some(age) => known.age = known.age.max(Some(age)),
-            }
+            let age = age.saturating_sub(now.since(known.since).0);
+            known.age = known.age.max(Some(age));
         }
     }
 
-    fn known(&self, key: u64, now: Duration) -> Known {
+    fn known(&self, key: u64, is_inherited: bool, now: Moment) -> Known {
         match self.uses.get(&key) {
             Some(known) => {
-                let is_past = known.is_past(KEY_LIFE, now);
+                let running = known.running > u32::from(!is_inherited);
+                let is_past = known.is_past(now);
+                let may_be_done = running || !known.is_decided() || known.doubt.is_open() || known.age.is_some();
                 Known {
                     doubt: known.doubt.clone(),
-                    running: known.running > 1,
-                    first_use: known.first_use,
+                    running,
+                    first_use: if known.is_made { FirstUse::Here } else { FirstUse::Unknown },
                     is_past,
-                    is_old: is_past && (known.doubt.is_open() || known.age.is_some()),
+                    is_old: is_past && may_be_done,
                     opened: known.opened,
                 }
             }
@@ -313,28 +364,28 @@ impl Keys {
         }
     }
 
-    fn end(&mut self, key: u64, ending: &Ending) {
-        if let Some(known) = self.uses.get_mut(&key) {
+    fn end(&mut self, key: u64, end: &End) {
+        let Some(known) = self.uses.get_mut(&key) else { return };
+        if !end.is_inherited {
             known.running = known.running.saturating_sub(1);
         }
-        self.end_inherited(key, ending);
-    }
-
-    fn end_inherited(&mut self, key: u64, ending: &Ending) {
-        let Some(known) = self.uses.get_mut(&key) else { return };
         let was_decided = known.is_decided();
-        known.doubt = mem::take(&mut known.doubt).after(ending.clone());
+        let ending = match &end.ending {
+            Ending::Settled if known.opened != end.opened => Ending::Refused,
+            ending => ending.clone(),
+        };
         match ending {
-            Ending::Settled if !known.doubt.is_open() => known.first_use = FirstUse::Here,
+            Ending::Refused => known.earlier_in_doubt = end.first_use == FirstUse::Unknown,
+            Ending::Settled => known.earlier_in_doubt = false,
             Ending::Unclear | Ending::Agreed | Ending::Done(_) => known.opened += 1,
-            _ => {}
+            Ending::NotSent => {}
         }
+        known.doubt = mem::take(&mut known.doubt).after(ending);
         self.open = self.open + usize::from(!known.is_decided()) - usize::from(!was_decided);
         if known.running > 0 {
             return;
         }
-        if known.doubt == Doubt::Untouched {
-            // An untouched key was never queued.
+        if known.doubt == Doubt::Untouched && !known.queued {
             self.uses.remove(&key);
         } else if known.is_decided() && !mem::replace(&mut known.queued, true) {
             self.ended.push_back(key);
@@ -364,13 +415,16 @@ mod tests {
     use super::*;
 
     const HOUR: Duration = Duration::from_secs(3600);
-    const DAY: Duration = Duration::from_secs(24 * 3600);
 
-    fn call(fingerprint: u64) -> First {
-        First { fingerprint, first_use: FirstUse::Here }
+    fn hours(count: u32) -> Moment {
+        Moment { steady: HOUR * count, wall: HOUR * (1000 + count) }
     }
 
-    fn begin(keys: &mut Keys, key: u64, fingerprint: u64, now: Duration) -> bool {
+    fn call(fingerprint: u64) -> First {
+        First { fingerprint, is_made: true }
+    }
+
+    fn begin(keys: &mut Keys, key: u64, fingerprint: u64, now: Moment) -> bool {
         keys.begin(key, call(fingerprint), now) == Begun::Ready
     }
 
@@ -378,11 +432,21 @@ mod tests {
         Ending::Done("id".into())
     }
 
+    fn ended(ending: &Ending) -> End {
+        End { ending: ending.clone(), is_inherited: false, opened: 0, first_use: FirstUse::Here }
+    }
+
+    /// Ends a call that knew everything.
+    fn end(keys: &mut Keys, key: u64, ending: &Ending) {
+        let opened = keys.known(key, false, hours(1)).opened;
+        keys.end(key, &End { opened, ..ended(ending) });
+    }
+
     /// Makes one whole call.
     fn run(keys: &mut Keys, key: u64, ending: &Ending) -> Known {
-        assert!(begin(keys, key, 10, HOUR));
-        let known = keys.known(key, HOUR);
-        keys.end(key, ending);
+        assert!(begin(keys, key, 10, hours(1)));
+        let known = keys.known(key, false, hours(1));
+        end(keys, key, ending);
         known
     }
 
@@ -390,78 +454,117 @@ mod tests {
     fn a_key_stands_for_one_call() {
         let mut keys = Keys::default();
         run(&mut keys, 1, &Ending::Refused);
-        assert!(begin(&mut keys, 1, 10, HOUR), "the same call again is the point of a key");
-        assert!(!keys.known(1, HOUR).is_open());
-        assert!(!begin(&mut keys, 1, 11, HOUR), "another call is not");
+        assert!(begin(&mut keys, 1, 10, hours(1)), "the same call again is the point of a key");
+        assert!(!keys.known(1, false, hours(1)).is_open());
+        assert!(!begin(&mut keys, 1, 11, hours(1)), "another call is not");
     }
 
     #[test]
     fn an_open_key_is_kept_beyond_its_24_hours_and_is_old_then() {
         let mut keys = Keys::default();
         run(&mut keys, 1, &Ending::Unclear);
-        assert!(begin(&mut keys, 1, 10, HOUR * 24));
-        assert!(!keys.known(1, HOUR * 24).is_old);
-        assert!(keys.known(1, HOUR * 25).is_old);
-        keys.end(1, &Ending::NotSent);
-        assert!(!begin(&mut keys, 1, 11, HOUR * 100), "it never stands for another call");
-        assert!(begin(&mut keys, 1, 10, HOUR * 100));
-        assert!(keys.known(1, HOUR * 100).is_old);
+        assert!(begin(&mut keys, 1, 10, hours(24)));
+        assert!(!keys.known(1, false, hours(24)).is_old);
+        assert!(keys.known(1, false, hours(25)).is_old);
+        end(&mut keys, 1, &Ending::NotSent);
+        assert!(!begin(&mut keys, 1, 11, hours(100)), "it never stands for another call");
+        assert!(begin(&mut keys, 1, 10, hours(100)));
+        assert!(keys.known(1, false, hours(100)).is_old);
     }
 
     #[test]
     fn a_decided_key_is_free_after_24_hours() {
         let mut keys = Keys::default();
         run(&mut keys, 1, &Ending::Refused);
-        assert!(!begin(&mut keys, 1, 11, HOUR * 24));
-        assert!(begin(&mut keys, 1, 11, HOUR * 25));
+        assert!(!begin(&mut keys, 1, 11, hours(24)));
+        assert!(begin(&mut keys, 1, 11, hours(25)));
         let mut keys = Keys::default();
         run(&mut keys, 1, &done());
-        assert!(begin(&mut keys, 1, 10, HOUR * 25));
-        assert!(keys.known(1, HOUR * 25).is_old, "the same call again would be carried out again");
+        assert!(begin(&mut keys, 1, 10, hours(25)));
+        assert!(keys.known(1, false, hours(25)).is_old, "the same call again would be carried out again");
     }
 
     #[test]
     fn a_first_use_that_was_told_ages() {
         let mut keys = Keys::default();
-        keys.begin(1, First { fingerprint: 10, first_use: FirstUse::Unknown }, HOUR);
-        assert!(!keys.known(1, HOUR * 30).is_old, "nothing is known of its age");
-        keys.first_use(1, Some(HOUR * 20));
-        assert!(!keys.known(1, HOUR * 4).is_old);
-        assert!(keys.known(1, HOUR * 5).is_old);
-        assert_eq!(keys.known(1, HOUR).first_use, FirstUse::Unknown);
-        keys.first_use(1, None);
-        assert_eq!(keys.known(1, HOUR).first_use, FirstUse::Here);
+        keys.begin(1, First { fingerprint: 10, is_made: false }, hours(1));
+        assert!(!keys.known(1, false, hours(30)).is_old, "nothing is known of its age");
+        keys.first_used(1, HOUR * 20, hours(1));
+        assert!(!keys.known(1, false, hours(4)).is_old);
+        assert!(keys.known(1, false, hours(5)).is_old);
+        keys.first_used(1, HOUR * 23, hours(4));
+        assert!(!keys.known(1, false, hours(4)).is_old, "the same moment, said three hours later");
+        assert_eq!(keys.known(1, false, hours(1)).first_use, FirstUse::Unknown);
     }
 
     #[test]
-    fn a_refusal_of_the_bytes_settles_earlier_uses_elsewhere() {
-        let unknown = First { fingerprint: 10, first_use: FirstUse::Unknown };
-        for (ending, left) in [
-            (Ending::Settled, FirstUse::Here),
-            (Ending::Refused, FirstUse::Unknown),
-            (Ending::Unclear, FirstUse::Unknown),
+    fn a_refusal_says_nothing_of_earlier_uses_that_are_not_known() {
+        let unknown = First { fingerprint: 10, is_made: false };
+        let refused = |first_use| End { first_use, ..ended(&Ending::Refused) };
+        for (end, is_in_doubt) in [
+            (refused(FirstUse::Unknown), true),
+            (refused(FirstUse::Here), false),
+            (End { first_use: FirstUse::Unknown, ..ended(&Ending::Settled) }, false),
         ] {
             let mut keys = Keys::default();
-            keys.begin(1, unknown, HOUR);
-            keys.end(1, &ending);
-            keys.begin(1, unknown, HOUR);
-            assert_eq!(keys.known(1, HOUR).first_use, left, "{ending:?}");
+            keys.begin(1, unknown, hours(1));
+            keys.end(1, &end);
+            assert_eq!(keys.open, usize::from(is_in_doubt), "{end:?}");
+            for key in 2..3 + MOST_DECIDED as u64 {
+                run(&mut keys, key, &done());
+            }
+            assert_eq!(keys.begin(1, unknown, hours(26)), Begun::Ready);
+            assert_eq!(keys.known(1, false, hours(26)).is_old, is_in_doubt, "{end:?}");
+            assert_eq!(keys.known(1, false, hours(26)).first_use, FirstUse::Unknown, "others may send it at any time");
         }
+    }
+
+    #[test]
+    fn a_call_settles_only_what_it_knew() {
+        let mut keys = Keys::default();
+        begin(&mut keys, 1, 10, hours(1));
+        begin(&mut keys, 1, 10, hours(1));
+        end(&mut keys, 1, &Ending::Unclear);
+        keys.end(1, &ended(&Ending::Settled));
+        assert!(run(&mut keys, 1, &Ending::NotSent).is_open());
+    }
+
+    #[test]
+    fn a_key_whose_call_never_ended_grows_old() {
+        let mut keys = Keys::default();
+        begin(&mut keys, 1, 10, hours(1));
+        begin(&mut keys, 1, 10, hours(26));
+        assert!(keys.known(1, false, hours(26)).is_old);
+        assert!(!keys.known(1, false, hours(24)).is_old);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_makes_no_key_younger_and_frees_none() {
+        let moment = |steady, wall| Moment { steady: HOUR * steady, wall: HOUR * wall };
+        let mut keys = Keys::default();
+        begin(&mut keys, 1, 10, moment(1, 148));
+        end(&mut keys, 1, &Ending::Unclear);
+        begin(&mut keys, 1, 10, moment(26, 125));
+        assert!(keys.known(1, false, moment(26, 125)).is_old, "the wall's clock was two days ahead");
+        run(&mut keys, 2, &done());
+        assert!(!begin(&mut keys, 2, 11, moment(2, 2000)), "the wall's clock was set forth");
+        assert!(begin(&mut keys, 2, 10, moment(1, 1025)));
+        assert!(keys.known(2, false, moment(1, 1025)).is_old, "the machine slept for a day");
     }
 
     #[test]
     fn a_key_that_reached_nobody_is_free_again() {
         let mut keys = Keys::default();
-        begin(&mut keys, 1, 10, HOUR);
-        begin(&mut keys, 1, 10, HOUR);
-        assert!(keys.known(1, HOUR).is_open(), "each may capture meanwhile");
-        keys.end(1, &Ending::NotSent);
-        assert!(!keys.known(1, HOUR).is_open(), "it did not");
-        assert!(!begin(&mut keys, 1, 11, HOUR), "one call is still running");
-        keys.end(1, &Ending::NotSent);
-        assert!(begin(&mut keys, 1, 11, HOUR));
-        keys.end(1, &Ending::Refused);
-        assert!(!begin(&mut keys, 1, 10, HOUR));
+        begin(&mut keys, 1, 10, hours(1));
+        begin(&mut keys, 1, 10, hours(1));
+        assert!(keys.known(1, false, hours(1)).is_open(), "each may capture meanwhile");
+        end(&mut keys, 1, &Ending::NotSent);
+        assert!(!keys.known(1, false, hours(1)).is_open(), "it did not");
+        assert!(!begin(&mut keys, 1, 11, hours(1)), "one call is still running");
+        end(&mut keys, 1, &Ending::NotSent);
+        assert!(begin(&mut keys, 1, 11, hours(1)));
+        end(&mut keys, 1, &Ending::Refused);
+        assert!(!begin(&mut keys, 1, 10, hours(1)));
     }
 
     #[test]
@@ -494,14 +597,14 @@ mod tests {
         }
         assert!(keys.uses.len() <= MOST_DECIDED + 2);
         assert!(!keys.uses.contains_key(&others.start) && keys.uses.contains_key(&(others.end - 1)));
-        assert_eq!(keys.known(1, HOUR).doubt, Doubt::Unclear);
-        assert!(!begin(&mut keys, 1, 11, HOUR) && !begin(&mut keys, 2, 11, HOUR));
+        assert_eq!(keys.known(1, false, hours(1)).doubt, Doubt::Unclear);
+        assert!(!begin(&mut keys, 1, 11, hours(1)) && !begin(&mut keys, 2, 11, hours(1)));
         // A key that is decided later makes room as well.
         run(&mut keys, 1, &Ending::Settled);
         for key in others.end..others.end + MOST_DECIDED as u64 {
             run(&mut keys, key, &done());
         }
-        assert!(begin(&mut keys, 1, 11, HOUR), "it is forgotten now");
+        assert!(begin(&mut keys, 1, 11, hours(1)), "it is forgotten now");
     }
 
     #[test]
@@ -510,75 +613,101 @@ mod tests {
         for key in 0..MOST_OPEN as u64 {
             run(&mut keys, key, &Ending::Unclear);
         }
-        assert_eq!(keys.begin(u64::MAX, call(1), HOUR), Begun::Full);
-        assert!(begin(&mut keys, 7, 10, HOUR), "a known key can be settled");
-        keys.end(7, &Ending::Settled);
-        assert_eq!(keys.begin(u64::MAX, call(1), HOUR), Begun::Ready);
-        assert!(keys.known(0, HOUR).is_open() && keys.known(MOST_OPEN as u64 - 1, HOUR).is_open());
+        assert_eq!(keys.begin(u64::MAX, call(1), hours(1)), Begun::Full);
+        assert!(begin(&mut keys, 7, 10, hours(1)), "a known key can be settled");
+        end(&mut keys, 7, &Ending::Settled);
+        assert_eq!(keys.begin(u64::MAX, call(1), hours(1)), Begun::Ready);
+        assert!(
+            keys.known(0, false, hours(1)).is_open() && keys.known(MOST_OPEN as u64 - 1, false, hours(1)).is_open()
+        );
     }
 
     #[test]
     fn running_keys_are_not_forgotten() {
         let mut keys = Keys::default();
-        begin(&mut keys, 1, 10, HOUR);
+        begin(&mut keys, 1, 10, hours(1));
         run(&mut keys, 2, &Ending::Refused);
-        begin(&mut keys, 2, 10, HOUR);
+        begin(&mut keys, 2, 10, hours(1));
         for key in 3..3 + 2 * MOST_DECIDED as u64 {
             run(&mut keys, key, &Ending::Refused);
         }
-        assert!(!begin(&mut keys, 1, 11, HOUR) && !begin(&mut keys, 2, 11, HOUR));
-        keys.end(1, &Ending::NotSent);
-        keys.end(2, &Ending::NotSent);
-        assert!(begin(&mut keys, 1, 11, HOUR), "nothing was sent with it");
-        assert!(!begin(&mut keys, 2, 11, HOUR));
+        assert!(!begin(&mut keys, 1, 11, hours(1)) && !begin(&mut keys, 2, 11, hours(1)));
+        end(&mut keys, 1, &Ending::NotSent);
+        end(&mut keys, 2, &Ending::NotSent);
+        assert!(begin(&mut keys, 1, 11, hours(1)), "nothing was sent with it");
+        assert!(!begin(&mut keys, 2, 11, hours(1)));
     }
 
     #[test]
     fn a_child_knows_the_parents_calls_as_open() {
         let mut keys = Keys::default();
-        begin(&mut keys, 1, 10, HOUR);
+        begin(&mut keys, 1, 10, hours(1));
         run(&mut keys, 2, &Ending::Refused);
         let mut child = keys.inherited();
-        assert!(!begin(&mut child, 1, 11, HOUR));
+        assert!(!begin(&mut child, 1, 11, hours(1)));
         assert_eq!(run(&mut child, 1, &Ending::NotSent).doubt, Doubt::Unclear);
         assert_eq!(run(&mut child, 2, &Ending::NotSent).doubt, Doubt::Refused);
         assert_eq!(child.open, 1);
-        assert!(!begin(&mut child, 1, 11, DAY * 3), "an open key stays");
+        assert!(!begin(&mut child, 1, 11, hours(72)), "an open key stays");
         // A call that the parent began and the child drives on is known by neither count.
-        child.end_inherited(9, &Ending::Unclear);
-        assert_eq!(child.known(9, HOUR).doubt, Doubt::Unclear);
+        child.end(9, &End { is_inherited: true, ..ended(&Ending::Unclear) });
+        assert_eq!(child.known(9, false, hours(1)).doubt, Doubt::Unclear);
     }
 
     #[test]
     fn one_copy_is_whole_at_any_fork() {
         let memory = InProcess::default();
-        assert_eq!(memory.begin(1, call(10), HOUR), Begun::Ready);
-        memory.end(1, &Ending::Unclear);
+        assert_eq!(memory.begin(1, call(10), hours(1)), Begun::Ready);
+        memory.end(1, &ended(&Ending::Unclear));
         let _first = lock(&memory.copies[0]);
-        assert_eq!(memory.inherited().known(1, HOUR).doubt, Doubt::Unclear);
+        assert_eq!(memory.inherited().known(1, false, hours(1)).doubt, Doubt::Unclear);
+    }
+
+    #[test]
+    fn a_child_takes_over_a_poisoned_copy() {
+        let memory = InProcess::default();
+        assert_eq!(memory.begin(1, call(10), hours(1)), Begun::Ready);
+        memory.end(1, &ended(&Ending::Unclear));
+        for copy in &memory.copies {
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                let _held = lock(copy);
+                panic!("for this test");
+            }));
+        }
+        assert_eq!(memory.inherited().known(1, false, hours(1)).doubt, Doubt::Unclear);
+    }
+
+    #[test]
+    fn a_child_does_not_know_the_first_use() {
+        let mut keys = Keys::default();
+        run(&mut keys, 1, &Ending::Refused);
+        let mut child = keys.inherited();
+        assert!(begin(&mut child, 1, 10, hours(1)));
+        assert_eq!(child.known(1, false, hours(1)).first_use, FirstUse::Unknown, "the parent may send it at any time");
+        assert!(child.known(1, true, hours(1)).running, "a call of the parent sees one of the child");
     }
 
     #[test]
     fn an_id_answers_one_key() {
         let mut keys = Keys::default();
-        begin(&mut keys, 1, 10, HOUR);
-        begin(&mut keys, 2, 20, HOUR);
+        begin(&mut keys, 1, 10, hours(1));
+        begin(&mut keys, 2, 20, hours(1));
         assert_eq!(keys.answered(1, 100), MatchedTo::ThisKey);
         assert_eq!(keys.answered(1, 100), MatchedTo::ThisKey, "a replay");
         assert_eq!(keys.answered(2, 100), MatchedTo::AnotherKey, "somebody else's answer");
         assert_eq!(keys.answered(2, 200), MatchedTo::ThisKey);
         assert_eq!(keys.answered(2, 201), MatchedTo::ThisKeyAgain);
-        keys.end(1, &done());
-        keys.end(2, &done());
+        end(&mut keys, 1, &done());
+        end(&mut keys, 2, &done());
         for key in 3..3 + MOST_DECIDED as u64 {
-            begin(&mut keys, key, 1, HOUR);
+            begin(&mut keys, key, 1, hours(1));
             assert_eq!(keys.answered(key, key + 1000), MatchedTo::ThisKey);
-            keys.end(key, &done());
+            end(&mut keys, key, &done());
         }
         assert!(keys.ids.len() <= MOST_DECIDED, "they are forgotten with their keys");
         let memory = InProcess::default();
-        memory.begin(1, call(1), HOUR);
-        memory.begin(2, call(2), HOUR);
+        memory.begin(1, call(1), hours(1));
+        memory.begin(2, call(2), hours(1));
         assert_eq!(memory.answered(1, "captures", "id"), MatchedTo::ThisKey);
         assert_eq!(memory.answered(2, "refunds", "id"), MatchedTo::ThisKey, "ids of two kinds may be alike");
     }

@@ -63,6 +63,15 @@ impl Settlement {
         self.call.ending()
     }
 
+    /// Whether the request that is sent, or waited for, is one that only looks.
+    pub fn is_looking(&self) -> bool {
+        self.look.is_some()
+    }
+
+    pub fn is_old(&self) -> bool {
+        self.call.is_old()
+    }
+
     pub fn purpose(&self) -> &Purpose {
         self.call.purpose()
     }
@@ -133,7 +142,9 @@ impl Settlement {
                 self.fail(failure, &Meaning::EarlierUseWithoutReference)
             }
             Meaning::EarlierUse if is_of_state => self.look(now, Reason::EarlierUse, failure),
-            Meaning::Open { .. } | Meaning::EarlierUse if self.takes_finds => self.look(now, Reason::Open, failure),
+            Meaning::Open { .. } | Meaning::Old | Meaning::EarlierUse if self.takes_finds => {
+                self.look(now, Reason::Open, failure)
+            }
             _ => self.fail(failure, &meaning),
         }
     }
@@ -186,7 +197,10 @@ impl Settlement {
             // Only a capture that is found decides: a capture that is not listed yet may still be on its way.
             _ if is_open => self.unsettled(reason, failure),
             // A late twin of this request would meet the same refusal.
-            0 => self.fail(failure, &Meaning::AsEnded),
+            0 => {
+                self.call.settle();
+                self.fail(failure, &Meaning::AsEnded)
+            }
             _ => self.fail(failure, &Meaning::EarlierUseFound(ids)),
         }
     }

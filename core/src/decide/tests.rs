@@ -646,7 +646,25 @@ fn without_a_reference_there_is_nothing_to_look_for() {
     let call = Settlement::new(Machine::new(purpose(&call), request, shared, 7), true);
     let error = given_to(call, vec![not_allowed()]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::OutcomeUnknown);
-    assert!(error.message().contains("give each call a reference"), "{error}");
+    assert!(error.message().contains("give each later call a reference"), "{error}");
+}
+
+#[test]
+fn a_key_that_grows_old_during_a_call_is_not_sent_again() {
+    let old = || Known { is_past: true, ..Known::FRESH };
+    let mut paused = machine();
+    paused.step(SECOND, Event::Start);
+    assert!(matches!(paused.step(SECOND, lost()), Step::Wait(_)));
+    paused.learn(old());
+    let mut answered = machine();
+    answered.step(SECOND, Event::Start);
+    answered.learn(old());
+    let now = 25 * 3600 * SECOND;
+    for step in [paused.step(now, Event::Waited), answered.step(now, lost())] {
+        let Step::Done(Err(error)) = step else { panic!("it was sent again") };
+        assert!(error.message().contains("it was not sent again"), "{error}");
+        assert!(!error.retryable());
+    }
 }
 
 #[test]

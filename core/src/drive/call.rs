@@ -91,7 +91,7 @@ impl Call {
     /// Says that nobody has sent this call's key before this client: no other process, and no earlier run of this one.
     /// A refusal is then the whole truth. A key that takings made needs no such word.
     #[must_use]
-    pub fn first_use(self) -> Call {
+    pub fn first_use(mut self) -> Call {
         self.note_first_use(None);
         self
     }
@@ -99,14 +99,14 @@ impl Call {
     /// Says when this call's key was sent first. Past Klarna's 24 hours nothing is sent, since Klarna would carry it
     /// out again; the call then ends as `outcome_unknown`, or looks where the setting `reconcile` lets it.
     #[must_use]
-    pub fn first_used(self, time: SystemTime) -> Call {
+    pub fn first_used(mut self, time: SystemTime) -> Call {
         self.note_first_use(Some(SystemTime::now().duration_since(time).unwrap_or_default()));
         self
     }
 
-    pub(crate) fn note_first_use(&self, age: Option<Duration>) {
-        if let Some(key_use) = &self.key_use {
-            self.session.own().memory().first_use(key_use.key(), age);
+    pub(crate) fn note_first_use(&mut self, age: Option<Duration>) {
+        if let Some(key_use) = &mut self.key_use {
+            key_use.first_use(&self.session, age);
         }
     }
 
@@ -238,18 +238,27 @@ impl Call {
         self.settlement.learn(known);
         let step = self.settlement.step(now, event);
         let ending = self.settlement.ending();
-        let Step::Done(result) = step else {
-            key_use.sent(ending == Ending::Agreed);
-            return step;
-        };
-        let ending = match &result {
-            Err(error) if error.attempts() == 0 => Ending::NotSent,
-            Err(error) if error.kind() == ErrorKind::Internal => {
-                Doubt::default().after(ending).after(Ending::Unclear).into()
+        let or_unclear = |ending| Ending::from(Doubt::default().after(ending).after(Ending::Unclear));
+        let result = match step {
+            Step::Done(result) => result.and_then(|reply| matched(reply, key_use, own, &self.settlement)),
+            Step::Send(_) if !self.settlement.is_looking() => {
+                key_use.goes_on(or_unclear(ending));
+                return step;
             }
-            _ => ending,
+            _ => {
+                key_use.goes_on(ending);
+                return step;
+            }
         };
-        let result = result.and_then(|reply| matched(reply, key_use, own, &self.settlement));
+        let ending = match (&result, ending) {
+            // The age that the caller gave is kept with the key.
+            (Err(error), _) if error.attempts() == 0 && self.settlement.is_old() => Ending::Unclear,
+            (Err(error), _) if error.attempts() == 0 => Ending::NotSent,
+            // The id that was answered, or found, is another key's.
+            (Err(_), Ending::Done(_)) => Ending::Unclear,
+            (Err(error), ending) if error.kind() == ErrorKind::Internal => or_unclear(ending),
+            (_, ending) => ending,
+        };
         key_use.end(own, &ending);
         Step::Done(result)
     }
@@ -343,7 +352,7 @@ fn noted(event: &Event, endpoint: &Endpoint, started: SystemTime, sent: String, 
         }
         Event::NotSent(why) => noted.came_back = format!("{}: {}", ErrorKind::NotSent, endpoint.scrub(why, 500)),
         Event::MaybeSent(why) => noted.came_back = endpoint.scrub(why, 500),
-        Event::Start | Event::Waited => noted.came_back = "nothing was told".into(),
+        Event::Start | Event::Waited => noted.came_back = "nothing was reported".into(),
     }
     noted
 }

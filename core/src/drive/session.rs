@@ -1,13 +1,13 @@
 //! The state that the calls of one client share, and the part of it that belongs to one process.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use once_cell::race::OnceBox;
 
-use crate::decide::doubt::Ending;
+use crate::decide::doubt::{Ending, FirstUse};
 use crate::decide::machine::Shared;
-use crate::decide::memory::{InProcess, Known, Memory};
+use crate::decide::memory::{End, InProcess, Known, Memory, Moment};
 use crate::decide::retry::{Budget, Limits};
 use crate::drive::http::{Connections, Transport};
 use crate::error::Error;
@@ -21,7 +21,6 @@ pub(crate) struct Session {
     transport: Transport,
     /// A clock for all calls, the same in forked processes.
     start: Instant,
-    start_by_the_wall: SystemTime,
     /// A slot for each process the client was used in, the current one last.
     slots: OnceBox<Slot>,
 }
@@ -60,7 +59,6 @@ impl Session {
             limits,
             transport,
             start: Instant::now(),
-            start_by_the_wall: SystemTime::now(),
             slots: OnceBox::new(),
         })
     }
@@ -69,11 +67,10 @@ impl Session {
         self.start.elapsed()
     }
 
-    /// The clock for the age of keys: the one of two that has gone further. A machine that slept has a monotonic clock
-    /// that stood still, and the wall's clock may be set back.
-    pub fn key_time(&self) -> Duration {
-        let by_the_wall = SystemTime::now().duration_since(self.start_by_the_wall).unwrap_or_default();
-        self.now().max(by_the_wall)
+    /// The present moment, for the age of keys.
+    pub fn moment(&self) -> Moment {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Moment { steady: self.now(), wall }
     }
 
     pub fn limits(&self) -> &Limits {
@@ -140,27 +137,50 @@ pub(crate) struct KeyUse {
     key: u64,
     /// The process in whose memory the call counts as running.
     process: u32,
+    /// takings made the key for this call, or the caller says that nobody sent it before.
+    is_first: bool,
+    /// The last word that the call had of the memory.
+    known: Known,
     /// How the call ends if it is given up now; none once it has ended.
     pending: Option<Ending>,
 }
 
 impl KeyUse {
     /// Of a key that the memory of this process has just noted.
-    pub fn new(key: u64, own: &PerProcess) -> KeyUse {
-        KeyUse { key, process: own.process, pending: Some(Ending::NotSent) }
+    pub fn new(key: u64, is_made: bool, own: &PerProcess) -> KeyUse {
+        let (is_first, pending) = (is_made, Some(Ending::NotSent));
+        KeyUse { key, process: own.process, is_first, known: Known::FRESH, pending }
     }
 
     pub fn key(&self) -> u64 {
         self.key
     }
 
-    pub fn known(&self, session: &Session, own: &PerProcess) -> Known {
-        own.memory.known(self.key, session.key_time())
+    /// Notes that a caller knows of the first use of the key: how long ago it was, or that it is this one. A word that
+    /// comes after the key was sent is too late to be one about the first use.
+    pub fn first_use(&mut self, session: &Session, age: Option<Duration>) {
+        if self.pending != Some(Ending::NotSent) {
+            return;
+        }
+        match age {
+            None => self.is_first = true,
+            Some(age) => session.own().memory.first_used(self.key, age, session.moment()),
+        }
     }
 
-    /// From here on the call may have been sent.
-    pub fn sent(&mut self, agreed: bool) {
-        self.pending = Some(if agreed { Ending::Agreed } else { Ending::Unclear });
+    /// The memory's word on the key.
+    pub fn known(&mut self, session: &Session, own: &PerProcess) -> Known {
+        let is_inherited = self.process != own.process;
+        self.known = own.memory.known(self.key, is_inherited, session.moment());
+        if self.is_first && !is_inherited {
+            self.known.first_use = FirstUse::Here;
+        }
+        self.known.clone()
+    }
+
+    /// Notes how the call ends if it is given up from here on.
+    pub fn goes_on(&mut self, pending: Ending) {
+        self.pending = Some(pending);
     }
 
     /// Gives the key back, once.
@@ -168,11 +188,9 @@ impl KeyUse {
         if self.pending.take().is_none() {
             return;
         }
-        if self.process == own.process {
-            own.memory.end(self.key, ending);
-        } else {
-            own.memory.end_inherited(self.key, ending);
-        }
+        let is_inherited = self.process != own.process;
+        let Known { opened, first_use, .. } = self.known;
+        own.memory.end(self.key, &End { ending: ending.clone(), is_inherited, opened, first_use });
     }
 
     /// Gives the key back as that of a call that is given up.

@@ -15,7 +15,7 @@ final class InvalidInput extends Error {}
 final class NotSent extends Error {}
 /** Klarna refused it, and nothing was captured under this key: mend the cause; the next capture takes a new key. */
 final class Rejected extends Error {}
-/** It may have been captured: call again with the same key within 24 hours; never book it as failed. */
+/** It may have been captured: call again with the same key within 24 hours of its first use; never book it as failed. */
 final class OutcomeUnknown extends Error {}
 /** A bug in takings: report it. If attempts is above 0, treat it as OutcomeUnknown. */
 final class Internal extends Error {}

@@ -103,7 +103,7 @@ object! {
     pub(crate) struct NoArguments: "an argument of this function" {}
 }
 
-/// The functions check their own arguments closer.
+/// A loose rule: the functions themselves check their arguments closely.
 const TEXT: Rule = Rule::Text { min: 0, max: 4096 };
 
 static FUNCTIONS: &[Function] = &[
@@ -167,7 +167,7 @@ fn read<T: Field + Item>(text: &str) -> Result<T, Error> {
 ///
 /// # Errors
 ///
-/// `invalid_input` for a name that is none, and for arguments that the function does not take.
+/// `invalid_input` for an unknown name, and for arguments that the function does not take.
 pub fn call(name: &str, arguments: &str) -> Result<String, Error> {
     match FUNCTIONS.iter().find(|function| function.name == name) {
         Some(function) => (function.run)(arguments).map(|result| result.to_string()),

@@ -98,7 +98,7 @@ impl Client {
 
     /// The first half of [`capture`](Client::capture): everything that can be refused is refused
     /// here, and the key is known before anything is sent. The [`Call`] is the second half:
-    /// it is sent, or driven by the host.
+    /// it is sent over the client's connections, or step by step by the host.
     ///
     /// # Errors
     ///
@@ -126,8 +126,8 @@ impl Client {
     /// Looks into the captures of an order for the one with this reference and amount, for a
     /// shop that must know what became of a capture without capturing again.
     ///
-    /// It is only sound when each capture of an order has a `reference` of its own. Finding
-    /// none says that there was none when Klarna was asked: a capture whose answer was lost a
+    /// The result is only sound when each capture of an order has a `reference` of its own. No
+    /// match means that there was none when Klarna was asked: a capture whose answer was lost a
     /// moment ago may still be on its way.
     ///
     /// # Errors
@@ -184,8 +184,8 @@ impl Client {
         })
     }
 
-    /// For bindings: the same with the arguments from any serde source. An argument that could not be had is the error
-    /// for it: the call is refused with that, and the error names the rest of the call.
+    /// For bindings: the same with the arguments from any serde source. An argument that could not be read comes as its
+    /// error. The call is refused with that error, which then names the rest of the call.
     ///
     /// # Errors
     ///
@@ -223,7 +223,7 @@ impl Client {
         self.0.config.ca_file.as_deref().map(Path::new)
     }
 
-    /// For bindings: an error from before there was a call, with what is known of it.
+    /// For bindings: an error from before the call was made, with what is known of the call.
     #[doc(hidden)]
     pub fn refused(&self, error: Error, order_id: Option<&str>, idempotency_key: Option<&str>) -> Error {
         let error = error.with(|fields| {

@@ -7,11 +7,11 @@ use crate::client::Client;
 use crate::drive::http::{authorities_in_words, proxy_in_words};
 use crate::settings::config::{Config, Credentials, Environment, Region, VARIABLES};
 
-/// Tells what this build of takings is, what it sees in the environment, where a client of
+/// Describes this build of takings, what it sees in the environment, where a client of
 /// [`Config::from_env`] would send, through which proxy, and whose certificates it would trust: one
-/// fact a line, for people. It sends nothing.
+/// fact a line, for people. The function sends nothing.
 ///
-/// It holds no credential, nor how long one is: of a secret it says whether it is set.
+/// The text holds no credential, nor the length of one: of a secret it says whether it is set.
 ///
 /// ```
 /// println!("{}", takings::diagnosis());
@@ -37,7 +37,7 @@ fn from(get: impl Fn(&str) -> Option<OsString>) -> String {
         Ok(client) => say("calls go to", client.base_url()),
         Err(error) => say("calls go to", &format!("nowhere yet: {}", error.message())),
     }
-    // without settings that hold together, what a call to Klarna would meet
+    // Where the environment's settings are no good, the trust of a call to Klarna's own address is described.
     let klarna = || Config::live(Region::Eu, Credentials::basic("nobody", "nothing"));
     let endpoint = config.and_then(|config| Ok((config.endpoint()?, config)));
     let met = endpoint.or_else(|_| klarna().endpoint().map(|endpoint| (endpoint, klarna())));
@@ -48,7 +48,7 @@ fn from(get: impl Fn(&str) -> Option<OsString>) -> String {
     text
 }
 
-/// A variable, without anything of a value that is no known word.
+/// A variable in words. Its value is shown only where it is one of our known words.
 fn seen(name: &str, value: Option<OsString>) -> String {
     let Some(value) = value.filter(|value| !value.is_empty()) else { return "not set".to_owned() };
     let Some(value) = value.to_str() else { return "set, but not UTF-8".to_owned() };

@@ -80,7 +80,7 @@ record! {
     /// Why a call did not end well: what it means for the money ([`kind`](Error::kind)),
     /// one line for a log ([`message`](Error::message)) and the facts as fields.
     ///
-    /// It never holds a credential or customer data, and text that came from a server has
+    /// An error never holds a credential or customer data, and text that came from a server has
     /// been scrubbed of control characters.
     #[derive(Clone, PartialEq, Eq)]
     pub struct Error(Box<Fields>) {

@@ -1,5 +1,5 @@
-//! The inside that the fuzz targets reach (`fuzz/` in the repository): a capture without its driver, answers without a
-//! server. No part of the API, and not there without the feature `fuzzing`.
+//! The inside that the fuzz targets (`fuzz/` in the repository) reach: a capture without a transport, answers without a
+//! server. This module is no part of the API and needs the feature `fuzzing`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,20 +53,20 @@ impl Received {
         (body.error_code, body.error_messages, body.correlation_id)
     }
 
-    /// The event of it.
+    /// The answer as an event.
     pub fn event(self) -> Event {
         Event::Answered(self.0)
     }
 }
 
-/// A capture without its driver.
+/// A capture without a transport.
 pub struct Capture {
     settlement: Settlement,
     endpoint: Arc<Endpoint>,
 }
 
 impl Capture {
-    /// With a budget for retries of its own, and the jitter of `seed`.
+    /// A capture with its own retry budget, and the jitter of `seed`.
     ///
     /// # Errors
     ///
@@ -115,7 +115,7 @@ impl Capture {
     }
 }
 
-/// The path of a look, for comparison.
+/// The path of a look-up, for comparison.
 pub fn look_path(order_id: &str) -> String {
     ids::path(order_id, RECONCILE.path, |_| None)
 }

@@ -38,12 +38,13 @@ pub fn idempotency_key(order_id: &str, name: &str) -> Result<String, Error> {
     derived(&CAPTURE, order_id, name)
 }
 
-/// The same for any operation that changes something: each has a word of its own in the derivation, so that a refund
-/// and a capture of one name never share a key. For `"capture"` it is [`idempotency_key`].
+/// Derives the key of a call to any operation that changes something. Each operation has a word of its own in the
+/// derivation, so that a refund and a capture of one name never share a key. `"capture"` gives that of
+/// [`idempotency_key`].
 ///
 /// # Errors
 ///
-/// `invalid_input` when the operation is none, takes no key, or the order id or the name cannot be one.
+/// `invalid_input` when there is no such operation, it takes no key, or the order id or the name cannot be one.
 pub fn idempotency_key_for(operation: &str, order_id: &str, name: &str) -> Result<String, Error> {
     derived(operations::named(operation)?, order_id, name)
 }
@@ -85,8 +86,8 @@ pub(crate) fn random_seed() -> Result<u64, Error> {
     Ok(u64::from_le_bytes(bytes))
 }
 
-// Straight from the system each time: a generator kept in memory is copied by fork, and
-// parent and child would use one key for two captures.
+// Asks the system each time. A fork would copy a generator kept in memory, and parent and child would use one key for
+// two captures.
 fn fill_random(bytes: &mut [u8]) -> Result<(), Error> {
     getrandom::fill(bytes).map_err(|error| {
         Error::new(

@@ -23,10 +23,10 @@
 //!
 //! # What it does not do
 //!
-//! It installs no panic hook, signal handler, logger or process-wide TLS provider, prints
-//! nothing, and reads no environment but the `HTTPS_PROXY` and `NO_PROXY` of
-//! [`Config::proxy`], what the platform's trust store reads (`SSL_CERT_FILE`,
-//! `SSL_CERT_DIR`), and, when asked, [`Config::from_env`] and [`diagnosis`].
+//! takings installs no panic hook, signal handler, logger or process-wide TLS provider, and prints
+//! nothing. From the environment it reads `HTTPS_PROXY` and `NO_PROXY` (see [`Config::proxy`]) and
+//! the variables of the platform's trust store (`SSL_CERT_FILE`, `SSL_CERT_DIR`). More is read only
+//! when asked for, by [`Config::from_env`] and [`diagnosis`].
 
 #![forbid(unsafe_code)]
 

@@ -4,13 +4,13 @@ use iso_currency::Currency;
 
 use crate::error::Error;
 
-/// `minor("60.00", "EUR")` is `6000`: an amount in the minor units that Klarna counts in, exactly
-/// or not at all.
+/// Converts a decimal amount to the minor units that Klarna counts in, exactly or not at all:
+/// `minor("60.00", "EUR")` is `6000`.
 ///
 /// `amount` is a decimal number such as `60`, `-4.5` or `60.00`, with a point and without a
 /// thousands separator, sign `+`, exponent or spaces. `currency` is a code of ISO 4217 in upper or
-/// lower case, whose number of decimals counts: 2 for `EUR`, 0 for `JPY`, 3 for `KWD`. Zeros
-/// beyond those are passed over; any other digit there is refused, since nothing is rounded.
+/// lower case, whose number of decimals counts: 2 for `EUR`, 0 for `JPY`, 3 for `KWD`. Further
+/// zeros are passed over; any other digit there is refused, since nothing is rounded.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! A call driven by its host: what it is told, what it hands over, what it remembers.
+//! A call that its host sends: events in, steps and requests out, and the memory of its key.
 
 use std::time::Duration;
 
@@ -183,7 +183,7 @@ fn one_that_is_dropped_on_its_way_keeps_its_key() {
     drop(call);
     let error = client.prepare("another order", &CaptureRequest::new(1), Some("a-key")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
-    // and a refusal that does not speak of the lost request is none of it
+    // A refusal that is not about the lost request leaves that one unknown.
     let mut again = prepared(&client, "a-key");
     sent(again.step(Event::Start));
     let error = done(again.step(refused(401, &json!({})))).unwrap_err();
@@ -197,7 +197,7 @@ fn calls_with_one_key_at_a_time_speak_for_each_other() {
         sent(call.step(Event::Start));
         call
     };
-    // What the one may have captured is why the other is refused.
+    // The other call is refused for a capture that this one may have made.
     let in_use = || refused(403, &json!({"error_code": "CAPTURE_NOT_ALLOWED"}));
     let client = Client::new(config()).unwrap();
     let (mut first, second) = (begun(&client), begun(&client));
@@ -212,7 +212,7 @@ fn calls_with_one_key_at_a_time_speak_for_each_other() {
     let error = done(first.step(refused(401, &json!({})))).unwrap_err();
     assert_eq!((error.kind(), error.retryable()), (ErrorKind::OutcomeUnknown, true));
 
-    // One that reached nobody leaves the other as clear as it was, now and later, and so does one that never began.
+    // A call that reached nobody, or never began, leaves the other call as clear as it was, now and later.
     let mut config = config();
     config.max_attempts = 1;
     let client = Client::new(config).unwrap();
@@ -298,7 +298,7 @@ fn a_long_answer_is_read_as_far_as_it_is_worth() {
     let error = done(call.step(Event::Answered(Answer::new(400, [("a", "b")], body.clone().into())))).unwrap_err();
     assert_eq!((error.kind(), error.error_code()), (ErrorKind::Rejected, None));
 
-    // Of a look it is the list that may be long, and no error.
+    // In a look-up the list may be long, an error body may not.
     let mut look = client.prepare_reconcile(ORDER, "parcel-1", 6000).unwrap();
     sent(look.step(Event::Start));
     assert_eq!(look.request().most_answer(), 16 * 1024 * 1024);
@@ -308,7 +308,7 @@ fn a_long_answer_is_read_as_far_as_it_is_worth() {
 
 #[test]
 fn a_client_can_be_sent_by_itself() {
-    // No address has a server on port 1: that is known before anything leaves.
+    // No server listens on port 1, so the connection fails before anything leaves.
     let mut config = Config::at("http://127.0.0.1:1", Credentials::basic("user", "a-long-password"));
     config.max_attempts = 2;
     config.backoff = Duration::from_millis(1);
@@ -352,7 +352,7 @@ fn another_process_may_have_captured_with_a_given_key() {
         let error = ended(given(&second, r#"{"captured_amount": 6000}"#), refused(status, &body)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{error}");
         assert!(!error.message().contains("new idempotency key"), "{error}");
-        // Nor does a second call of the same process make it clear.
+        // A second call of the same process does not make it clear either.
         let error = ended(given(&second, r#"{"captured_amount": 6000}"#), refused(status, &body)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{error}");
     }
@@ -367,7 +367,7 @@ fn a_caller_who_knows_the_first_use_gets_the_sharp_word() {
     let client = Client::new(config()).unwrap();
     let made = client.prepare(ORDER, &CaptureRequest::new(6000), None).unwrap();
     assert_eq!(ended(made, no()).unwrap_err().kind(), ErrorKind::Rejected, "a key that takings made");
-    // A refusal of the bytes is one of every earlier use as well.
+    // A refusal for the bytes of a request holds for every earlier use of the key as well.
     let client = Client::new(config()).unwrap();
     let settled = refused(422, &json!({"error_code": "UNPROCESSABLE_ENTITY"}));
     assert_eq!(ended(given(&client, r#"{"captured_amount": 6000}"#), settled).unwrap_err().kind(), ErrorKind::Rejected);

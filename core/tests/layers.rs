@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// From the ground up.
+/// The layers, the lowest first.
 const LAYERS: [&[&str]; 9] = [
     &["record"],
     &["error"],
@@ -87,7 +87,7 @@ fn no_import_climbs() {
 #[test]
 fn no_circle() {
     let mut graph = graph();
-    // A module without imports is in no circle, nor is one that imports only such.
+    // A module without imports is in no circle; nor is a module that imports only such modules.
     while let Some(leaf) = graph.iter().find(|(_, targets)| targets.is_empty()).map(|(path, _)| path.clone()) {
         graph.remove(&leaf);
         graph.values_mut().for_each(|targets| targets.retain(|target| *target != leaf));

@@ -1,4 +1,4 @@
-//! What a host that sends by itself never gets. One test, for a process of its own.
+//! A host that sends by itself gets no thread. The test is alone in its file, so that it has a process of its own.
 #![cfg(target_os = "linux")]
 
 use takings::{Answer, CaptureRequest, Client, Config, Credentials, Event, Step};

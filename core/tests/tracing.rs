@@ -29,7 +29,7 @@ impl Notes {
     }
 }
 
-/// A program's own, which hears of each event.
+/// A program's own subscriber, which calls a function for each event.
 struct Hearing<F>(F);
 
 impl<F: Fn(&Event<'_>) + Send + Sync + 'static> Subscriber for Hearing<F> {

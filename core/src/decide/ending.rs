@@ -59,17 +59,17 @@ pub(crate) enum Meaning {
     /// This call, or another one with its key, may have been carried out. `is_agreed`: another one was answered
     /// with success.
     Open { is_agreed: bool },
-    /// Klarna refused it, and an earlier call with its key, of which nothing is known here, may have been carried out.
+    /// Klarna refused the call. An earlier call with its key, unknown to this client, may have been carried out.
     EarlierUse,
-    /// The same, and the order's state is why: a reference would have let it be looked for.
+    /// As `EarlierUse`, refused for the order's state. The call has no reference by which takings could look it up.
     EarlierUseWithoutReference,
-    /// The same, and this was found under its reference and amount, which shops may use more than once.
+    /// As `EarlierUse`. The order has these entries with the call's reference and amount, which shops may use twice.
     EarlierUseFound(Vec<String>),
     /// Its key is past the time for which Klarna keeps it, so nothing was sent, or not again.
     Old,
 }
 
-/// The call that an error speaks of.
+/// The call that an error is about.
 #[derive(Clone, Copy)]
 pub(crate) struct Subject<'a> {
     pub operation: &'static Operation,
@@ -133,7 +133,7 @@ impl Subject<'_> {
     /// The error for an outcome that cannot be believed, or not be waited for.
     pub fn unclear(&self, why: &str) -> Error {
         let message = self.message(ErrorKind::OutcomeUnknown, why, None, &Meaning::Open { is_agreed: false });
-        // A call that is not waited for may not have begun an attempt yet.
+        // A caller may abandon a call before its first attempt.
         let error = Error::new(ErrorKind::OutcomeUnknown, message);
         self.named(error).with(|fields| fields.attempts = fields.attempts.max(1))
     }

@@ -74,7 +74,7 @@ impl<'de> Visitor<'de> for &mut List<'_> {
     }
 }
 
-/// Reads the members of an entry that count; any may be missing.
+/// An entry's members that count here; any may be missing.
 struct Entry {
     id: &'static str,
     amount: &'static str,

@@ -25,10 +25,10 @@ pub enum Event {
     /// An answer whose head was complete, whatever its status.
     Answered(Answer),
     /// No connection was made (name look-up, refused, TLS handshake, proxy), so nothing of the request
-    /// can have left; why, for people.
+    /// can have left. The text says why, for people.
     NotSent(String),
     /// The request may have left and no answer came (time-out, reset, a head that was cut), or the
-    /// HTTP client does not say; why, for people.
+    /// HTTP client does not say. The text says why, for people.
     MaybeSent(String),
     /// The pause is over.
     Waited,
@@ -48,7 +48,7 @@ pub(crate) struct Purpose {
     pub operation: &'static Operation,
     pub order_id: String,
     pub idempotency_key: Option<String>,
-    /// The identity that a look looks for, or by which this call would be found again.
+    /// The reference and amount that a look-up searches for, or by which it would find this call.
     pub identity: Option<Identity>,
     pub warnings: Vec<String>,
 }
@@ -71,7 +71,7 @@ pub(crate) struct Machine {
     attempts: u32,
     /// The doubt that this call's own attempts leave.
     own: Doubt,
-    /// The memory's word on its key beside that.
+    /// The memory's knowledge of the key from other calls.
     known: Known,
     /// The count of open ends with the key when the last attempt was sent.
     opened_before: u32,
@@ -113,7 +113,7 @@ impl Machine {
         }
     }
 
-    /// A machine for a request that follows within the same call: it begins now and ends with this one's deadline.
+    /// A machine for a further request within the same call. The new machine keeps the deadline of this one.
     pub fn continued(&self, purpose: Purpose, request: HttpRequest) -> Machine {
         let mut next = Machine::new(purpose, request, self.shared.clone(), 0);
         (next.pauses, next.deadline) = (self.pauses, self.deadline);
@@ -125,7 +125,7 @@ impl Machine {
         self.known = known;
     }
 
-    /// The ending that others with the same key have to know.
+    /// The ending to note in the memory, for other calls with the same key.
     pub fn ending(&self) -> Ending {
         match self.is_settled {
             true => Ending::Settled,
@@ -133,7 +133,7 @@ impl Machine {
         }
     }
 
-    /// Notes success that came by another way than an answer to this request.
+    /// Notes a success that a look-up found.
     pub fn found(&mut self, id: &str) {
         self.own = Doubt::Done(id.into());
     }
@@ -223,8 +223,8 @@ impl Machine {
         }
     }
 
-    /// `now`: any clock that only goes forward, the same for all calls of a client. An error is a bug of the host's or
-    /// of ours.
+    /// Takes an event. `now` is any clock that only goes forward, the same for all calls of a client. An error is a bug
+    /// of the host's or of ours.
     pub fn step(&mut self, now: Duration, event: Event) -> Result<Turn, Error> {
         match (self.state, event) {
             (State::New, Event::Start) => {
@@ -260,14 +260,14 @@ impl Machine {
         self.state = State::Sending;
         self.attempts += 1;
         self.opened_before = self.known.opened;
-        // A pause that took longer than asked for may have left nothing.
+        // A pause may last longer than asked for and leave no time.
         let left = self.deadline.saturating_sub(now).max(SHORTEST);
         Turn::Send(self.shared.limits.attempt.min(left))
     }
 
     fn answered(&mut self, now: Duration, mut answer: Answer) -> Turn {
         let status = answer.status;
-        // An id that is one of our credentials is none, and would be logged and stored as one.
+        // A server may echo one of our credentials in the place of an id. Such an id would be logged and stored.
         answer.headers.retain(|(_, value)| !self.shared.endpoint.is_echo(value));
         let why = match status {
             200..=299 => match self.read(&answer) {
@@ -281,7 +281,7 @@ impl Machine {
                     return Turn::Ended(Ok(self.reply(content, answer.correlation_id())));
                 }
                 Err(why) => {
-                    // Any other success may be a page.
+                    // Any other success may be a gateway's web page.
                     self.note(if status == 201 { Ending::Agreed } else { Ending::Unclear });
                     format!("Klarna answered {status} {why}")
                 }
@@ -318,11 +318,11 @@ impl Machine {
             }
             ReplyKind::Nothing if answer.status == 204 => Ok(Content::Nothing),
             ReplyKind::Nothing => Err("where 204 is the only success".into()),
-            // A part of a document (206) would look like one without the rest.
+            // A part of a document (206) would look like a whole one.
             ReplyKind::Document | ReplyKind::Found { .. } if answer.status != 200 => {
                 Err("which is not how a document is answered".into())
             }
-            // It could be read as far as it came, but that takes time that the call may not have.
+            // A cut document could be read as far as it came, but that takes time that the call may not have.
             ReplyKind::Document | ReplyKind::Found { .. } if answer.is_cut => {
                 Err("with a document that broke off".into())
             }
@@ -338,7 +338,7 @@ impl Machine {
     /// The end by Klarna's refusal.
     fn refused(&mut self, refusal: Refusal) -> Turn {
         let speaks_of_the_bytes = self.purpose.operation.is_settled_by(refusal.status, refusal.code());
-        // A call that runs, or ended open since this attempt was sent, may have met another answer.
+        // Another call with the key may have met another answer: one that runs, or ended open since this attempt left.
         let is_alone = !self.known.running && self.known.opened == self.opened_before;
         let can_settle = self.own <= Doubt::Unclear && self.known.doubt <= Doubt::Unclear;
         self.is_settled = speaks_of_the_bytes && is_alone && can_settle;
@@ -353,8 +353,8 @@ impl Machine {
             return self.fail(failure, None);
         }
         let wait = self.pauses.draw(&limits, self.attempts, pause);
-        // As long as nothing can have been sent, an attempt that might be cut off while it
-        // connects would only make a clear outcome unclear.
+        // As long as nothing can have been sent, an attempt needs time to connect. Cut off before that, the attempt
+        // would only make a clear outcome unclear.
         let connecting = if self.is_open() { Duration::ZERO } else { limits.connect + limits.connect / 10 };
         let needed = connecting.max(SHORTEST);
         if now.saturating_add(wait).saturating_add(needed) >= self.deadline {

@@ -1,7 +1,7 @@
 //! The memory of idempotency keys: what each stands for, and what its calls have done.
 //!
-//! Klarna looks at the key alone, so a key reused for another call would silently lose that call. And a call with a
-//! known key is judged by all calls with it, not by its own answer alone.
+//! Klarna looks at the key alone, so a key reused for another call would silently lose that call. A call with a known
+//! key is therefore judged by all calls with that key, not by its own answer alone.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hasher};
@@ -99,11 +99,11 @@ pub(crate) struct Known {
     /// Other calls with the key run.
     pub running: bool,
     pub first_use: FirstUse,
-    /// Its 24 hours are over.
+    /// The key's 24 hours are over.
     pub is_past: bool,
     /// Its 24 hours are over, and it may have been carried out, here or by an earlier use that its caller knows of.
     pub is_old: bool,
-    /// How often a call with the key has ended open. A change shows that a call did since an attempt was sent.
+    /// How often a call with the key has ended open. A change shows that this happened since an attempt was sent.
     pub opened: u32,
 }
 
@@ -127,16 +127,16 @@ impl Known {
 /// Whose id an answer named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MatchedTo {
-    /// The first with this key, or the same again.
+    /// The id is the first for this key, or the same again.
     ThisKey,
-    /// An earlier call with this key was answered with another one.
+    /// An earlier call with this key was answered with another id.
     ThisKeyAgain,
     /// The id belongs to another key.
     AnotherKey,
 }
 
-/// A hash for telling accidents apart: among 10,000 of them two are alike once in some 10^11 times, and
-/// nobody gains by forging one.
+/// A hash against accidents alone, since nobody gains by forging one. Among 10,000 hashes two are equal once in some
+/// 10^11 times.
 pub(crate) fn fingerprint(parts: &[&[u8]]) -> u64 {
     let mut hasher = DefaultHasher::new();
     for part in parts {
@@ -166,7 +166,7 @@ impl InProcess {
         result
     }
 
-    /// The memory of a forked process, in which no other thread gives back what was locked at the fork.
+    /// The memory for a forked process. A lock that another thread held at the fork would never be released in it.
     pub fn inherited(&self) -> InProcess {
         let whole = self.copies.iter().find_map(|copy| match copy.try_lock() {
             Ok(keys) => Some(keys),
@@ -211,8 +211,8 @@ struct Keys {
     uses: HashMap<u64, Use>,
     /// The ids that keys were answered with, each with its key.
     ids: HashMap<u64, u64>,
-    /// The keys that may be forgotten, in the order in which their calls ended. Keys of running calls are not queued:
-    /// to skip them would cost each call as much as there are.
+    /// The keys that may be forgotten, in the order in which their calls ended. Keys of running calls are not queued,
+    /// or every eviction would scan them all.
     ended: VecDeque<u64>,
     /// How many keys have no decided end.
     open: usize,
@@ -231,7 +231,7 @@ struct Use {
     earlier_in_doubt: bool,
     opened: u32,
     running: u32,
-    /// The key stands in `ended`. A key that runs again stays there until it is its turn.
+    /// The key stands in `ended`. A key that runs again stays there until its turn comes.
     queued: bool,
     id: Option<u64>,
 }
@@ -262,7 +262,7 @@ impl Keys {
         let mut keys = self.clone();
         let mut left = Vec::new();
         for (key, known) in keys.uses.iter_mut().filter(|(_, known)| known.running > 0) {
-            // These calls go on in the parent, and their ends are never known here.
+            // These calls go on in the parent, and this process never learns how they end.
             known.running = 0;
             known.doubt = mem::take(&mut known.doubt).after(Ending::Unclear);
             known.opened += 1;
@@ -341,7 +341,7 @@ impl Keys {
                     opened: known.opened,
                 }
             }
-            // A call that is not known here began in the process this one was forked from.
+            // A call that this memory does not know began in the process this one was forked from.
             None => Known { doubt: Doubt::Unclear, first_use: FirstUse::Unknown, ..Known::FRESH },
         }
     }
@@ -356,7 +356,7 @@ impl Keys {
                 MatchedTo::ThisKeyAgain
             }
             Some(_) => MatchedTo::ThisKey,
-            // forgotten meanwhile
+            // The key was forgotten meanwhile.
             None => {
                 self.ids.remove(&id);
                 MatchedTo::ThisKey

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// No attempt is given less, since no host's clock is finer.
+/// The shortest time-out of an attempt, since no host's clock is finer.
 pub(crate) const SHORTEST: Duration = Duration::from_millis(1);
 
 /// The bounds of a call.
@@ -59,9 +59,9 @@ impl Pauses {
     }
 }
 
-/// The budget that retries of all calls of a client draw on, so that an outage is not answered by a
-/// storm. A bucket of tokens as in the AWS SDKs' standard mode: 500, a retry takes 5, a
-/// success gives 1 back; beside that it refills by 10 in a second, two retries.
+/// The budget that retries of all calls of a client draw on, so that an outage does not cause a storm of retries. The
+/// budget is a bucket of 500 tokens as in the AWS SDKs' standard mode. A retry takes 5 and a success gives 1 back.
+/// Beside that the bucket refills by 10 a second, enough for two retries.
 pub(crate) struct Budget(AtomicU64);
 
 impl Budget {
@@ -73,15 +73,14 @@ impl Budget {
         Budget(AtomicU64::new(Budget::FULL))
     }
 
-    // A single word, time in milliseconds above 16 bits of tokens: no lock that a fork could leave
-    // locked.
+    // A single word holds the time in milliseconds above 16 bits of tokens. A lock could stay locked after a fork.
     fn change(&self, now: Duration, change: impl Fn(u64) -> Option<u64>) -> bool {
         let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX) & (u64::MAX >> 16);
         self.0
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
                 let (since, tokens) = (word >> 16, word & 0xffff);
                 let earned = now.saturating_sub(since).saturating_mul(Budget::PER_SECOND) / 1000;
-                // time that earned no whole token stays to be counted
+                // Time that earned no whole token counts towards the next one.
                 let since = if earned == 0 { since } else { now };
                 let tokens = change(tokens.saturating_add(earned).min(Budget::FULL))?;
                 Some(since << 16 | tokens.min(Budget::FULL))

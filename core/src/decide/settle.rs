@@ -1,5 +1,5 @@
-//! A call with the look that settles it: where its own attempts leave open whether it was carried out, the order is
-//! looked at by the operation's own look.
+//! A call with the look-up that settles it. Where the call's own attempts leave open whether it was carried out,
+//! takings reads from the order whether it was.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,12 +28,12 @@ pub enum Step {
 
 pub(crate) struct Settlement {
     call: Machine,
-    /// Whether an open end is looked into, and what is found is the answer: the setting `reconcile`.
+    /// The setting `reconcile`: an open call is looked up, and a single match is its answer.
     takes_finds: bool,
     look: Option<Look>,
 }
 
-/// A look under way.
+/// A look-up under way.
 struct Look {
     machine: Machine,
     reason: Reason,
@@ -42,11 +42,11 @@ struct Look {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Reason {
-    /// The call may have been carried out: only a find decides.
+    /// The call may have been carried out: only a match decides.
     Open,
     /// Klarna refused a key whose first use is not known, for the order's state.
     EarlierUse,
-    /// The key is past its time.
+    /// The key is past its 24 hours.
     Old,
 }
 
@@ -149,7 +149,7 @@ impl Settlement {
         }
     }
 
-    /// Begins the operation's look, where there is one and time for it.
+    /// Begins the operation's look-up, if it has one and there is time left.
     fn look(&mut self, now: Duration, reason: Reason, failure: Failure) -> Step {
         let purpose = self.call.purpose();
         let (Some(operation), Some(identity)) = (purpose.operation.found_by, &purpose.identity) else {
@@ -178,7 +178,8 @@ impl Settlement {
             Ok(Turn::Send(timeout)) => return Step::Send(timeout),
             Ok(Turn::Wait(pause)) => return Step::Wait(pause),
             Ok(Turn::Ended(found)) => found.ok(),
-            // An event out of turn says nothing of the call, whose error names its key.
+            // A host's event out of turn shows nothing about the call. The call's own error is kept, since it names the
+            // key.
             Err(_) => None,
         };
         let (reason, failure) = (look.reason, look.failure.clone());
@@ -194,7 +195,7 @@ impl Settlement {
                 let facts = self.call.reply(self.content(id), correlation_id.as_deref());
                 self.done(facts)
             }
-            // Only a capture that is found decides: a capture that is not listed yet may still be on its way.
+            // Only a match decides: a capture that is not listed yet may still be on its way.
             _ if is_open => self.unsettled(reason, failure),
             // A late twin of this request would meet the same refusal.
             0 => {
@@ -213,7 +214,7 @@ impl Settlement {
         }
     }
 
-    /// The end of a call whose look decided nothing.
+    /// The end of a call whose look-up decided nothing.
     fn unsettled(&mut self, reason: Reason, failure: Failure) -> Step {
         let meaning = match (reason, self.call.meaning(&failure)) {
             (Reason::Old, _) => Meaning::Old,

@@ -30,7 +30,7 @@ fn limits() -> Limits {
     config().limits().unwrap()
 }
 
-/// A call to `operation`, which is found again as parcel-1.
+/// A call to `operation`, whose look-up searches for parcel-1.
 fn call_of(operation: &'static Operation, config: &Config, limits: Limits, budget: &Arc<Budget>) -> Settlement {
     let endpoint = Arc::new(config.endpoint().unwrap());
     let (key, body) = if operation.writes() { (Some("key"), b"{}".to_vec()) } else { (None, Vec::new()) };
@@ -75,7 +75,7 @@ fn lost() -> Event {
     Event::MaybeSent("reset".into())
 }
 
-/// Feeds what the server does, waiting in between; the rest of the events is not needed.
+/// Feeds the events of a server to a call, which has to use them all, and ends every pause at once.
 fn run(events: Vec<Event>) -> Result<Reply, Error> {
     run_of(&mut machine(), events)
 }
@@ -323,7 +323,7 @@ fn an_outage_is_not_answered_by_a_storm() {
     for _ in 0..50 {
         assert_eq!(outage(vec![lost(), lost(), lost()]), 3);
     }
-    // the pauses of those calls earned nothing: each began at the same second
+    // The clock of each call begins at the same second, so the pauses between them refilled nothing.
     assert_eq!(outage(vec![lost()]), 1);
     for _ in 0..5 {
         run_of(&mut machine_with(limits(), &budget), vec![created()]).unwrap();
@@ -397,8 +397,8 @@ fn is_unclear(event: &Event) -> bool {
 }
 
 proptest! {
-    /// Whatever the server does, the call ends within its attempts and its deadline, and only
-    /// Klarna's own word on this request is a "no" after an unclear attempt.
+    /// The call ends within its attempts and its deadline in every case. After an unclear attempt only Klarna's own
+    /// refusal of this request counts as one.
     #[test]
     fn every_order_of_answers_ends_well(
         events in proptest::collection::vec((any_event(), 0_u64..12_000), 20),
@@ -453,7 +453,7 @@ proptest! {
         }
     }
 
-    /// A driver that says anything at all, in any order, gets an end.
+    /// A host that reports any events, in any order, gets an outcome.
     #[test]
     fn every_order_of_events_ends(
         events in proptest::collection::vec(prop_oneof![any_event(), Just(Event::Start), Just(Event::Waited)], 0..40),
@@ -492,7 +492,7 @@ fn a_credential_is_hidden_however_often_it_is_sent_back() {
     }
 }
 
-// --- the look that settles a call ---------------------------------------------------------------------------
+// --- the look-up that settles a call ------------------------------------------------------------------------
 
 fn reconciling() -> Settlement {
     let mut config = config();
@@ -614,7 +614,7 @@ fn a_refusal_of_the_bytes_is_the_whole_truth() {
 
 #[test]
 fn a_refusal_of_the_orders_state_is_followed_by_a_look() {
-    // A late twin of the request would meet the same refusal.
+    // If a copy of the request arrives late, Klarna refuses it for the same state of the order.
     let error = given_to(machine(), vec![not_allowed(), listed(&[])]).unwrap_err();
     assert_eq!((error.kind(), error.error_code()), (ErrorKind::Rejected, Some("CAPTURE_NOT_ALLOWED")));
     let other = [("a", "parcel-1", 5999), ("b", "parcel-2", 6000)];
@@ -695,7 +695,7 @@ fn a_refusal_does_not_undo_the_doubt_of_a_call_beside_it() {
         assert!(!error.message().contains("new idempotency key"), "{error}");
         assert_eq!(call.ending(), Ending::Refused);
     }
-    // An open end before this attempt was sent had the same bytes.
+    // A call that ended open before this attempt was sent had the same bytes.
     let mut call = machine();
     call.learn(Known { doubt: Doubt::Unclear, opened: 1, ..Known::FRESH });
     assert_eq!(run_of(&mut call, vec![no()]).unwrap_err().kind(), ErrorKind::Rejected);

@@ -23,10 +23,10 @@ use crate::wire::{Endpoint, HttpRequest};
 /// ([`Client::prepare_call`](crate::Client::prepare_call)).
 ///
 /// [`send`](Call::send) sends it over the client's own connections and waits. A host with
-/// an event loop or an HTTP client of its own drives it instead: it feeds [`step`](Call::step)
-/// with what happened and does what it says, until [`Step::Done`]. takings starts no thread and
-/// calls nothing back for that; retries, waits, the deadline and the meaning of each answer stay
-/// its own.
+/// an event loop or an HTTP client of its own sends it instead: it feeds [`step`](Call::step)
+/// with events and does what the returned step says, until [`Step::Done`]. takings starts no
+/// thread and calls nothing back for that. Retries, waits, the deadline and the meaning of each
+/// answer stay with takings.
 ///
 /// ```
 /// use takings::{Answer, Capture, CaptureRequest, Client, Config, Credentials, Event, HttpRequest, Region, Step};
@@ -58,7 +58,7 @@ use crate::wire::{Endpoint, HttpRequest};
 /// # Ok::<(), takings::Error>(())
 /// ```
 ///
-/// # What the host owes it
+/// # Duties of the host
 ///
 /// * Send [`request`](Call::request) as it is: method, URL, headers and body, once for each
 ///   [`Step::Send`], and be done within its time-out. No redirect is followed and nothing is sent
@@ -68,15 +68,15 @@ use crate::wire::{Endpoint, HttpRequest};
 /// * After a time-out, an error, or bytes beyond an answer the connection is closed, so that a
 ///   late answer is not taken for the next call's.
 ///
-/// Dropping it before `Done` gives up the call; what was sent may still be carried out, and its key
-/// stays safe to use again. It can be moved between threads. In a forked child it may be driven
-/// on, or dropped.
+/// Dropping a call before `Done` gives it up. A request that was sent may still be carried out, and
+/// the key stays safe to use again. A call can be moved between threads. In a forked child it may
+/// be continued or dropped.
 pub struct Call {
     session: Arc<Session>,
     settlement: Settlement,
     /// The use of its key; absent for a call that only reads.
     key_use: Option<KeyUse>,
-    /// When the attempt that runs was begun, by both clocks, and how long it may take.
+    /// When the running attempt began, by both clocks, and how long it may take.
     sending: Option<(SystemTime, Duration, Duration)>,
     attempt_log: Vec<Attempt>,
     /// The end, for a host that asks again.
@@ -89,7 +89,7 @@ impl Call {
     }
 
     /// Says that nobody has sent this call's key before this client: no other process, and no earlier run of this one.
-    /// A refusal is then the whole truth. A key that takings made needs no such word.
+    /// A refusal then means that nothing was captured. A key that takings made needs no such statement.
     #[must_use]
     pub fn first_use(mut self) -> Call {
         self.note_first_use(None);
@@ -159,7 +159,7 @@ impl Call {
         self.settlement.unclear("the wait for the answer was interrupted")
     }
 
-    /// The end of a call that is stepped: after [`Step::Done`] what that said, before it the error of
+    /// The outcome of a call that is stepped: after [`Step::Done`] its result, before it the error of
     /// [`abandoned`](Call::abandoned).
     ///
     /// # Errors
@@ -169,14 +169,14 @@ impl Call {
         self.ended.clone().unwrap_or_else(|| Err(self.abandoned()))
     }
 
-    /// For bindings: the error for a host that asks a call for what it does not have.
+    /// For bindings: the error for a host that asks a call for a result that it does not have.
     #[doc(hidden)]
     pub fn misused(&self, what: &str) -> Error {
         self.settlement.internal(what)
     }
 
-    /// Tells what happened and gives what to do next. The first event is [`Event::Start`]. After [`Step::Done`] it
-    /// gives that again.
+    /// Takes an event and gives the next step. The first event is [`Event::Start`]. After [`Step::Done`] every event
+    /// gives the outcome again.
     ///
     /// An event that does not fit the last step ends the call as `internal`: after a request was
     /// begun the outcome is then unknown.
@@ -192,7 +192,7 @@ impl Call {
         step
     }
 
-    /// The same without keeping the end.
+    /// As [`step`](Call::step), without keeping the end.
     pub(crate) fn advance(&mut self, own: &PerProcess, mut event: Event) -> Step {
         let now = self.session.now();
         match &mut event {
@@ -231,7 +231,7 @@ impl Call {
         }
     }
 
-    /// The decision, with everything that is known of the key, which learns how the call ends.
+    /// The decision, with everything that is known of the key. The memory learns how the call ends.
     fn decided(&mut self, own: &PerProcess, now: Duration, event: Event) -> Step {
         let Some(key_use) = &mut self.key_use else { return self.settlement.step(now, event) };
         let known = key_use.known(&self.session, own);
@@ -271,7 +271,7 @@ impl Call {
         self.session.endpoint()
     }
 
-    /// Gives an end the list of its attempts.
+    /// Adds the list of attempts to an outcome.
     pub(crate) fn finished(&mut self, result: Result<Reply, Error>) -> Result<Reply, Error> {
         let attempts = self.attempt_log.clone();
         let result = match result {
@@ -286,8 +286,8 @@ impl Call {
     }
 }
 
-/// Compares an id with those of other keys: a connection may hold an answer to an earlier request, and not each names
-/// its order.
+/// Compares an id with those of other keys. A connection may deliver the answer to an earlier request, and not every
+/// answer names its order.
 fn matched(mut reply: Reply, key_use: &KeyUse, own: &PerProcess, settlement: &Settlement) -> Result<Reply, Error> {
     let (Content::Created(id), ReplyKind::Created { collection, .. }) = (&reply.facts.content, reply.operation.reply)
     else {

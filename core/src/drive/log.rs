@@ -1,4 +1,4 @@
-//! The events of the feature `tracing`: each outcome, and each retry. Without the feature nothing is told.
+//! The events of the feature `tracing`: each outcome, and each retry. Without the feature nothing is logged.
 
 use crate::api::operation::Reply;
 use crate::error::Error;

@@ -18,7 +18,7 @@ use crate::record::Attempt;
 /// may wait on for it.
 #[doc(hidden)]
 pub struct Sending {
-    /// The process that began it, to which the connection belongs; none before it began.
+    /// The process that began the call, to which the connection belongs; none before that.
     process: Option<u32>,
     call: Call,
     /// How many attempts have been reported.
@@ -41,7 +41,7 @@ pub enum News<'a> {
     Nothing,
     /// An attempt has ended; whether another follows, its [`wait`](Attempt::wait) says.
     Attempt(&'a Attempt),
-    /// The outcome; there is nothing more to wait for.
+    /// The outcome. Nothing more will come.
     Ended(Result<Reply, Error>),
 }
 
@@ -120,7 +120,7 @@ impl Sending {
         true
     }
 
-    /// In a forked child: everything under way is left alone, as all that was made in the parent.
+    /// Leaves everything under way to the parent, in a forked child.
     fn leave_to_parent(&mut self) {
         let error = self.call.abandoned();
         let result = self.call.finished(Err(error));
@@ -137,7 +137,7 @@ impl Call {
     /// As [`Client::capture`](crate::Client::capture).
     pub fn send(self) -> Result<Reply, Error> {
         let mut sending = self.sending();
-        // Nobody hears of the attempts, so the wait is one.
+        // Attempts are not reported, so a single wait lasts to the outcome.
         sending.reported = usize::MAX;
         loop {
             if let News::Ended(result) = sending.wait(None) {
@@ -158,8 +158,7 @@ impl Call {
             match sending.wait(None) {
                 News::Ended(result) => return result,
                 News::Attempt(attempt) => {
-                    // A panic of `tell` says nothing about the money: it ends in an error as every
-                    // other failure.
+                    // A panic of `tell` says nothing about the money, so the call ends in an error.
                     if catch_unwind(AssertUnwindSafe(|| tell(attempt))).is_err() {
                         return sending.break_off();
                     }
@@ -178,7 +177,7 @@ impl Call {
 
 impl Drop for Sending {
     fn drop(&mut self) {
-        // A connection alone belongs to a process.
+        // Of all stages only a connection belongs to a process.
         if matches!(self.stage, Stage::Exchange(_)) && self.process != Some(std::process::id()) {
             mem::forget(mem::replace(&mut self.stage, Stage::Over));
         }

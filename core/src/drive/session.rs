@@ -25,8 +25,8 @@ pub(crate) struct Session {
     slots: OnceBox<Slot>,
 }
 
-/// The part of one process. A fork copies it without the threads that were using it, and its
-/// sockets belong to the parent: in another process it is left alone and never dropped.
+/// The part of one process. A fork copies the slot without the threads that were using it, and its sockets belong to
+/// the parent. So another process neither uses nor drops it.
 struct Slot {
     process: u32,
     own: Option<PerProcess>,
@@ -92,13 +92,12 @@ impl Session {
     /// The connections of this process, made when they are first needed: a host that sends by
     /// itself never gets them.
     pub fn connections<'a>(&self, own: &'a PerProcess) -> Result<&'a Connections, String> {
-        // Where another thread was quicker, its connections are the ones.
+        // If another thread was quicker, its connections are used.
         own.connections.get_or_try_init(|| self.transport.open().map(Box::new))
     }
 
-    /// The part of this process, made at its first call. No lock is taken: one that was
-    /// held during a fork would stay locked in the child. It asks the system for the process, so a call looks it up once
-    /// and hands it on.
+    /// The part of this process, made at its first call. No lock is taken, since a lock held during a fork stays locked
+    /// in the child. The process id is a system call, so each call asks once and hands the part on.
     pub fn own(&self) -> &PerProcess {
         let process = std::process::id();
         let mut inherited = None;
@@ -115,7 +114,7 @@ impl Session {
         let memory = inherited.map(|parent| parent.memory.inherited()).unwrap_or_default();
         let own = PerProcess { process, connections: OnceBox::new(), memory, budget: Arc::new(Budget::new()) };
         let slot = Slot { process, own: Some(own), next: OnceBox::new() };
-        // Another thread may have been quicker; then its slot is the one.
+        // If another thread was quicker, its slot is used.
         let _ = place.set(Box::new(slot));
         let slot = place.get().expect("it has just been filled");
         slot.own.as_ref().expect("a slot is emptied only when dropped")
@@ -193,7 +192,7 @@ impl KeyUse {
         own.memory.end(self.key, &End { ending: ending.clone(), is_inherited, opened, first_use });
     }
 
-    /// Gives the key back as that of a call that is given up.
+    /// Gives the key back for a call that is given up.
     pub fn give_up(&mut self, session: &Session) {
         if let Some(pending) = self.pending.clone() {
             self.end(session.own(), &pending);

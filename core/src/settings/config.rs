@@ -178,7 +178,7 @@ impl Config {
 
     /// Reads `KLARNA_USERNAME` and `KLARNA_PASSWORD` or `KLARNA_API_KEY`, and `KLARNA_REGION`
     /// with `KLARNA_ENVIRONMENT` or `KLARNA_BASE_URL`. An empty variable counts as absent.
-    /// Nothing else in takings reads them, but for [`diagnosis`](crate::diagnosis).
+    /// Beside this function only [`diagnosis`](crate::diagnosis) reads these variables.
     ///
     /// # Errors
     ///

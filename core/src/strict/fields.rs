@@ -51,8 +51,7 @@ impl ScalarVisitor<'_> {
         matches!(self.rule, Rule::Integer { .. } | Rule::Time { .. })
     }
 
-    /// A number where it does not belong. Its digits help with numbers, and could be a
-    /// secret elsewhere.
+    /// The refusal of a number. Its digits are shown only where a number is expected; elsewhere they could be a secret.
     fn number<E: de::Error>(&self, got: impl fmt::Display) -> E {
         if self.wants_number() {
             self.at.wrong(format_args!("the number {got}"), self.rule)
@@ -223,7 +222,7 @@ impl Field for Duration {
         if time_fits(*self, rule) { Ok(()) } else { Err(at.refuse(format_args!("{self:?}"), rule)) }
     }
 
-    /// In milliseconds, rounded up: a short time must not become none.
+    /// Writes milliseconds, rounded up: a short time must not become 0.
     fn write<S: Serializer>(&self, sink: S) -> Result<S::Ok, S::Error> {
         let milliseconds = self.as_nanos().div_ceil(1_000_000);
         sink.serialize_u64(u64::try_from(milliseconds).unwrap_or(u64::MAX))
@@ -265,7 +264,7 @@ impl<'de> Visitor<'de> for SecondsVisitor<'_> {
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<Duration, E> {
         match Duration::try_from_secs_f64(value) {
             Ok(time) if time_fits(time, self.rule) => Ok(time),
-            // the rule's "more than nothing" is true of such a time
+            // Such a time is more than nothing, so the rule alone would let it pass.
             Ok(time) if value > 0.0 && time < Duration::from_millis(1) => {
                 Err(self.at.wrong(format_args!("{value:?}, less than a millisecond"), self.rule))
             }
@@ -336,7 +335,7 @@ impl Field for String {
 #[inline]
 fn check_text(text: &str, at: &At<'_>, rule: &Rule) -> Result<(), Error> {
     let (Rule::Text { min, max } | Rule::Url { min, max }) = rule else { return Ok(()) };
-    // every control character begins with such a byte: most strings have none and need no closer look
+    // Every control character begins with such a byte. Most strings have none and need no closer check.
     let suspect = text.bytes().fold(false, |found, byte| found | (byte < 0x20) | (byte == 0x7f) | (byte == 0xc2));
     if suspect && let Some(bad) = text.chars().find(|c| c.is_control()) {
         return Err(at.refuse(format_args!("a string with the control character U+{:04X}", bad as u32), rule));
@@ -351,7 +350,7 @@ fn check_text(text: &str, at: &At<'_>, rule: &Rule) -> Result<(), Error> {
     Ok(())
 }
 
-/// A text that is wiped when it goes.
+/// A text that is wiped when dropped.
 impl Field for Zeroizing<String> {
     const KIND: Kind = Kind::Text;
 
@@ -414,7 +413,7 @@ impl<T: Field + Item> Field for Vec<T> {
                 let mut list = Vec::new();
                 loop {
                     if list.len() >= max_of(rule) {
-                        // the next item shows whether the list ends in time
+                        // One more item is read to learn whether the list ends at its limit.
                         return match items.next_element::<de::IgnoredAny>()? {
                             None => Ok(list),
                             Some(_) => Err(at.wrong(format_args!("a list of more than {}", list.len()), rule)),

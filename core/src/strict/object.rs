@@ -35,8 +35,8 @@ pub(crate) use doc_line;
 /// A field is `required`, `optional` (an `Option`) or has a `default`, which stands last. It is
 /// public; `optional(crate)` keeps it in this crate.
 ///
-/// Fields of the program's own follow under `beside`: no source gives them. Such an object is no
-/// `Serialize`, since what it writes is not all of it.
+/// Fields of the program's own follow under `beside`: no source gives them. Such an object is not
+/// `Serialize`, since these fields would be missing.
 macro_rules! object {
     (
         $(#[$($meta:tt)*])*

@@ -12,12 +12,12 @@ use super::rule::{Allowed, Rule, Unit};
 use super::schema::{Kind, ObjectInfo};
 use crate::error::Error;
 
-/// A reading: its first refusal, and how open enumerations and times are taken.
+/// A reading: its first refusal, and how it treats open enumerations and times.
 pub(crate) struct Reader {
     whole: &'static str,
     pub(super) accept_unknown_values: bool,
     pub(super) unit: Unit,
-    /// Names that the whole may hold beside those of its object.
+    /// Names that the outermost object may hold beside its own fields.
     pub(super) others: Cell<&'static [&'static str]>,
     problem: RefCell<Option<String>>,
 }
@@ -266,7 +266,7 @@ impl<'de, T: Field> DeserializeSeed<'de> for Seed<'_, T> {
     }
 }
 
-/// The key of an object, as text. One of the known names is not copied.
+/// The key of an object, as text. A known name is not copied.
 pub(crate) struct KeySeed<'a> {
     pub at: &'a At<'a>,
     pub known: &'static [&'static str],
@@ -300,7 +300,7 @@ impl<'de> DeserializeSeed<'de> for KeySeed<'_> {
 }
 
 pub(crate) fn nearest<'a>(got: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    // a huge key would only cost time
+    // Comparing a huge key with the names would only cost time.
     if got.len() > 64 {
         return None;
     }
@@ -312,8 +312,7 @@ pub(crate) fn nearest<'a>(got: &str, known: impl Iterator<Item = &'a str>) -> Op
         .map(|(_, name)| name)
 }
 
-/// A text where a word of ours belongs, for messages. A long one may be a credential that went
-/// astray.
+/// A text in the place of a known word, for messages. A long text may be a credential in the wrong place.
 pub(crate) fn shown_word(text: &str) -> String {
     match text.chars().count() {
         0..=16 => format!("{text:?}"),

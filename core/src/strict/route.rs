@@ -1,5 +1,5 @@
-//! Sources whose keys need a turn before an object can read them: names in another unit, and
-//! two objects in one source. All other sources are read without passing here.
+//! Sources whose keys are translated before an object can read them: names in another unit, and two objects in one
+//! source. All other sources are read without this file.
 
 use std::borrow::Cow;
 use std::fmt;

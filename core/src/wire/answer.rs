@@ -51,8 +51,8 @@ impl Answer {
             .map(|(_, value)| std::str::from_utf8(value).ok().filter(|text| text.is_ascii()).map(str::trim))
     }
 
-    /// The reason why a head is none that HTTP allows, for people. Not every host's HTTP client looks, and such a
-    /// head may belong to an answer cut in two, or to somebody else's.
+    /// The reason why HTTP does not allow this head, for people. Not every host's HTTP client checks that. Such a head
+    /// may belong to an answer cut in two, or to another request's.
     pub(crate) fn nonsense(&self) -> Option<&'static str> {
         let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
         if self.headers.iter().any(|(name, _)| name.is_empty() || !name.bytes().all(is_token)) {
@@ -64,10 +64,10 @@ impl Answer {
         }
     }
 
-    /// The length that the head announces, if it does, or why that makes no sense.
+    /// The length that the head announces, if any, or why the announcement makes no sense.
     pub(crate) fn length(&self) -> Result<Option<u64>, &'static str> {
         let mut lengths = self.list("content-length").map(|length| {
-            // more than digits would parse, a sign
+            // `parse` would also take a sign.
             let length = std::str::from_utf8(length).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
             length.and_then(|length| length.parse::<u64>().ok())
         });
@@ -95,12 +95,12 @@ impl Answer {
             .flatten()
             .filter_map(|text| match text.parse::<u64>() {
                 Ok(seconds) => Some(Duration::from_secs(seconds)),
-                // a date says how long only beside the server's own clock
+                // The pause is the difference to the server's own clock.
                 Err(_) => httpdate::parse_http_date(text).ok()?.duration_since(date?).ok(),
             })
             .max();
-        // Klarna's own header, seconds to the next window; on every answer, so it is a wish
-        // only where the limit was met
+        // Klarna's own header has the seconds to the next window. Every answer carries it, so it asks for a pause only
+        // where the limit was met.
         let reset = || self.all("x-ratelimit-reset").flatten().filter_map(|text| text.parse().ok()).max();
         asked.or_else(|| if self.status == 429 { reset().map(Duration::from_secs) } else { None })
     }
@@ -120,7 +120,7 @@ impl Answer {
         }
         let text = match std::str::from_utf8(&self.body) {
             Ok(text) => Cow::Borrowed(text),
-            // a byte that is no text becomes three
+            // A byte that is not UTF-8 becomes three.
             Err(_) => String::from_utf8_lossy(&self.body[..self.body.len().min(MOST_OF_NO_TEXT)]),
         };
         serde_json::from_str(text.trim_start_matches('\u{feff}')).unwrap_or_default()
@@ -176,10 +176,10 @@ impl<'de> Deserialize<'de> for ErrorBody {
 
 const MOST_MESSAGES: usize = 20;
 
-/// How much of a body is read that is no UTF-8.
+/// How much is read of a body that is not UTF-8.
 const MOST_OF_NO_TEXT: usize = 64 * 1024;
 
-/// A longer text helps nobody, and each of its copies takes memory.
+/// The longest error text in bytes. Longer texts help nobody, and each copy takes memory.
 const MOST_TEXT: usize = 16 * 1024;
 
 /// The strings of a value: one, or the first of a list; anything else is none.
@@ -197,7 +197,7 @@ impl<'de> Deserialize<'de> for Texts {
                 if text.len() > MOST_TEXT {
                     return Ok(Texts(Vec::new()));
                 }
-                // whole, for the scrubber: a part of a secret that was cut would not be known for one
+                // The text is kept whole for the scrubber, which would not recognise a part of a secret.
                 Ok(Texts(vec![text.chars().filter(|c| !is_invisible(*c)).collect()]))
             }
             fn visit_bool<E>(self, _: bool) -> Result<Texts, E> {

@@ -1,5 +1,5 @@
-//! HTTP/1.1 for hosts that have bytes alone: a request becomes bytes, and bytes become an answer. Here is neither a
-//! socket nor a clock.
+//! HTTP/1.1 for hosts that have bytes alone: a request becomes bytes, and bytes become an answer. This file has neither
+//! a socket nor a clock.
 
 use std::fmt;
 
@@ -25,7 +25,7 @@ const BEGINNING: &[u8] = b"HTTP/1.";
 pub struct Http1 {
     most: Most,
     part: Part,
-    /// The bytes of a head or a line whose end has not come.
+    /// The bytes of a head or a line that is not complete yet.
     held: Vec<u8>,
     /// How many bytes may still come: of heads, then of the body.
     room: usize,
@@ -44,10 +44,10 @@ enum Part {
     ChunkLine,
     Chunk(usize),
     ChunkEnd,
-    /// The line behind the last chunk. Trailers would begin there; they are left unread.
+    /// The line behind the last chunk, where trailers would begin. Trailers are left unread.
     LastLine,
     Over {
-        /// The end was there, and nothing behind it.
+        /// The answer is complete, and no byte follows it.
         whole: bool,
     },
     /// The body was given up before its end: it makes no sense, or is longer than anybody reads.
@@ -76,8 +76,8 @@ impl Http1 {
         (exchange, bytes_of(request))
     }
 
-    /// Takes what was received, which may be nothing, and gives how many bytes at most to receive next. None means that
-    /// nothing more is wanted.
+    /// Takes the bytes that were received, which may be none. Gives how many bytes at most to receive next, or `None`
+    /// when no more are wanted.
     pub fn received(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -108,7 +108,7 @@ impl Http1 {
                     };
                     rest
                 }
-                // The usual way, for an answer may be made of next to nothing but chunks.
+                // The common case is taken without copying, since an answer may consist of tiny chunks.
                 Part::ChunkEnd if self.held.is_empty() && rest.starts_with(b"\r\n") => {
                     self.part = Part::ChunkLine;
                     &rest[2..]
@@ -141,12 +141,12 @@ impl Http1 {
         matches!(self.part, Part::Over { whole: true }) && self.keeps_open
     }
 
-    /// The answer, whose body may be incomplete: the status alone decides. Without a whole head it is the reason that
-    /// there is none, for people: the host's own (the end of the connection, a time-out), or the reader's.
+    /// The answer. Its body may be incomplete: the status alone decides.
     ///
     /// # Errors
     ///
-    /// The reason. The request may have been carried out all the same.
+    /// Without a whole head, the reason for that, for people: `why` (the connection's end, a time-out), or the reader's
+    /// own. The request may have been carried out all the same.
     pub fn end(self, why: &str) -> Result<Answer, String> {
         let is_cut =
             matches!(self.part, Part::Sized(_) | Part::ChunkLine | Part::Chunk(_) | Part::ChunkEnd | Part::Broken);
@@ -160,7 +160,7 @@ impl Http1 {
         }
     }
 
-    /// Holds bytes up to the end of a line, and gives the rest.
+    /// Keeps bytes up to the end of a line, and gives the rest.
     fn hold<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         let end = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| at + 1);
         let (line, rest) = bytes.split_at(end);
@@ -177,7 +177,7 @@ impl Http1 {
         rest
     }
 
-    /// Adds to the body, at most so many bytes, and gives how many those were and the rest.
+    /// Adds at most `most` bytes to the body. Gives how many were added, and the rest.
     fn body<'a>(&mut self, bytes: &'a [u8], most: usize) -> (usize, &'a [u8]) {
         let taken = most.min(self.room).min(bytes.len());
         let (piece, rest) = bytes.split_at(taken);
@@ -188,7 +188,7 @@ impl Http1 {
         (taken, rest)
     }
 
-    /// More of the body is left unread once as much was read as somebody looks at.
+    /// The next part, or the end once the body has as many bytes as the core reads.
     fn unless_full(&self, part: Part) -> Part {
         if self.room == 0 { Part::Broken } else { part }
     }
@@ -198,7 +198,7 @@ impl Http1 {
         self.part = Part::Over { whole: false };
     }
 
-    /// Looks at the head after each of its lines, so that nonsense is not waited for to end.
+    /// Reads the head after each of its lines, so that nonsense is refused before its end.
     fn head(&mut self) {
         if self.held.iter().zip(BEGINNING).any(|(byte, expected)| byte != expected) {
             return self.refuse("it is not HTTP/1.1");
@@ -309,8 +309,8 @@ mod tests {
         endpoint.request(&method, "/p", key, body.into(), most)
     }
 
-    /// How an answer that comes in these pieces is read: status and body, or the reason; whether reading came to its
-    /// end by itself; whether the connection is reusable.
+    /// The reading of an answer that comes in these pieces: status and body, or the reason. Also whether the reader
+    /// found the end by itself, and whether the connection is reusable.
     #[derive(Clone, Debug, PartialEq)]
     struct Read {
         answer: Result<(u16, Vec<u8>), String>,
@@ -490,7 +490,7 @@ mod tests {
         }
     }
 
-    /// Bytes at random, often those that mean something.
+    /// Random bytes, many of which have a meaning in HTTP.
     fn noise() -> impl Strategy<Value = Vec<u8>> {
         let byte = prop_oneof![any::<u8>(), Just(b'\r'), Just(b'\n'), Just(b'0'), Just(b';')];
         prop::collection::vec(byte, 0..200)

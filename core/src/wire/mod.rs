@@ -83,7 +83,7 @@ impl fmt::Debug for HttpRequest {
 pub(crate) struct Most(usize);
 
 impl Most {
-    /// Errors are read up to here; more helps nobody.
+    /// For error bodies: reading more would help nobody.
     pub const ERROR: Most = Most(256 * 1024);
     /// A list of captures, or an order with everything Klarna says of it.
     pub const DOCUMENT: Most = Most(16 * 1024 * 1024);
@@ -98,7 +98,8 @@ impl Most {
 pub(crate) struct Endpoint {
     base_url: Url,
     headers: HeaderMap,
-    /// As scrubbed text would show them, the longest first: the rest of a secret that held another would still tell.
+    /// The secrets as scrubbed text would show them. The longest comes first: if a secret holds another one, replacing
+    /// the shorter first would leave its rest.
     secrets: Vec<Zeroizing<String>>,
 }
 
@@ -158,7 +159,7 @@ impl Endpoint {
         url
     }
 
-    /// Whether a header holds one of our credentials. A short one is no secret, and would be found where nobody put it.
+    /// Whether a header holds one of our credentials. A very short credential is no secret and would match by accident.
     pub fn is_echo(&self, value: &[u8]) -> bool {
         self.secrets
             .iter()
@@ -171,7 +172,7 @@ impl Endpoint {
     pub fn scrub(&self, text: &str, max: usize) -> String {
         let mut clean = visible(text);
         for secret in &self.secrets {
-            // base64 is also echoed without its padding
+            // A server may echo base64 without its padding.
             for shape in [secret.as_str(), secret.trim_end_matches('=')] {
                 if !shape.is_empty() && clean.contains(shape) {
                     clean = clean.replace(shape, "[hidden]");
@@ -187,7 +188,7 @@ impl Endpoint {
 
 /// A text as one line without characters that steer how it is shown.
 fn visible(text: &str) -> String {
-    // never grown: what a growing text leaves behind, nobody wipes
+    // A text that grows would leave copies behind that nobody wipes.
     let mut clean = String::with_capacity(text.len());
     let shown = text.chars().filter(|c| !is_invisible(*c));
     clean.extend(shown.map(|c| if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') { ' ' } else { c }));

@@ -114,7 +114,7 @@ pub(crate) struct Inline {
 type Sending = Pin<Box<dyn Future<Output = Event> + Send>>;
 
 impl Connections {
-    /// Begins an exchange, which is over `timeout` from now if somebody waits for it.
+    /// Begins an exchange. While somebody waits for it, it is over `timeout` from now.
     pub fn exchange(&self, request: &HttpRequest, timeout: Duration) -> Exchange {
         let sending: Sending =
             Box::pin(self.pool.clone().exchange(sendable(request), request.most_answer, Deadline::after(timeout)));

@@ -65,9 +65,9 @@ impl Pool {
 
     /// Sends over a pooled connection that still stands, else over a new one.
     async fn send(&self, request: reqwest::Request) -> Result<reqwest::Response, reqwest::Error> {
-        // Nobody looked at the connections since the last call. One that was closed, or has received bytes that nobody
-        // asked for, must not be used. The first turn lets such events in, the second has tasks act on them. Another
-        // thread may be the one that runs the connections, so these are turns of a task, not of this future.
+        // Connections are not polled between calls. A connection that was closed meanwhile, or has received bytes that
+        // nobody asked for, must not be used. The first turn lets such events in, the second has tasks act on them.
+        // Another thread may be running the connections, so these are turns of a task, not of this future.
         let turns = async {
             tokio::task::yield_now().await;
             tokio::task::yield_now().await;

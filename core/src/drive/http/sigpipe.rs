@@ -32,8 +32,8 @@ impl Sigpipe {
         })
     }
 
-    /// Blocks the signal. A host that blocks SIGPIPE itself finds none pending afterwards: that one would be delivered
-    /// when the host unblocks it.
+    /// Blocks the signal. A host that blocks SIGPIPE itself finds none pending afterwards. A pending signal would be
+    /// delivered when the host unblocks it.
     pub fn block(&self) -> Option<Blocked<'_>> {
         use nix::sys::signal::{SigSet, SigmaskHow, Signal};
         let mask_before = SigSet::from(Signal::SIGPIPE).thread_swap_mask(SigmaskHow::SIG_BLOCK).ok()?;

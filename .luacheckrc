@@ -1,4 +1,4 @@
--- What 5.1, 5.2, 5.3, 5.4 and LuaJIT have in common
+-- The standard library that 5.1, 5.2, 5.3, 5.4 and LuaJIT have in common
 std = "min"
 max_line_length = 120
 max_comment_line_length = false

@@ -29,7 +29,7 @@ target=${CARGO_TARGET_DIR:-target}
 case $(uname) in Darwin) built=libtakings_lua.dylib ;; *) built=libtakings_lua.so ;; esac
 
 mkdir -p "$target/lua"
-# One at a time: cargo gives all five the same file name.
+# The builds run one at a time: cargo gives all five the same file name.
 if command -v flock >/dev/null; then
     exec 9>"$target/lua/.lock"
     flock 9

@@ -34,7 +34,7 @@ fn methods(lua: &Lua) -> mlua::Result<Table> {
     let methods = Functions { lua, table, prefix: "call:", is_self: Some(|data| data.is::<Handle>()) };
     let event = |name: &str, takes: &[Argument], event: fn(&Arguments) -> Result<Event, Failure>| {
         methods.add(name, false, takes, move |lua, arguments| {
-            // An answer that cannot be read for somebody else's error is no less an answer.
+            // The answer must reach the core, although a finaliser of the program's own may raise an error meanwhile.
             let event = undisturbed(lua, || event(arguments));
             let mut handle = arguments.this().borrow_mut::<Handle>()?;
             let Some(call) = &mut handle.0 else { return done(arguments) };

@@ -9,8 +9,8 @@ use crate::functions::{Argument, Arguments, Failure, Functions, kind};
 use crate::records::{self, undisturbed};
 use crate::source::Source;
 
-/// The words of the setting `transport`, which is Lua's own: cosockets inside nginx and the core's own connections
-/// elsewhere, or always the one or the other.
+/// The words of the setting `transport`, which is Lua's own. `auto` means cosockets inside nginx and the core's own
+/// connections elsewhere.
 const TRANSPORTS: [&str; 3] = ["auto", "blocking", "cosocket"];
 
 /// Takes `transport` out of the settings; the rest is the core's.
@@ -43,7 +43,7 @@ pub(crate) fn make(lua: &Lua, config: Config, transport: &'static str) -> Result
     Ok(Value::UserData(lua.create_userdata(Handle { client, transport })?))
 }
 
-/// The userdata of a client: nothing once it is closed. Lua's collector drops it.
+/// The userdata of a client, empty once the client is closed. Lua's collector drops it.
 pub(crate) struct Handle {
     client: Option<Client>,
     transport: &'static str,
@@ -71,7 +71,7 @@ impl UserData for Handle {
 fn methods(lua: &Lua) -> mlua::Result<Table> {
     let table = lua.create_table()?;
     let methods = Functions { lua, table, prefix: "client:", is_self: Some(|data| data.is::<Handle>()) };
-    // Each operation of the core's table has methods of its own; without one they take its name.
+    // Each operation of the core's table has methods of its own. The last methods take the operation's name instead.
     for operation in operations().iter().copied().map(Some).chain([None]) {
         let (name, takes) = (operation.map_or("call", |operation| operation.name), takes(operation));
         let first_half = if name == "capture" { "prepare".to_owned() } else { format!("prepare_{name}") };
@@ -87,7 +87,7 @@ fn methods(lua: &Lua) -> mlua::Result<Table> {
     Ok(methods.table)
 }
 
-/// The arguments of an operation's methods. One without a key takes its few arguments by position.
+/// The arguments of an operation's methods. An operation without a key takes its few arguments by position.
 fn takes(operation: Option<&Operation>) -> Vec<Argument> {
     let (order_id, key) = (("order_id", "string"), ("idempotency_key", "string?"));
     match operation {
@@ -101,7 +101,7 @@ fn prepare(lua: &Lua, arguments: &Arguments, operation: Option<&Operation>) -> R
     let Some(client) = arguments.this().borrow::<Handle>()?.client.clone() else {
         return arguments.misuse("the client is closed");
     };
-    // The order id's place: the name of an operation may come before it.
+    // The position of the order id: the name of an operation may come before it.
     let at = usize::from(operation.is_none());
     let name = operation.map_or_else(|| arguments.lossy_text(0), |operation| operation.name.to_owned());
     let (request, key) = match operation {

@@ -5,15 +5,16 @@
 local ngx = ngx
 local ipairs, math, pcall, tostring, type, unpack = ipairs, math, pcall, tostring, type, unpack
 
--- The most bytes that are sent at once, since the deadline is looked at between.
+-- The most bytes that are sent at once, since the deadline is checked only between two sends.
 local PIECE = 16 * 1024
 -- After so many pieces of an answer the worker serves others, even if the next piece is there already.
 local TURN = 2
 -- How long an idle connection is kept, in milliseconds.
 local IDLE = 30 * 1000
 
--- Gives nothing outside of nginx, true where cosockets work, or why they do not. A short wait is tried out, since in
--- some places (a callback of string.gsub, a file that is being required) it fails. It must not once a request has left.
+-- Gives nil outside of nginx, true where cosockets work, or why they do not. A short wait is tried out, since waiting
+-- fails in some places (a callback of string.gsub, a file that is being required). Once a request has left, such a
+-- failure would leave its outcome unknown.
 local function state()
   if type(ngx) ~= "table" or type(ngx.socket) ~= "table" then
     return nil
@@ -25,7 +26,7 @@ local function state()
   return able or tostring(why)
 end
 
--- nginx looks a name up for as long as its resolver_timeout says, whatever the socket's time-out. So a second thread
+-- A name look-up by nginx lasts for up to its resolver_timeout, whatever the socket's time-out. So a second thread
 -- watches the time.
 local function connect_within(milliseconds, socket, ...)
   local target = {...}
@@ -44,7 +45,7 @@ local function connect_within(milliseconds, socket, ...)
   return nil, ran and "timeout" or in_time
 end
 
--- Adds to a reason what nginx.conf has to say for a connection to be made.
+-- Adds to a reason the directive that nginx.conf lacks.
 local function explained(why, request)
   if why == "timeout" then
     local is_name = request.host:find("%a") and not request.host:find(":", 1, true)
@@ -58,9 +59,9 @@ local function explained(why, request)
   return why
 end
 
--- Makes TLS with the certificate checked. lua-resty-core (seen in 0.1.25) raises an error without a reason where a
--- certificate fails in a handshake that ends at once. With false in place of nil, for no session, it would take such a
--- handshake for a good one.
+-- Does the TLS handshake and checks the certificate. If a certificate fails in a handshake that ends at once,
+-- lua-resty-core (seen in 0.1.25) raises an error without a reason. The session must be nil: with false, it would take
+-- such a handshake for a good one.
 local function handshake(socket, name)
   local ran, made, why = pcall(socket.sslhandshake, socket, nil, name, true)
   if not ran then
@@ -69,7 +70,7 @@ local function handshake(socket, name)
   return made, why
 end
 
--- An open connection, or nothing and why.
+-- Gives an open connection, or nil and why there is none.
 local function connected(call, request)
   local left = call:time_left()
   local reserve = left - math.min(left, call:connect_timeout())
@@ -150,8 +151,8 @@ local function exchange(call, timeout)
   return call.closed, ("the answer was lost (%s)"):format(tostring(ran and why or is_reusable))
 end
 
--- Tells a call of an event and gives its next step. Before Lua 5.4 a finaliser of the program's own may raise its error
--- there, in place of an outcome. So the call is asked once more.
+-- Reports an event to a call and gives its next step. Before Lua 5.4 a finaliser of the program's own may raise its
+-- error there, in place of an outcome. So the call is asked once more.
 local function stepped(call, event, ...)
   local ran, step, value, err = pcall(event, call, ...)
   if not ran then

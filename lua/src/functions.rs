@@ -6,14 +6,14 @@ use takings::Error;
 use crate::records::{self, undisturbed};
 use crate::source::NOT_UTF8;
 
-/// The parts in Lua: the sending over cosockets, and the functions around those from here.
+/// The parts in Lua: the sending over cosockets, and the functions around the Rust ones of this file.
 const COSOCKET: &str = include_str!("cosocket.lua");
 const WRAPPERS: &str = include_str!("wrappers.lua");
 
 /// The function of `wrappers.lua`.
 struct Wrapper(Function);
 
-/// Comes before any function is made.
+/// Loads the parts in Lua. Must run before any function is made.
 pub(crate) fn prepare(lua: &Lua) -> mlua::Result<()> {
     let cosocket: MultiValue = lua.load(COSOCKET).set_name("=takings").eval()?;
     let wrappers: Function = lua.load(WRAPPERS).set_name("=takings").into_function()?;
@@ -42,21 +42,21 @@ impl From<mlua::Error> for Failure {
     }
 }
 
-/// An argument: its name and the type of its value. `any` is any type; with a `?` it may be left out, or nil.
+/// An argument: its name and the type of its value. `any` is any type. An argument with a `?` may be left out, or nil.
 pub(crate) type Argument = (&'static str, &'static str);
 
-/// Functions in a table, with one prefix to their names in messages: `takings.`, or `client:` of methods.
+/// Functions in a table. In messages their names have a prefix: `takings.`, or `client:` for methods.
 pub(crate) struct Functions<'a> {
     pub lua: &'a Lua,
     pub table: Table,
     pub prefix: &'static str,
-    /// Whether the methods are for a value.
+    /// Checks the value that a method is called on; absent for functions.
     pub is_self: Option<fn(&AnyUserData) -> bool>,
 }
 
 impl Functions<'_> {
-    /// Adds a function. One that `sends` is given the state of nginx's cosockets; a call that it gives is sent over
-    /// them.
+    /// Adds a function. A function that `sends` gets the state of nginx's cosockets. If it returns a call, that call is
+    /// sent over them.
     pub fn add<R: IntoLuaMulti, F>(&self, name: &str, sends: bool, takes: &[Argument], run: F) -> mlua::Result<()>
     where
         F: Fn(&Lua, &Arguments) -> Result<R, Failure> + 'static,
@@ -73,7 +73,7 @@ impl Functions<'_> {
     }
 }
 
-/// The values for the wrapper: a message to raise, then the values, or nil and an error.
+/// The values for the wrapper: first a message to raise or nil, then the results, or nil and an error.
 fn answer(lua: &Lua, result: Result<impl IntoLuaMulti, Failure>) -> mlua::Result<MultiValue> {
     match result {
         Ok(values) => (Value::Nil, values.into_lua_multi(lua)?).into_lua_multi(lua),

@@ -10,8 +10,8 @@ use mlua::{Either, Function, Lua, Value, Variadic};
 use takings::binding::{Fact, RecordInfo, milliseconds, name_in_milliseconds, operations};
 use takings::{Attempt, Error, Reply};
 
-/// That `"failed: " .. err` is a text too is on purpose: a mistake in a shop's error path would hide what happened to
-/// the money.
+/// The metatable of errors. `"failed: " .. err` is a text on purpose: a raised error in a shop's error path would hide
+/// what happened to the money.
 const ERRORS: &str = "local rawget, select, setmetatable, tostring = rawget, select, setmetatable, tostring
     local error_metatable = {
       __name = 'takings.error',
@@ -26,7 +26,7 @@ const ATTEMPTS: usize = 0;
 const ERROR: usize = 1;
 const REPLIES: usize = 2;
 
-/// Comes before any record is made a table.
+/// Makes the functions that make tables. Must run before a record becomes a table.
 pub(crate) fn prepare(lua: &Lua) -> mlua::Result<()> {
     let (values, fields, count) = parts(&Attempt::INFO);
     let mut source = format!(
@@ -52,8 +52,8 @@ pub(crate) fn prepare(lua: &Lua) -> mlua::Result<()> {
     Ok(())
 }
 
-/// The values of a record as Lua's parameters, the table that they make, and their number. The values of attempts come
-/// behind them all.
+/// The values of a record as Lua's parameters, the table that they make, and their number. The values of attempts
+/// follow after all others.
 fn parts(record: &RecordInfo) -> (String, String, usize) {
     let count = record.fields.len();
     let values: Vec<String> = (0..count).map(|index| format!("v{index}")).collect();
@@ -70,7 +70,7 @@ fn parts(record: &RecordInfo) -> (String, String, usize) {
     (values.join(", "), fields, count)
 }
 
-/// A value as a function in Lua takes it; a text goes there without a [`Value`] between.
+/// A value as a function in Lua takes it. A text is passed without a [`Value`].
 fn value<'a>(lua: &Lua, fact: Fact<'a>) -> mlua::Result<Either<&'a str, Value>> {
     Ok(Either::Right(match fact {
         Fact::Text(text) | Fact::Json(text) => return Ok(Either::Left(text)),
@@ -78,7 +78,7 @@ fn value<'a>(lua: &Lua, fact: Fact<'a>) -> mlua::Result<Either<&'a str, Value>> 
         Fact::Integer(number) => Value::Integer(number),
         Fact::Flag(flag) => Value::Boolean(flag),
         Fact::Texts(texts) => Value::Table(lua.create_sequence_from(texts.iter().map(String::as_str))?),
-        // A clock before 1970 is as good as none.
+        // A clock before 1970 counts as no clock.
         Fact::Time(time) => Value::Number(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()),
         Fact::Duration(duration) => Value::Integer(milliseconds(duration)),
     }))
@@ -113,9 +113,9 @@ pub(crate) fn attempt_log(lua: &Lua, log: &[Attempt]) -> mlua::Result<Value> {
 }
 
 /// Makes the values of an outcome while the collector rests. Before Lua 5.4 a finaliser of the program's own (`__gc`)
-/// may raise its error in any code that makes a value: here in place of a capture that was made.
+/// may raise its error in any code that makes a value. Such an error would take the place of a capture that was made.
 ///
-/// Lua 5.1 and LuaJIT do not say whether the program had stopped its collector; it runs afterwards.
+/// Lua 5.1 and LuaJIT do not say whether the program had stopped its collector, so the collector runs afterwards.
 pub(crate) fn undisturbed<T>(lua: &Lua, make: impl FnOnce() -> T) -> T {
     let was_running = is_collecting(lua);
     lua.gc_stop();

@@ -11,15 +11,14 @@ use serde::de::{Error as _, Expected, IntoDeserializer, Unexpected, Visitor};
 /// A Lua value to be read.
 pub(crate) struct Source(pub Value);
 
-/// From here on a float stands for several whole numbers: 2^53 + 1 arrives as 2^53.
+/// The first float that stands for several whole numbers: 2^53 + 1 arrives as 2^53.
 pub(crate) const FLOATS_SKIP: f64 = 9_007_199_254_740_992.0;
 
 /// Before 5.3 every number of Lua is a float, also those that mlua hands over as integers.
 pub(crate) const HAS_INTEGERS: bool = cfg!(any(feature = "lua53", feature = "lua54"));
 
-/// More entries than any object has fields. The keys of a table differ, so among as many as this
-/// there is one that the reader refuses, and no later one is asked for. It also bounds
-/// how many values are held at once: mlua can hold some thousands only.
+/// More entries than any object has fields. The keys of a table differ, so among this many the reader refuses one and
+/// asks for no later one. The number also bounds how many values exist at once, of which mlua can hold some thousands.
 const MOST_ENTRIES: usize = 64;
 
 pub(crate) const NOT_UTF8: &str = "a string that is not UTF-8";
@@ -42,8 +41,9 @@ fn number<'de, V: Visitor<'de>>(n: f64, visitor: V) -> Result<V::Value, Error> {
     }
 }
 
-/// Visits each entry of a table, and finds whether it can be a list and whether it can be an object: an empty one can be
-/// both, one with holes or with other keys beside 1, 2, 3 neither. A nil in a list is left to whoever reads its items.
+/// Visits each entry of a table, and finds whether the table can be a list and whether it can be an object. An empty
+/// table can be both; a table with holes, or with other keys beside 1, 2, 3, neither. The reader of a list's items
+/// refuses a nil.
 ///
 /// `for_each` goes through a table within one protected call; `pairs` would make one for each entry, which costs more
 /// than all the rest.
@@ -59,7 +59,7 @@ fn walk<V: FromLua>(table: &Table, mut visit: impl FnMut(Value, V)) -> Result<(b
     Ok((count == 0 || has_positions && table.raw_len() == count, !has_positions))
 }
 
-/// The same without the entries: a bool is made of any value, and holds none of Lua's.
+/// As [`walk`] without the entries: converting each value to a bool keeps none of Lua's values.
 fn shape(table: &Table) -> Result<(bool, bool), Error> {
     walk(table, |_, _: bool| {})
 }
@@ -80,7 +80,7 @@ impl<'de> Deserializer<'de> for Source {
                 Ok(text) => visitor.visit_str(&text),
                 Err(_) => Err(wrong(NOT_UTF8, &visitor)),
             },
-            // No reader asks for a table without saying which kind.
+            // Every reader that takes a table asks for a list or for an object.
             Value::Table(table) => Err(match shape(&table)? {
                 (true, false) => Error::invalid_type(Unexpected::Seq, &visitor),
                 _ => Error::invalid_type(Unexpected::Map, &visitor),
@@ -103,14 +103,14 @@ impl<'de> Deserializer<'de> for Source {
         })?;
         match shape {
             (true, false) => Err(Error::invalid_type(Unexpected::Seq, &visitor)),
-            // Of a mixed table, the reader names the first key that is no field.
+            // In a mixed table the reader names the first key that is no field.
             _ => visitor.visit_map(MapDeserializer::new(entries.into_iter())),
         }
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         let Value::Table(table) = &self.0 else { return self.deserialize_any(visitor) };
-        // An item that cannot be read is no value of any kind.
+        // An item that cannot be read becomes a value that every reader refuses.
         let item = |index| Source(table.raw_get(index).unwrap_or_else(|error| Value::Error(Box::new(error))));
         match shape(table)? {
             (true, _) => visitor.visit_seq(SeqDeserializer::new((1..=table.raw_len()).map(item))),

@@ -1,11 +1,11 @@
--- Functions around those from Rust, which give a message to raise and then values: an error raised from Rust would
--- reach Lua as a userdata without a position.
+-- Functions around those from Rust. The Rust functions give a message to raise, then values. An error raised from Rust
+-- itself would reach Lua as a userdata without a position.
 
 local cosockets, send = ...
 local error, type = error, type
 
--- A call of a function that sends goes over cosockets here, in Lua: a cosocket waits by a yield, which no function from
--- Rust may do. Gives as many values as there are.
+-- Returns the function that a program calls, which returns no trailing nils. If `sends` is set, calls are sent over
+-- cosockets from Lua: a cosocket waits by a yield, which no function from Rust may do.
 return function(run, sends)
   return function(...)
     local state, misuse, one, two, three
@@ -17,7 +17,8 @@ return function(run, sends)
     end
     if misuse then
       error(misuse, 2)
-    -- In this order: outside of nginx `type` makes a string, and a finaliser's error could take an outcome's place.
+    -- `state` is tested first. Outside of nginx `type` would make a string, whose allocation may run a finaliser; its
+    -- error could take the place of an outcome.
     elseif state and type(one) == "userdata" then
       one, two = send(one)
     end

@@ -18,14 +18,15 @@ local function connections()
   local file = assert(io.open("/proc/self/stat"))
   local process = file:read("*a"):match("^%d+")
   file:close()
-  -- one may be closed while ls looks, which it complains of
+  -- ls complains about a descriptor that is closed while it lists them
   local listing = assert(io.popen("ls -l /proc/" .. process .. "/fd 2>/dev/null"))
   local _, number = listing:read("*a"):gsub("socket:", "")
   listing:close()
   return number
 end
 
--- What a thread of a call holds is gone with that.
+-- Waits until at most the expected connections are open. The thread of a call may end, and close its own, a moment
+-- later.
 local function fewer_connections(expected)
   local deadline = os.time() + 20
   while connections() > expected and os.time() < deadline do
@@ -156,7 +157,7 @@ test("a finalizer may use and close a client", function()
   equal(said, "invalid_input")
 end)
 
--- This one is open when the state closes; lua/tests/run looks at the exit code.
+-- This client is open when the state closes; lua/tests/run checks the exit code.
 local last = h.client()
 assert(last:capture("last", {captured_amount = 10}))
 _G.last = last -- luacheck: ignore

@@ -1,12 +1,12 @@
--- Finalisers of the program's own that raise errors. Before Lua 5.4 those come out of whatever makes a value when the
--- collector gets to them, and so may come out where a capture is returned.
+-- Finalisers of the program's own that raise errors. Before Lua 5.4 such an error comes out of the code that makes a
+-- value while the collector runs. That code may be about to return a capture.
 --
 -- order: finalised 1000000
 
 local h = ...
 local equal = h.equal
 
--- LuaJIT 2.1.0-beta3 itself crashes, with no module at all, where code that it compiled is raised such an error.
+-- LuaJIT 2.1.0-beta3 itself crashes, without any module, when such an error is raised in code that it compiled.
 local jit = rawget(_G, "jit")
 if jit then
   jit.off()
@@ -16,7 +16,7 @@ local function raise()
   error("a finaliser of the program's own", 0)
 end
 
--- What makes such an object: only userdata have finalisers in Lua 5.1, and only there is `newproxy`.
+-- Makes an object with a finaliser. In Lua 5.1 only userdata have finalisers, and only Lua 5.1 has `newproxy`.
 local newproxy = rawget(_G, "newproxy")
 local function litter()
   if newproxy then
@@ -31,7 +31,7 @@ local function collect()
   end
 end
 
--- Calls it while the collector gets to such finalisers, elsewhere for each `at`, and gives what pcall gives.
+-- Calls a function while the collector runs such finalisers, at another moment for each `at`. Gives pcall's results.
 local function among_finalisers(at, body)
   collectgarbage("stop")
   for _ = 1, 40 do
@@ -48,14 +48,15 @@ local function among_finalisers(at, body)
   return ran, problem
 end
 
--- Calls it while the collector rests. takings starts it again in Lua 5.1 and LuaJIT, which do not say that it rested.
+-- Calls a function while the collector is stopped. takings starts the collector again in Lua 5.1 and LuaJIT, which do
+-- not say that it was stopped.
 local function quietly(method, ...)
   local one, two, three = method(...)
   collectgarbage("stop")
   return one, two, three
 end
 
--- A test that leaves none of them, nor the collector stopped, even if it fails.
+-- A test that leaves no such object behind and the collector running, even if it fails.
 local function test(name, body)
   h.test(name, function()
     local ran, problem = pcall(body)
@@ -113,7 +114,7 @@ test("the meaning of an answer is returned", function()
   end
 end)
 
--- The sending over cosockets by itself, which but for nginx needs a call only.
+-- The sending over cosockets without nginx: it needs only a call.
 test("an event that is met by such an error is told once more", function()
   local _, send = assert(loadfile("lua/src/cosocket.lua"))()
   local heard = {}
@@ -137,13 +138,13 @@ test("an event that is met by such an error is told once more", function()
   equal(err, "nobody knows")
   local unsent = "an error was raised: it cannot be sent"
   equal(table.concat(heard, ","), table.concat({"start", "start", unsent, unsent}, ","))
-  -- An error that stays is raised.
+  -- An error that comes both times is raised.
   call.start = raise
   h.raises({"a finaliser of the program's own"}, send, call)
 end)
 
 test("the collector is left as it was", function()
-  -- Lua 5.1 and LuaJIT cannot tell.
+  -- Lua 5.1 and LuaJIT do not say whether the collector runs.
   if _VERSION ~= "Lua 5.1" then
     local client = h.client()
     collectgarbage("stop")

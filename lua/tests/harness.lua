@@ -23,7 +23,7 @@ function harness.equal(got, expected, what)
   end
 end
 
--- `text` holds each of the plain texts.
+-- Checks that `text` contains each of the plain texts.
 function harness.holds(text, ...)
   for _, part in ipairs({...}) do
     if not tostring(text):find(part, 1, true) then
@@ -32,7 +32,7 @@ function harness.holds(text, ...)
   end
 end
 
--- The message that calling it with the arguments raises: a plain string with each of the texts.
+-- Checks that the call raises a message: a plain string that contains each of the texts.
 function harness.raises(texts, call, ...)
   local ok, message = pcall(call, ...)
   if ok or type(message) ~= "string" then
@@ -64,6 +64,6 @@ assert(loadfile(arg[1]))(harness)
 if #failures > 0 then
   error(table.concat(failures, "\n"), 0)
 end
--- lua/tests/run wants to see it: a file without tests, or one that ends the program, is no success.
+-- lua/tests/run expects this line: a file without tests, or a file that ends the program, is no success.
 -- The state is closed in the ordinary way, so that the collector's last run is part of the test.
 print(("%d tests passed"):format(passed))

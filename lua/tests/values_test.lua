@@ -17,7 +17,7 @@ local client = h.client()
 local load = loadstring or load -- luacheck: ignore
 local has_integers = math.type ~= nil -- luacheck: ignore
 
--- What takings says to a request that it must refuse.
+-- The message for a request that takings must refuse.
 local function refused(request)
   local capture, err = client:capture("o", request)
   equal(capture, nil, "capture")

@@ -1,4 +1,4 @@
-//! What the linker must know about the shared library.
+//! Flags for the linker of the shared library.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
@@ -9,7 +9,7 @@ fn main() {
     match std::env::var("CARGO_CFG_TARGET_OS").as_deref() {
         Ok("linux") => {
             println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libtakings.so.{number}");
-            // A dlclose would take the code away under a thread that looks a name up or does a call.
+            // A dlclose would unload the code under a thread that looks up a name or does a call.
             println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
         }
         Ok("macos") => println!("cargo:rustc-cdylib-link-arg=-Wl,-install_name,@rpath/libtakings.{number}.dylib"),

@@ -5,11 +5,11 @@
 #     PREFIX=/usr/local DESTDIR= LIBDIR=lib ffi-c/install.sh uninstall
 #
 # PREFIX is where it will be used, DESTDIR a folder to put before it (for those who make packages), LIBDIR where
-# libraries go, below PREFIX. It runs no compiler and needs no Rust, so it is what root calls.
+# libraries go, below PREFIX. Root calls this script: it runs no compiler and needs no Rust.
 set -eu
 cd "$(dirname "$0")/.."
 built=${CARGO_TARGET_DIR:-$PWD/target}/release
-# An empty one counts as absent: make passes all three on.
+# An empty variable counts as absent: make passes all three on.
 PREFIX=${PREFIX:-/usr/local}
 LIBDIR=${LIBDIR:-lib}
 DESTDIR=${DESTDIR:-}
@@ -72,7 +72,7 @@ leave() { [ "$action" = install ] || rmdir "$1" 2>/dev/null || true; }
 
 # --- libraries ------------------------------------------------------------------------------------------------
 
-# What the linker looks for, what the loader looks for, and the file itself.
+# The name for the linker, the name for the loader, and the file itself.
 more=
 static=libtakings.a
 case $(uname -s) in
@@ -105,7 +105,8 @@ MINGW* | MSYS* | CYGWIN*)
 *) fail "$(uname -s) is not known here: copy libraries and headers by hand" ;;
 esac
 put 644 "$built/$static" "$libdir/$static"
-# Nobody can step through the code that this describes, and it is half of the file. Microsoft's linker has no strip.
+# The debug information is half of the file and describes code that no user steps through. Microsoft's linker has no
+# strip.
 if [ "$action" = install ] && [ "$static" = libtakings.a ]; then
     strip -S "$libdir/$static"
 fi

@@ -48,7 +48,7 @@
 #define TAKINGS_VERSION_PATCH 0
 
 /**
- * What a call asks for next.
+ * The next step of a call.
  */
 typedef enum {
   /**
@@ -139,8 +139,8 @@ typedef struct takings_attempt_t takings_attempt_t;
 
 /**
  * A call that your program sends by itself: takings decides what to send, when to wait and what
- * an answer means, your HTTP client sends. No thread is started and nothing is called back, so it
- * fits any event loop.
+ * an answer means, your HTTP client sends. No thread is started and nothing is called back, so the
+ * call fits any event loop.
  *
  *     takings_call_t *call = takings_client_prepare(client, order_id, request, key, &error);
  *     takings_step_t step = takings_call_start(call);
@@ -155,16 +155,16 @@ typedef struct takings_attempt_t takings_attempt_t;
  *     capture = takings_call_capture(call, &error);
  *     takings_call_free(call);
  *
- * What your HTTP client owes it: for each TAKINGS_STEP_SEND it sends the request once, as it is,
+ * Duties of your HTTP client: for each TAKINGS_STEP_SEND it sends the request once, as it is,
  * follows no redirect, sends nothing again by itself, checks certificates, and is done within
  * takings_call_time_ms. It closes the connection after a time-out, an error, or bytes beyond
  * an answer, so that a late answer is not taken for the next call's.
  *
- * One thread at a time may use it, whichever that is. After a fork go on with it in one of the
+ * A call may be used by any thread, but by one at a time. After a fork go on with it in one of the
  * two processes and free it in the other; whether a connection may go on there is your HTTP
- * client's matter. It does not need the client any more, which may be freed before it. Freed
- * before TAKINGS_STEP_DONE the call is given up: what was sent may still be captured, and its
- * key stays safe to call again with.
+ * client's matter. The takings client may be freed before the call. A call that is freed before
+ * TAKINGS_STEP_DONE is given up: a request that was sent may still be carried out, and the key
+ * stays safe to call again with.
  */
 typedef struct takings_call_t takings_call_t;
 
@@ -192,12 +192,12 @@ typedef struct takings_error_t takings_error_t;
  * Writes JSON text, for programs without a JSON library. A text put into it stays a text
  * whatever characters it holds, so a product's name can never become a field.
  *
- * It begins as {}. A place in it is named by a JSON Pointer (RFC 6901), such as
+ * The text begins as {}. A place in it is named by a JSON Pointer (RFC 6901), such as
  * "/order_lines/0/quantity", where ~1 stands for / and ~0 for ~ in a name. Objects and lists
  * on the way are made as needed: a list where the next step is a number or "-", an object
  * otherwise. A list grows by one at its end: by its length as index, or by "-". A value takes
  * the place of an earlier one, but never of an object or a list. Only one thread at a time
- * may use it. What it held is wiped from memory when it is replaced or freed: settings hold a
+ * may use it. Values are wiped from memory when they are replaced or freed: settings hold a
  * password.
  *
  *     takings_json_t *request = takings_json_new();
@@ -212,7 +212,7 @@ typedef struct takings_json_t takings_json_t;
 typedef struct takings_reconciliation_t takings_reconciliation_t;
 
 /**
- * What a call to any operation ended in. Its fields are read by name, such as "capture_id", or as
+ * The outcome of a call to any operation. Its fields are read by name, such as "capture_id", or as
  * one JSON text; the operation decides which there are. Any number of threads may read it.
  */
 typedef struct takings_reply_t takings_reply_t;
@@ -243,8 +243,8 @@ void takings_client_free(takings_client_t *client);
 char *takings_idempotency_key(const char *order_id, const char *name, takings_error_t **error);
 
 /**
- * The same for any operation that takes a key, by its name: a refund and a capture of one name
- * never share a key. For "capture" it is takings_idempotency_key.
+ * Derives the key of a call to any operation that takes a key, by the operation's name. A refund
+ * and a capture of one name never share a key. "capture" gives that of takings_idempotency_key.
  *
  * Returns a string for takings_string_free, or NULL and an error (invalid_input).
  */
@@ -289,25 +289,25 @@ void takings_string_free(char *string);
 const char *takings_version(void);
 
 /**
- * The order it is for.
+ * The order that the call is for.
  */
 const char *takings_call_order_id(const takings_call_t *call);
 
 /**
- * The key it is sent with, given or made; NULL for a look, which changes nothing.
+ * The key that the call is sent with, given or made; NULL for a call that changes nothing.
  */
 const char *takings_call_idempotency_key(const takings_call_t *call);
 
 /**
  * Begins the call, whose timeout_ms counts from here. The first step is TAKINGS_STEP_SEND.
  *
- * What is reported out of turn, as a second start, ends the call as internal: after a request was
+ * An event out of turn, such as a second start, ends the call as internal: after a request was
  * begun its outcome is then unknown. After TAKINGS_STEP_DONE nothing changes any more.
  */
 takings_step_t takings_call_start(takings_call_t *call);
 
 /**
- * How long sending may take (1 or more) or a pause lasts, in milliseconds; 0 when it is neither.
+ * How long sending may take (1 or more) or a pause lasts, in milliseconds; 0 in other steps.
  */
 int64_t takings_call_time_ms(const takings_call_t *call);
 
@@ -317,9 +317,10 @@ int64_t takings_call_time_ms(const takings_call_t *call);
 int64_t takings_call_connect_timeout_ms(const takings_call_t *call);
 
 /**
- * POST, or GET for a look. This and the other parts of the request are there during
- * TAKINGS_STEP_SEND and stay valid until the next thing is reported; otherwise they are NULL and 0.
- * With the setting reconcile they change during a call: read them for each TAKINGS_STEP_SEND.
+ * The method: POST, PATCH, or GET for a request that reads. This and the other parts of the request
+ * are there during TAKINGS_STEP_SEND and stay valid until the next event is reported; otherwise
+ * they are NULL and 0. With the setting reconcile they change during a call: read them for each
+ * TAKINGS_STEP_SEND.
  */
 const char *takings_call_method(const takings_call_t *call);
 
@@ -329,7 +330,7 @@ const char *takings_call_method(const takings_call_t *call);
 const char *takings_call_url(const takings_call_t *call);
 
 /**
- * How many headers it has. host and content-length are your HTTP client's to add.
+ * How many headers the request has. host and content-length are your HTTP client's to add.
  */
 size_t takings_call_header_count(const takings_call_t *call);
 
@@ -339,13 +340,13 @@ size_t takings_call_header_count(const takings_call_t *call);
 const char *takings_call_header_name(const takings_call_t *call, size_t index);
 
 /**
- * The value of a header, in printable ASCII. That of authorization is the credential, for the
+ * The value of a header, in printable ASCII. The value of authorization is the credential, for the
  * host of the URL and no other.
  */
 const char *takings_call_header_value(const takings_call_t *call, size_t index);
 
 /**
- * The body, takings_call_body_length bytes of JSON in UTF-8; NULL for a look, which has none.
+ * The body, takings_call_body_length bytes of JSON in UTF-8; NULL for a GET, which has none.
  */
 const char *takings_call_body(const takings_call_t *call);
 
@@ -355,20 +356,20 @@ const char *takings_call_body(const takings_call_t *call);
 size_t takings_call_body_length(const takings_call_t *call);
 
 /**
- * How many bytes of the answer's body are worth reading. What is beyond may be left unread; the
+ * How many bytes of the answer's body are worth reading. Further bytes may be left unread; the
  * connection is then closed.
  */
 size_t takings_call_most_answer(const takings_call_t *call);
 
 /**
- * A header of the answer, before takings_call_answered: the name in any case, the value in
- * any bytes. One that came twice is given twice, not joined; headers of a 1xx are left out.
+ * Adds a header of the answer, before takings_call_answered: the name in any case, the value in
+ * any bytes. A header that came twice is given twice, not joined; headers of a 1xx are left out.
  * NULL for name or value is passed over, and so is a header when nothing is being sent.
  */
 void takings_call_answer_header(takings_call_t *call, const char *name, const char *value);
 
 /**
- * A part of the answer's body, before takings_call_answered, with its transfer coding undone;
+ * Adds a part of the answer's body, before takings_call_answered, with its transfer coding undone;
  * in one part or in many, in order. false: no more of it is worth reading.
  */
 bool takings_call_answer_body(takings_call_t *call, const char *bytes, size_t length);
@@ -400,7 +401,7 @@ takings_step_t takings_call_maybe_sent(takings_call_t *call, const char *why);
 takings_step_t takings_call_waited(takings_call_t *call);
 
 /**
- * What the call ended in, as takings_client_call gives it; it can be asked for again. Before
+ * The outcome of the call, as takings_client_call gives it; a program can ask for it again. Before
  * TAKINGS_STEP_DONE it is the error for a caller that stops waiting.
  *
  * Returns a reply for takings_reply_free, or NULL and an error.
@@ -907,7 +908,7 @@ takings_reconciliation_t *takings_call_reconciliation(const takings_call_t *call
                                                       takings_error_t **error);
 
 /**
- * Begins with {}. Free it with takings_json_free. NULL only if takings itself is at fault.
+ * Makes a text that begins as {}. Free it with takings_json_free. NULL only for a fault inside takings.
  */
 takings_json_t *takings_json_new(void);
 
@@ -918,7 +919,7 @@ takings_json_t *takings_json_new(void);
 const char *takings_json_text(takings_json_t *json);
 
 /**
- * Frees it and its text.
+ * Frees the object and its text.
  */
 void takings_json_free(takings_json_t *json);
 
@@ -945,7 +946,7 @@ bool takings_reply_integer(const takings_reply_t *reply, const char *name, int64
 size_t takings_reply_count(const takings_reply_t *reply, const char *name);
 
 /**
- * One text of the list of that name, counted from 0; NULL beyond the last.
+ * A text of the list of that name, counted from 0; NULL beyond the last.
  */
 const char *takings_reply_text_at(const takings_reply_t *reply, const char *name, size_t index);
 

@@ -59,7 +59,7 @@ constexpr bool is_number = std::is_integral_v<T> && sizeof(T) <= sizeof(std::int
 #endif
                                       >;
 
-/* What a text is made from: not a null, which would be read as one. */
+/* The types that a text is made from. A null is none of them: std::string would read through it. */
 template <typename T>
 constexpr bool is_text = (std::is_convertible_v<T, std::string> || std::is_convertible_v<T, std::string_view>) &&
                          !std::is_same_v<std::decay_t<T>, std::nullptr_t>;
@@ -786,7 +786,7 @@ using handle = std::unique_ptr<T, closer>;
     raise(read(error));
 }
 
-/* What a function of takings.h gives, or its error, thrown. */
+/* The result of a function of takings.h; its error is thrown. */
 template <typename Function>
 auto ask(Function function) {
     takings_error_t *error = nullptr;
@@ -811,8 +811,8 @@ inline const char *c_string(const char *argument, const std::optional<std::strin
 
 } // namespace detail
 
-/* What a call to any operation ended in. Its fields are read by name, such as "capture_id"; the
- * operation decides which there are. It can be moved. */
+/* The outcome of a call to any operation. Its fields are read by name, such as "capture_id"; the
+ * operation decides which there are. A reply can be moved. */
 class reply {
 public:
     /* The name of the operation. */
@@ -830,7 +830,7 @@ public:
         return found ? std::optional<std::int64_t>(value) : std::nullopt;
     }
 
-    /* The list of texts of that name; an empty one where there is none. */
+    /* The list of texts of that name; an empty list where there is none. */
     std::vector<std::string> texts(const std::string &name) const {
         std::vector<std::string> texts;
         for (std::size_t i = 0; const char *text = takings_reply_text_at(handle_.get(), name.c_str(), i); ++i) {
@@ -852,8 +852,8 @@ private:
 };
 
 /* A call that your program sends by itself: takings decides what to send, when to wait and what an
- * answer means, your HTTP client sends. It stands in takings.h, at takings_call_t, what that
- * client owes it.
+ * answer means, your HTTP client sends. The duties of that client stand in takings.h, at
+ * takings_call_t.
  *
  *     takings::call call = client.prepare(order_id, request, key);
  *     takings_step_t step = call.start();
@@ -862,24 +862,24 @@ private:
  *     }
  *     takings::capture capture = call.capture();
  *
- * One thread at a time may use it. It can be moved; a moved-from call has nothing to do
- * (TAKINGS_STEP_NONE). It does not need its client. */
+ * One thread at a time may use a call. A call can be moved; a moved-from call has nothing to do
+ * (TAKINGS_STEP_NONE). The takings client may end before the call. */
 class call {
 public:
     std::string order_id() const { return detail::text(takings_call_order_id(handle_.get())); }
 
-    /* The key it is sent with, given or made; none for a look. */
+    /* The key that the call is sent with, given or made; none for a call that changes nothing. */
     std::optional<std::string> idempotency_key() const {
         return detail::optional_text(takings_call_idempotency_key(handle_.get()));
     }
 
-    /* Begins it; the time-out of the whole call counts from here. */
+    /* Begins the call, whose time-out counts from here. */
     takings_step_t start() noexcept { return takings_call_start(handle_.get()); }
 
     /* The time for sending (TAKINGS_STEP_SEND), or the pause (TAKINGS_STEP_WAIT). */
     std::chrono::milliseconds time() const noexcept { return detail::duration(takings_call_time_ms(handle_.get())); }
 
-    /* Of the time for sending, at most this for making a connection. */
+    /* The most time for making a connection, within the time for sending. */
     std::chrono::milliseconds connect_timeout() const noexcept {
         return detail::duration(takings_call_connect_timeout_ms(handle_.get()));
     }
@@ -903,10 +903,10 @@ public:
     /* How many bytes of the answer's body are worth reading. */
     std::size_t most_answer() const noexcept { return takings_call_most_answer(handle_.get()); }
 
-    /* A header and a part of the body of the answer, before answered. A header that came twice is
-     * given twice; those of a 1xx are left out. false: no more of the body is worth reading. */
+    /* Add a header, and a part of the body, of the answer, before answered. A header that came twice
+     * is given twice; headers of a 1xx are left out. false: no more of the body is worth reading. */
     void answer_header(std::string name, std::string value) {
-        /* C would take what stands before a NUL for the whole; no header may have one */
+        /* C would cut the text at a NUL, which no header may have. */
         std::replace(name.begin(), name.end(), '\0', '\x01');
         std::replace(value.begin(), value.end(), '\0', '\x01');
         takings_call_answer_header(handle_.get(), name.c_str(), value.c_str());
@@ -915,16 +915,17 @@ public:
         return takings_call_answer_body(handle_.get(), bytes.data(), bytes.size());
     }
 
-    /* An answer whose head was complete, after its headers and its body. */
+    /* Reports an answer whose head was complete, after its headers and its body. */
     takings_step_t answered(std::uint16_t status) noexcept { return takings_call_answered(handle_.get(), status); }
 
-    /* No connection was made, so nothing of the request can have left. When in doubt: maybe_sent. */
+    /* Reports that no connection was made, so nothing of the request can have left. When in doubt:
+     * maybe_sent. */
     takings_step_t not_sent(const std::string &why) { return takings_call_not_sent(handle_.get(), why.c_str()); }
 
-    /* It may have left, and no answer came. */
+    /* Reports that the request may have left, and no answer came. */
     takings_step_t maybe_sent(const std::string &why) { return takings_call_maybe_sent(handle_.get(), why.c_str()); }
 
-    /* The pause is over. */
+    /* Reports that the pause is over. */
     takings_step_t waited() noexcept { return takings_call_waited(handle_.get()); }
 
     /* generated: results (scripts/generate.py, from the core's declarations) */
@@ -947,7 +948,7 @@ public:
     }
     /* end of generated */
 
-    /* What it ended in, whatever its operation, in the same way. */
+    /* The outcome of a call to any operation; an error is thrown. */
     takings::reply reply() const {
         return takings::reply(detail::ask([&](takings_error_t **error) {
             return takings_call_reply(handle_.get(), error);

@@ -11,8 +11,8 @@ use crate::record::{Record, takings_reply_t};
 use crate::{Wiped, c_string, free, guard, null, pointer, takings_error_t};
 
 /// A call that your program sends by itself: takings decides what to send, when to wait and what
-/// an answer means, your HTTP client sends. No thread is started and nothing is called back, so it
-/// fits any event loop.
+/// an answer means, your HTTP client sends. No thread is started and nothing is called back, so the
+/// call fits any event loop.
 ///
 ///     takings_call_t *call = takings_client_prepare(client, order_id, request, key, &error);
 ///     takings_step_t step = takings_call_start(call);
@@ -27,28 +27,28 @@ use crate::{Wiped, c_string, free, guard, null, pointer, takings_error_t};
 ///     capture = takings_call_capture(call, &error);
 ///     takings_call_free(call);
 ///
-/// What your HTTP client owes it: for each TAKINGS_STEP_SEND it sends the request once, as it is,
+/// Duties of your HTTP client: for each TAKINGS_STEP_SEND it sends the request once, as it is,
 /// follows no redirect, sends nothing again by itself, checks certificates, and is done within
 /// takings_call_time_ms. It closes the connection after a time-out, an error, or bytes beyond
 /// an answer, so that a late answer is not taken for the next call's.
 ///
-/// One thread at a time may use it, whichever that is. After a fork go on with it in one of the
+/// A call may be used by any thread, but by one at a time. After a fork go on with it in one of the
 /// two processes and free it in the other; whether a connection may go on there is your HTTP
-/// client's matter. It does not need the client any more, which may be freed before it. Freed
-/// before TAKINGS_STEP_DONE the call is given up: what was sent may still be captured, and its
-/// key stays safe to call again with.
+/// client's matter. The takings client may be freed before the call. A call that is freed before
+/// TAKINGS_STEP_DONE is given up: a request that was sent may still be carried out, and the key
+/// stays safe to call again with.
 pub struct takings_call_t {
     call: Call,
     order_id: CString,
     idempotency_key: Option<CString>,
-    /// What is to be sent: there during `TAKINGS_STEP_SEND` alone, since it holds the credential.
+    /// The request to send, present during `TAKINGS_STEP_SEND` alone, since it holds the credential.
     request: Option<Request>,
     time_ms: i64,
     headers: Vec<(String, Vec<u8>)>,
     body: Vec<u8>,
 }
 
-/// What a call asks for next.
+/// The next step of a call.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum takings_step_t {
@@ -99,7 +99,7 @@ impl takings_call_t {
         self.headers.clear();
         self.body = Vec::new();
         let (step, time_ms) = match self.call.step(event) {
-            // To many HTTP clients 0 means for ever.
+            // Many HTTP clients read 0 as "for ever".
             Step::Send(timeout) => (TAKINGS_STEP_SEND, milliseconds(timeout).max(1)),
             Step::Wait(pause) => (TAKINGS_STEP_WAIT, milliseconds(pause)),
             Step::Done(_) => (TAKINGS_STEP_DONE, 0),
@@ -149,13 +149,13 @@ fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// The order it is for.
+/// The order that the call is for.
 #[unsafe(no_mangle)]
 pub extern "C" fn takings_call_order_id(call: Option<&takings_call_t>) -> *const c_char {
     pointer(call.map(|call| &call.order_id))
 }
 
-/// The key it is sent with, given or made; NULL for a look, which changes nothing.
+/// The key that the call is sent with, given or made; NULL for a call that changes nothing.
 #[unsafe(no_mangle)]
 pub extern "C" fn takings_call_idempotency_key(call: Option<&takings_call_t>) -> *const c_char {
     pointer(call.and_then(|call| call.idempotency_key.as_ref()))
@@ -163,14 +163,14 @@ pub extern "C" fn takings_call_idempotency_key(call: Option<&takings_call_t>) ->
 
 /// Begins the call, whose timeout_ms counts from here. The first step is TAKINGS_STEP_SEND.
 ///
-/// What is reported out of turn, as a second start, ends the call as internal: after a request was
+/// An event out of turn, such as a second start, ends the call as internal: after a request was
 /// begun its outcome is then unknown. After TAKINGS_STEP_DONE nothing changes any more.
 #[unsafe(no_mangle)]
 pub extern "C" fn takings_call_start(call: Option<&mut takings_call_t>) -> takings_step_t {
     report(call, |_| Event::Start)
 }
 
-/// How long sending may take (1 or more) or a pause lasts, in milliseconds; 0 when it is neither.
+/// How long sending may take (1 or more) or a pause lasts, in milliseconds; 0 in other steps.
 #[unsafe(no_mangle)]
 pub extern "C" fn takings_call_time_ms(call: Option<&takings_call_t>) -> i64 {
     call.map_or(0, |call| call.time_ms)
@@ -182,9 +182,10 @@ pub extern "C" fn takings_call_connect_timeout_ms(call: Option<&takings_call_t>)
     call.map_or(0, |call| milliseconds(call.call.connect_timeout()).max(1))
 }
 
-/// POST, or GET for a look. This and the other parts of the request are there during
-/// TAKINGS_STEP_SEND and stay valid until the next thing is reported; otherwise they are NULL and 0.
-/// With the setting reconcile they change during a call: read them for each TAKINGS_STEP_SEND.
+/// The method: POST, PATCH, or GET for a request that reads. This and the other parts of the request
+/// are there during TAKINGS_STEP_SEND and stay valid until the next event is reported; otherwise
+/// they are NULL and 0. With the setting reconcile they change during a call: read them for each
+/// TAKINGS_STEP_SEND.
 #[unsafe(no_mangle)]
 pub extern "C" fn takings_call_method(call: Option<&takings_call_t>) -> *const c_char {
     pointer(call.and_then(|call| Some(&call.request.as_ref()?.method)))
@@ -196,7 +197,7 @@ pub extern "C" fn takings_call_url(call: Option<&takings_call_t>) -> *const c_ch
     pointer(call.and_then(|call| Some(&call.request.as_ref()?.url)))
 }
 
-/// How many headers it has. host and content-length are your HTTP client's to add.
+/// How many headers the request has. host and content-length are your HTTP client's to add.
 #[unsafe(no_mangle)]
 pub extern "C" fn takings_call_header_count(call: Option<&takings_call_t>) -> usize {
     call.and_then(|call| call.request.as_ref()).map_or(0, |request| request.headers.len())
@@ -208,7 +209,7 @@ pub extern "C" fn takings_call_header_name(call: Option<&takings_call_t>, index:
     pointer(call.and_then(|call| Some(&call.request.as_ref()?.headers.get(index)?.0)))
 }
 
-/// The value of a header, in printable ASCII. That of authorization is the credential, for the
+/// The value of a header, in printable ASCII. The value of authorization is the credential, for the
 /// host of the URL and no other.
 #[unsafe(no_mangle)]
 pub extern "C" fn takings_call_header_value(call: Option<&takings_call_t>, index: usize) -> *const c_char {
@@ -216,7 +217,7 @@ pub extern "C" fn takings_call_header_value(call: Option<&takings_call_t>, index
     header.map_or(ptr::null(), |(_, value)| value.as_ptr())
 }
 
-/// The body, takings_call_body_length bytes of JSON in UTF-8; NULL for a look, which has none.
+/// The body, takings_call_body_length bytes of JSON in UTF-8; NULL for a GET, which has none.
 #[unsafe(no_mangle)]
 pub extern "C" fn takings_call_body(call: Option<&takings_call_t>) -> *const c_char {
     let body = call.and_then(takings_call_t::http).map(HttpRequest::body);
@@ -229,15 +230,15 @@ pub extern "C" fn takings_call_body_length(call: Option<&takings_call_t>) -> usi
     call.and_then(takings_call_t::http).map_or(0, |request| request.body().len())
 }
 
-/// How many bytes of the answer's body are worth reading. What is beyond may be left unread; the
+/// How many bytes of the answer's body are worth reading. Further bytes may be left unread; the
 /// connection is then closed.
 #[unsafe(no_mangle)]
 pub extern "C" fn takings_call_most_answer(call: Option<&takings_call_t>) -> usize {
     call.and_then(takings_call_t::http).map_or(0, HttpRequest::most_answer)
 }
 
-/// A header of the answer, before takings_call_answered: the name in any case, the value in
-/// any bytes. One that came twice is given twice, not joined; headers of a 1xx are left out.
+/// Adds a header of the answer, before takings_call_answered: the name in any case, the value in
+/// any bytes. A header that came twice is given twice, not joined; headers of a 1xx are left out.
 /// NULL for name or value is passed over, and so is a header when nothing is being sent.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn takings_call_answer_header(
@@ -252,7 +253,7 @@ pub unsafe extern "C" fn takings_call_answer_header(
     }
 }
 
-/// A part of the answer's body, before takings_call_answered, with its transfer coding undone;
+/// Adds a part of the answer's body, before takings_call_answered, with its transfer coding undone;
 /// in one part or in many, in order. false: no more of it is worth reading.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn takings_call_answer_body(
@@ -310,7 +311,7 @@ pub extern "C" fn takings_call_waited(call: Option<&mut takings_call_t>) -> taki
     report(call, |_| Event::Waited)
 }
 
-/// What the call ended in, as takings_client_call gives it; it can be asked for again. Before
+/// The outcome of the call, as takings_client_call gives it; a program can ask for it again. Before
 /// TAKINGS_STEP_DONE it is the error for a caller that stops waiting.
 ///
 /// Returns a reply for takings_reply_free, or NULL and an error.

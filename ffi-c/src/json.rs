@@ -17,12 +17,12 @@ const DEEPEST: usize = 64;
 /// Writes JSON text, for programs without a JSON library. A text put into it stays a text
 /// whatever characters it holds, so a product's name can never become a field.
 ///
-/// It begins as {}. A place in it is named by a JSON Pointer (RFC 6901), such as
+/// The text begins as {}. A place in it is named by a JSON Pointer (RFC 6901), such as
 /// "/order_lines/0/quantity", where ~1 stands for / and ~0 for ~ in a name. Objects and lists
 /// on the way are made as needed: a list where the next step is a number or "-", an object
 /// otherwise. A list grows by one at its end: by its length as index, or by "-". A value takes
 /// the place of an earlier one, but never of an object or a list. Only one thread at a time
-/// may use it. What it held is wiped from memory when it is replaced or freed: settings hold a
+/// may use it. Values are wiped from memory when they are replaced or freed: settings hold a
 /// password.
 ///
 ///     takings_json_t *request = takings_json_new();
@@ -39,7 +39,7 @@ pub(crate) enum Value {
     Integer(i64),
     String(Zeroizing<String>),
     List(Vec<Value>),
-    /// In the order the members were set.
+    /// The members, in the order in which they were set.
     Object(Vec<(String, Value)>),
 }
 
@@ -57,7 +57,7 @@ impl Serialize for Value {
 }
 
 impl Value {
-    /// What the next step of a pointer asks for: an empty list or object, or the place for a value.
+    /// The blank that the next step of a pointer needs: an empty list or object, or the place for a value.
     fn blank(next: Option<&String>) -> Value {
         match next {
             None => Value::Null,
@@ -76,7 +76,7 @@ impl Value {
         }
     }
 
-    /// Written at its full length at once: a text that grew would leave copies of itself behind.
+    /// The text, allocated at its full length: a text that grew would leave copies of itself behind.
     fn text(&self) -> Zeroizing<Vec<u8>> {
         struct Length(usize);
         impl Write for Length {
@@ -118,7 +118,7 @@ fn names_an_item(step: &str) -> bool {
     step == "-" || (!step.is_empty() && step.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// Where in a list of `length` items a step leads: to one of them, or behind the last.
+/// The index that a step names in a list of `length` items: that of an item, or the place behind the last.
 fn index_of(step: &str, length: usize) -> Option<usize> {
     if step == "-" {
         return Some(length);
@@ -182,7 +182,7 @@ fn put_at(place: &mut Value, pointer: &str, steps: &[String], value: Value) -> R
     Ok(())
 }
 
-/// What all the setters do.
+/// Does the work of all setters.
 ///
 /// # Safety
 ///
@@ -203,7 +203,7 @@ pub(crate) unsafe fn put(
     .is_some()
 }
 
-/// Begins with {}. Free it with takings_json_free. NULL only if takings itself is at fault.
+/// Makes a text that begins as {}. Free it with takings_json_free. NULL only for a fault inside takings.
 #[unsafe(no_mangle)]
 pub extern "C" fn takings_json_new() -> Option<Box<takings_json_t>> {
     guard(None, || Ok(Box::new(takings_json_t { root: Value::Object(Vec::new()), text: None })))
@@ -218,7 +218,7 @@ pub extern "C" fn takings_json_text(json: Option<&mut takings_json_t>) -> *const
     text.flatten().unwrap_or(ptr::null())
 }
 
-/// Frees it and its text.
+/// Frees the object and its text.
 #[unsafe(no_mangle)]
 pub extern "C" fn takings_json_free(json: Option<Box<takings_json_t>>) {
     free(json);

@@ -10,7 +10,7 @@
 
 // The header's names, written once.
 #![allow(non_camel_case_types)]
-// What a caller has to keep to stands at the head of the header, in C's terms.
+// The rules for callers stand at the head of the header, in C's terms.
 #![allow(clippy::missing_safety_doc)]
 
 mod call;
@@ -42,14 +42,14 @@ pub struct takings_client_t {
     base_url: CString,
 }
 
-// Where a function puts its error: nowhere, or over whatever was there, since C programs pass
-// the address of a variable they never set. Written out in full where cbindgen reads it.
+// The place for a function's error, or NULL. Its old content is never read, since C programs pass the address of a
+// variable that they never set. Signatures that cbindgen reads write the type out in full.
 type ErrorOut<'a> = Option<&'a mut MaybeUninit<Option<Box<takings_error_t>>>>;
 
 /// Runs a function's work; no panic gets past it.
 fn guard<T>(error: ErrorOut<'_>, work: impl FnOnce() -> Result<T, Error>) -> Option<T> {
     let result = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        // dropping it could panic again
+        // Dropping the panic's payload could panic again.
         std::mem::forget(panic);
         Err(Error::panicked())
     });
@@ -92,13 +92,13 @@ fn pointer(text: Option<&CString>) -> *const c_char {
     text.map_or(ptr::null(), |text| text.as_ptr())
 }
 
-/// A C string that is wiped when it goes: it may hold a credential.
+/// A C string that is wiped when dropped, since it may hold a credential.
 struct Wiped(Zeroizing<Vec<u8>>);
 
 impl Wiped {
-    /// Of a text without NUL.
+    /// Makes the C string of a text without NUL.
     fn new(text: &[u8]) -> Wiped {
-        // as long as it gets: one that grew would leave a copy behind
+        // The full length is allocated at once: a vector that grew would leave a copy behind.
         let mut bytes = Vec::with_capacity(text.len() + 1);
         bytes.extend_from_slice(text);
         bytes.push(0);
@@ -120,7 +120,7 @@ fn new_client(config: Config) -> Result<Box<takings_client_t>, Error> {
     Ok(Box::new(takings_client_t { base_url: c_string(client.base_url()), client }))
 }
 
-/// Everything of a call before it is sent. Arguments that are no text are the error for them.
+/// Prepares a call. Arguments that are not UTF-8 arrive as the error for them.
 ///
 /// # Safety
 ///
@@ -140,7 +140,7 @@ unsafe fn prepared(
     };
     match (order_id, arguments, key) {
         (Ok(order_id), Ok(arguments), Ok(key)) => client.prepare_call(operation, order_id, arguments, key),
-        // The core words the error, with what is known of the call. It reads no argument then.
+        // The core makes the error, with what is known of the call. It reads no argument then.
         (order_id, arguments, key) => {
             client.prepare_from(operation, order_id, arguments.map(serde_json::Value::from), key)
         }
@@ -176,8 +176,8 @@ pub unsafe extern "C" fn takings_idempotency_key(
     unsafe { takings_idempotency_key_for(c"capture".as_ptr(), order_id, name, error) }
 }
 
-/// The same for any operation that takes a key, by its name: a refund and a capture of one name
-/// never share a key. For "capture" it is takings_idempotency_key.
+/// Derives the key of a call to any operation that takes a key, by the operation's name. A refund
+/// and a capture of one name never share a key. "capture" gives that of takings_idempotency_key.
 ///
 /// Returns a string for takings_string_free, or NULL and an error (invalid_input).
 #[unsafe(no_mangle)]

@@ -1,5 +1,5 @@
-//! What C reads of a reply, an error or an attempt: one structure for all of them, whose getters stand in
-//! `generated.rs`. And the reply of any operation, whose fields are read by name.
+//! Replies, errors and attempts for C: one structure for all of them, whose getters stand in `generated.rs`. The reply
+//! of an operation without typed getters is read by the names of its fields.
 
 use std::ffi::{CString, c_char};
 use std::mem::MaybeUninit;
@@ -13,7 +13,7 @@ use crate::{c_string, free, pointer, takings_attempt_t, takings_error_t, text};
 enum Held {
     Absent,
     Text(CString),
-    /// Also yes and no, times and durations in milliseconds.
+    /// A number, a yes or no, or a time or duration in milliseconds.
     Integer(i64),
     Texts(Vec<CString>),
     Attempts(Vec<takings_attempt_t>),
@@ -64,7 +64,7 @@ impl From<&Attempt> for takings_attempt_t {
     }
 }
 
-// For the getters: NULL has no field, and neither has a record where it is absent.
+// Helpers of the getters. NULL has no field; an absent field of a record counts the same.
 
 pub(crate) fn text_of(record: Option<&Record>, index: usize) -> Option<&CString> {
     if let Held::Text(text) = Record::held(record, index) { Some(text) } else { None }
@@ -103,7 +103,7 @@ pub(crate) fn json_of(record: Option<&Record>) -> *const c_char {
     pointer(record.map(|record| &record.json))
 }
 
-/// What a call to any operation ended in. Its fields are read by name, such as "capture_id", or as
+/// The outcome of a call to any operation. Its fields are read by name, such as "capture_id", or as
 /// one JSON text; the operation decides which there are. Any number of threads may read it.
 pub struct takings_reply_t {
     record: Record,
@@ -166,7 +166,7 @@ pub unsafe extern "C" fn takings_reply_count(reply: Option<&takings_reply_t>, na
     count_of(record, index)
 }
 
-/// One text of the list of that name, counted from 0; NULL beyond the last.
+/// A text of the list of that name, counted from 0; NULL beyond the last.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn takings_reply_text_at(
     reply: Option<&takings_reply_t>,

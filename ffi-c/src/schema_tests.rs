@@ -56,7 +56,7 @@ fn each_field_has_a_getter() {
     for record in entries(&schema["records"]) {
         let kind = name(record).to_lowercase();
         if !header.contains(&format!("takings_{kind}_free(")) && kind != "attempt" {
-            // The record of no typed operation yet: its fields are read by name.
+            // This record belongs to no typed operation, so its fields are read by name.
             assert!(entries(&schema["operations"]).all(|operation| operation["reply"] != record["name"]), "{record}");
             continue;
         }
@@ -159,7 +159,7 @@ fn each_function_can_be_called() {
         unsafe {
             let result = takings_call(called.as_ptr(), arguments.as_ptr(), Some(&mut error));
             if result.is_null() {
-                // The environment of this test may have no settings, which is an answer as well.
+                // The environment of this test may have no settings; an error is right then.
                 let error = error.assume_init().expect("an error");
                 assert_eq!(name(function), "settings_from_env");
                 assert_eq!(takings_error_kind(Some(&error)), takings_error_kind_t::TAKINGS_ERROR_INVALID_INPUT);

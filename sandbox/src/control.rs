@@ -20,14 +20,14 @@ struct Clock {
     advance_seconds: f64,
 }
 
-/// What does not work out: a status and a sentence.
+/// The reason why a control call fails: a status and a sentence.
 type Problem = (u16, String);
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(body).map_err(|e| (400, format!("the body does not fit: {e}")))
 }
 
-/// One fault or a list of them.
+/// Reads one fault or a list of faults.
 fn read_faults(body: &[u8]) -> Result<Vec<PlannedFault>, Problem> {
     match read::<Value>(body)? {
         list @ Value::Array(_) => serde_json::from_value(list),

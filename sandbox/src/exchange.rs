@@ -15,7 +15,7 @@ pub(crate) enum Next {
     Keep,
     /// An announced end.
     Close,
-    /// An end without a word, not even TLS's.
+    /// An unannounced end, over TLS without `close_notify`.
     Drop,
     Reset,
 }
@@ -42,7 +42,7 @@ pub(crate) struct Exchange<'a> {
 }
 
 impl<'a> Exchange<'a> {
-    /// Notes the request, and takes the fault that is meant for it.
+    /// Records the request, and takes the fault that is planned for it.
     pub fn received(shared: &'a Shared, wire: &'a mut dyn Wire, connection: u64, request: &'a Request) -> Self {
         let place = shared.below_prefix(request.path()).and_then(place);
         let mut state = shared.state();
@@ -134,7 +134,7 @@ impl<'a> Exchange<'a> {
         self.put(&bytes, answer.status, next)
     }
 
-    /// Notes the status, then writes: whoever has the answer finds it in the record.
+    /// Records the status, then writes: a client that has the answer finds the status in the record.
     fn put(&mut self, bytes: &[u8], status: u16, next: Next) -> Next {
         self.note(Some(status));
         if self.wire.send(bytes) { next } else { Next::Drop }
@@ -197,8 +197,8 @@ impl<'a> Exchange<'a> {
         self.send(&outcome.answer)
     }
 
-    /// Before the commit not even the key is taken: a client that gives up and repeats the request at once must not
-    /// race with our noticing that it left.
+    /// Before the commit not even the key is taken. A client may give up and repeat the request at once, before the
+    /// sandbox notices that it left.
     fn stall(&mut self, limit: Option<Duration>, when: When) {
         self.commit_if(when);
         self.wire.stall(limit);
@@ -297,7 +297,7 @@ impl<'a> Exchange<'a> {
         answer
     }
 
-    /// Substitutes what a fault's text leaves open. Without a capture its id is made up.
+    /// Substitutes the names in braces of a fault's text. Without a capture its id is made up.
     fn fill_in(&self, text: &str, capture_id: Option<&str>) -> String {
         let place = self.place.as_ref();
         let segment = place.map_or(String::new(), |place| percent_encode(&place.order_id));

@@ -10,14 +10,14 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum When {
-    /// Nothing is committed yet.
+    /// No capture is committed yet.
     #[default]
     BeforeCommit,
     /// The capture stands in the ledger.
     AfterCommit,
 }
 
-/// What becomes of the connection once a [`Raw`] answer is out.
+/// The end of the connection once a [`Raw`] answer is out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Then {
@@ -32,7 +32,7 @@ pub enum Then {
     Stall,
 }
 
-/// One thing that goes wrong with one request.
+/// A way in which one request goes wrong.
 ///
 /// In JSON the variant is the member `"fault"` in snake case, the fields stand beside it:
 /// `{"fault": "delay", "seconds": 2, "when": "after_commit"}`. Unknown faults and fields are errors.
@@ -195,7 +195,7 @@ pub struct Raw {
     /// The answer in base64, sent without substitution.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base64: Option<String>,
-    /// What becomes of the connection.
+    /// The end of the connection afterwards.
     pub then: Then,
     /// Sends byte by byte with this pause, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -208,7 +208,7 @@ pub struct PlannedFault {
     /// Strikes the n-th request of its order, counted from 1. `None`: the first one for which no other fault
     /// stands before it.
     pub request: Option<u64>,
-    /// What happens.
+    /// The fault that strikes.
     pub fault: Fault,
 }
 
@@ -248,7 +248,7 @@ impl Fault {
         }
     }
 
-    /// What the types cannot say: ranges, header text, exclusive fields.
+    /// Checks the rules that the types cannot express: ranges, header text, exclusive fields.
     pub(crate) fn check(&self) -> Result<(), String> {
         let status = |status: u16| {
             if (100..=999).contains(&status) {

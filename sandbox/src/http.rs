@@ -53,7 +53,7 @@ impl Request {
 pub(crate) enum Unread {
     /// The connection ended or broke, or was silent for too long.
     Gone,
-    /// What came is refused. The head is here if it could be read.
+    /// The bytes are refused. The head is present if it could be read.
     Refused { status: u16, error_code: &'static str, message: String, head: Option<Box<Request>> },
 }
 

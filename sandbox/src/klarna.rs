@@ -22,7 +22,7 @@ const AMOUNT_LIMIT: i64 = 200_000_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum OrderStatus {
-    /// Nothing is captured yet.
+    /// No capture is made yet.
     Authorized,
     /// A part is captured.
     PartCaptured,
@@ -43,7 +43,7 @@ pub struct NewOrder {
     /// Any non-empty text; a UUID when absent.
     #[serde(default)]
     pub order_id: Option<String>,
-    /// What can be captured, in minor units, 0 to 200,000,000.
+    /// The amount that can be captured, in minor units, 0 to 200,000,000.
     pub order_amount: i64,
     /// ISO 4217; `EUR` when absent.
     #[serde(default)]
@@ -69,7 +69,7 @@ pub struct NewOrder {
     pub faults: Vec<PlannedFault>,
 }
 
-/// What can be changed about an order.
+/// A change of an order.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct OrderChange {
@@ -126,7 +126,7 @@ impl Order {
     }
 }
 
-/// A "no" of Klarna.
+/// A refusal by Klarna.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub status: u16,
@@ -176,7 +176,7 @@ pub(crate) fn usual_error_code(status: u16) -> &'static str {
     }
 }
 
-/// What a path below `/ordermanagement/v1` names. The ids are decoded.
+/// The order or capture that a path below `/ordermanagement/v1` names. The ids are decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Resource {
     Order,
@@ -210,13 +210,13 @@ pub(crate) fn place(path: &str) -> Option<Place> {
 /// A known key: its owner and itself. Klarna's scope is taken to be the merchant.
 pub(crate) type Key = (String, String);
 
-/// What a key stands for.
+/// The state of an idempotency key.
 pub(crate) enum KeyState {
     /// Never seen, or forgotten; now it is in flight and must be released.
     Reserved,
-    /// Another request with it is under way.
+    /// Another request with the key is under way.
     InFlight,
-    /// It made this capture.
+    /// The key made this capture.
     Known { capture_id: String, location: String },
 }
 
@@ -235,7 +235,7 @@ pub(crate) struct Klarna {
     in_flight: HashSet<Key>,
 }
 
-/// What a capture request is told apart from its body.
+/// The circumstances of a capture request, beside its body.
 pub(crate) struct Circumstances<'a> {
     pub base: &'a str,
     pub key: Option<Key>,
@@ -327,7 +327,7 @@ impl Klarna {
         }
     }
 
-    /// One capture.
+    /// A single capture of an order.
     pub fn capture_of(&self, order_id: &str, capture_id: &str) -> Result<Value, Refusal> {
         let order = self.orders.get(order_id).ok_or_else(|| Refusal::no_such_order(order_id))?;
         order
@@ -344,7 +344,7 @@ impl Klarna {
 
     /// Looks a key up and, if it is free, takes it.
     pub fn reserve(&mut self, key: &Key, now: Millis) -> KeyState {
-        // Only this key: a look through all of them at every request would take longer with every capture.
+        // Only this key is checked for its age. A scan of all keys would take longer with every capture.
         if let Some(known) = self.known.get(key).filter(|known| now < known.until) {
             KeyState::Known { capture_id: known.capture_id.clone(), location: known.location.clone() }
         } else if self.in_flight.insert(key.clone()) {
@@ -423,7 +423,7 @@ impl Klarna {
     }
 }
 
-/// A status that may be set from outside. `AUTHORIZED` gives the say back to captures and clock.
+/// A status that may be set from outside. With `AUTHORIZED` captures and the clock decide again.
 fn settable(status: Option<OrderStatus>) -> Result<Option<OrderStatus>, String> {
     match status {
         None | Some(OrderStatus::Authorized) => Ok(None),
@@ -434,7 +434,7 @@ fn settable(status: Option<OrderStatus>) -> Result<Option<OrderStatus>, String> 
     }
 }
 
-/// What a member of a request may hold.
+/// The values that a member of a request may have.
 enum Shape {
     /// A string of at most so many characters.
     Text(usize),

@@ -17,8 +17,9 @@
 //!
 //! The same can be done over HTTP by any program; the README of this crate tells how.
 //!
-//! It is not a Klarna product. It serves `POST` and `GET` of captures and `GET` of an order; it has no refunds,
-//! cancellation, address or shipping updates, knows one merchant, and guesses where Klarna's documentation is silent.
+//! The sandbox is not a Klarna product. It serves `POST` and `GET` of captures and `GET` of an order. It has no
+//! refunds, cancellation, address or shipping updates and knows one merchant. Where Klarna's documentation is silent,
+//! it guesses.
 #![forbid(unsafe_code)]
 
 mod control;
@@ -155,7 +156,7 @@ pub struct Connections {
 /// A running sandbox. Dropping it closes every connection and ends its threads.
 pub struct Sandbox {
     shared: Arc<Shared>,
-    /// Where it listens, and the thread that does.
+    /// The address and the thread of the listener.
     acceptor: Option<(SocketAddr, JoinHandle<()>)>,
     ca_pem: Option<String>,
 }
@@ -349,9 +350,9 @@ fn check_prefix(prefix: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// A free port is one nobody has used of late. `TcpListener::bind` would let the port be used again while its last
-/// connections linger, which is for a port asked for by its number: for a free one the system then looks in half of its
-/// range only, where a suite that starts thousands of sandboxes a minute leaves none.
+/// Listens at an address. `TcpListener::bind` would let a port be used again while its last connections linger, which
+/// suits only a port asked for by its number. For a free port the system then searches half of its range only. A suite
+/// that starts thousands of sandboxes a minute leaves none free there.
 fn listen(bind: IpAddr, port: u16) -> io::Result<TcpListener> {
     if port != 0 {
         return TcpListener::bind((bind, port));
@@ -367,7 +368,7 @@ impl Drop for Sandbox {
     fn drop(&mut self) {
         self.shared.stop();
         let Some((address, acceptor)) = self.acceptor.take() else { return };
-        // The acceptor sits in accept(2); a connection wakes it.
+        // The acceptor blocks in accept(2); a connection wakes it.
         if (0..5).any(|_| TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok()) {
             // A panic in it has been reported by its thread.
             let _ = acceptor.join();

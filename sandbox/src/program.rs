@@ -1,4 +1,4 @@
-//! The sandbox as a program, whoever starts it: `takings-sandbox`, or the Python package.
+//! The sandbox as a program, for `takings-sandbox` and for the Python package.
 
 use crate::{NewOrder, Options, Sandbox};
 use std::error::Error;
@@ -57,7 +57,7 @@ address and risk checks, or the portal; where Klarna's documentation is silent, 
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-/// What the flags ask for.
+/// The action that the flags ask for.
 enum Wish {
     Print(String),
     Run(Box<Run>),
@@ -144,8 +144,8 @@ fn run(run: Run) -> Result<(), Failure> {
     }
 }
 
-/// Does what `takings-sandbox` does with these flags, its name not among them, and says whether that went well. It
-/// prints the base URL as the one line on standard output, and then runs until standard input closes
+/// Runs `takings-sandbox` with these flags, without the program's name, and says whether that went well. The program
+/// prints the base URL as the one line on standard output. Then it runs until standard input closes
 /// (`--parent-watch`) or the process ends.
 pub fn program(flags: impl IntoIterator<Item = OsString>) -> bool {
     let done = match wish(lexopt::Parser::from_args(flags)) {

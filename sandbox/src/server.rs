@@ -16,12 +16,12 @@ use uuid::Uuid;
 
 /// A connection on which nothing happens for so long is closed.
 const IDLE: Duration = Duration::from_secs(60);
-/// How often a stalled connection is looked at.
+/// How often a stalled connection is checked.
 const LOOK: Duration = Duration::from_millis(50);
 /// Lets bytes arrive before the reset behind them makes the receiver's system drop them.
 const BEFORE_RESET: Duration = Duration::from_millis(20);
-/// What is read and thrown away behind a request that was refused half-read, since closing over unread bytes is a
-/// reset that can overtake the answer.
+/// The most bytes to discard after a request that was refused half-read. Closing over unread bytes is a reset, which
+/// can overtake the answer.
 const DRAIN_BYTES: usize = 16 * 1024 * 1024;
 const DRAIN_TIME: Duration = Duration::from_secs(2);
 
@@ -88,7 +88,7 @@ pub(crate) fn accept(listener: &TcpListener, shared: &Arc<Shared>, tls: Option<&
     let mut number = 0;
     while !shared.stopping() {
         let Ok((socket, _)) = listener.accept() else {
-            // Out of descriptors, say: others have to end first.
+            // The process may be out of descriptors until other connections end.
             shared.wait(LOOK);
             continue;
         };
@@ -123,7 +123,7 @@ pub(crate) fn accept(listener: &TcpListener, shared: &Arc<Shared>, tls: Option<&
     }
     for (socket, _) in &running {
         if let Some(socket) = socket.upgrade() {
-            // It may be gone already.
+            // The connection may be gone already.
             let _ = socket.shutdown(Shutdown::Both);
         }
     }
@@ -137,7 +137,7 @@ struct Connection {
     shared: Arc<Shared>,
     reader: Reader<Stream>,
     number: u64,
-    /// Its first request went to the control endpoint, so it is nobody's business.
+    /// The first request went to the control endpoint, so the connection is not counted.
     controls: bool,
 }
 
@@ -208,7 +208,7 @@ impl Connection {
         }
     }
 
-    /// Answers what could not be read to its end.
+    /// Answers a request that could not be read to its end.
     fn refuse(&mut self, status: u16, error_code: &str, message: String, head: Option<Box<Request>>) -> Next {
         if let Some(head) = head {
             let place = self.shared.below_prefix(head.path()).and_then(place);
@@ -258,7 +258,7 @@ impl Connection {
             }
             Next::Reset => {
                 self.shared.wait(BEFORE_RESET);
-                // A socket that refuses this is broken, and its end no orderly one either.
+                // A socket that refuses this option is broken, and ends with an error anyway.
                 let _ = SockRef::from(stream.tcp()).set_linger(Some(Duration::ZERO));
             }
         }
@@ -281,7 +281,7 @@ impl Wire for Connection {
             return;
         }
         while !self.shared.stopping() && end.is_none_or(|end| Instant::now() < end) {
-            // Bytes of a next request are kept out of the way, within bounds.
+            // Bytes of a next request are kept for later, within bounds.
             if self.reader.waiting() > DRAIN_BYTES {
                 self.shared.wait(LOOK);
                 continue;

@@ -10,7 +10,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// So many requests are remembered; the oldest go first.
+/// How many requests are remembered; the oldest are forgotten first.
 const REMEMBERED: usize = 10_000;
 /// The quota per second that Klarna documents for live order management.
 const QUOTA: u32 = 200;
@@ -24,7 +24,7 @@ pub(crate) struct Shared {
     stop: Condvar,
 }
 
-/// What the mutex guards.
+/// The state behind the mutex.
 #[derive(Default)]
 pub(crate) struct State {
     pub klarna: Klarna,
@@ -42,7 +42,7 @@ pub(crate) struct State {
 pub(crate) enum Admission {
     /// The answer is known; there is nothing to commit.
     Answered(Outcome),
-    /// It may go on, and holds its key.
+    /// The request may go on, and its key is taken.
     Open { key: Option<Key>, rate: Vec<(String, String)> },
 }
 
@@ -96,7 +96,7 @@ impl Shared {
         path.strip_prefix(self.options.prefix.as_str()).filter(|rest| rest.starts_with('/'))
     }
 
-    /// Who sends the request.
+    /// The merchant who sends the request.
     fn merchant(&self, request: &Request) -> Option<String> {
         let authorization = values(&request.headers, "authorization").next()?;
         let (scheme, credentials) = authorization.split_once(' ')?;
@@ -112,14 +112,13 @@ impl Shared {
         let (user, secret) = pair.split_once(':')?;
         let known = (user, secret) == (username, password)
             || api_key.as_ref().is_some_and(|key| {
-                // Klarna does not say where a lone key belongs, so both places will do.
+                // Klarna does not say where a lone key belongs, so both places are accepted.
                 (secret == key && (user.is_empty() || user == username)) || (user == key && secret.is_empty())
             });
         known.then(|| username.clone())
     }
 
-    /// Everything that comes before the commit. What it returns must go to [`Shared::settle`] or
-    /// [`Shared::abandon`].
+    /// Does everything that comes before the commit. The result must go to [`Shared::settle`] or [`Shared::abandon`].
     pub fn admit(&self, request: &Request, place: Option<&Place>, correlation_id: &str) -> Admission {
         let refuse = |status: u16, error_code: &str, message: String| {
             error_answer(status, error_code, &[message], correlation_id)
@@ -287,7 +286,7 @@ impl State {
         self.received
     }
 
-    /// Takes the fault that is meant for a request: the one that names it, else the first that names none.
+    /// Takes the fault for a request: a fault that names the request, else the first that names none.
     pub fn strike(&mut self, number: u64) -> Option<Fault> {
         let record = self.record(number)?;
         let (order_id, order_request) = (record.order_id.clone()?, record.order_request);

@@ -1,4 +1,4 @@
-//! What the stand-in has in common with Klarna.
+//! Behaviour that the stand-in shares with Klarna.
 
 use super::client::{CREDENTIALS, Client, End};
 use super::{CAPTURES, capture, eventually, sandbox, sandbox_with};

@@ -157,7 +157,7 @@ impl Client {
             match self.fill() {
                 Ok(0) => break End::Closed,
                 Ok(_) => {}
-                // rustls says so of an end without TLS's own farewell.
+                // rustls reports an end without `close_notify` in this way.
                 Err(e) if e.kind() == ErrorKind::UnexpectedEof => break End::Closed,
                 Err(e) if e.kind() == ErrorKind::ConnectionReset => break End::Reset,
                 Err(e) => panic!("neither closed nor reset: {e}"),

@@ -11,9 +11,9 @@ use takings_sandbox::NewOrder;
 use crate::hostile::script::Script;
 use crate::surface::root;
 
-/// A case with its place among the others.
+/// A case with its name.
 pub struct Named {
-    /// Its folder and file, and its variant of each group: `hostile/answer-cut: one byte: reset`.
+    /// The folder, the file and the variant of each group: `hostile/answer-cut: one byte: reset`.
     pub name: String,
     /// Whether a hostile case runs on every surface, and not only on those with a transport of their own.
     pub smoke: bool,
@@ -46,16 +46,16 @@ pub struct Case {
     pub ledger: Ledger,
     /// How many connections the hostile server has had at the end.
     pub connections: Option<usize>,
-    /// How many requests have reached its proxy.
+    /// How many requests have reached the hostile server's proxy.
     #[serde(default)]
     pub proxied: usize,
-    /// A process of its own with these variables; null takes one away.
+    /// Variables of the case's own process; null removes a variable.
     #[serde(default)]
     pub env: BTreeMap<String, Option<String>>,
     /// Files in a folder of their own, `{folder}` in `env`. Nothing may be added to it.
     #[serde(default)]
     pub files: BTreeMap<String, String>,
-    /// The descriptors that a process of its own may have.
+    /// The limits of the case's own process.
     #[serde(default)]
     pub limits: Limits,
 }
@@ -82,7 +82,7 @@ pub enum Ledger {
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LedgerWord {
-    /// An entry for each capture that a call told.
+    /// An entry for each capture that a call reported.
     AsTold,
 }
 
@@ -126,7 +126,7 @@ pub struct Call {
     pub derive: Option<(String, String)>,
     /// The key that must come out of `derive`.
     pub key: Option<String>,
-    /// Look for a capture instead of capturing: `reference` and `captured_amount`.
+    /// Look up a capture instead of capturing: `reference` and `captured_amount`.
     pub reconcile: Option<Value>,
     /// The order's own id, when absent.
     pub order_id: Option<String>,
@@ -145,7 +145,7 @@ pub struct Call {
     /// How many captures of this call reach the server.
     #[serde(default)]
     pub sent: Sent,
-    /// How many looks into the order's captures do.
+    /// How many look-ups of the order's captures reach the server.
     #[serde(default)]
     pub looks: usize,
     pub wire: Option<Wire>,
@@ -346,9 +346,8 @@ impl Smoke {
     }
 }
 
-/// A case with `each` is one for every combination of its variants: `"$group"` and
-/// `"$group.member"` become the variant's value, inside of a text as well. Each comes with the names of its
-/// variants.
+/// Expands a case with `each` into a case for every combination of its variants, with the variants' names. `"$group"`
+/// and `"$group.member"` become the variant's value, inside of a text as well.
 fn expanded(mut case: Value) -> Vec<(String, Value)> {
     let each = case.as_object_mut().and_then(|case| case.remove("each"));
     let mut done = vec![(String::new(), case)];
@@ -374,7 +373,7 @@ fn fill_variant(place: &mut Value, group: &str, variant: &Value) {
         Value::Array(items) => items.iter_mut().for_each(|item| fill_variant(item, group, variant)),
         Value::Object(members) => {
             members.values_mut().for_each(|member| fill_variant(member, group, variant));
-            // A member that the variant does not say is not there.
+            // A member that the variant does not have is left out.
             members.retain(|_, member| *member != Value::String(format!("{group} is absent")));
         }
         Value::String(text) if text.starts_with(group) && *text == group => *place = variant.clone(),

@@ -1,4 +1,4 @@
-//! Whether a call ended, sent and told as its case says, and whether all else is true that holds for every call.
+//! Compares a call with its case: outcome, requests, messages. Also checks the rules that hold for every call.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ pub struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    /// An HTTP client may take a hostile server as it likes; only whether it tells the truth is judged.
+    /// Whether only the truth of an outcome is judged: HTTP clients differ in how they read a hostile server.
     fn loosely(&self) -> bool {
         self.transport && self.case.server.hostile.is_some()
     }
@@ -87,7 +87,7 @@ impl Judge<'_> {
     /// How many captures reached the server.
     fn count(&self, call: &Call, answer: &Value, captures: &[&Received]) -> Vec<String> {
         let mut problems = Vec::new();
-        // A server that must not be spoken to gets nothing, whoever speaks.
+        // Every HTTP client is judged by this: a server that must get nothing gets nothing.
         let forbidden = matches!(call.sent, Sent::Exactly(0)) && !captures.is_empty();
         if !call.sent.allows(captures.len()) && (!self.loosely() || forbidden) {
             problems.push(format!("{} requests reached the server", captures.len()));
@@ -99,7 +99,7 @@ impl Judge<'_> {
         problems
     }
 
-    /// A capture's request, beside the first of its call.
+    /// Compares a capture's request with the first request of its call.
     fn request(&self, call: &Call, answer: &Value, request: &Received, first: &Received) -> Vec<String> {
         let mut problems = Vec::new();
         let key = header(request, "klarna-idempotency-key");
@@ -162,7 +162,7 @@ impl Judge<'_> {
         problems
     }
 
-    /// The sandbox's ledger at the end, beside all answers of the case.
+    /// Compares the sandbox's ledger at the end with all answers of the case.
     pub fn ledger(&self, ledger: &[Value], answers: &[Value]) -> Vec<String> {
         let mut problems = Vec::new();
         let told: Vec<&Value> = answers.iter().filter_map(|answer| answer.get("capture")).collect();
@@ -188,7 +188,7 @@ impl Judge<'_> {
         problems
     }
 
-    /// The connections of the hostile server at the end.
+    /// Judges the connections of the hostile server at the end.
     pub fn network(&self, seen: &hostile::Seen) -> Vec<String> {
         let mut problems = Vec::new();
         if seen.elsewhere > 0 {

@@ -38,7 +38,7 @@ fn endless() -> Vec<String> {
         refusal(r#""{\"error_messages\":[", {"repeat": "\"aaaaaaaa\",", "times": 90000}, "1]}""#),
         repeated("error_code", "a", 1_000_000),
         repeated("error_code", "a", 260_000),
-        // bytes that are no text
+        // bytes that are not UTF-8
         repeated("error_code", r"\u00ff", 262_000),
         repeated("correlation_id", "a", 262_000),
         refusal(r#""{\"error_messages\":[\"", {"repeat": "\u00ff", "times": 262000}, "\"]}""#),
@@ -66,7 +66,7 @@ fn ask(surface: &mut Surface, sandbox: &Sandbox, steps: &str, key: String) {
 
 #[test]
 fn a_hostile_answer_takes_little_memory() {
-    // Memory that a process takes once, such as code and a thread's stack, is no growth.
+    // Memory that a process takes once, such as code and a thread's stack, does not count as growth.
     let ordinary = format!(r#"{{"send": {REFUSED} {{"repeat": "x", "times": 2000}}]}}, "close""#);
     for name in ["rust", "c", "python", "lua5.4"] {
         let mut surface = Run::new(name).surface;
@@ -105,7 +105,8 @@ const SLOW: [&str; 10] = [
     r#"{"https": true, "others": [{"handshake": "good"}, "stall"]}"#,
 ];
 
-/// The same of a look: a list with enough to read for longer than the call has time, and an answer that is no list.
+/// Servers that would keep a look-up for longer than it has time: a list with much to read, and an answer that is no
+/// list.
 const SLOW_LISTS: [&str; 2] = [
     r#"{"others": [{"read": "request"},
     {"send": ["HTTP/1.1 200 X\r\n\r\n[", {"repeat": "{\"capture_id\":\"c\\u0031\",\"reference\":\"r\"},", "times": 300000}]},
@@ -140,7 +141,7 @@ fn no_call_outlasts_its_time_out() {
 
 const TIME_OUT_MS: u64 = 400;
 
-/// Five times are allowed for: the machine runs other tests.
+/// Allows five measurements, since the machine runs other tests.
 fn keeps_to(bound: Duration, name: &str, script: &str, time: impl FnMut(usize) -> Duration) {
     let took: Vec<Duration> = (0..5).map(time).take_while(|took| *took > bound).collect();
     assert!(took.len() < 5, "{name}: {took:?} of {TIME_OUT_MS} ms for {script}");

@@ -1,5 +1,5 @@
-//! The surface `machine`: cases that only the core's decisions settle, in this very process. A client's calls are stepped,
-//! the sandbox answers without a socket, and every pause and silence is counted instead of waited for.
+//! The surface `machine`: cases that only the core's decisions settle, in this very process. A client's calls are
+//! stepped, the sandbox answers without a socket, and every pause and silence is counted instead of waited for.
 //!
 //! Cases that speak of connections, processes, the environment or the clock of a deadline need the other surfaces; the
 //! rule is [`is_decided_by_the_machine`].
@@ -41,8 +41,8 @@ pub fn all() {
     assert!(ran + hostile + left_out > 0, "no case was run");
 }
 
-/// Whether neither a connection nor a process nor the clock has a part in the case. The core's deadline runs by the
-/// real clock, so a case that sets one is left out; the time-out of an attempt is not its own to measure.
+/// Whether a case depends on no connection, process or clock. The core's deadline runs by the real clock, so a case
+/// that sets one is left out. The host measures the time-out of an attempt.
 fn is_decided_by_the_machine(case: &Case) -> bool {
     let server = &case.server;
     let has_plain_sandbox =
@@ -153,7 +153,7 @@ fn whole(kind: &str, text: &str) -> Value {
     json!({kind: serde_json::from_str::<Value>(text).expect("takings writes JSON")})
 }
 
-/// How a transport sees an exchange that has this time, and how much of it that takes.
+/// The event that a transport would report for an exchange with this time-out, and the time that it takes.
 fn seen(exchanged: &Exchanged, timeout: Duration) -> (Event, Duration) {
     let in_time: Vec<_> = exchanged.pieces.iter().take_while(|(at, _)| *at < timeout).collect();
     let bytes: Vec<u8> = in_time.iter().flat_map(|(_, bytes)| bytes).copied().collect();

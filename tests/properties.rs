@@ -1,8 +1,7 @@
-//! What goes in is what goes out on the wire, or it is refused and nothing is sent: numbers and
-//! texts at random, in every field, through every surface. A field that may hold a value must
-//! take it, so that refusing everything is no way to pass.
+//! Input appears on the wire as it was given, or it is refused and nothing is sent: random numbers and texts, in every
+//! field, through every surface. A field must take every value that it may hold, so that refusing everything fails.
 //!
-//! `PROPTEST_CASES=10000 cargo test -p takings-conformance properties` looks longer.
+//! `PROPTEST_CASES=10000 cargo test -p takings-conformance properties` tries more cases.
 
 use std::cell::RefCell;
 use std::io::{BufRead as _, Write as _};
@@ -17,7 +16,7 @@ use takings_sandbox::{Options, Received, Sandbox};
 use crate::judge::header;
 use crate::run::Run;
 
-/// Every whole number of a request, with what it may be.
+/// Every whole number of a request, with its range.
 const NUMBERS: [(&str, i128, i128); 9] = [
     ("/captured_amount", 1, AMOUNT),
     ("/shipping_delay", 0, MOST),
@@ -32,7 +31,7 @@ const NUMBERS: [(&str, i128, i128); 9] = [
 const AMOUNT: i128 = 200_000_000;
 const MOST: i128 = i64::MAX as i128;
 const LEAST: i128 = i64::MIN as i128;
-/// From here on floats skip whole numbers.
+/// The number from which on floats skip whole numbers.
 const FLOATS_SKIP: i128 = 1 << 53;
 
 /// Every text of a request that is not one of a few words, with its greatest length.
@@ -91,8 +90,7 @@ fn with_literal(pointer: &str, literal: &[u8]) -> Vec<u8> {
     [before.as_bytes(), literal, after.as_bytes()].concat()
 }
 
-/// A text of UTF-16 units, so that it may be none: half of a surrogate pair is what Python's and
-/// Lua's strings can hold.
+/// A text of UTF-16 units, which may be invalid: strings of Python and Lua can hold half of a surrogate pair.
 #[derive(Clone, Debug)]
 struct Text {
     units: Vec<u16>,
@@ -122,7 +120,7 @@ impl Text {
         (json + "\"").into_bytes()
     }
 
-    /// As the bytes of a C string; half of a pair becomes what is no UTF-8.
+    /// The bytes of a C string; half of a pair becomes bytes that are not UTF-8.
     fn bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         for unit in char::decode_utf16(self.units.iter().copied()) {
@@ -138,8 +136,8 @@ impl Text {
     }
 }
 
-/// Characters that have gone wrong somewhere before: quotes, ends of strings and lines, marks
-/// that combine, directions, other planes, halves of pairs.
+/// Characters that are known to cause faults: quotes, ends of strings and lines, marks that combine, directions, other
+/// planes, halves of pairs.
 fn text(longest: usize) -> impl Strategy<Value = Text> {
     const ODD: [&str; 24] = [
         "\"",
@@ -185,7 +183,7 @@ fn text(longest: usize) -> impl Strategy<Value = Text> {
     (pieces, any::<bool>()).prop_map(|(pieces, escaped)| Text { units: pieces.concat(), escaped })
 }
 
-/// JSON where a number is expected: whole numbers of all magnitudes, and what is none.
+/// JSON where a number is expected: whole numbers of all magnitudes, and other values.
 fn number() -> impl Strategy<Value = String> {
     let near = (0_u32..70, -2_i128..=2, any::<bool>()).prop_map(|(bits, off, minus)| {
         let n = (1_i128 << bits) + off;
@@ -215,7 +213,7 @@ struct Bench {
 
 const ORDER: &str = "f3392f8b-6116-4073-ab96-e330819e2c07";
 
-/// What a call gives: its arguments, each absent where a case has no say.
+/// The arguments of a call; an absent one gets its usual value.
 #[derive(Default)]
 struct Given<'a> {
     config: Option<Map<String, Value>>,
@@ -336,7 +334,7 @@ fn refused((answer, requests): &(Value, Vec<Received>)) -> Verdict {
     Ok(())
 }
 
-/// Sent once; gives what was sent. (The sandbox does not know the order, and says so.)
+/// Checks that a request was sent once, and gives it. (The sandbox does not know the order, so it refuses the request.)
 fn sent((answer, requests): &(Value, Vec<Received>)) -> Result<&Received, TestCaseError> {
     prop_assert!(requests.len() == 1, "{} requests, {}", requests.len(), answer);
     prop_assert_eq!(&answer["error"]["kind"], "rejected", "{}", answer);
@@ -362,7 +360,7 @@ fn numbers(bench: &RefCell<Bench>) {
         let result =
             bench.send(Given { request: Some(&with_literal(pointer, literal.as_bytes())), ..Given::default() });
         let exact: Option<i128> = literal.parse().ok();
-        // a language without other numbers has no way to tell 60.0 from 60
+        // A language with floats alone cannot tell 60.0 from 60.
         let float: Option<f64> = literal.parse().ok().filter(|_| bench.is_lua());
         let float = float.filter(|n| n.fract() == 0.0 && n.abs() < FLOATS_SKIP as f64).map(|n| n as i128);
         let may = |n: &i128| (min..=max).contains(n);
@@ -395,7 +393,7 @@ fn texts(bench: &RefCell<Bench>) {
     });
 }
 
-/// All fields together, each there or not: none takes another's place.
+/// All fields together, each present or absent: no field takes the place of another.
 fn whole_requests(bench: &RefCell<Bench>) {
     let filled = (
         proptest::sample::subsequence(&TEXTS[..], 0..TEXTS.len()),
@@ -417,14 +415,14 @@ fn whole_requests(bench: &RefCell<Bench>) {
     });
 }
 
-/// Bytes that are no text, where a language's strings can hold them.
+/// Bytes that are not UTF-8, where a language's strings can hold them.
 fn no_texts(bench: &RefCell<Bench>) {
     if matches!(bench.borrow().run.name, "rust" | "python") {
         return;
     }
     let bytes = vec(0x20_u8.., 1..12).prop_filter("text", |bytes| std::str::from_utf8(bytes).is_err());
     check(60, (select(&TEXTS[..]), bytes), |((pointer, _), bytes)| {
-        // neither ends the JSON string
+        // Neither of these two may end the JSON string.
         let bytes: Vec<u8> = bytes.into_iter().filter(|byte| !b"\"\\".contains(byte)).collect();
         if std::str::from_utf8(&bytes).is_ok() {
             return Ok(());
@@ -457,7 +455,7 @@ fn order_ids(bench: &RefCell<Bench>) {
     });
 }
 
-/// None where a character stands as it is that may mean something in a URL.
+/// The decoded segment; absent where a character with a meaning in URLs is not encoded.
 fn percent_decoded(segment: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut rest = segment.bytes();
@@ -529,14 +527,14 @@ fn credentials(bench: &RefCell<Bench>) {
         } else {
             refused(&result)?;
         }
-        // a client that was refused may have taken the place of the last one
+        // The adapter keeps its last client, and may keep none after settings that were refused.
         let config = bench.config();
         bench.send(Given { config: Some(config), ..Given::default() });
         Ok(())
     });
 }
 
-/// RFC 4648, written down once more to be compared with.
+/// Base64 (RFC 4648), written a second time for comparison.
 fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::new();

@@ -13,7 +13,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
 }
 
-/// Where this test was built, and so the libraries beside it.
+/// The folder in which this test and the libraries were built.
 fn built() -> PathBuf {
     let test = std::env::current_exe().expect("the path of this test");
     test.ancestors().nth(2).expect("target/<profile>/deps/<test>").to_owned()
@@ -78,7 +78,7 @@ fn c_compiler(variable: &str, usual: &str, standard: &str) -> Command {
     let mut compiler = Command::new(std::env::var(variable).unwrap_or_else(|_| usual.into()));
     compiler
         .args([standard, "-Wall", "-Wextra", "-Wpedantic", "-Werror"])
-        // before the source, so the linker must not drop it yet
+        // The library comes before the source, so the linker must not drop it yet.
         .arg("-Wl,--no-as-needed")
         .arg("-I")
         .arg(root().join("include"))
@@ -131,7 +131,7 @@ fn lua() {
 #[test]
 fn shell() {
     for snippet in snippets("sh") {
-        // what a person does between two lines and at the end, on a port that is free
+        // A person starts and ends the sandbox; the test does so on a free port.
         let start = "takings-sandbox --port 0 >url &\nfor try in $(seq 200); do [ -s url ] && break; sleep 0.05; done\n\
                      port=$(sed 's/.*://' url)\n";
         assert!(snippet.contains("takings-sandbox --port 8181 &\n"), "{snippet}");

@@ -1,4 +1,4 @@
-//! A run of the cases on a surface: the servers of each are started, its calls made, and all of it judged.
+//! Runs the cases on a surface: starts the servers of each, makes its calls and judges them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -18,7 +18,7 @@ use crate::transports;
 
 pub struct Run {
     pub name: &'static str,
-    /// Over an HTTP client that is not ours: judged as `transports.rs` says.
+    /// Whether the surface sends over an HTTP client that is not ours. Then `transports.rs` judges.
     transport: bool,
     adapter: Adapter,
     pub surface: Surface,
@@ -31,7 +31,7 @@ impl Run {
         Run { name, transport: false, adapter, surface }
     }
 
-    /// Over an HTTP client that is not ours.
+    /// A run over an HTTP client that is not ours.
     pub fn over(name: &'static str) -> Run {
         Run { transport: true, ..Run::new(name) }
     }
@@ -70,7 +70,7 @@ impl Run {
         assert!(ran + elsewhere > 0, "no case was run");
     }
 
-    /// Whether no other surface sends with the same code: the core's connections are tried through Rust.
+    /// Whether the surface sends with code of its own. Rust stands for all surfaces that use the core's connections.
     fn has_own_connections(&self) -> bool {
         self.transport || self.name == "rust"
     }
@@ -107,8 +107,8 @@ impl Run {
     }
 }
 
-/// Makes the calls of a case one after the other, and tells all that went wrong. `make` is told whether the call needs a
-/// client of its own, and how many requests the calls before it have sent; `at_the_end` is given the answers.
+/// Makes the calls of a case one after the other, and gives all faults. `make` gets whether the call needs a client of
+/// its own, and how many requests the calls before it have sent. `at_the_end` gets the answers.
 pub fn judged(
     judge: &Judge<'_>,
     mut make: impl FnMut(bool, &Call, usize) -> Result<Made, String>,
@@ -176,7 +176,7 @@ struct Stage<'a> {
     folder: TempDir,
     authorities: Authorities,
     config: Map<String, Value>,
-    /// Bound for as long as the case runs, so that nobody else can listen there meanwhile.
+    /// A bound port that nobody else can listen at while the case runs.
     _closed: Option<Socket>,
 }
 
@@ -230,7 +230,7 @@ impl Stage<'_> {
         }
     }
 
-    /// A text of the case with all that is known only once everything is running.
+    /// Fills the names in braces of a text of the case, such as ports, once all servers run.
     fn fill(&self, text: &str) -> String {
         let mut text = text
             .replace("{folder}", &self.folder.path().to_string_lossy())
@@ -250,7 +250,7 @@ impl Stage<'_> {
         let (began, before) = (Instant::now(), surface.waited_for_processor());
         let answer = surface.call(is_new.then_some(&self.config), order_id, call)?;
         let took = began.elapsed();
-        // The machine runs other tests: the time for which they had the processors is not the call's.
+        // The machine runs other tests. Time in which they had the processors does not count as the call's.
         let waited = surface.waited_for_processor().saturating_sub(before);
         Ok(Made { answer, requests: self.requests().split_off(seen), took, waited })
     }

@@ -52,7 +52,7 @@ fn a_deaf_server_takes_little_and_leaves_the_rest() {
     let (_sandbox, hostile) = started(json!({"receive_buffer": 2048, "others": ["deaf"]}));
     let mut tcp = connect(hostile.port().into());
     tcp.set_write_timeout(Some(Duration::from_millis(200))).expect("a time-out");
-    // The system of the client keeps a part of it: four megabytes at most.
+    // The client's system buffers a part of the bytes: four megabytes at most.
     let stopped = tcp.write_all(&vec![b'x'; 16 << 20]).expect_err("nobody reads that");
     assert!(matches!(stopped.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{stopped}");
     assert!(hostile.seen().requests.is_empty());
@@ -97,7 +97,7 @@ impl Program {
         (program, told)
     }
 
-    /// Says a line and hears one.
+    /// Writes a line and reads the answer.
     fn ask(&mut self, line: &str) -> Value {
         let input = self.child.stdin.as_mut().expect("a pipe");
         writeln!(input, "{line}").and_then(|()| input.flush()).expect("a program that listens");
@@ -106,7 +106,7 @@ impl Program {
         serde_json::from_str(&answer).expect("JSON")
     }
 
-    /// Closes its input; whether it ended well.
+    /// Closes the program's input, and gives whether the program ended well.
     fn end(mut self) -> bool {
         drop(self.child.stdin.take());
         self.child.wait().expect("its end").success()

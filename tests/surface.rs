@@ -34,7 +34,7 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
 }
 
-/// Where this very test was built, and so the libraries beside it.
+/// The folder in which this test and the libraries were built.
 fn built() -> PathBuf {
     let test = std::env::current_exe().expect("the path of this test");
     test.ancestors().nth(2).expect("target/<profile>/deps/<test>").to_owned()
@@ -183,7 +183,7 @@ impl Surface {
             .map_err(|error| error.to_string())?
             .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
             .collect();
-        // The limit is on the numbers, and those that are open need not be the lowest.
+        // The system limits the numbers of descriptors, and open descriptors need not have the lowest.
         let limit = (0..).filter(|number| !open.contains(number)).nth(left).expect("numbers do not end");
         let limited = Command::new("prlimit")
             .args([format!("--pid={process}"), format!("--nofile={limit}")])

@@ -16,8 +16,8 @@ use crate::case::{Case, Outcome};
 use crate::judge::{contains, shape};
 use crate::run::Run;
 
-/// Cases that say the same whatever sends: input, settings, and what the machine makes of answers
-/// that every HTTP client reads alike.
+/// Cases that do not depend on the transport: input, settings, and decisions about answers that every HTTP client reads
+/// alike.
 const OF_NO_CONCERN: [&str; 21] = [
     "any-operation/again-",
     "any-operation/config-",
@@ -58,10 +58,11 @@ pub fn judge(outcome: &Outcome, answer: &Value, loosely: bool) -> Vec<String> {
         return problems;
     }
     let error = &answer["error"];
-    // Not to know is never untrue, but a transport that never knows would be of no use.
+    // `outcome_unknown` is never untrue. It is accepted against a hostile server, and in place of `not_sent`. A
+    // transport that always ends so would be useless.
     let honest = error["kind"] == "outcome_unknown" && (loosely || without_message.may_be("not_sent"));
-    // The ledger says whether it is true that it was captured. A capture told where nothing may be
-    // sent (a certificate of somebody else) was sent to whom it must not be.
+    // The ledger shows whether a reported capture is true. Where nothing may be sent (a wrong certificate), a reported
+    // capture went to the wrong server.
     let captured = loosely && !answer["capture"].is_null() && !without_message.may_be("not_sent");
     let refused =
         loosely && ["rejected", "not_sent"].iter().any(|kind| error["kind"] == **kind && without_message.may_be(kind));
@@ -74,7 +75,7 @@ pub fn judge(outcome: &Outcome, answer: &Value, loosely: bool) -> Vec<String> {
     }
 }
 
-/// Whether what was told is true.
+/// Compares the reported outcomes with the ledger.
 pub fn judge_ledger(ledger: &[Value], answers: &[Value]) -> Vec<String> {
     let mut problems = Vec::new();
     let of_key = |key: &Value| ledger.iter().filter(|entry| entry["idempotency_key"] == *key).collect::<Vec<_>>();
@@ -127,8 +128,7 @@ impl Outcome {
     }
 }
 
-/// A host that drives the core with an HTTP client of its own: Rust with `reqwest`, or the adapter
-/// that ADAPTER names.
+/// A host that sends with an HTTP client of its own: Rust with `reqwest`, or the adapter that ADAPTER names.
 #[test]
 fn host() {
     Run::over("host").cases();
@@ -140,7 +140,7 @@ fn nginx() {
     Run::over("nginx").cases();
 }
 
-/// The C ABI, driven by the code of `examples/hosts/libcurl`.
+/// The C ABI, with the sending code of `examples/hosts/libcurl`.
 #[test]
 fn curl() {
     Run::over("curl").cases();

@@ -15,7 +15,7 @@ use serde::Deserialize;
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// For `localhost`, `klarna.test`, 127.0.0.1 and 0.0.0.0.
+    /// Valid for `localhost`, `klarna.test`, 127.0.0.1 and 0.0.0.0.
     Good,
     /// The same, over TLS 1.2 only.
     GoodTls12,
@@ -25,7 +25,7 @@ pub enum Kind {
     NotYetValid,
     /// For `klarna.example` alone.
     WrongHost,
-    /// For no name at all; its subject still says 127.0.0.1.
+    /// Valid for no name at all; only the subject says 127.0.0.1.
     NoSan,
     SelfSigned,
     /// From an authority of the same name that nobody trusts.

@@ -12,13 +12,13 @@ use takings_sandbox::Received;
 use super::script::{Amount, Pieces, Step};
 use super::{Shared, certificates, pump};
 
-/// A client that reads nothing is not waited for longer.
+/// The longest wait for a client that reads nothing.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 enum Stream {
     Plain(TcpStream),
     Tls(Box<StreamOwned<ServerConnection, TcpStream>>),
-    /// Between two of the others.
+    /// No transport, while one replaces the other.
     Gone,
 }
 
@@ -53,7 +53,7 @@ pub(crate) struct Connection<'a> {
     stream: Stream,
     number: usize,
     is_proxy: bool,
-    /// Read and not yet used.
+    /// Bytes that were read and not yet used.
     waiting: Vec<u8>,
     request: Option<Received>,
     answer: Vec<u8>,
@@ -186,7 +186,7 @@ impl Connection<'_> {
         Ok(())
     }
 
-    /// Whether there was more.
+    /// Reads once, and gives whether more bytes came.
     fn fill(&mut self) -> io::Result<bool> {
         let mut buffer = [0; 16 * 1024];
         let count = self.stream.read(&mut buffer)?;
@@ -194,7 +194,7 @@ impl Connection<'_> {
         Ok(count > 0)
     }
 
-    /// The next head, which stays in `waiting`; its length.
+    /// Reads the next head, which stays in `waiting`, and gives its length.
     fn head(&mut self) -> io::Result<usize> {
         loop {
             if let Some(end) = self.waiting.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -250,8 +250,8 @@ impl Connection<'_> {
         Ok(())
     }
 
-    /// Over a connection of its own, so that its end is the answer's end. The header of the answer that speaks of that
-    /// connection is taken out again.
+    /// Hands the request to the sandbox over a new connection, whose end is the answer's end. The answer's header about
+    /// that connection is removed.
     fn forward(&mut self) -> io::Result<()> {
         let Some(request) = &self.request else { return Err(io::Error::other("nothing was read to forward")) };
         let mut bytes = format!("{} {} {}\r\n", request.method, request.target, request.version);

@@ -1,5 +1,5 @@
-//! A server whose every connection follows a script, for what the sandbox is too orderly to
-//! do: see "A hostile server" in `../README.md`.
+//! A server whose every connection follows a script and may break every rule, as the sandbox does not: see "A hostile
+//! server" in `../README.md`.
 
 #![allow(unreachable_pub, reason = "a module of a test")]
 
@@ -20,7 +20,7 @@ use takings_sandbox::Received;
 use connection::Connection;
 use script::{Script, Step};
 
-/// All that was seen, over all connections.
+/// The events of all connections.
 #[derive(Default)]
 pub struct Seen {
     /// Connections to the server.
@@ -31,7 +31,7 @@ pub struct Seen {
     pub requests: Vec<Received>,
     /// Heads that reached the proxy.
     pub proxied: Vec<String>,
-    /// Connections to the address that only redirects name.
+    /// Connections to the address that is named in redirects alone.
     pub elsewhere: usize,
 }
 
@@ -40,7 +40,7 @@ pub struct Hostile {
     shared: Arc<Shared>,
     url: String,
     proxy: Option<SocketAddr>,
-    /// Addresses to knock at, so that the listeners notice the end.
+    /// The listeners, with the addresses at which a connection wakes them at the end.
     listeners: Vec<(SocketAddr, Option<JoinHandle<()>>)>,
     /// The sockets of a server that accepts nobody.
     _full: Vec<Socket>,
@@ -50,7 +50,7 @@ pub(crate) struct Shared {
     script: Script,
     server: SocketAddr,
     sandbox: SocketAddr,
-    /// Nobody should connect, so it is looked at only at the end.
+    /// The address that nobody should connect to, checked only at the end.
     elsewhere: TcpListener,
     stopping: AtomicBool,
     seen: Mutex<Seen>,
@@ -182,7 +182,7 @@ impl Drop for Hostile {
     fn drop(&mut self) {
         self.shared.stopping.store(true, Ordering::SeqCst);
         for (address, _) in &self.listeners {
-            // The thread sits in accept(2).
+            // A connection wakes the thread, which blocks in accept(2).
             let _ = TcpStream::connect_timeout(address, Duration::from_secs(1));
         }
         for (_, thread) in &mut self.listeners {
@@ -220,8 +220,8 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>, role: Role) {
             let _ = connection.play(&steps);
             let is_reset = connection.is_reset;
             drop(connection);
-            // Another handle is kept for the end of the whole, so the end is announced here. For a reset that handle
-            // was given up, and closing the last one does it.
+            // The server keeps another handle of the socket until it ends, so the connection's end is announced here.
+            // For a reset that handle was dropped, and dropping the last one resets.
             if let (Ok(socket), false) = (last, is_reset) {
                 let _ = socket.shutdown(Shutdown::Both);
             }

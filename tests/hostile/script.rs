@@ -1,4 +1,4 @@
-//! How a case spells what a hostile server does.
+//! The script of a hostile server, as a case spells it.
 
 use std::path::PathBuf;
 
@@ -20,14 +20,14 @@ pub struct Script {
     pub full: bool,
     /// The bytes that the system keeps of what the server does not read; its own number, when absent.
     pub receive_buffer: Option<usize>,
-    /// There is a proxy as well, and each of its connections does this.
+    /// The steps of each connection of a proxy; without them there is none.
     pub proxy: Option<Vec<Step>>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 pub enum Step {
-    /// TLS from here on.
+    /// A TLS handshake; all later steps use TLS.
     Handshake(Kind),
     Read(Amount),
     /// Hands the request to the sandbox, which may commit it, and keeps the answer.
@@ -35,12 +35,12 @@ pub enum Step {
     /// Sends the answer kept by `forward`.
     Answer,
     Send(Pieces),
-    /// Byte by byte.
+    /// Sends byte by byte.
     Trickle {
         text: Pieces,
         pause_ms: u64,
     },
-    /// The same over and over, until the client leaves.
+    /// Sends the same over and over, until the client leaves.
     Flood {
         text: Pieces,
         #[serde(default)]
@@ -51,35 +51,35 @@ pub enum Step {
     HalfClose,
     /// An announced end (over TLS: `close_notify`).
     Close,
-    /// An end without TLS's word for it.
+    /// An unannounced end, over TLS without `close_notify`.
     Drop,
     Reset,
-    /// Silent until the client leaves.
+    /// Stays silent until the client leaves.
     Stall,
     /// Reads nothing more and sends nothing, until the server ends.
     Deaf,
-    /// These steps over and over, until the client leaves.
+    /// Repeats these steps until the client leaves.
     Forever(Vec<Step>),
     /// Serves request after request from the sandbox.
     Relay,
-    /// A proxy's: reads a CONNECT, agrees, and passes everything to the server, whatever host was named.
+    /// A step of a proxy: reads a CONNECT, agrees, and passes everything to the server, whatever host was named.
     Tunnel,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Amount {
-    /// Something arrived.
+    /// At least one byte.
     Byte,
-    /// Up to the empty line.
+    /// A head, up to its empty line.
     Head,
-    /// With its body; it is noted.
+    /// A request with its body, which is recorded.
     Request,
 }
 
-/// Bytes. Each character is one byte (Latin-1). `{authorization}`, `{token}`, `{key}` and `{order_id}` stand for what
-/// the request has, `{number}` for its number among all of the server, `{capture_id}` for the id in the kept answer. `{elsewhere}` is an address where nothing must ever
-/// arrive.
+/// Bytes. Each character is one byte (Latin-1). `{authorization}`, `{token}`, `{key}` and `{order_id}` are those of the
+/// request, and `{number}` is its number among all of the server. `{capture_id}` is the id in the kept answer.
+/// `{elsewhere}` is an address where nothing must ever arrive.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
 pub enum Pieces {
@@ -92,7 +92,7 @@ pub enum Pieces {
 pub enum Piece {
     Text(String),
     Repeated(Repeated),
-    /// The bytes of a file as they are, for what is long.
+    /// The bytes of a file as they are, for long texts.
     File(Contents),
 }
 
@@ -110,7 +110,7 @@ pub struct Contents {
 }
 
 impl Pieces {
-    /// The bytes, with `fill` replacing what is in braces.
+    /// The bytes, in which `fill` replaces the names in braces.
     pub fn bytes(&self, fill: impl Fn(&str) -> String) -> Vec<u8> {
         let pieces = match self {
             Pieces::One(piece) => std::slice::from_ref(piece),

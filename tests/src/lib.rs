@@ -1,1 +1,1 @@
-//! Nothing to use: the tests of the whole are in `conformance.rs` beside this folder.
+//! An empty library: the tests of the whole are in `conformance.rs` beside this folder.

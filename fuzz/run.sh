@@ -4,8 +4,8 @@
 #     fuzz/run.sh 600              every target for 600 s
 #     fuzz/run.sh 600 machine      one of them
 #
-# No cargo-fuzz and no nightly compiler: the flags that instrument the code are stable, and so are these. A crash is
-# written to fuzz/artifacts/ and ends the run; target/fuzz/<triple>/release/<target> <file> shows it again.
+# Neither cargo-fuzz nor a nightly compiler is needed: the flags that instrument the code are stable. A crash is written
+# to fuzz/artifacts/ and ends the run; target/fuzz/<triple>/release/<target> <file> shows it again.
 set -eu
 cd "$(dirname "$0")"
 seconds=${1:-60}
@@ -18,7 +18,7 @@ built=${CARGO_TARGET_DIR:-$PWD/../target}/fuzz
 flags="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4"
 flags+=" -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table"
 flags+=" -Cllvm-args=-sanitizer-coverage-trace-compares"
-# naming the target keeps the flags from what runs while building
+# With a named target cargo keeps the flags from build scripts.
 RUSTFLAGS=$flags cargo build --locked --release --features libfuzzer --target "$triple" --target-dir "$built"
 
 mkdir -p artifacts
@@ -28,7 +28,7 @@ for target in "${targets[@]}"; do
     program=$built/$triple/release/$target
     "$program" "$grown" "corpus/$target" -max_total_time="$seconds" -max_len=4096 -timeout=10 -rss_limit_mb=1024 \
         -dict=json.dict -artifact_prefix="artifacts/$target-" -print_final_stats=1 -verbosity=1
-    # kept is what reaches code that the corpus does not reach yet, not what only reaches it more often
+    # An input is kept only if it reaches code that the corpus does not reach yet.
     "$program" -merge=1 -use_counters=0 -max_len=4096 "corpus/$target" "$grown" 2>/dev/null
     rm -r "$grown"
 done

@@ -82,7 +82,7 @@ unsafe extern "C" {
     fn takings_json_free(json: Handle);
 }
 
-/// A client that finds nobody listening: what it accepts ends in `not_sent`.
+/// A client whose address nobody listens at: every accepted call ends in `not_sent`.
 struct Deaf(Handle);
 
 // SAFETY: rule 4 of the header: any number of threads may use one client.
@@ -108,7 +108,7 @@ static CORE: LazyLock<Client> = LazyLock::new(|| {
     let config = Config::at("http://127.0.0.1:1", Credentials::basic("user", "s3cret"));
     Client::new(config).expect("settings")
 });
-/// For calls that this program sends by itself, or says so.
+/// The client of calls that this program claims to send by itself.
 static PREPARING: LazyLock<Deaf> = LazyLock::new(|| deaf(3));
 
 /// Calls, a line each: a letter, a tab, arguments between tabs. An argument that is absent is
@@ -119,7 +119,7 @@ static PREPARING: LazyLock<Deaf> = LazyLock::new(|| deaf(3));
 ///     r order reference amount looks for a capture
 ///     k order name             derives a key
 ///     m amount currency        counts in minor units
-///     d order request script   drives a capture: s start, w waited, n not sent, m maybe sent, 1 to 5 answered; i an
+///     d order request script   steps a capture: s start, w waited, n not sent, m maybe sent, 1 to 5 answered; i an
 ///                              id, x and y the script as a header's name and value, b as a part of the body
 ///     s i b n l o              set a string, an integer, a boolean, null, an empty list, an
 ///                              empty object: pointer, value
@@ -143,7 +143,7 @@ pub fn c_abi(data: &[u8]) {
                 assert!(capture.is_null() && !error.is_null(), "captured by nobody");
                 let kind = check_error(error, false);
                 assert!(kind == "invalid_input" || kind == "not_sent", "{kind}");
-                // what was sent is what the core takes
+                // Only a request that the core takes is sent.
                 if let ("not_sent", Some(request)) = (kind.as_str(), arguments.get(1)) {
                     CORE.prepare_call("capture", "order", request.to_str().expect("UTF-8"), None)
                         .expect("taken by the core");
@@ -155,7 +155,7 @@ pub fn c_abi(data: &[u8]) {
                 let found = unsafe { takings_client_reconcile(DEAF.0, argument(0), argument(1), amount, &mut error) };
                 assert!(found.is_null() && !error.is_null(), "nobody was asked");
                 let kind = check_error(error, false);
-                // that it could not look says nothing of the money
+                // A look-up that failed says nothing about the money.
                 assert!(kind == "invalid_input" || kind == "outcome_unknown", "{kind}");
             }
             b'k' => {
@@ -233,7 +233,7 @@ pub fn c_abi(data: &[u8]) {
     unsafe { takings_json_free(json) };
 }
 
-/// Reports to a call what a script says, in turn or out of it.
+/// Reports the events of a script to a call, in turn or out of turn.
 fn drive(call: Handle, script: &CString) {
     const SEND: u32 = 1;
     const DONE: u32 = 3;
@@ -331,7 +331,7 @@ fn argument(word: &[u8]) -> CString {
 
 /// Makes a client of settings and frees it.
 fn client(config: Option<&CString>) {
-    // a file that the fuzzer names could be any, a terminal or an endless one
+    // The fuzzer could name any file, such as a terminal or an endless one.
     let named = config.and_then(|config| config.to_str().ok()).and_then(|text| Config::from_json(text).ok());
     if named.is_some_and(|config| config.ca_file.is_some()) {
         return;
@@ -345,7 +345,7 @@ fn client(config: Option<&CString>) {
         check_error(error, true);
         takings_client_free(client);
         takings_error_free(error);
-        // and with nowhere to put an error
+        // The same without a place for the error.
         takings_client_free(takings_client_new(config.map_or(ptr::null(), |config| config.as_ptr()), ptr::null_mut()));
     }
 }
@@ -360,8 +360,7 @@ fn text_of(json: Handle) -> String {
     text(unsafe { takings_json_text(json) }).expect("a builder has a text").to_owned()
 }
 
-/// The builder's text is JSON without doubled members; what was put is where it was put, and
-/// nothing else came.
+/// Checks the builder's text: JSON without doubled members, in which exactly the values that were put have changed.
 fn check_builder(before: &str, text: &str, pointer: &str, put: &Value) {
     let read: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"));
     let came = leaves(&read) - leaves(&serde_json::from_str(before).expect("it was JSON"));
@@ -383,7 +382,7 @@ fn check_builder(before: &str, text: &str, pointer: &str, put: &Value) {
     assert!(found && place == put, "{pointer} holds {place} in {text}");
 }
 
-/// How many values there are that hold no others.
+/// How many values there are without values inside.
 fn leaves(value: &Value) -> isize {
     match value {
         Value::Array(items) if !items.is_empty() => items.iter().map(leaves).sum(),

@@ -1,7 +1,6 @@
-//! The fuzz targets as plain functions: bytes in, a panic where a promise is broken. libFuzzer
-//! calls them (`fuzz_targets/`), and so does an ordinary test with the stored corpus
-//! (`tests/corpus.rs`). What the bytes of each mean stands at its function; the formats are
-//! text where that is possible, so that a corpus file can be read and written by hand.
+//! The fuzz targets as plain functions: bytes in, a panic where a promise is broken. libFuzzer (`fuzz_targets/`) calls
+//! them, and so does an ordinary test with the stored corpus (`tests/corpus.rs`). Each function describes the format of
+//! its bytes: text where that is possible, so that a corpus file can be read and written by hand.
 
 #![deny(unsafe_code)]
 
@@ -19,7 +18,7 @@ pub use c_abi::c_abi;
 pub use machine::machine;
 pub use wire::{answer, http1, reconcile};
 
-/// One target: its name, which is that of its corpus, and its function.
+/// A target: its name, which is that of its corpus, and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
@@ -33,8 +32,8 @@ pub const TARGETS: [Target; 7] = [
     ("c_abi", c_abi),
 ];
 
-/// A capture request as JSON text: what is taken means the same when it is written again, and
-/// what is refused is refused in one short line.
+/// A capture request as JSON text. An accepted request means the same when written again, and a refusal is one short
+/// line.
 pub fn from_json(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let read: Result<Value, _> = serde_json::from_str(text);
@@ -49,7 +48,7 @@ pub fn from_json(data: &[u8]) {
         }
         Err(error) => check_refusal(error),
     }
-    // what the scripting languages use: any serde source, unknown words let through
+    // The way of the scripting languages: any serde source, with unknown words accepted.
     let mut source = serde_json::Deserializer::from_str(text);
     match CaptureRequest::from_deserializer(&mut source, true) {
         Ok(request) => {
@@ -68,11 +67,10 @@ pub fn from_json(data: &[u8]) {
     }
 }
 
-/// What stands for a secret in the corpus of `config`.
+/// The mark that stands for a secret in the corpus of `config`.
 const MARK: &str = "s3cret!";
 
-/// Settings as JSON text: a client is made of what is taken, and no secret shows in what is
-/// refused or printed.
+/// Settings as JSON text. A client can be made of accepted settings, and no refusal or printed text shows a secret.
 pub fn config(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let secret = is_secret(text);
@@ -86,7 +84,7 @@ pub fn config(data: &[u8]) {
     };
     let shown = format!("{config:?}");
     assert!(!secret || !shown.contains(MARK), "{shown}");
-    // a file that the fuzzer names could be any, a terminal or an endless one
+    // The fuzzer could name any file, such as a terminal or an endless one.
     if config.ca_file.is_some() {
         return;
     }
@@ -100,7 +98,7 @@ pub fn config(data: &[u8]) {
             assert!(!host.is_empty() && !url.contains(['@', '?', '#', '\\']), "{url}");
             let is_loopback = ["localhost", "[::1]", "127."].iter().any(|name| host.starts_with(name));
             assert!(url.starts_with("https://") || is_loopback, "plain HTTP to {url}");
-            // all that can be refused before anything is sent, with this client
+            // Every refusal that comes before sending is tried with this client.
             let request = CaptureRequest::new(1);
             let mut text = serde_json::to_vec(&request).unwrap();
             text.push(b' ');
@@ -124,7 +122,7 @@ fn is_secret(text: &str) -> bool {
             found |= value.contains(MARK);
         }
     }
-    // doubled members are gone from this reading, so the text is asked as well
+    // This reading drops doubled members, so the text is searched as well.
     found && !Value::Object(members).to_string().contains(MARK) && text.matches("s3cret").count() <= 3
 }
 
@@ -137,7 +135,7 @@ pub(crate) fn check_refusal(error: &Error) {
     assert!(error.message().chars().count() < 2000, "{} characters", error.message().len());
 }
 
-/// A text that can go to a log or a terminal as it is.
+/// Checks that a text can go to a log or a terminal as it is.
 pub(crate) fn check_line(text: &str) {
     assert!(!text.is_empty());
     assert!(!text.chars().any(|c| c.is_control() || is_invisible(c)), "{text:?} could steer a terminal");
@@ -149,8 +147,8 @@ pub(crate) fn is_invisible(c: char) -> bool {
         | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Who captures, in several shapes, and what of it must never show: as a scrubbed text would
-/// show it, without the padding.
+/// Credentials of several kinds, and the texts that must never show: as a scrubbed text would show them, without the
+/// padding.
 pub(crate) struct Secret {
     pub credentials: Credentials,
     hidden: [String; 2],
@@ -176,7 +174,7 @@ impl Secret {
         &SECRETS[(number % SECRETS.len() as u64) as usize]
     }
 
-    /// Whether a header echoes it. What is short is found where nobody put it.
+    /// Whether a header echoes a credential. A short one would match by accident.
     pub fn is_echoed(&self, value: &[u8]) -> bool {
         let mut long = self.hidden.iter().map(|hidden| hidden.as_bytes()).filter(|hidden| hidden.len() >= 8);
         long.any(|hidden| value.windows(hidden.len()).any(|part| part == hidden))

@@ -1,5 +1,4 @@
-//! The capture machine under any server and any host, beside a second account of what must
-//! come of it.
+//! The capture machine under any server and any host, checked against a second account of its rules.
 
 use std::time::Duration;
 
@@ -22,9 +21,8 @@ const ORDERS: [&str; 3] = ["f3392f8b-6116-4073-ab96-e330819e2c07", "order 1", "a
 ///     >W 30         a pause is over, ms late
 ///     >S            start
 ///
-/// Flags: 1 looks into the captures of an unclear call, 2 feeds the events as they come. Else
-/// the host keeps to its turn: pauses end by themselves, and after the last event every
-/// answer is lost.
+/// Flags: 1 looks up the captures of an unclear call, 2 feeds the events in any order. Without 2 the host keeps to its
+/// turn: pauses end by themselves, and after the last event every answer is lost.
 pub fn machine(data: &[u8]) {
     let (first, events) = line(data);
     let settings = numbers(first);
@@ -96,12 +94,12 @@ enum Turn {
     Over,
 }
 
-/// What an answer, or its absence, says of the money. From the tables of the design, not from
-/// the machine.
+/// The meaning of an answer, or of its absence, for the money. Taken from the tables of the design, not from the
+/// machine.
 enum Meaning {
-    /// It was captured, with this id.
+    /// The request captured, with this id.
     Captured(String),
-    /// Klarna said no; whether that also answers for an attempt before it.
+    /// Klarna refused; the flag says whether that also settles earlier attempts.
     No {
         settles: bool,
     },
@@ -109,7 +107,7 @@ enum Meaning {
     NotNow,
     NotSent,
     Unclear,
-    /// 201, without what was captured.
+    /// A 201 without the id of a capture.
     Yes,
 }
 
@@ -125,11 +123,11 @@ struct Account<'a> {
     posts: u32,
     gets: u32,
     unclear: bool,
-    /// Klarna put it off, so that it is not true any more that nothing reached Klarna.
+    /// The rate limit was met, so the outcome is not `not_sent` any more.
     limited: bool,
-    /// Klarna said yes, and not to what.
+    /// Klarna answered with success and without an id.
     agreed: bool,
-    /// The capture itself is over: what is sent now only looks.
+    /// The capture itself is over: later requests are look-ups.
     ended_unclear: bool,
 }
 
@@ -263,11 +261,11 @@ impl Account<'_> {
     }
 
     fn meaning(&self, mut parts: Parts<'_>) -> Meaning {
-        // an id that echoes a credential is none
+        // An id that echoes a credential does not count.
         parts.headers.retain(|(_, value)| !self.secret.is_echoed(value));
         let (status, answer) = received(parts);
         if self.ended_unclear {
-            // a look: only a single find counts
+            // In a look-up only a single match counts.
             return match answer.list("parcel-1", 6000) {
                 Ok((Found::Once, mut ids)) if status == 200 && !self.secret.is_echoed(ids[0].as_bytes()) => {
                     Meaning::Captured(ids.swap_remove(0))
@@ -281,7 +279,7 @@ impl Account<'_> {
             429 => Meaning::NotNow,
             408 | 409 | 425 => Meaning::Unclear,
             400..=499 => {
-                // what Klarna would have said to the lost attempt as well
+                // Klarna would have refused the lost attempt as well.
                 const SETTLE: [(u16, &str); 6] = [
                     (400, "BAD_REQUEST"),
                     (400, "BAD_VALUE"),

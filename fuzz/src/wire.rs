@@ -1,4 +1,4 @@
-//! What a server says: answers and lists of captures.
+//! Bytes from a server: answers and lists of captures.
 
 use std::time::Duration;
 
@@ -51,8 +51,8 @@ pub(crate) fn numbers(line: &[u8]) -> Vec<u64> {
         .collect()
 }
 
-/// An answer: `status secret limit`, headers, an empty line, the body. An id is believed only
-/// in the shape of one and from where the server said it; all else is scrubbed.
+/// An answer: `status secret limit`, headers, an empty line, the body. An id counts only in the shape of an id, and
+/// only if the server sent it in its place. Every other text is scrubbed.
 pub fn answer(data: &[u8]) {
     let Parts { numbers, headers, body } = parts(data);
     let number = |index: usize| numbers.get(index).copied().unwrap_or_default();
@@ -86,7 +86,7 @@ pub fn answer(data: &[u8]) {
         check_id(id);
     }
     if let Some(wait) = received.retry_after() {
-        // it comes into sums with the time that has gone by
+        // The pause is later added to the time that has passed, which must not overflow.
         assert!(wait.checked_add(Duration::from_secs(1)).is_some() || wait.as_secs() == u64::MAX);
     }
     let (code, messages, _) = received.error();
@@ -153,15 +153,15 @@ thread_local! {
     };
 }
 
-/// A list of captures: `captured_amount`, a blank and the reference that is looked for, a
-/// line's end, the body. What is found is what another reading of the list finds.
+/// A list of captures: `captured_amount`, a blank and the reference, a line's end, the body. A second reader must find
+/// the same captures.
 pub fn reconcile(data: &[u8]) {
     let (first, body) = line(data);
     let first = String::from_utf8_lossy(first);
     let (amount, reference) = first.split_once(' ').unwrap_or((&first, "parcel-1"));
     let amount: i64 = amount.parse().unwrap_or(6000);
     let found = Received::new(200, Vec::new(), body.to_vec()).list(reference, amount);
-    // what is neither a list of captures nor refused as one: deeper or larger than it reads
+    // Deeper or larger bodies are neither a list of captures nor refused as one.
     let Ok(Value::Array(list)) = serde_json::from_slice(body) else {
         if let Err(why) = found {
             check_line_of_ours(&why);
@@ -195,7 +195,7 @@ pub fn reconcile(data: &[u8]) {
     }
 }
 
-/// Our own words, which may repeat a reference that was refused.
+/// Checks our own message, which may repeat a reference that was refused.
 fn check_line_of_ours(why: &str) {
     assert!(!why.is_empty() && !why.chars().any(char::is_control), "{why:?}");
 }

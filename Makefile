@@ -72,16 +72,17 @@ target/examples/capture-cpp: examples/capture.cpp include/takings.h include/taki
 	@mkdir -p $(@D)
 	$(CXX) -std=c++17 $(warnings) -Iinclude $< -o $@ $(link)
 
-# The C and C++ library as it is installed, optimised, and what a program needs beside the static one: only the run that
-# makes it can tell. Without set-up: it takes a Rust toolchain and a C compiler.
+# The optimised C and C++ library as it is installed, and the libraries that the static one needs: only rustc's run that
+# makes it prints them. No set-up is needed: a Rust toolchain and a C compiler suffice.
 library:
 	cargo rustc --release --locked --package takings-c --lib -- --print native-static-libs=$(CARGO_TARGET_DIR)/release/native-static-libs
 
-# All packages, of the committed sources: five to ten minutes from empty. They run on older systems than this one.
+# Makes all packages of the committed sources, in five to ten minutes from empty. They run on older systems than this
+# one.
 dist: setup
 	@$(venv)/python scripts/dist.py
 
-# Its tests, over what it made; `make test` has them over unoptimised packages.
+# Tests the packages of `make dist`; `make test` runs the same tests over unoptimised packages.
 test-dist: setup
 	TAKINGS_DIST=dist $(venv)/python -m pytest tests/dist
 
@@ -106,7 +107,7 @@ soak: build
 demo: build
 	@target/python/bin/python scripts/demo.py
 
-# With the flags of the tests, which then find Rust's part done.
+# The flags are those of the tests, which then find the Rust documentation built.
 docs: setup
 	RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps
 	$(venv)/python docs/build.py
@@ -116,7 +117,7 @@ bench:
 	@bench/setup.sh
 	target/bench/venv/bin/python bench/run.py $(BENCH)
 
-# Ten minutes for each target; what is found joins fuzz/corpus/.
+# Runs each target for ten minutes; new inputs join fuzz/corpus/.
 fuzz:
 	fuzz/run.sh 600
 
@@ -125,7 +126,7 @@ fmt: setup
 	cargo fmt --manifest-path fuzz/Cargo.toml
 	$(venv)/ruff format
 
-# The faces first: the header is made from one of them.
+# The faces are written first: the header is made from one of them.
 bless: setup
 	$(venv)/python scripts/generate.py
 	TAKINGS_BLESS=1 cargo test --locked --package takings-c --test header

@@ -16,7 +16,7 @@ fi
 
 "$deny" --workspace check bans licenses sources
 
-# The one check that needs something from outside, and it is no fault of the tree when that cannot be reached.
+# This check alone needs the network. The tree is not at fault when the network cannot be reached.
 if timeout 120 "$deny" --log-level off --workspace fetch db >/dev/null 2>&1; then
     "$deny" --workspace check --disable-fetch advisories
 else

@@ -142,7 +142,7 @@ class Sandbox:
 
 @contextmanager
 def sandbox() -> Iterator[Sandbox]:
-    # It ends when its standard input does, so it cannot outlive us, whatever happens to us.
+    # The sandbox ends with its standard input, so it cannot outlive this program in any case.
     process = subprocess.Popen(
         [TARGET / "debug" / "takings-sandbox", "--port", "0", "--parent-watch"],
         stdin=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Makes all that is given away, for the platform it runs on: what `make dist` does.
+"""Makes all packages for the platform it runs on; `make dist` calls it.
 
     scripts/dist.py                      optimised, for old systems, judged, into dist/
     scripts/dist.py --wheel              the wheel alone: for a Python that needs one of its own
@@ -95,7 +95,7 @@ def build(target: Path, made: Path, wheel_only: bool) -> None:
 
 
 def uncommitted() -> str:
-    """What is not what the last commit has; nothing where there is no git."""
+    """The differences from the last commit; empty where there is no git."""
     git = ["git", "status", "--porcelain"]
     return subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=False).stdout
 
@@ -252,7 +252,7 @@ def too_large(folder: Path) -> list[str]:
 
 
 def telling(folder: Path, *places: str) -> list[str]:
-    """What tells where it was built."""
+    """Texts that would show where a file was built."""
     return [
         f"{name} names {place}"
         for path in sorted(folder.iterdir())

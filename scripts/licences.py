@@ -41,7 +41,7 @@ def texts(bill: dict[str, Any]) -> dict[str, list[str]]:
         if work not in crates:
             continue
         crate = crates[work]
-        # one that forgot its text is under that of the others in its repository
+        # a crate without a licence text is under that of the others in its repository
         family = [each for each in crates.values() if each["repository"] == crate["repository"]]
         licences = next((paths for each in [crate, *family] if (paths := files(each))), [])
         if not licences:

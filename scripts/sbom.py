@@ -27,7 +27,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
 ROOT = Path(__file__).resolve().parent.parent
-# What is given away, and the crate that each is built from.
+# The artefacts that are published, and the crate that each is built from.
 ARTEFACTS = {
     "takings for Rust": "takings",
     "takings for C and C++": "takings-c",
@@ -37,7 +37,7 @@ ARTEFACTS = {
     "takings-sandbox": "takings-sandbox",
 }
 REPOSITORY = "git+https://github.com/takings/takings.git"
-# Of sources that are in no git: where the times of a zip begin.
+# The earliest time of a zip file, for sources that are in no git.
 LONG_AGO = 315532800
 
 
@@ -47,7 +47,7 @@ def said(*command: str) -> str:
 
 
 def host() -> dict[str, str]:
-    """What rustc says of itself: its release, and the host it builds for."""
+    """The facts that rustc prints about itself: its release, and the host it builds for."""
     return dict(line.split(": ", 1) for line in said("rustc", "-vV").splitlines() if ": " in line)
 
 
@@ -95,7 +95,7 @@ def component(package: dict[str, Any], checksum: str | None, linked: bool) -> Co
         name=name,
         version=version,
         bom_ref=f"pkg:cargo/{name}@{version}",
-        # none of ours is in Rust's registry
+        # no crate of ours is in Rust's registry
         purl=PackageURL(
             "cargo",
             name=name,
@@ -103,7 +103,7 @@ def component(package: dict[str, Any], checksum: str | None, linked: bool) -> Co
             qualifiers=None if checksum else {"vcs_url": REPOSITORY},
         ),
         description=" ".join((package["description"] or "").split()) or None,
-        # what only runs in the compiler is no part of what it makes
+        # a crate that only runs in the compiler is no part of the artefact
         scope=ComponentScope.REQUIRED if linked else ComponentScope.EXCLUDED,
         hashes=[HashType(alg=HashAlgorithm.SHA_256, content=checksum)] if checksum else None,
         licenses=[LicenseExpression(licence)],
@@ -114,7 +114,7 @@ def component(package: dict[str, Any], checksum: str | None, linked: bool) -> Co
 
 
 def tool(purl: PackageURL, description: str, licence: str) -> Component:
-    """What comes with compiler or linker and goes into everything."""
+    """A component that comes with compiler or linker and goes into every artefact."""
     return Component(
         type=ComponentType.LIBRARY,
         name=purl.name,

@@ -12,7 +12,7 @@ export PATH=$PATH:/usr/sbin
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# What only the person at the keyboard can put right; told in one message.
+# Faults that only the user can fix, for one message at the end.
 wanting=()
 
 # --- toolchains -----------------------------------------------------------------------------------------------

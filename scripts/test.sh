@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# Every check there is, in three rows side by side; called by `make test`. With the argument `check`, the few that find most
-# faults in little time, one after another; called by `make check`. A failed check does not hide the next one: the summary
-# at the end names them all.
+# Every check there is, in three rows side by side; called by `make test`. With the argument `check`, the few that find
+# most faults in little time, one after another; called by `make check`. A failed check does not hide the next one: the
+# summary at the end names them all.
 set -u
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-$PWD/target}
 venv=$target/venv/bin
 # the wheel, alone: scripts/wheel.sh
 python=$target/python/bin/python
-# What the checks remember from run to run stays out of the sources.
+# Caches of the checks stay out of the sources.
 export RUFF_CACHE_DIR=$target/ruff MYPY_CACHE_DIR=$target/mypy PYTHONPYCACHEPREFIX=$target/pycache
 export PYTEST_ADDOPTS="-p no:cacheprovider"
-# Hundreds of programs in Python start here; where none may keep what it compiled, each compiles all it imports.
+# Hundreds of Python programs start here. Without compiled files on disk each would compile all its imports.
 unset PYTHONDONTWRITEBYTECODE
-# The account of whoever types `make test` is none of its business.
+# The tests must not use the Klarna account of the user's environment.
 unset KLARNA_USERNAME KLARNA_PASSWORD KLARNA_API_KEY KLARNA_REGION KLARNA_ENVIRONMENT KLARNA_BASE_URL ORDER_ID FILE
 began=$SECONDS
 notes=$(mktemp -d)
@@ -21,7 +21,7 @@ results=$notes/results
 : >"$results"
 rows=()
 groups=()
-# Whatever ends this, even a signal, the rows beside it end too.
+# When this script ends, even by a signal, the rows beside it end too.
 end_all() {
     local group
     for group in ${groups[@]+"${groups[@]}"}; do kill -- "-$group" 2>/dev/null; done
@@ -57,7 +57,7 @@ gather() {
         wait "${groups[0]}"
         groups=("${groups[@]:1}")
         cat "$notes/$row"
-        # A row that was killed has left out what it did not say.
+        # A row that was killed did not report its remaining steps.
         grep -qsx "$row" "$notes/ended" || step "$row: to its end" false
     done
 }
@@ -73,7 +73,7 @@ finish() {
     exit
 }
 
-# Whatever a test starts inherits this, and so shows whether it outlives the tests.
+# Every process that a test starts inherits this variable, which shows those that outlive the tests.
 export TAKINGS_TEST_RUN=$$-$RANDOM
 
 # --- what cargo runs, one after another ------------------------------------------------------------------------
@@ -105,7 +105,7 @@ of_cargo() {
     # Most of these tests wait for servers that take their time, so more of them run than there are processors.
     step "cargo test" env RUST_TEST_THREADS=16 cargo test --locked --no-fail-fast
     step "cargo test: tracing" cargo test --locked --package takings --features tracing --test tracing
-    # What `make fuzz` found so far and changes of it, 20 s with all targets side by side.
+    # The stored corpus of `make fuzz` and mutations of it: 20 s with all targets side by side.
     step "fuzz corpus" cargo test --locked --manifest-path fuzz/Cargo.toml --target-dir "$target"
     step "docs" make --silent docs
     step "docs tests" "$python" -m pytest --quiet tests/docs
@@ -124,7 +124,7 @@ of_python_and_lua() {
     step "mypy: package tests" env MYPYPATH=scripts:tests/process:tests/hosts \
         "$python" -m mypy --strict --follow-imports=silent tests/dist
     step "mypy: docs" "$python" -m mypy --strict docs tests/docs
-    # What `make bench` compares is not installed here.
+    # The packages that `make bench` compares are not installed here.
     step "mypy: bench" "$python" -m mypy --strict --ignore-missing-imports bench
     step "pyright" "$venv/pyright" --project python
     step "stubtest" "$python" -m mypy.stubtest takings pytest_takings
@@ -136,11 +136,11 @@ of_python_and_lua() {
 }
 
 of_packages() {
-    # optimised, so that nothing of it is shared with the build
+    # An optimised build shares no files with the other builds.
     step "C library" make --silent library
     until [ -e "$notes/built" ]; do sleep 0.5; done
     step "host tests" "$python" -m pytest --quiet tests/hosts
-    # Of what was built above: `make dist` builds all of it for itself, which takes minutes.
+    # These packages are made of the builds above: `make dist` would build everything anew, which takes minutes.
     step "package tests" "$venv/python" -m pytest --quiet tests/dist
     step "cargo deny" scripts/cargo-deny.sh
     return 0
@@ -149,7 +149,7 @@ of_packages() {
 # --- whether something broke ------------------------------------------------------------------------------------
 
 of_check() {
-    # The surfaces below are those that are built here.
+    # Only the surfaces that are built here are tested below.
     step "build" make rust wheel || finish
     step "rustfmt" cargo fmt --all --check
     step "ruff" "$venv/ruff" check
@@ -166,7 +166,7 @@ if [ "${1-}" = check ]; then
     finish
 fi
 
-# Nothing else can be judged without these two.
+# Without these two steps no other can run.
 step "set-up" make setup || finish
 beside of_packages
 step "build" make build || finish
@@ -175,12 +175,12 @@ beside of_python_and_lua
 of_cargo
 gather
 
-# By itself: what the others use is built and installed again.
+# Runs alone, since it builds and installs files that other steps use.
 step "demo" make demo
 
 left_behind() {
     local environment process found=0
-    # time to leave for what saw its parent go
+    # Programs that watch for their parent's end need a moment to end.
     sleep 1
     for environment in /proc/[0-9]*/environ; do
         process=${environment%/environ}

@@ -1,4 +1,4 @@
-"""What running the demo does not show: its other mode, its refusals, and that it notices faults.
+"""Tests beside a run of the demo: its other mode, its refusals, and the faults that it notices.
 
 The sandbox plays the real Klarna.
 """

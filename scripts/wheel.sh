@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the Python wheel, as target/wheel/takings-*.whl, and installs it in target/python, a virtual environment that was
-# empty, as a user of it would have it. The tests run there.
+# Builds the Python wheel, as target/wheel/takings-*.whl, and installs it in target/python, a virtual environment that
+# was empty, as a user of it would have it. The tests run there.
 set -eu
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-$PWD/target}
@@ -8,8 +8,8 @@ target=${CARGO_TARGET_DIR:-$PWD/target}
 export PATH=$target/venv/bin:$PATH
 python=$target/venv/bin/python
 
-# Unoptimised, since it is for the tests and the demo of this machine; but linked and named for old systems, like the
-# one that is given away. Only the wheel's own library is linked that way: the crates below it are those of `make rust`.
+# The wheel is unoptimised, since it serves the tests and the demo of this machine. It is linked and named for old
+# systems, like the published wheel. Only its own library is linked that way: the crates below are those of `make rust`.
 promise=(--auditwheel skip) linker=()
 if getconf GNU_LIBC_VERSION >/dev/null 2>&1; then
     promise=(--compatibility manylinux_2_17)
@@ -18,7 +18,7 @@ fi
 # A folder of its own, so that no older wheel is installed in its place.
 wheel=$(mktemp -d "$target/wheel.XXXXXX")
 trap 'rm -rf "$wheel"' EXIT
-# Both take longer than the wheel itself, and change with these alone.
+# Both files take longer than the wheel itself, and depend on these inputs alone.
 bill=$target/takings.cdx.json licences=python/LICENSE-THIRD-PARTY
 key=$({
     rustc -vV
@@ -34,7 +34,7 @@ python -m maturin build --quiet --locked --profile dev "${promise[@]}" --interpr
     --manifest-path python/Cargo.toml --sbom-include "$bill" --out "$wheel" "${linker[@]}"
 python -m venv --clear --without-pip "$target/python"
 python -m pip --python "$target/python/bin/python" install --quiet --no-index "$wheel"/takings-*.whl
-# What the tests need beside the wheel is found where set-up put it, after everything that the wheel has.
+# The tests' other packages are found where set-up put them, after everything that the wheel has.
 purelib='import sysconfig; print(sysconfig.get_path("purelib"))'
 python -c "$purelib" >"$("$target/python/bin/python" -c "$purelib")/tools-of-the-tests.pth"
 mkdir -p "$target/wheel"

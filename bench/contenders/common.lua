@@ -1,4 +1,4 @@
--- What the contenders in Lua share: their command line, a fresh key, what they print.
+-- Code that the contenders in Lua share: the command line, a fresh key, the output.
 local json = require "cjson"
 
 local common = {}
@@ -35,7 +35,7 @@ function common.fresh_key()
   return uuid(random:read(16):byte(1, 16))
 end
 
--- Captures as often as the task says, with what captures once and returns the id.
+-- Captures as often as the task says. `capture` captures once and returns the id.
 function common.run(task, capture)
   local last = ""
   for _ = 1, task.count do

@@ -1,4 +1,4 @@
-//! The limit: a TLS socket, bytes that were built before, and a look for the id. No HTTP client and no JSON.
+//! The lower limit: a TLS socket, bytes that were built before, and a search for the id. No HTTP client and no JSON.
 
 #![forbid(unsafe_code)]
 

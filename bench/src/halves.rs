@@ -1,5 +1,5 @@
-//! The halves of a capture that need no server: what comes in is read and checked, what goes out is written, and the
-//! machine decides.
+//! The halves of a capture that need no server: reading and checking the input, writing the request, and the machine's
+//! decisions.
 
 use std::hint::black_box;
 
@@ -11,10 +11,10 @@ use crate::Failure;
 pub const SAMPLE: &str = include_str!("../../examples/capture.json");
 const ORDER_ID: &str = "f3392f8b-6116-4073-ab96-e330819e2c07";
 
-/// One half: its name, and the work, done once by a call.
+/// A half: its name, and a function that does its work once.
 pub type Half = (&'static str, Box<dyn FnMut()>);
 
-/// The sample with its order line as often as asked.
+/// The sample with its order line repeated `lines` times.
 ///
 /// # Errors
 ///
@@ -28,7 +28,7 @@ pub fn request(lines: usize) -> Result<CaptureRequest, Failure> {
     Ok(request)
 }
 
-/// All halves. None of them fails: they are given what is right.
+/// All halves. No half fails, since each gets valid input.
 ///
 /// # Errors
 ///

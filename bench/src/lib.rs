@@ -1,4 +1,4 @@
-//! What the contenders in Rust share, and the pure halves of a capture, which are measured without a server.
+//! Code that the contenders in Rust share, and the pure halves of a capture, which are measured without a server.
 
 #![forbid(unsafe_code)]
 
@@ -8,11 +8,10 @@ use std::thread;
 
 pub mod halves;
 
-/// What every contender is told on its command line, whatever its language:
-/// `URL ORDER_ID CA_FILE REQUEST_FILE COUNT CONCURRENCY`.
+/// The command line of every contender, in every language: `URL ORDER_ID CA_FILE REQUEST_FILE COUNT CONCURRENCY`.
 #[derive(Debug)]
 pub struct Task {
-    /// What a client of Klarna's API takes for its base URL.
+    /// The base URL for a client of Klarna's API.
     pub url: String,
     /// The order whose captures they are.
     pub order_id: String,
@@ -20,13 +19,13 @@ pub struct Task {
     pub ca_file: String,
     /// The request to encode and send, as JSON.
     pub request: String,
-    /// How many captures, 0 to look at loading alone.
+    /// How many captures to make; 0 measures loading alone.
     pub count: usize,
     /// How many of them at once.
     pub concurrency: usize,
 }
 
-/// Any failure ends a contender: a wrong answer is not slower, it is wrong.
+/// Any failure ends a contender: a wrong answer must not count as a fast one.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 impl Task {
@@ -34,7 +33,7 @@ impl Task {
     ///
     /// # Errors
     ///
-    /// It is not as described, or the request cannot be read.
+    /// The command line is not as described, or the request cannot be read.
     pub fn from_arguments() -> Result<Task, Failure> {
         let arguments: Vec<String> = std::env::args().skip(1).collect();
         let [url, order_id, ca_file, request, count, concurrency] = arguments.try_into().map_err(|given| {
@@ -49,8 +48,8 @@ impl Task {
         format!("{}/ordermanagement/v1/orders/{}/captures", self.url, self.order_id)
     }
 
-    /// Captures as often as it was told to, in as many threads as captures may run at once, and prints what every
-    /// contender prints. `begin` is called once in each thread and gives what captures once and returns the id.
+    /// Makes `count` captures in `concurrency` threads, and prints the result as every contender does. `begin` is
+    /// called once in each thread; it gives a function that captures once and returns the id.
     ///
     /// # Errors
     ///
@@ -88,9 +87,9 @@ impl Task {
     }
 }
 
-/// What a contender sends in `Authorization`, in whatever way it likes best.
+/// The user name of `Authorization`, for HTTP clients that encode credentials by themselves.
 pub const USERNAME: &str = "bench";
-/// The other half of it.
+/// The password beside it.
 pub const PASSWORD: &str = "bench-password";
 /// Both as Basic sends them.
 pub const AUTHORIZATION: &str = "Basic YmVuY2g6YmVuY2gtcGFzc3dvcmQ=";

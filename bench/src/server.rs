@@ -3,7 +3,7 @@
 //! `bench-server CA_FILE REQUEST_FILE...` writes the authority to trust into `CA_FILE`, prints where it listens
 //! as JSON, `{"plain": …, "tls": …}`, and ends with its standard input. A base URL with the path `/5ms` is answered
 //! 5 ms late. A capture has to be right: the path, the credentials, a key of its own, one of the requests in the
-//! files. What is not is refused, so that no contender wins by doing less. `GET /captured` tells how many it took.
+//! files. Any other is refused, so that no contender wins by doing less. `GET /captured` gives the number of captures.
 
 #![forbid(unsafe_code)]
 
@@ -26,7 +26,7 @@ use uuid::Uuid;
 #[derive(Default)]
 struct Klarna {
     accepted: Vec<Value>,
-    /// Bodies that were read once and found right: the server is to cost little.
+    /// Bodies that were checked once, so that the server costs little.
     known: RwLock<HashSet<Vec<u8>>>,
     keys: Mutex<HashSet<Uuid>>,
     captured: AtomicU64,
@@ -79,8 +79,8 @@ fn listen(klarna: Arc<Klarna>, tls: Option<Arc<ServerConfig>>) -> io::Result<std
     thread::spawn(move || {
         for tcp in listener.incoming().flatten() {
             let (klarna, tls) = (klarna.clone(), tls.clone());
-            // A thread for each connection: the cheapest there is, as there are never many. What a client does to
-            // its connection is its own affair.
+            // Each connection has a thread, which is cheapest for so few. Errors of a connection concern its client
+            // alone.
             thread::spawn(move || {
                 tcp.set_nodelay(true)?;
                 match tls {

@@ -92,7 +92,7 @@ static char *read_line(void) {
 
 #ifdef OVER_CURL
 
-/* What sends the calls of the last client. */
+/* The sender for the calls of the last client. */
 static sender_t *sender;
 
 static void begin(void) {

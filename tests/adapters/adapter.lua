@@ -94,7 +94,7 @@ local function given(value)
   end
 end
 
--- What a field says, or what its _text twin says in raw JSON.
+-- The value of a field, or that of its _text twin, which is raw JSON.
 local function field(line, name)
   local text = line[name .. "_text"]
   if text then

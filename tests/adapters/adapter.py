@@ -42,7 +42,7 @@ def client_of(config: dict[str, Any]) -> takings.Client | takings.AsyncClient:
         return takings.AsyncClient(**settings)
     # these are the HTTP client's
     ca_file, proxy = settings.pop("ca_file", None), settings.pop("proxy", None)
-    # The proxies of the machine are none of the suite's business: trust_env.
+    # trust_env: the suite must not use the proxies of the machine.
     if way == "requests":
         import requests
 

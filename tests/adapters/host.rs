@@ -15,7 +15,8 @@ use takings::{Answer, Call, Event, HttpRequest, Reply, Step};
 pub struct Http(Option<blocking::Client>);
 
 impl Drop for Http {
-    /// Its end waits for what a server still sends. The next call has a deadline, and no time for that.
+    /// Drops the HTTP client in a thread: dropping waits for bytes that a server still sends, and the next call has a
+    /// deadline.
     fn drop(&mut self) {
         let client = self.0.take();
         std::thread::spawn(move || drop(client));
@@ -76,7 +77,7 @@ impl Http {
                     .map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()))
                     .collect();
                 let mut body = Vec::new();
-                // one that breaks off is read as far as it came
+                // A body that breaks off is read as far as it came.
                 let _ = answer.take(request.most_answer() as u64).read_to_end(&mut body);
                 Event::Answered(Answer::new(status, headers, body))
             }

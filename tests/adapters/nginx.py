@@ -1,8 +1,7 @@
 """The conformance adapter of the Lua module inside nginx, over its cosockets; JSON lines in, out.
 
-nginx is told whom to trust when it starts, so it is started again for another `ca_file`, and it
-looks for names alone in a certificate, so that 127.0.0.1 is called localhost for it. The rest is
-adapter.lua.
+nginx learns at its start whom to trust, so another `ca_file` means another nginx. It checks only
+names in a certificate, so 127.0.0.1 becomes localhost. The rest is adapter.lua.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ http {{
 
 
 def dies_with_its_parent() -> None:
-    """The runner does not ask an adapter to end."""
+    """Ends nginx with its parent, since the runner kills an adapter."""
     set_death_signal = 1
     ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
 
@@ -82,7 +81,7 @@ class Nginx:
         trust = "lua_ssl_trusted_certificate ca.pem;" if authorities else ""
         configuration = CONFIGURATION.format(root=ROOT, target=TARGET, folder=folder, trust=trust)
         (folder / "nginx.conf").write_text(configuration)
-        # not every user looks where Debian has it
+        # Debian's folder for nginx is not on every user's PATH
         program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") or "nginx"
         command = [program, "-p", str(folder), "-e", "stderr", "-c", str(folder / "nginx.conf")]
         self.process = subprocess.Popen(

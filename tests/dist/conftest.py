@@ -48,7 +48,7 @@ def captures_the_example(sandbox: Sandbox, *program: str | Path) -> None:
 
 @dataclass
 class Installed:
-    """What somebody has who did what docs/install.md says, and nothing else."""
+    """The files of a user who ran the commands of docs/install.md, and no others."""
 
     page: str
     home: Path

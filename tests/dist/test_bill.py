@@ -25,7 +25,7 @@ def bill(dist: Path) -> dict[str, Any]:
 
 
 def parts(bill: dict[str, Any], artefact: str) -> set[str]:
-    """What goes into an artefact, as name-version."""
+    """The parts of an artefact, as name-version."""
     [entry] = [entry for entry in bill["dependencies"] if entry["ref"] == artefact]
     return {ref.removeprefix("pkg:cargo/").replace("@", "-") for ref in entry["dependsOn"]}
 
@@ -93,5 +93,5 @@ def test_what_only_runs_in_the_compiler_is_told_apart(bill: dict[str, Any]) -> N
     scopes = {part["name"]: part["scope"] for part in bill["components"]}
     assert {scopes[name] for name in ("takings", "ring", "pyo3", "mlua", "rcgen")} == {"required"}
     assert {scopes[name] for name in ("syn", "serde_derive", "cc")} == {"excluded"}
-    # what only tests and benchmarks use is in nothing
+    # Crates that only tests and benchmarks use are in no artefact.
     assert not scopes.keys() & {"proptest", "cbindgen", "criterion", "takings-conformance"}

@@ -1,4 +1,4 @@
-"""What scripts/dist.py refuses to give away, and how the packages of `make library` stand."""
+"""Tests of the rules by which scripts/dist.py refuses packages, and of those of `make library`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_what_is_released_is_small_enough(dist: Path, tmp_path: Path) -> None:
     for path in dist.glob(released):
         (tmp_path / path.name).symlink_to(path)
     assert too_large(tmp_path) == []
-    # it is in there, and it was looked at
+    # The shared library is in the archive, and there is a limit for it.
     [c] = tmp_path.glob("takings-c-*")
     assert f"libtakings.so.{VERSION}" in run("tar", "-tzf", c)
     assert f".so.{VERSION}" in LIMITS
@@ -79,7 +79,7 @@ def test_what_is_not_committed_is_not_packed(
 ) -> None:
     monkeypatch.setattr(dist_script, "ROOT", tmp_path)
     monkeypatch.setattr(sys, "argv", ["dist.py"])
-    # sources that were unpacked and not cloned: nobody can say
+    # Unpacked sources have no git to compare with.
     assert dist_script.uncommitted() == ""
     run("git", "init", "--quiet", tmp_path)
     (tmp_path / "notes.rs").write_text("// not thought through yet\n")

@@ -1,4 +1,4 @@
-"""docs/install.md: what it says to type was typed by conftest.py; here is what came of it."""
+"""docs/install.md: conftest.py ran the commands of the page; these tests check the results."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_what_it_says_was_done_to_a_good_end(installed: Installed, dist: Path) -
 
 
 def has(path: Path, told: str) -> bool:
-    """Sizes are told of one platform; another compiler makes them somewhat larger or smaller."""
+    """The page has the sizes of one platform; another compiler makes somewhat different ones."""
     size = path.stat().st_size / 1e6
     return platform.machine() != "x86_64" or abs(size - float(told)) <= max(0.1, size / 10)
 

@@ -1,4 +1,4 @@
-"""The wheel and the source distribution, as somebody has them who has nothing else."""
+"""The wheel and the source distribution, for a user who has nothing else."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_wheel_runs_on_the_systems_that_it_names(wheel: Path) -> None:
     assert told, said
     assert re.fullmatch(r"manylinux_2_17_(x86_64|aarch64)", told[1])
     assert wheel.name.endswith(f"{told[1]}.whl")
-    # nothing was to be put into it, and no library is wanted that glibc does not bring
+    # maturin had no library to add: the wheel needs only those of glibc
     with zipfile.ZipFile(wheel) as archive:
         assert not [name for name in archive.namelist() if ".libs/" in name]
 

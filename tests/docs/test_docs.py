@@ -39,7 +39,7 @@ class Html(HTMLParser):
         super().__init__()
         self.ids: set[str] = set()
         self.links: list[str] = []
-        # what a browser fetches by itself
+        # addresses that a browser fetches by itself
         self.fetched: list[str] = []
         self.text = path.read_text()
         self.feed(self.text)
@@ -193,7 +193,7 @@ def assert_members(name: str, thing: type, text: str) -> None:
             f"#### {name}.{member}\n" in section
             or f"- `{member}: " in section
             or (
-                # the word of an error, or the sandbox's own account
+                # the kind of an error, or the sandbox's own credentials
                 member in ("kind", "retryable", "username", "password")
             )
         ), f"{name}.{member}"
@@ -203,7 +203,7 @@ def test_the_reference_has_all_of_lua() -> None:
     declared = (ROOT / "lua/takings.d.lua").read_text()
     functions = re.findall(r"^function ([\w.:]+)\(", declared, re.MULTILINE)
     types = re.findall(r"^---@(?:class|alias) ([\w.]+)", declared, re.MULTILINE)
-    # what the module has, of which lua/tests/annotations_test.lua compares the rest
+    # The names of the module; lua/tests/annotations_test.lua compares the rest.
     listing = "for name, what in pairs(require 'takings') do print(type(what), name) end"
     told = subprocess.run(
         ["lua5.4", "-e", listing],
@@ -233,7 +233,7 @@ def test_the_reference_has_all_of_rust() -> None:
 
 # --- the blocks of code ---------------------------------------------------------------------------
 
-# Who runs the blocks of the READMEs: the tests there refuse a block that they do not know.
+# The tests that run the blocks of each README. They refuse a block that they do not know.
 RUN_BY = {
     ("README.md", "c"): "tests/readme.rs",
     ("README.md", "cpp"): "tests/readme.rs",
@@ -406,7 +406,7 @@ def test_five_minutes(tmp_path: Path) -> None:
     [program] = [block.text for block in blocks if block.language == "python"]
     (tmp_path / "shop.py").write_text(program)
     script = "\n".join(block.text for block in blocks if block.language == "sh")
-    # `make test` has built it; what a person does between two lines; and a port that is free
+    # Replacements: `make test` has built all, a person waits between two lines, the port is free.
     for line, instead in [
         ("make build\n", f"cd '{ROOT}'\n"),
         ('target/python/bin:$PATH"\n', f'target/python/bin:$PATH"\ncd "{tmp_path}"\n'),
@@ -432,7 +432,7 @@ def test_five_minutes(tmp_path: Path) -> None:
 
 
 def test_the_rust_dependency_is_one(tmp_path: Path) -> None:
-    """The lines of the page make a project that has the crate, without a look at a registry."""
+    """The lines of the page make a project that has the crate, without asking a registry."""
     [lines] = [block.text for _, block in BLOCKS if block.origin == "docs/surfaces/rust.md"]
     (tmp_path / "takings").symlink_to(ROOT)
     shop = tmp_path / "shop"

@@ -1,4 +1,4 @@
-"""The night batch of a shop: what the programs for C, C++, PHP and COBOL have in common."""
+"""The night batch of a shop: tests that the programs for C, C++, PHP and COBOL share."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def captures_each_once(sandbox: Sandbox, *command: str | Path, **environment: st
     """The batch is run again until every outcome is known; the money of each line moves once."""
     orders = {
         "fine": sandbox.order(),
-        # takings asks again by itself
+        # takings repeats this call by itself
         "lost": sandbox.order(LOST),
-        # and does not learn more in three attempts
+        # three attempts do not settle this call
         "unknown": sandbox.order(LOST, LOST, LOST, LOST),
         "dear": sandbox.order(order_amount=200_000_000),
     }
@@ -55,8 +55,8 @@ def captures_each_once(sandbox: Sandbox, *command: str | Path, **environment: st
 
 
 def tells_a_refusal(sandbox: Sandbox, *command: str | Path, **environment: str) -> None:
-    """A line that is refused does not keep the next from its capture, and no amount or name becomes
-    another one on its way."""
+    """A refused line does not keep the next one from its capture, and every amount and name arrives
+    unchanged."""
     poor, fine = sandbox.order(order_amount=5), sandbox.order()
     amounts = ["-1", "60.00", "six", str(2**32 + 6), "1000000000000000006000"]
     bad = ["nonsense", f"{fine} 60 parcel 2", *[f"{fine} {amount} parcel" for amount in amounts]]

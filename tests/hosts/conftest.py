@@ -21,8 +21,8 @@ def sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="session")
 def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The C and C++ library as `make install` puts it in place: all that the programs in C, C++,
-    PHP and COBOL know of takings."""
+    """The C and C++ library as `make install` puts it in place. The programs in C, C++, PHP and
+    COBOL use nothing else of takings."""
     folder = tmp_path_factory.mktemp("prefix")
     run("make", "-C", ROOT, "install", f"PREFIX={folder}", within=900)
     return folder

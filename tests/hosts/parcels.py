@@ -1,4 +1,4 @@
-"""What the web servers and the queue for Python have in common: parcels that ship."""
+"""Tests that the web servers and the queue for Python share: parcels that ship."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Web:
 
 @contextmanager
 def serving(sandbox: Sandbox, folder: Path, host: str, *arguments: str | Path) -> Iterator[Web]:
-    """A web server on a free port of its own choice, which it tells in its log."""
+    """A web server on a free port of its own choice, which stands in its log."""
     log = folder / "log"
     with (
         log.open("w") as stderr,
@@ -71,7 +71,7 @@ def serving(sandbox: Sandbox, folder: Path, host: str, *arguments: str | Path) -
 
 
 def each_parcel_is_captured_once(sandbox: Sandbox, web: Web) -> None:
-    """Whatever becomes of the answers, and however often the shop is asked."""
+    """Each parcel is captured once, although answers are lost and the shop is asked again."""
     fine, lost = sandbox.order(), sandbox.order(LOST)
     unknown, poor = sandbox.order(LOST, LOST, LOST), sandbox.order(order_amount=5)
     for order_id in (fine, lost):

@@ -58,7 +58,7 @@ def test_threads_share_one_client(sandbox: Sandbox, capture: tuple[Path, dict[st
     orders = [sandbox.order(LOST) if number % 3 == 0 else sandbox.order() for number in range(60)]
     lines = "".join(f"{order} {number + 1} parcel\n" for number, order in enumerate(orders))
     status, printed = night(sandbox, program, "16", lines=lines, **environment)
-    # Many lost answers at once can use up what a client retries: then those are asked for again.
+    # Many lost answers at once can use up a client's budget for retries. Those calls are repeated.
     if status != 0:
         status, printed = night(sandbox, program, "16", lines=lines, **environment)
     assert status == 0, printed

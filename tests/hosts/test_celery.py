@@ -41,7 +41,7 @@ def test_each_job_captures_once(sandbox: Sandbox, tmp_path: Path) -> None:
     from celery import Celery
 
     options = broker.options(tmp_path / "broker")
-    # found before the one of the example
+    # This file is found before that of the example.
     (tmp_path / "celeryconfig.py").write_text(BROKER.format(options=options))
     producer = Celery("test", broker=broker.URL)
     producer.conf.broker_transport_options = options
@@ -67,7 +67,7 @@ def test_each_job_captures_once(sandbox: Sandbox, tmp_path: Path) -> None:
             cwd=tmp_path,
         ) as program,
     ):
-        # a process of the pool that is killed, its request on the way
+        # A process of the pool is killed while its request is on the way.
         producer.send_task("ship", args=[killed, "parcel-1", "60.00", "EUR"])
         until(lambda: sandbox.requests(killed), 30, "the request")
         os.kill(the_one_that_calls(program.process.pid, sandbox), signal.SIGKILL)

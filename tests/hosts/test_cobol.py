@@ -28,7 +28,7 @@ def test_each_line_is_captured_once(sandbox: Sandbox, prefix: Path, capture: Pat
 
 
 def test_functions_are_found_at_run_time(sandbox: Sandbox, prefix: Path, tmp_path: Path) -> None:
-    """As shops do that link nothing."""
+    """Built as in shops that link no library."""
     program = tmp_path / "capture"
     run("cobc", "-x", "-I", prefix / "share/takings", SOURCE, "-o", program)
     found = {"COB_PRE_LOAD": "libtakings", "COB_LIBRARY_PATH": str(prefix / "lib")}

@@ -26,7 +26,7 @@ def preload(request: pytest.FixtureRequest) -> list[str]:
 def web(
     request: pytest.FixtureRequest, preload: list[str], sandbox: Sandbox, tmp_path: Path
 ) -> Iterator[Web]:
-    # the settings of the example are for gthread; with more than one thread, sync would be it too
+    # The example's settings are for gthread. With more than one thread sync becomes gthread too.
     worker = ["--worker-class", "sync", "--threads", "1"] if request.param == "sync" else []
     usual = ["--bind", "127.0.0.1:0", "--no-control-socket", "--worker-tmp-dir", tmp_path]
     with serving(sandbox, tmp_path, "gunicorn", *usual, *worker, *preload) as web:
@@ -38,7 +38,7 @@ def test_each_parcel_is_captured_once(sandbox: Sandbox, web: Web) -> None:
 
 
 def test_a_name_is_read_as_it_was_meant(sandbox: Sandbox, web: Web) -> None:
-    """Read in another encoding it would be another name, and a second capture."""
+    """Read in another encoding the name would be another one, and capture a second time."""
     order_id = sandbox.order()
     status, _ = web.ship(order_id, "p%C3%A4ck")
     [entry] = sandbox.ledger(order_id)
@@ -53,7 +53,7 @@ def test_what_is_no_parcel(sandbox: Sandbox, web: Web) -> None:
 
 
 def test_a_graceful_stop_ends_what_runs(sandbox: Sandbox, web: Web) -> None:
-    # a worker that is told to stop while it starts does not hear it
+    # A worker misses a signal to stop that comes while it starts.
     until(lambda: web.log.read_text().count("Booting worker") == 2, what="the workers")
     time.sleep(0.5)
     a_graceful_stop_ends_what_runs(sandbox, web)

@@ -67,7 +67,7 @@ def test_php_and_cobol_have_what_the_header_says(prefix: Path) -> None:
 
 
 def test_a_package_is_made_in_a_folder_of_its_own(tmp_path: Path) -> None:
-    """As for a distribution, with another folder for libraries; then all goes away again."""
+    """Installs as for a distribution, with another folder for libraries; then removes all."""
     where = {"DESTDIR": str(tmp_path), "PREFIX": "/opt/shop", "LIBDIR": "lib/x86_64-linux-gnu"}
     run(INSTALL, "install", **where)
     shop = tmp_path / "opt/shop"

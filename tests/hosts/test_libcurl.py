@@ -17,7 +17,7 @@ SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 
 @pytest.fixture(scope="module")
 def capture(prefix: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
-    """The program, which finds leaks and bad accesses of its own, and the environment it needs."""
+    """The program, built with sanitizers, and the environment it needs."""
     program = tmp_path_factory.mktemp("libcurl") / "capture_multi"
     folder = str(prefix / "lib/pkgconfig")
     found = run("pkg-config", "--cflags", "--libs", "takings", "libcurl", PKG_CONFIG_PATH=folder)
@@ -38,7 +38,7 @@ def test_each_line_is_captured_once(sandbox: Sandbox, capture: tuple[Path, dict[
 def test_they_are_on_their_way_at_once(
     sandbox: Sandbox, capture: tuple[Path, dict[str, str]]
 ) -> None:
-    """One after the other these would take more than 20 s."""
+    """The captures would take more than 20 s one after the other."""
     program, environment = capture
     slow = {"fault": "delay", "seconds": 0.5}
     orders = [

@@ -18,7 +18,7 @@ INTERPRETERS = {
     "5.4": "lua5.4",
     "jit": "luajit",
 }
-# As a user has it who has installed nothing but the module.
+# The environment of a user who has installed the module alone.
 ALONE = {"LUA_INIT": "", "LUA_PATH": ";;"}
 
 
@@ -44,9 +44,9 @@ def test_the_rock_captures(sandbox: Sandbox, version: str, tmp_path: Path) -> No
     (headers / "lua.h").write_text(f"#define LUA_VERSION_NUM {version.replace('.', '0')}\n")
     luarocks: list[str | Path] = ["luarocks", "--lua-version", version, "--tree", tree]
     make = [*luarocks, "make", ROCKSPEC, f"LUA_INCDIR={headers}"]
-    # none of its configuration in the home of whoever runs the tests
+    # luarocks must not read the configuration of the user who runs the tests
     environment = {"HOME": str(tmp_path), "CARGO_HOME": cargo_home(), "RUSTUP_HOME": rustup_home()}
-    # optimised, but not as a whole, which takes most of the time: `make dist` does
+    # no optimisation across crates, which takes most of the time and which `make dist` covers
     environment |= {"CARGO_PROFILE_RELEASE_LTO": "off", "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "16"}
     with Program(*make, environment=environment, cwd=ROOT) as program:
         program.end(900)

@@ -28,9 +28,9 @@ EXAMPLE_CONFIGURATION = (EXAMPLE / "nginx.conf").read_text()
 
 
 def listening() -> socket.socket:
-    """On a free port, which is ours until nginx has it: other tests look for free ones as well."""
+    """A listener on a free port, kept open until nginx has it: other tests search for ports too."""
     listener = socket.socket()
-    # nginx takes that for granted, or a worker waits for ever where another one was faster
+    # nginx expects a non-blocking listener: a worker would block if another one was faster
     listener.setblocking(False)
     listener.bind(("127.0.0.1", 0))
     listener.listen(511)
@@ -45,16 +45,16 @@ class Nginx:
     ) -> None:
         (folder / "nginx.conf").write_text(configuration)
         self.port = int(listener.getsockname()[1])
-        # how an nginx that is replaced hands its sockets on
+        # An nginx that is upgraded passes its sockets on in this variable.
         inherited = {"NGINX": f"{listener.fileno()};"}
         self.log_file, self.pid_file = folder / "log", folder / "pid"
-        # those that the example tells users of Debian to add
+        # the directives that the example tells users of Debian to add
         directives = re.findall(r"^#     (load_module .*)$", EXAMPLE_CONFIGURATION, re.MULTILINE)
         assert len(directives) == 2
         directives += ["daemon off;", f"pid {self.pid_file};"]
         if os.getuid() == 0:
             directives.append("user root;")
-        # not every user looks where Debian has it
+        # Debian's folder for nginx is not on every user's PATH
         program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
         assert program, "nginx is missing: `make setup` installs it"
         module = built(TARGET / "lua/jit/takings.so")
@@ -82,7 +82,8 @@ class Nginx:
 
     def listens(self) -> bool:
         assert self.program.process.poll() is None, self.log
-        # somebody listens on a socket that it was given, and a signal would end it until then
+        # A client can already connect to the inherited socket, but until nginx has written its pid
+        # file a signal would end it.
         if not self.pid_file.exists():
             return False
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
@@ -97,15 +98,15 @@ class Nginx:
             return answer.status, answer.read().decode()
 
     def timed(self, path: str, within: float = 60) -> tuple[float, tuple[int, str]]:
-        """Asks, and tells how long that took, without what this thread and the workers waited for a
-        processor."""
+        """Sends a request, and gives how long that took, without the time that this thread and the
+        workers waited for a processor."""
         master = self.program.process.pid
         workers = Path(f"/proc/{master}/task/{master}/children").read_text().split()
         waited = waited_for_processor(*map(int, workers))
         began = time.monotonic()
         answer = self.ask(path, within)
         took = time.monotonic() - began
-        # less, where a worker is gone that had waited before
+        # The sum can shrink when a worker ends that had waited before.
         return took - max(waited_for_processor(*map(int, workers)) - waited, 0), answer
 
     def signal(self, number: int) -> None:
@@ -146,7 +147,7 @@ def test_a_handler_captures(sandbox: Sandbox, tmp_path: Path) -> None:
         status, said = nginx.ask("/capture", order_id=fine, amount="60.001", parcel="parcel-2")
         assert status == 422
         assert "rounded" in said
-        # what a call does not learn in three attempts, the timer does
+        # The timer settles a call that three attempts did not settle.
         status, said = nginx.ask("/capture", order_id=unknown, amount="1.00", parcel="parcel-1")
         assert (status, said) == (202, "it will be captured\n")
         [capture] = sandbox.ledger(unknown)
@@ -341,7 +342,7 @@ def test_where_nothing_can_wait_it_is_refused(sandbox: Sandbox, tmp_path: Path) 
 
 
 def test_blocking_is_asked_for_by_name(sandbox: Sandbox, tmp_path: Path) -> None:
-    """In a worker thread, where there are no cosockets, nobody has to."""
+    """In a worker thread, which has no cosockets, a call blocks the thread alone."""
     blocking, threaded = sandbox.order(), sandbox.order()
     (tmp_path / "threaded.lua").write_text(f"""
         return {{capture = function()
@@ -370,7 +371,7 @@ def test_blocking_is_asked_for_by_name(sandbox: Sandbox, tmp_path: Path) -> None
 
 
 def reconciled(made: str) -> str:
-    """A program that tells how a look through the client that is made so ends."""
+    """A program that returns the outcome of a look-up through a client that is made so."""
     return f"""
         local client = {made}
         return function()
@@ -431,13 +432,13 @@ def test_settings_that_cannot_be_kept_are_refused(tmp_path: Path) -> None:
             assert told.startswith("invalid_input: proxy is proxy.test:3128 (from the setting, or")
             assert "secret" not in told
             assert sandbox.requests() == []
-            # and what nginx trusts instead is enough
+            # The authorities that nginx trusts suffice.
             _, told = nginx.ask("/", url=url)
             assert "NO_SUCH_ORDER" in told or "no such order" in told.lower(), told
 
 
 def test_a_worker_has_one_client(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Its requests share connections and the memory of keys."""
+    """All requests of a worker share connections and the memory of keys."""
     order = sandbox.order()
     program = f"""
         local client = {client(sandbox.url)}
@@ -491,29 +492,29 @@ def worker_process(nginx: Nginx) -> str:
 
 
 def memory(process: str, what: str) -> int:
-    """In KB."""
+    """A figure of a process's memory, in KB."""
     status = Path(f"/proc/{process}/status").read_text()
     [found] = re.findall(rf"^{what}:\s+(\d+) kB$", status, re.MULTILINE)
     return int(found)
 
 
 class Answered:
-    """nginx whose calls are answered with these bytes, and what that takes of its one worker."""
+    """nginx whose calls get these bytes as answers; measures time and memory of its one worker."""
 
     def __init__(self, nginx: Nginx) -> None:
         self.nginx, self.keys = nginx, count()
 
     def call(self, what: str = "capture") -> tuple[float, str]:
-        """How long it took, and its outcome."""
+        """Makes a call, and gives how long it took, and its outcome."""
         _, told = self.nginx.ask("/", what=what, key=f"key-{next(self.keys)}")
         took, outcome = told.split(" ", 1)
         return float(took), outcome
 
     def growth(self, what: str) -> int:
-        """The most that a call takes, in KB; what the first ones take once is no growth."""
+        """The most memory that a call takes, in KB, without that of the first calls."""
         process = worker_process(self.nginx)
         before = memory(process, "VmRSS")
-        # sets the peak to the present
+        # resets the peak to the present value
         Path(f"/proc/{process}/clear_refs").write_text("5")
         self.call(what)
         return memory(process, "VmHWM") - before
@@ -572,7 +573,7 @@ def answered(folder: Path, answer: bytes, settings: str, *pieces: bytes) -> Iter
 
 
 def test_an_answer_of_next_to_nothing_but_chunks(tmp_path: Path) -> None:
-    """Neither the other requests nor the deadline wait for it, and it takes little memory."""
+    """Such an answer delays neither other requests nor the deadline, and takes little memory."""
     chunks = b"1\r\na\r\n" * 262000 + b"0\r\n\r\n"
     answer = b"HTTP/1.1 400 X\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks
     with answered(tmp_path, answer, "attempt_timeout_ms = 800, timeout_ms = 800") as it:

@@ -34,7 +34,7 @@ def account(sandbox: Sandbox) -> dict[str, str]:
 
 
 def php(sandbox: Sandbox, prefix: Path, script: str) -> Any:
-    """What the script leaves in $told; $client, $orders and $prefix are there already."""
+    """Runs a script that has $client, $orders and $prefix, and gives its $told."""
     orders = [sandbox.order(), sandbox.order(LOST, LOST, LOST), sandbox.order(order_amount=5)]
     text = f"""
         require '{FOLDER}/Takings.php';
@@ -183,7 +183,7 @@ def test_a_page_captures_where_the_file_is_preloaded(
     }
     for there, here in places.items():
         settings = [line.replace(there, here) for line in settings]
-    # what a web server's PHP has anyway
+    # settings that PHP in a web server has by default
     settings += ["opcache.enable_cli=1", "display_errors=1"]
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

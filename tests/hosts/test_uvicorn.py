@@ -20,7 +20,7 @@ from support import Sandbox
 
 @pytest.fixture(params=["asyncio", "uvloop"])
 def web(request: pytest.FixtureRequest, sandbox: Sandbox, tmp_path: Path) -> Iterator[Web]:
-    # nobody reads what it prints of each request
+    # The access log would fill a pipe that nobody reads.
     arguments = ["shop:app", "--port", "0", "--loop", str(request.param), "--no-access-log"]
     with serving(sandbox, tmp_path, "uvicorn", *arguments) as web:
         yield web
@@ -42,7 +42,7 @@ def test_others_are_served_while_captures_wait(sandbox: Sandbox, web: Web) -> No
             assert web.ask("GET", "/health") == (200, "fine")
             took.append(time.monotonic() - asked)
             time.sleep(0.02)
-        # side by side, and the rest of the shop beside them
+        # The captures run side by side, and other requests are served meanwhile.
         assert time.monotonic() - began < 5
         assert sorted(took)[len(took) // 2] < 0.1
         assert {answer.result()[0] for answer in shipping} == {200}

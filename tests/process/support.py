@@ -1,4 +1,4 @@
-"""What the tests share: the sandbox, programs that are sure to end, and compiled C."""
+"""Code that the tests share: the sandbox, programs that are sure to end, and compiled C."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ BUILT = TARGET / "debug"
 ADAPTERS = ROOT / "tests" / "adapters"
 CREDENTIALS = {"username": "sandbox", "password": "sandbox"}
 
-# The proxies of the machine are none of the tests' business.
+# The tests must not use the proxies of the machine.
 PROXIES = ("https_proxy", "http_proxy", "all_proxy", "no_proxy")
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name.lower() not in PROXIES}
 
-# What a shell starts in the background ignores Ctrl-C, and so does all that it starts in turn.
+# A program that a shell starts in the background ignores Ctrl-C, and so do its own children.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# The sandbox is ours; whether takings trusts it is another matter.
+# The control connection trusts any certificate: only takings' own trust is under test.
 NO_QUESTIONS = ssl._create_unverified_context()
 
 
@@ -45,13 +45,13 @@ def built(path: Path) -> Path:
 
 
 def dies_with_its_parent() -> None:
-    """For the start of a server that does not look for its parent by itself."""
+    """Ends a server with its parent, for servers that do not watch for that by themselves."""
     set_death_signal = 1
     ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
 
 
 class Program:
-    """A program in a process group of its own, of which nothing is left at the end."""
+    """A program in a process group of its own, all of which is ended at the end."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class Program:
             self.process.communicate(timeout=10)
 
     def close_input(self) -> None:
-        """Some programs end with it."""
+        """Closes the standard input, with which some programs end."""
         with contextlib.suppress(BrokenPipeError):
             self.stdin.close()
         self.process.stdin = None
@@ -104,7 +104,7 @@ class Program:
         self.stdin.flush()
 
     def hear(self, within: float = 30) -> str:
-        """The next line. Only for programs that answer a line when they are asked one."""
+        """The next line of output. Only for programs that answer each line of input with a line."""
         ready, _, _ = select.select([self.stdout], [], [], within)
         assert ready, f"{shlex.join(self.command)} was silent for {within} s"
         line = self.stdout.readline()
@@ -131,7 +131,7 @@ class Program:
 
 
 def python(script: str, *arguments: str | Path, **options: Any) -> Program:
-    """One of the programs in hosts/."""
+    """A program of the folder hosts/."""
     return Program(sys.executable, HERE / "hosts" / script, *arguments, **options)
 
 
@@ -140,7 +140,7 @@ class Sandbox:
 
     def __init__(self, *flags: str) -> None:
         program = built(Path(os.environ.get("TAKINGS_SANDBOX", BUILT / "takings-sandbox")))
-        # It ends with its standard input, so it never outlives the tests.
+        # The sandbox ends with its standard input, so it never outlives the tests.
         self.program = Program(program, "--parent-watch", *flags, stderr=subprocess.DEVNULL)
         self.url = self.program.hear()
 
@@ -175,17 +175,17 @@ class Sandbox:
         return str(self.control("/orders", wanted)["order_id"])
 
     def drop_faults(self, order_id: str) -> None:
-        """No request of the order meets those that still wait."""
+        """Drops the faults of the order that have not struck yet."""
         self.control(f"/orders/{order_id}/faults", method="DELETE")
 
     def ledger(self, order_id: str | None = None) -> list[dict[str, Any]]:
-        """What was captured, of one order or of all."""
+        """The captures of one order or of all."""
         if order_id is None:
             return list(self.control("/ledger"))
         return list(self.control(f"/orders/{urllib.parse.quote(order_id)}/ledger"))
 
     def requests(self, order_id: str | None = None) -> list[dict[str, Any]]:
-        """What was received, for one order or for all (the last 10,000)."""
+        """The requests for one order or for all (the last 10,000)."""
         if order_id is None:
             return list(self.control("/requests"))
         return list(self.control(f"/orders/{urllib.parse.quote(order_id)}/requests"))
@@ -222,7 +222,7 @@ class Hostile:
 
 def waited_for_processor(*processes: int) -> float:
     """How long, in seconds, this thread and those of the processes were ready to run while others
-    had the processors. What the machine took in this way is no fault of what is measured."""
+    had the processors. Measurements leave this time out."""
     nanoseconds = 0
     tasks = [task for process in processes for task in Path(f"/proc/{process}/task").iterdir()]
     for task in [Path("/proc/thread-self"), *tasks]:
@@ -241,8 +241,8 @@ def until(condition: Any, within: float = 20, what: str = "") -> Any:
 
 
 def a_capture(surface: str, config: object, order_id: str, request: object, key: str = "") -> str:
-    """What the adapter of a surface is told to make a capture; it keeps its client where `config`
-    is None."""
+    """The line that makes the adapter of a surface capture; without a `config` the adapter keeps
+    its client."""
     if surface == "c":
         fields = [
             *("capture", json.dumps(config) if config else "", order_id),

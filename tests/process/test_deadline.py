@@ -55,7 +55,7 @@ def does(*steps: object) -> Script:
 
 
 def answers(*steps: object) -> Script:
-    """The same once it has read the request."""
+    """A server that reads the request, then does these steps."""
     return does({"read": "request"}, *steps)
 
 
@@ -75,7 +75,7 @@ def over_tls(script: Script) -> Script:
 
 @dataclass
 class Case:
-    """What the client meets, and how its calls may end."""
+    """A server's behaviour, and how calls to it may end."""
 
     server: Script | str
     kinds: set[str]
@@ -141,7 +141,7 @@ CASES = {
         host="shop.example",
         proxy=True,
     ),
-    # after it
+    # after the request may have left
     "never read": Case(
         NEVER_READS,
         UNKNOWN,
@@ -175,7 +175,7 @@ CASES = {
         lasts=False,
     ),
     "trickled 100s": Case(trickles("", "HTTP/1.1 100 Continue\r\n\r\n"), UNKNOWN),
-    # Interim answers are read on for as long as there are any, and a header each makes that longer.
+    # Interim answers are read for as long as they come; a header in each makes that longer.
     "flood of 100s over tls": Case(floods("", INTERIM), UNKNOWN, scheme="https", late=FLOODED),
     "flood of 100s": Case(floods("", INTERIM), UNKNOWN, late=FLOODED),
     "flood of header fields": Case(floods(HEAD, "X-More: 1\r\n"), UNKNOWN, lasts=False),
@@ -222,7 +222,7 @@ def measure(
     lua = f"{TARGET}/lua/5.4/?.so"
     call = a_capture(surface, config, "order-1", request)
     with Program(*command, environment={**environment, "LUA_CPATH": lua}) as program:
-        # once it answers, it is up
+        # The adapter runs once it answers.
         up = ["derive", "order-1", "up"]
         program.say("\t".join(up) if surface == "c" else json.dumps({"derive": up[1:]}))
         assert "key" in json.loads(program.hear())
@@ -232,7 +232,7 @@ def measure(
         program.say(call)
         line = program.hear(within=60)
         took = time.monotonic() - began
-        # less, where a thread is gone that had waited before
+        # The sum can shrink when a thread ends that had waited before.
         waited = max(waited_for_processor(process) - waited, 0)
         began = time.monotonic()
         program.close_input()
@@ -333,7 +333,7 @@ def client_of(server: Hostile, timeout: float) -> takings.Client:
 
 
 def test_a_flooded_call_holds_no_other_up() -> None:
-    """The connection that is flooded is never done; the others of the client have their turns."""
+    """A flooded connection is always ready; the client's other connections are polled as well."""
     captured = "HTTP/1.1 201 Created\r\nCapture-Id: c-{number}\r\nContent-Length: 0\r\n\r\n"
     script = over_tls(does({"forever": answers({"send": captured})["others"]}))
     with (
@@ -352,7 +352,7 @@ def test_a_flooded_call_holds_no_other_up() -> None:
 
 @pytest.mark.parametrize("beginning", ["", HEAD + "Content-Length: 9\r\n\r\n1234"])
 def test_connections_of_ended_calls_are_closed(beginning: str) -> None:
-    """Though nobody calls any more."""
+    """The calls are over; their flooded connections must not delay the end."""
     calls = 20
     with (
         Hostile(**over_tls(answers({"send": beginning}, "stall"))) as server,

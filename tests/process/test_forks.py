@@ -39,7 +39,7 @@ SLOW: list[list[dict[str, Any]]] = [
 
 
 class Shop:
-    """A program with workers, and what it notes."""
+    """A program with workers, and the outcomes that it notes."""
 
     def __init__(self, sandbox: Sandbox, folder: Path) -> None:
         self.sandbox = sandbox
@@ -81,7 +81,7 @@ class Shop:
             # The last request is the one whose answer was noted; earlier ones may come from a job
             # that was tried again elsewhere.
             used.append((requests[-1]["connection"], outcome["process"]))
-        # nor with the process that made the client and used it
+        # The process that made the client and used it shares no connection either.
         used += [
             (request["connection"], 0)
             for request in self.sandbox.requests(self.environment["FIRST_ORDER"])
@@ -149,7 +149,7 @@ def test_gunicorn_captures_in_every_worker(
         everything: dict[str, str] = {}
         processes: set[int] = set()
         deadline = time.monotonic() + 60
-        # The system shares the requests out among the workers as it likes.
+        # The system decides which worker gets a request.
         while len(processes) < WORKERS or len(everything) < 60:
             assert time.monotonic() < deadline, f"only {len(processes)} workers"
             orders = shop.orders(LOST, 30)
@@ -206,7 +206,7 @@ def test_gunicorns_quick_stop_loses_no_outcome(sandbox: Sandbox, tmp_path: Path)
 
 @contextmanager
 def celery(shop: Shop, folder: Path) -> Iterator[tuple[Program, Any]]:
-    """A worker with its pool, and what puts an order into its queue."""
+    """A worker with its pool, and a function that puts an order into its queue."""
     from celery import Celery  # type: ignore[import-untyped]
 
     options = broker.options(folder / "broker")
@@ -228,7 +228,7 @@ def celery(shop: Shop, folder: Path) -> Iterator[tuple[Program, Any]]:
 
 def test_celery_captures_in_every_process_of_its_pool(sandbox: Sandbox, tmp_path: Path) -> None:
     shop = Shop(sandbox, tmp_path)
-    # more than one call can bear, so that jobs are tried again by celery
+    # More losses than the attempts of one call, so that celery has to try a job again.
     orders = shop.orders([*LOST, [{"fault": "lost_answer"}] * 4], 40)
     with celery(shop, tmp_path) as (program, send):
         for order in orders.items():
@@ -256,7 +256,7 @@ def test_celerys_warm_stop_loses_no_outcome(sandbox: Sandbox, tmp_path: Path) ->
 
 @pytest.fixture(params=["http", "https"])
 def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Sandbox, Path]]:
-    """A sandbox, and whom to trust for it."""
+    """A sandbox, and the authority to trust for it."""
     authority = tmp_path / "ca.pem"
     flags = ["--tls", "--ca-out", str(authority)] if request.param == "https" else []
     with Sandbox(*flags) as sandbox:

@@ -74,7 +74,7 @@ def test_a_subinterpreter_is_refused(sandbox: Sandbox, first: str) -> None:
 
 
 def test_no_wheel_fits_a_free_threaded_python() -> None:
-    """So pip refuses there: nothing is loaded that was not made for it."""
+    """pip refuses the wheel there, so no library is loaded that was not made for it."""
     mine = Tag("cp310", "abi3", "linux_x86_64")
     platforms = ["linux_x86_64"]
     assert mine in set(cpython_tags((3, 13), ["cp313"], platforms))

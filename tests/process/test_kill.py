@@ -48,7 +48,7 @@ class Shop:
         with sqlite3.connect(self.file, timeout=30) as to_do:
             for _ in range(orders):
                 faults = self.random.choices(FAULTS, k=PARCELS)
-                # more than its parcels: room for a capture too many
+                # The amount exceeds all parcels, so that a second capture would succeed.
                 order_id = self.sandbox.order(*faults, order_amount=10_000)
                 to_do.executemany(
                     "INSERT INTO parcels (order_id, parcel, amount) VALUES (?, ?, ?)",
@@ -94,7 +94,7 @@ def test_killed_at_random_points(sandbox: Sandbox, tmp_path: Path) -> None:
     twice = {parcel: count for parcel, count in captured.items() if count > 1}
     assert (missing, twice) == ([], {})
     assert len(ledger) == len(wanted)
-    # the shop's books say what the ledger says
+    # The shop's books agree with the ledger.
     ids = {(entry["order_id"], entry["captured_amount"]): entry["capture_id"] for entry in ledger}
     assert [row for row in wanted if ids[row[0], row[2]] != row[3]] == []
     # Kills did strike between a capture and the shop's note of it: a later run asked again for

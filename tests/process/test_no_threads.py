@@ -35,7 +35,7 @@ def test_no_thread_can_be_started(
             program.say(a_capture(surface, config, order_id, {"captured_amount": 1}))
             return json.loads(program.hear())
 
-        # the look-up of a name takes a thread, and nothing else does
+        # Only the look-up of a name takes a thread.
         order_id = tls.order()
         error = ask(f"https://localhost:{port}", order_id)["error"]
         assert (error["kind"], error["attempts"]) == ("not_sent", 2), error

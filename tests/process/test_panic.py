@@ -48,7 +48,7 @@ def surfaces(
         env={
             **ENVIRONMENT,
             "RUSTFLAGS": f"{flags} --cfg takings_fault".strip(),
-            # As maturin says it: no libpython to link, which many machines have not.
+            # As maturin does: without linking libpython, which many machines lack.
             "PYO3_BUILD_EXTENSION_MODULE": "1",
         },
         check=True,
@@ -58,7 +58,7 @@ def surfaces(
     (folder / "libtakings.so.1").symlink_to(BUILT / "libtakings.so")
     shutil.copytree(ROOT / "python/takings", folder / "takings")
     (folder / "takings/_takings.abi3.so").symlink_to(BUILT / "lib_takings.so")
-    # by default, the module is for Lua 5.4
+    # The module's default is Lua 5.4.
     (folder / "takings.so").symlink_to(BUILT / "libtakings_lua.so")
     run(
         *shlex.split(os.environ.get("CC") or "cc"),
@@ -102,7 +102,7 @@ def test_a_panic_is_an_internal_error(
             error = ask(AFTER, "key-2")["error"]
             assert (error["kind"], error["attempts"]) == ("internal", 1)
             assert (error["order_id"], error["idempotency_key"]) == (AFTER, "key-2")
-            # it may have been captured (it was), and says so
+            # The error says that it may have been captured, as it was.
             assert len(sandbox.ledger(AFTER)) == 1
             assert "treat the outcome as unknown" in error["message"]
             assert "the same idempotency key" in error["message"]

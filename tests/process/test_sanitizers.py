@@ -5,13 +5,12 @@ The programs are instrumented, the library is the one that is shipped: its alloc
 (they go through the same malloc), its own reads and writes are not. valgrind, in ffi-c/tests,
 sees those.
 
-fork.c runs under valgrind alone: the allocator of AddressSanitizer does not hold its locks over a
-fork, so a child of a process with threads waits for ever where one of them was allocating. That is
-the sanitizer's; malloc does hold them.
+fork.c runs under valgrind alone: the allocator of AddressSanitizer does not take its locks before a
+fork, as malloc does. If a thread was allocating at the fork, the child waits for ever.
 
-Data races nobody looks for. ThreadSanitizer needs a standard library of Rust that is built with
-it, which only a nightly toolchain with its sources can do, and helgrind takes each atomic of an
-uninstrumented library for a race.
+No test checks for data races. ThreadSanitizer needs a standard library of Rust that is built with
+it, which only a nightly toolchain with its sources can do. helgrind reports each atomic of an
+uninstrumented library as a race.
 """
 
 from __future__ import annotations

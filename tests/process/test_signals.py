@@ -13,10 +13,10 @@ import takings
 from support import Program, Sandbox, python, until, waited_for_processor
 
 WITHIN = 0.1
-"""From the signal to the exception, in seconds, without what others had the processors."""
+"""The longest from the signal to the exception, in seconds, without waits for a processor."""
 
 MISSES = 3
-"""How often in a row it may be later: the machine may be busy."""
+"""How often in a row it may take longer: the machine may be busy."""
 
 PHASES: dict[str, list[dict[str, Any]]] = {
     "before the commit": [{"fault": "delay", "seconds": 0.6, "when": "before_commit"}],
@@ -46,7 +46,7 @@ def test_a_signal_ends_the_wait_and_loses_no_outcome(
             interrupted.append((order_id, key))
             misses = [*misses, took] if took > WITHIN else []
             assert len(misses) < MISSES, misses
-        # the captures go on behind the exception, each to its end
+        # The captures go on after the exception, each to its end.
         for order_id, _ in interrupted:
             until(lambda: sandbox.ledger(order_id), what="the capture")  # noqa: B023
         with takings.Client("sandbox", "sandbox", base_url=sandbox.url) as client:
@@ -75,7 +75,7 @@ def interrupt(
     sent = time.monotonic()
     program.process.send_signal(number)
     told = program.hear().split()
-    # less, where a thread is gone that had waited before
+    # The sum can shrink when a thread ends that had waited before.
     waited = max(waited_for_processor(program.process.pid) - waited, 0)
     assert told[1:5] == [exception, "outcome_unknown", order_id, key]
     assert int(told[5]) >= 1

@@ -145,12 +145,12 @@ def agree(sandbox: Sandbox, ended: list[Ended]) -> Counter[str]:
                 assert ids == [], end
             case _:
                 assert end.kind == "outcome_unknown", end
-    # what is left in the ledger was taken out above: no capture without a call
+    # Every entry of the ledger was matched with a call above: no capture is left.
     unknown = [end for end in ended if end.kind == "outcome_unknown"]
     known = {end.key for end in ended}
     assert not [key for key in entries if key not in known]
-    # Calls that sent nothing have left their faults waiting. A "no" among them would not speak of
-    # the key that is asked for, as Klarna's does.
+    # Calls that sent nothing have left their faults waiting. A refusal among those would not be
+    # about the key, as Klarna's own refusals are.
     for order_id in {end.order_id for end in unknown}:
         sandbox.drop_faults(order_id)
     with (
@@ -165,7 +165,7 @@ def agree(sandbox: Sandbox, ended: list[Ended]) -> Counter[str]:
 
 
 def settled(client: takings.Client, end: Ended) -> takings.Capture | None:
-    """Asks again with the same key, as a shop would, until it knows."""
+    """Calls again with the same key, as a shop would, until the outcome is known."""
     for _ in range(PER_ORDER):
         try:
             return client.capture(end.order_id, captured_amount=1, idempotency_key=end.key)
@@ -184,7 +184,7 @@ def test_outcomes_agree_with_the_ledger_and_use_is_flat(
     )
     kinds = agree(sandbox, ended)
     print(len(ended), dict(kinds), use)
-    # a mixture worth the name
+    # The test is only worth something if all kinds of outcomes occur.
     assert kinds["capture"] > CALLS * 0.3
     assert min(kinds["rejected"], kinds["outcome_unknown"]) > CALLS * 0.01
     before, rounds, after = use[0], use[1:-1], use[-1]
@@ -195,7 +195,7 @@ def test_outcomes_agree_with_the_ledger_and_use_is_flat(
     # A thread may begin a connection and then be given one that came free: two for each at most.
     most = max(used.descriptors for used in rounds)
     assert most <= before.descriptors + 2 * THREADS + 8
-    # By the third round everything has been used once.
+    # By the third round all memory for reuse has been allocated.
     assert rounds[-1].kibibytes < rounds[2].kibibytes + 4096, use
 
 
@@ -210,7 +210,7 @@ def test_few_descriptors_are_enough(sandbox: Sandbox, many: list[str | Path]) ->
 def test_too_few_descriptors_send_nothing(
     sandbox: Sandbox, many: list[str | Path], descriptors: int
 ) -> None:
-    """More threads than descriptors: who gets none has sent nothing, and is told so."""
+    """More threads than descriptors: a call without a descriptor ends as `not_sent`."""
     ended, use = calls(
         sandbox, many, amount=1200, rounds=2, threads=THREADS, descriptors=descriptors
     )

@@ -1,5 +1,5 @@
 /*
- * One client in many threads, whose calls all begin at once, and how long each took.
+ * Calls of many threads on one client, which all begin at once; prints how long each took.
  *
  *     at_once BASE_URL CA_FILE CALLS TIMEOUT_MS
  *

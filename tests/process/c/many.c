@@ -1,5 +1,5 @@
 /*
- * One client in many threads: captures 1 of each order of a list, once, and tells how it ended.
+ * Captures 1 of each order of a list, once, from many threads on one client; prints each outcome.
  *
  *     many BASE_URL THREADS DESCRIPTORS < ORDERS
  *

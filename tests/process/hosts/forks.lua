@@ -1,4 +1,4 @@
--- One client in a family of processes; for LuaJIT, which can call fork by itself.
+-- A client in a family of processes; for LuaJIT, which can call fork by itself.
 --
 --     luajit forks.lua BASE_URL ORDER OUTCOMES
 

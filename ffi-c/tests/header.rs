@@ -70,8 +70,8 @@ fn the_committed_header_is_the_code_s() {
     );
 }
 
-/// What a program takes over from a header when it is compiled, a line each and in the header's order: the numbers of
-/// enums, the members of structs, the functions. Versions are no part of it.
+/// The parts of a header that a compiled program relies on, a line each and in the header's order: the numbers of
+/// enums, the members of structs, the functions. Versions are not among them.
 fn promises(header: &str) -> Vec<String> {
     let (mut text, mut for_cpp) = (String::new(), false);
     for line in code(header).lines() {

@@ -223,7 +223,7 @@ fn layer(before: &[&str]) {
     assert!(first.headers.iter().any(|(_, value)| value.ends_with("(c) layer/1")), "{:?}", first.headers);
 }
 
-/// What `everything()` in layer.cpp says, in the core's words.
+/// The core's own text of the request that `everything()` in layer.cpp makes.
 const EVERYTHING: &str = concat!(
     r#"{"captured_amount":6000,"reference":"parcel-1","description":"Shipped","order_lines":[{"type":"physical","#,
     r#""reference":"123050","name":"Tomatoes \"red\" \\ ö","quantity":10,"quantity_unit":"kg","unit_price":600,"#,

@@ -1,5 +1,5 @@
 /*
- * One client in forked processes: called and freed in the children and in the parent.
+ * A client in forked processes: called and freed in the children and in the parent.
  *
  *     fork BASE_URL ORDER
  *

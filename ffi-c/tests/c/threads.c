@@ -1,5 +1,5 @@
 /*
- * One client in several threads at once.
+ * A client in several threads at once.
  *
  *     threads BASE_URL ORDER
  */

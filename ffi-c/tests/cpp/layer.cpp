@@ -160,7 +160,7 @@ static takings::capture_request everything() {
     return request;
 }
 
-// What a program reads back is a bool and a std::string as before.
+// A program reads these fields back as bool and std::string.
 static void read_back() {
     takings::config config;
     CHECK(!config.reconcile && config.reconcile == std::nullopt && !config.reconcile.value_or(false));

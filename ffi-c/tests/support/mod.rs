@@ -1,4 +1,4 @@
-//! What the tests share: the built library, the compilers, and programs that must end.
+//! Code that the tests share: the built library, the compilers, and programs that must end.
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
@@ -17,10 +17,9 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("ffi-c lies in the repository")
 }
 
-/// The folder with libtakings.so and libtakings.a, built from the code as it is. Cargo does
-/// not build them for tests: a test can be linked with neither. The arguments are those of
-/// `make build`: another choice would choose other features of shared crates, and so build
-/// those again.
+/// The folder with libtakings.so and libtakings.a, built from the present code. Cargo does not build them for tests,
+/// since no test links them. The arguments are those of `make build`: others would choose other features of shared
+/// crates and build those again.
 pub fn built() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
@@ -89,11 +88,12 @@ impl Run {
     pub fn new(program: impl AsRef<OsStr>) -> Run {
         let mut command = Command::new(&program);
         command.current_dir(root()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // The proxies of the machine are none of the tests' business.
+        // The tests must not use the proxies of the machine.
         for name in ["HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"] {
             command.env_remove(name);
         }
-        // Build scripts depend on these: a cargo called with this package's would build ring and all above it again.
+        // Build scripts depend on these variables. With those of this package cargo would build ring and all above it
+        // again.
         for (name, _) in std::env::vars_os() {
             if ["CARGO_MANIFEST_", "CARGO_PKG_", "OUT_DIR"]
                 .iter()
@@ -152,7 +152,7 @@ fn drain(source: Option<impl Read + Send + 'static>) -> thread::JoinHandle<Vec<u
     let mut source = source.expect("it was piped");
     thread::spawn(move || {
         let mut bytes = Vec::new();
-        // What came before a broken pipe is worth showing.
+        // The output before a broken pipe helps to find the fault.
         let _ = source.read_to_end(&mut bytes);
         bytes
     })

@@ -1,4 +1,4 @@
--- What the handler and the timer have in common: one client for all requests of a worker.
+-- Code that the handler and the timer share: one client for all requests of a worker.
 
 local takings = require "takings"
 
@@ -9,8 +9,8 @@ end
 
 local shop = {}
 
--- What a request asks for: {order_id = …, amount = "60.00", parcel = "parcel-1"}. Nothing where it lacks something, and
--- the customer is told: a parcel without a name would be taken for the next one without.
+-- The arguments of a request: {order_id = …, amount = "60.00", parcel = "parcel-1"}. If one is missing, gives nil and
+-- tells the customer: two parcels without a name would share a key.
 function shop.asked_for()
   local arguments, shipment = ngx.req.get_uri_args(), {}
   for _, name in ipairs {"order_id", "amount", "parcel"} do

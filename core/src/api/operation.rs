@@ -10,8 +10,7 @@ use crate::error::{Error, ErrorKind};
 use crate::record::{Attempt, Fact, RecordInfo, text_of, to_json};
 use crate::strict::schema::ObjectInfo;
 
-/// An endpoint of Klarna's: everything that tells it from the others. Its row stands in
-/// [`operations`](crate::api::operations).
+/// An endpoint of Klarna's, with everything in which it differs from the others: a row of `api/operations.rs`.
 pub struct Operation {
     /// The name on every surface, such as `capture`.
     pub name: &'static str,

@@ -413,7 +413,7 @@ impl<T: Field + Item> Field for Vec<T> {
                 let mut list = Vec::new();
                 loop {
                     if list.len() >= max_of(rule) {
-                        // One more item is read to learn whether the list ends at its limit.
+                        // Another item is read to learn whether the list ends at its limit.
                         return match items.next_element::<de::IgnoredAny>()? {
                             None => Ok(list),
                             Some(_) => Err(at.wrong(format_args!("a list of more than {}", list.len()), rule)),

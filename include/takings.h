@@ -72,8 +72,8 @@ typedef enum {
 } takings_step_t;
 
 /**
- * What an error means for the money, and so for what to do next. A later version may add kinds:
- * treat one you do not know as TAKINGS_ERROR_OUTCOME_UNKNOWN.
+ * The meaning of an error for the money, and so for the next step. A later version may add
+ * kinds: treat one you do not know as TAKINGS_ERROR_OUTCOME_UNKNOWN.
  */
 typedef enum {
   /**
@@ -112,7 +112,7 @@ typedef enum {
  */
 typedef enum {
   /**
-   * Nothing was looked for: what is found in NULL.
+   * No look-up was made: the result for NULL.
    */
   TAKINGS_FOUND_NOTHING = 0,
   /**
@@ -183,8 +183,8 @@ typedef struct takings_client_t takings_client_t;
 
 /**
  * Why a call did not end well: what it means for the money (kind), one line for a log (message)
- * and the facts as fields. It never holds a credential or customer data, and text that came from
- * a server has been scrubbed of control characters. Any number of threads may read it.
+ * and the facts as fields. An error never holds a credential or customer data, and text that
+ * came from a server has been scrubbed of control characters. Any number of threads may read it.
  */
 typedef struct takings_error_t takings_error_t;
 
@@ -418,7 +418,7 @@ void takings_call_free(takings_call_t *call);
  *
  *     {"environment": "playground", "username": "PK0000_0a1b2c", "password": "..."}
  *
- * Nothing is connected and no thread is started before the first call. The settings:
+ * No connection is made and no thread is started before the first call. The settings:
  *
  * - region (eu, na, oc or kustom): Where the account lives; eu when only the environment is
  *   given. Not together with base_url.
@@ -592,7 +592,7 @@ const char *takings_error_error_code(const takings_error_t *error);
 size_t takings_error_error_message_count(const takings_error_t *error);
 
 /**
- * One of them, counted from 0; NULL beyond the last.
+ * An item of that list, counted from 0; NULL beyond the last.
  */
 const char *takings_error_error_message(const takings_error_t *error, size_t index);
 
@@ -624,7 +624,7 @@ uint32_t takings_error_attempts(const takings_error_t *error);
 size_t takings_error_attempt_log_count(const takings_error_t *error);
 
 /**
- * One request of the call, in order, counted from 0; NULL beyond the last.
+ * A request of the call, in order, counted from 0; NULL beyond the last.
  */
 const takings_attempt_t *takings_error_attempt_log(const takings_error_t *error, size_t index);
 
@@ -679,7 +679,7 @@ uint32_t takings_capture_attempts(const takings_capture_t *capture);
 size_t takings_capture_warning_count(const takings_capture_t *capture);
 
 /**
- * One of them, counted from 0; NULL beyond the last.
+ * An item of that list, counted from 0; NULL beyond the last.
  */
 const char *takings_capture_warning(const takings_capture_t *capture, size_t index);
 
@@ -690,7 +690,7 @@ const char *takings_capture_warning(const takings_capture_t *capture, size_t ind
 size_t takings_capture_attempt_log_count(const takings_capture_t *capture);
 
 /**
- * One request of the call, in order, counted from 0; NULL beyond the last.
+ * A request of the call, in order, counted from 0; NULL beyond the last.
  */
 const takings_attempt_t *takings_capture_attempt_log(const takings_capture_t *capture,
                                                      size_t index);
@@ -724,7 +724,7 @@ const char *takings_reconciliation_capture_id(const takings_reconciliation_t *re
 size_t takings_reconciliation_capture_id_count(const takings_reconciliation_t *reconciliation);
 
 /**
- * One of them, counted from 0; NULL beyond the last.
+ * An item of that list, counted from 0; NULL beyond the last.
  */
 const char *takings_reconciliation_capture_id_at(const takings_reconciliation_t *reconciliation,
                                                  size_t index);
@@ -751,7 +751,7 @@ uint32_t takings_reconciliation_attempts(const takings_reconciliation_t *reconci
 size_t takings_reconciliation_attempt_log_count(const takings_reconciliation_t *reconciliation);
 
 /**
- * One request of the call, in order, counted from 0; NULL beyond the last.
+ * A request of the call, in order, counted from 0; NULL beyond the last.
  */
 const takings_attempt_t *takings_reconciliation_attempt_log(const takings_reconciliation_t *reconciliation,
                                                             size_t index);
@@ -887,7 +887,7 @@ takings_call_t *takings_client_prepare_reconcile(const takings_client_t *client,
                                                  takings_error_t **error);
 
 /**
- * What a call ended in that gives a capture; it can be asked for again.
+ * The outcome of a call that gives a capture; a program can ask for it again.
  *
  * Before TAKINGS_STEP_DONE it is the error for a caller that stops waiting: outcome_unknown,
  * with the key to call again with.
@@ -897,7 +897,7 @@ takings_call_t *takings_client_prepare_reconcile(const takings_client_t *client,
 takings_capture_t *takings_call_capture(const takings_call_t *call, takings_error_t **error);
 
 /**
- * What a call ended in that gives a reconciliation; it can be asked for again.
+ * The outcome of a call that gives a reconciliation; a program can ask for it again.
  *
  * Before TAKINGS_STEP_DONE it is the error for a caller that stops waiting: outcome_unknown,
  * with the key to call again with.

@@ -862,7 +862,7 @@ private:
  *     }
  *     takings::capture capture = call.capture();
  *
- * One thread at a time may use a call. A call can be moved; a moved-from call has nothing to do
+ * A call is for one thread at a time. A call can be moved; a moved-from call has nothing to do
  * (TAKINGS_STEP_NONE). The takings client may end before the call. */
 class call {
 public:
@@ -929,7 +929,7 @@ public:
     takings_step_t waited() noexcept { return takings_call_waited(handle_.get()); }
 
     /* generated: results (scripts/generate.py, from the core's declarations) */
-    /* What a call ended in that gives a capture. Throws one of the classes of error; before
+    /* The outcome of a call that gives a capture. Throws one of the classes of error; before
      * TAKINGS_STEP_DONE it is outcome_unknown, for a caller that stops waiting. */
     takings::capture capture() const {
         const auto ended = detail::ask([&](takings_error_t **error) {
@@ -938,7 +938,7 @@ public:
         return detail::read(ended.get());
     }
 
-    /* What a call ended in that gives a reconciliation. Throws one of the classes of error; before
+    /* The outcome of a call that gives a reconciliation. Throws one of the classes of error; before
      * TAKINGS_STEP_DONE it is outcome_unknown, for a caller that stops waiting. */
     takings::reconciliation reconciliation() const {
         const auto ended = detail::ask([&](takings_error_t **error) {

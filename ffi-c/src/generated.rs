@@ -14,8 +14,8 @@ use crate::json::{Value, put, takings_json_t};
 use crate::record::{Record, attempt_of, count_of, item_of, json_of, number, takings_reply_t, text_of, word_of};
 use crate::{free, guard, new_client, owned, pointer, prepared, takings_client_t, text};
 
-/// What an error means for the money, and so for what to do next. A later version may add kinds:
-/// treat one you do not know as TAKINGS_ERROR_OUTCOME_UNKNOWN.
+/// The meaning of an error for the money, and so for the next step. A later version may add
+/// kinds: treat one you do not know as TAKINGS_ERROR_OUTCOME_UNKNOWN.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum takings_error_kind_t {
@@ -43,7 +43,7 @@ use takings_error_kind_t::*;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum takings_found_t {
-    /// Nothing was looked for: what is found in NULL.
+    /// No look-up was made: the result for NULL.
     TAKINGS_FOUND_NOTHING = 0,
     /// Exactly once: this is the capture.
     TAKINGS_FOUND_ONCE = 1,
@@ -59,7 +59,7 @@ use takings_found_t::*;
 ///
 ///     {"environment": "playground", "username": "PK0000_0a1b2c", "password": "..."}
 ///
-/// Nothing is connected and no thread is started before the first call. The settings:
+/// No connection is made and no thread is started before the first call. The settings:
 ///
 /// - region (eu, na, oc or kustom): Where the account lives; eu when only the environment is
 ///   given. Not together with base_url.
@@ -264,8 +264,8 @@ pub unsafe extern "C" fn takings_json_set_empty_object(
 }
 
 /// Why a call did not end well: what it means for the money (kind), one line for a log (message)
-/// and the facts as fields. It never holds a credential or customer data, and text that came from
-/// a server has been scrubbed of control characters. Any number of threads may read it.
+/// and the facts as fields. An error never holds a credential or customer data, and text that
+/// came from a server has been scrubbed of control characters. Any number of threads may read it.
 pub struct takings_error_t(pub(crate) Record);
 
 /// The meaning of the error for the money; TAKINGS_ERROR_NONE for NULL.
@@ -321,7 +321,7 @@ pub extern "C" fn takings_error_error_message_count(error: Option<&takings_error
     count_of(error.map(|error| &error.0), 4)
 }
 
-/// One of them, counted from 0; NULL beyond the last.
+/// An item of that list, counted from 0; NULL beyond the last.
 #[unsafe(no_mangle)]
 pub extern "C" fn takings_error_error_message(error: Option<&takings_error_t>, index: usize) -> *const c_char {
     pointer(item_of(error.map(|error| &error.0), 4, index))
@@ -359,7 +359,7 @@ pub extern "C" fn takings_error_attempt_log_count(error: Option<&takings_error_t
     count_of(error.map(|error| &error.0), 9)
 }
 
-/// One request of the call, in order, counted from 0; NULL beyond the last.
+/// A request of the call, in order, counted from 0; NULL beyond the last.
 #[unsafe(no_mangle)]
 pub extern "C" fn takings_error_attempt_log(
     error: Option<&takings_error_t>,
@@ -430,7 +430,7 @@ pub extern "C" fn takings_capture_warning_count(capture: Option<&takings_capture
     count_of(capture.map(|capture| &capture.0), 5)
 }
 
-/// One of them, counted from 0; NULL beyond the last.
+/// An item of that list, counted from 0; NULL beyond the last.
 #[unsafe(no_mangle)]
 pub extern "C" fn takings_capture_warning(capture: Option<&takings_capture_t>, index: usize) -> *const c_char {
     pointer(item_of(capture.map(|capture| &capture.0), 5, index))
@@ -443,7 +443,7 @@ pub extern "C" fn takings_capture_attempt_log_count(capture: Option<&takings_cap
     count_of(capture.map(|capture| &capture.0), 6)
 }
 
-/// One request of the call, in order, counted from 0; NULL beyond the last.
+/// A request of the call, in order, counted from 0; NULL beyond the last.
 #[unsafe(no_mangle)]
 pub extern "C" fn takings_capture_attempt_log(
     capture: Option<&takings_capture_t>,
@@ -495,7 +495,7 @@ pub extern "C" fn takings_reconciliation_capture_id_count(reconciliation: Option
     count_of(reconciliation.map(|reconciliation| &reconciliation.0), 2)
 }
 
-/// One of them, counted from 0; NULL beyond the last.
+/// An item of that list, counted from 0; NULL beyond the last.
 #[unsafe(no_mangle)]
 pub extern "C" fn takings_reconciliation_capture_id_at(
     reconciliation: Option<&takings_reconciliation_t>,
@@ -531,7 +531,7 @@ pub extern "C" fn takings_reconciliation_attempt_log_count(reconciliation: Optio
     count_of(reconciliation.map(|reconciliation| &reconciliation.0), 6)
 }
 
-/// One request of the call, in order, counted from 0; NULL beyond the last.
+/// A request of the call, in order, counted from 0; NULL beyond the last.
 #[unsafe(no_mangle)]
 pub extern "C" fn takings_reconciliation_attempt_log(
     reconciliation: Option<&takings_reconciliation_t>,
@@ -724,7 +724,7 @@ pub unsafe extern "C" fn takings_client_prepare_reconcile(
     })
 }
 
-/// What a call ended in that gives a capture; it can be asked for again.
+/// The outcome of a call that gives a capture; a program can ask for it again.
 ///
 /// Before TAKINGS_STEP_DONE it is the error for a caller that stops waiting: outcome_unknown,
 /// with the key to call again with.
@@ -738,7 +738,7 @@ pub extern "C" fn takings_call_capture(
     guard(error, || Ok(Box::new(takings_capture_t(typed(call, "Capture")?))))
 }
 
-/// What a call ended in that gives a reconciliation; it can be asked for again.
+/// The outcome of a call that gives a reconciliation; a program can ask for it again.
 ///
 /// Before TAKINGS_STEP_DONE it is the error for a caller that stops waiting: outcome_unknown,
 /// with the key to call again with.

@@ -1,4 +1,4 @@
-"""One module for each language.
+"""A module for each language.
 
 `files(schema)` gives the text of each generated file, by its path.
 """

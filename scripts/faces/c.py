@@ -111,7 +111,7 @@ def listed(names: Iterable[str], last: str = "and") -> str:
 
 
 def field_line(schema: Described, field: Described) -> str:
-    """What is said of a setting or an argument where all of them are listed."""
+    """The text about a setting or an argument in a list of all of them."""
     kind = field["type"]
     known = f" ({listed(words_of(schema, kind), 'or')})" if kind["kind"] == "word" else ""
     return f"{field['name']}{known}: {' '.join(spoken(field['doc']).split())}"
@@ -191,14 +191,14 @@ def _kinds(schema: Described) -> str:
             said = re.sub(rf"\b{name}\b", constant(name), said)
         members[constant(kind["name"])] = said
     said = (
-        "What an error means for the money, and so for what to do next. A later version may add "
+        "The meaning of an error for the money, and so for the next step. A later version may add "
         "kinds: treat one you do not know as TAKINGS_ERROR_OUTCOME_UNKNOWN."
     )
     return _enum("takings_error_kind_t", said, members)
 
 
 def _found() -> str:
-    members = {"TAKINGS_FOUND_NOTHING": "Nothing was looked for: what is found in NULL."}
+    members = {"TAKINGS_FOUND_NOTHING": "No look-up was made: the result for NULL."}
     members |= {f"TAKINGS_FOUND_{word.upper()}": said for word, said in FOUND.items()}
     return _enum("takings_found_t", "How often a capture was found.", members)
 
@@ -214,7 +214,7 @@ def _clients(schema: Described) -> Iterator[str]:
         doc(
             "Makes a client from its settings, a JSON object such as",
             '    {"environment": "playground", "username": "PK0000_0a1b2c", "password": "..."}',
-            "Nothing is connected and no thread is started before the first call. The settings:",
+            "No connection is made and no thread is started before the first call. The settings:",
             "\n".join(f"- {field_line(schema, field)}" for field in settings),
             "Returns a client for takings_client_free, or NULL and an error (invalid_input).",
         ),
@@ -291,7 +291,7 @@ def _any() -> Iterator[str]:
 
 
 def _setters() -> Iterator[str]:
-    """What puts a value into the text that takings_json_t writes, one for each type."""
+    """The functions that put a value into the text of takings_json_t, one for each type."""
     string = 'Value::String(Zeroizing::new(text("value", value)?.to_owned()))'
     setters = [
         ("string", "a text", "value: *const c_char", string),
@@ -427,7 +427,7 @@ def _record(schema: Described, record: Described) -> Iterator[str]:
             )
             yield _function(
                 at,
-                doc("One of them, counted from 0; NULL beyond the last."),
+                doc("An item of that list, counted from 0; NULL beyond the last."),
                 [*of, "index: usize"],
                 "*const c_char",
                 f"pointer(item_of({held}, {index}, index))",
@@ -442,7 +442,7 @@ def _record(schema: Described, record: Described) -> Iterator[str]:
             )
             yield _function(
                 getter,
-                doc("One request of the call, in order, counted from 0; NULL beyond the last."),
+                doc("A request of the call, in order, counted from 0; NULL beyond the last."),
                 [*of, "index: usize"],
                 "Option<&takings_attempt_t>",
                 f"attempt_of({held}, {index}, index)",
@@ -595,7 +595,7 @@ def _result(record: str) -> str:
     return _function(
         f"takings_call_{name}",
         doc(
-            f"What a call ended in that gives {article(name)}; it can be asked for again.",
+            f"The outcome of a call that gives {article(name)}; a program can ask for it again.",
             "Before TAKINGS_STEP_DONE it is the error for a caller that stops waiting: "
             "outcome_unknown, with the key to call again with.",
             f"Returns {article(name)} for takings_{name}_free, or NULL and an error.",

@@ -520,7 +520,7 @@ def _results(schema: Described) -> Iterator[str]:
         yield "\n".join(
             [
                 comment(
-                    f"What a call ended in that gives a {name}. Throws one of the classes of "
+                    f"The outcome of a call that gives a {name}. Throws one of the classes of "
                     "error; before TAKINGS_STEP_DONE it is outcome_unknown, for a caller that "
                     "stops waiting."
                 ),

@@ -1,4 +1,4 @@
-/* What the C test programs share. */
+/* Code that the C test programs share. */
 #ifndef CHECK_H
 #define CHECK_H
 

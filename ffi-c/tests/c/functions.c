@@ -411,7 +411,7 @@ static void sendable(const takings_call_t *call, const char *method, const char 
     CHECK(takings_call_most_answer(call) > 200000);
 }
 
-/* Nothing is to be sent. */
+/* The call has no request to send. */
 static void silent(const takings_call_t *call) {
     CHECK(!takings_call_method(call) && !takings_call_url(call));
     CHECK(takings_call_header_count(call) == 0 && !takings_call_header_name(call, 0));

@@ -3,7 +3,8 @@
     bench/instructions.py           compares; fails where one changed by more than the tolerance
     bench/instructions.py --write   counts and writes them, after a change that was meant
 
-Another compiler, C library or architecture counts otherwise: then it says so and compares nothing.
+Another compiler, C library or architecture counts otherwise: then the program says so and compares
+nothing.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def output(*command: str | Path) -> str:
 
 
 def counted_with() -> dict[str, str]:
-    """What decides on the figures beside the sources."""
+    """The facts that decide on the figures beside the sources."""
     return {
         "rustc": output("rustc", "--version").split()[1],
         "libc": " ".join(platform.libc_ver()),

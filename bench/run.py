@@ -31,7 +31,7 @@ SAMPLE = ROOT / "examples" / "capture.json"
 
 @dataclass(frozen=True)
 class Contender:
-    """One program; `at_once` if it can have many captures in flight."""
+    """A program to measure; `at_once` if it can have many captures in flight."""
 
     name: str
     language: str
@@ -106,7 +106,7 @@ def workloads(quick: bool) -> list[Workload]:
 
 @dataclass
 class Spent:
-    """What one run of a program took."""
+    """The time and memory of one run of a program."""
 
     wall: float
     cpu: float
@@ -193,7 +193,7 @@ class Bench:
     def run(
         self, contender: Contender, workload: Workload, count: int, *around: str, again: int = 5
     ) -> str:
-        """Has `count` captures made, and looks whether they were; returns what `around` says.
+        """Has `count` captures made, and checks that they were; returns the result of `around`.
 
         A contender that is not ours and crashes at its end, its work done (one with threads of its
         own does so at times while the interpreter ends), is run again.

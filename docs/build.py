@@ -92,7 +92,7 @@ class Page:
 
 
 def slug(title: str) -> str:
-    """What the site calls a heading, and GitHub as well."""
+    """The anchor of a heading, on the site as on GitHub."""
     title = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", title)
     return re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", title).strip().lower())
 
@@ -125,7 +125,7 @@ def headings(text: str) -> list[tuple[int, str]]:
 
 
 def section(path: str, anchor: str) -> str:
-    """What stands under a heading, without it; without an anchor what stands under the first."""
+    """The text under a heading, without the heading; without an anchor that under the first."""
     found: list[str] | None = None
     depth = 1
     known: list[str] = []

@@ -1,4 +1,4 @@
-/* What the contenders in C share: their command line, a fresh key, the body. */
+/* Code that the contenders in C share: the command line, a fresh key, the body. */
 #ifndef BENCH_COMMON_H
 #define BENCH_COMMON_H
 

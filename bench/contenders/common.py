@@ -1,4 +1,4 @@
-"""What the contenders in Python share: their command line, a fresh key, what they print."""
+"""Code that the contenders in Python share: the command line, a fresh key, the output."""
 
 from __future__ import annotations
 

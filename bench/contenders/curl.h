@@ -1,4 +1,4 @@
-/* What both contenders over libcurl share: one capture on a handle that is used again. */
+/* Code that both contenders over libcurl share: a capture on a handle that is used again. */
 #ifndef BENCH_CURL_H
 #define BENCH_CURL_H
 

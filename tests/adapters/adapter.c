@@ -66,7 +66,7 @@ static int cut(char *line, char *fields[MOST_FIELDS]) {
     return next ? -1 : count;
 }
 
-/* One line of any length, or NULL at the end. */
+/* A line of any length, or NULL at the end. */
 static char *read_line(void) {
     size_t size = 4096, length = 0;
     char *line = malloc(size);

@@ -34,7 +34,7 @@ def only(dist: Path, pattern: str) -> Path:
 
 
 def captures_the_example(sandbox: Sandbox, *program: str | Path) -> None:
-    """One of the examples, with an answer that is lost: one capture, the one that it tells of."""
+    """Runs an example whose answer is lost: the ledger has one capture, which the example prints."""
     order = sandbox.order({"fault": "lost_answer"})
     said = run(
         *(*program, order, ROOT / "examples/capture.json"),

@@ -105,7 +105,7 @@ def test_lua(sandbox: Sandbox, installed: Installed, version: str) -> None:
 
 
 def test_the_name_says_which_glibc_is_wanted(dist: Path, prefix: Path) -> None:
-    """What the loader would ask for, by another reader of it."""
+    """The glibc that the loader would ask for, read by another program."""
     told = re.search(r"glibc(2\.\d+)", only(dist, "takings-c-*.tar.gz").name)
     assert told
     wanted = run("readelf", "--wide", "--version-info", prefix / "lib/libtakings.so")

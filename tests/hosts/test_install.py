@@ -1,4 +1,4 @@
-"""What `make install` puts in place, and what `make uninstall` takes away again."""
+"""The files that `make install` puts in place, and that `make uninstall` removes again."""
 
 from __future__ import annotations
 

@@ -252,7 +252,7 @@ def test_a_reload_loses_nothing(sandbox: Sandbox, tmp_path: Path) -> None:
 def laboratory(
     folder: Path, program: str, http: str = "", more: str = "", main: str = "", **environment: str
 ) -> Iterator[Nginx]:
-    """One worker; what `program` returns is the answer to /."""
+    """nginx with one worker, which answers / with the result of `program`."""
     listener = listening()
     port = listener.getsockname()[1]
     (folder / "program.lua").write_text(program)

@@ -305,7 +305,7 @@ def test_no_call_outlasts_its_deadline(
 
 
 def test_calls_at_once_do_not_wait_for_each_other(tmp_path: Path) -> None:
-    """One thread runs the connections of all calls of a client, and each of them is flooded."""
+    """All calls of a client share a thread for their connections, and each is flooded."""
     # Long enough for most handshakes, also on a busy machine.
     calls, timeout_ms = 60, 1200
     program = compiled(HERE / "c/at_once.c", tmp_path / "at_once")

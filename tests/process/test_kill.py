@@ -31,7 +31,7 @@ FAULTS: list[dict[str, Any]] = [
 
 
 class Shop:
-    """One shop's to-do list and its orders."""
+    """A shop's to-do list and its orders."""
 
     def __init__(self, sandbox: Sandbox, folder: Path, number: int) -> None:
         self.sandbox = sandbox

@@ -85,7 +85,7 @@ def interrupt(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_an_endless_wait(sandbox: Sandbox, number: signal.Signals) -> None:
-    """Nothing is captured, and the process can end although the server never answers."""
+    """No capture is made, and the process can end although the server never answers."""
     order_id = sandbox.order({"fault": "stall"})
     with python("interrupted.py", sandbox.url, "60") as program:
         program.say(f"{order_id} the-key-{order_id}")

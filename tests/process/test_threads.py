@@ -57,7 +57,7 @@ REFUSED: list[dict[str, Any]] = [
 
 
 def faults(luck: random.Random) -> list[dict[str, Any]]:
-    """One after the other for the requests of one order; at every third, nothing goes wrong."""
+    """The faults for the requests of one order, in turn; every third request has no fault."""
     kinds = REFUSED + BEFORE if luck.random() < 0.3 else AFTER + BEFORE
     fine: dict[str, Any] = {"fault": "delay", "seconds": 0}
     return [fine if luck.random() < 0.33 else luck.choice(kinds) for _ in range(PER_ORDER)]

@@ -58,7 +58,7 @@ static void tell_error(const char *order_id, const char *name, const takings_err
     }
 }
 
-/* What a call ended in. */
+/* Prints the outcome of a call. */
 static void tell_outcome(const takings_call_t *call, const char *name) {
     takings_error_t *error = NULL;
     takings_capture_t *capture = takings_call_capture(call, &error);

@@ -1,4 +1,4 @@
-"""One client in a family of processes.
+"""A client in a family of processes.
 
     forks.py BASE_URL ORDER OUTCOMES
 

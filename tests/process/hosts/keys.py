@@ -1,4 +1,4 @@
-"""What a forked child makes of its parent's keys.
+"""The memory of a parent's keys in a forked child.
 
 keys.py BASE_URL ORDER
 """

@@ -123,8 +123,8 @@ impl Client {
         self.prepare_call(CAPTURE.name, order_id, request, idempotency_key)
     }
 
-    /// Looks into the captures of an order for the one with this reference and amount, for a
-    /// shop that must know what became of a capture without capturing again.
+    /// Looks up the capture of an order with this reference and amount, for a shop that must know
+    /// the outcome of a capture without capturing again.
     ///
     /// The result is only sound when each capture of an order has a `reference` of its own. No
     /// match means that there was none when Klarna was asked: a capture whose answer was lost a

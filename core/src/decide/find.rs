@@ -8,7 +8,7 @@ use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::wire::answer::is_id;
 
-/// The reference and amount that tell one capture, or refund, of an order from another.
+/// The reference and amount that distinguish a capture, or refund, from the order's others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub reference: String,

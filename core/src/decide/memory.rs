@@ -124,7 +124,7 @@ impl Known {
     }
 }
 
-/// Whose id an answer named.
+/// The key to which an answer's id belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MatchedTo {
     /// The id is the first for this key, or the same again.
@@ -152,7 +152,7 @@ pub(crate) fn fingerprint(parts: &[&[u8]]) -> u64 {
 /// child takes that one over.
 #[derive(Default)]
 pub(crate) struct InProcess {
-    /// Held while the two copies differ.
+    /// Locked while the two copies differ.
     writing: Mutex<()>,
     copies: [Mutex<Keys>; 2],
 }

@@ -1,4 +1,4 @@
-//! A call in flight: takings decides, and whoever drives it sends and waits.
+//! A call in flight: takings decides, and the host sends and waits.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -63,7 +63,7 @@ use crate::wire::{Endpoint, HttpRequest};
 /// * Send [`request`](Call::request) as it is: method, URL, headers and body, once for each
 ///   [`Step::Send`], and be done within its time-out. No redirect is followed and nothing is sent
 ///   again behind takings' back.
-/// * Tell [`Event::NotSent`] only where nothing of the request can have left: no connection was
+/// * Report [`Event::NotSent`] only where nothing of the request can have left: no connection was
 ///   made. When in doubt it is [`Event::MaybeSent`].
 /// * After a time-out, an error, or bytes beyond an answer the connection is closed, so that a
 ///   late answer is not taken for the next call's.
@@ -131,8 +131,8 @@ impl Call {
         self.settlement.purpose().idempotency_key.as_deref()
     }
 
-    /// The request that [`Step::Send`] asks to send. It changes where takings looks for a capture during a call:
-    /// read it for each `Send`.
+    /// The request that [`Step::Send`] asks to send. With a look-up during the call the request changes, so read it for
+    /// each `Send`.
     pub fn request(&self) -> &HttpRequest {
         self.settlement.request()
     }

@@ -146,8 +146,8 @@ impl Call {
         }
     }
 
-    /// The same, and tells of each attempt as it ends; one that is followed by another has its
-    /// [`wait`](Attempt::wait).
+    /// As [`send`](Call::send), and calls `tell` with each attempt as it ends. An attempt that is followed by another
+    /// has its [`wait`](Attempt::wait).
     ///
     /// # Errors
     ///

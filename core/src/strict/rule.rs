@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// The values that a field may hold. Texts stand first and numbers last: a single comparison
-/// tells each of them from the rest.
+/// The values that a field may have. Texts stand first and numbers last, so that a single comparison
+/// separates each of these groups from the rest.
 pub(crate) enum Rule {
     /// A string: lengths in characters; control characters are refused.
     Text {
@@ -39,7 +39,7 @@ pub(crate) enum Rule {
     },
 }
 
-/// The unit in which a source gives times. A field's name tells it: `timeout_ms`, or `timeout`
+/// The unit in which a source gives times. A field's name shows it: `timeout_ms`, or `timeout`
 /// for seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unit {

@@ -31,8 +31,8 @@ impl fmt::Debug for Answer {
 impl Answer {
     /// An answer as a host's HTTP client gives it: the status of the last answer that was no 1xx,
     /// its headers (names in any case; a header that came twice is given twice, not joined), and the
-    /// body with its transfer coding undone. One whose head HTTP does not allow (a header without a
-    /// proper name, two lengths) counts as no answer: it may be the rest of somebody else's.
+    /// body with its transfer coding undone. An answer whose head HTTP does not allow (a header
+    /// without a proper name, two lengths) counts as no answer: it may belong to another request.
     pub fn new<N: Into<String>, V: Into<Vec<u8>>>(
         status: u16,
         headers: impl IntoIterator<Item = (N, V)>,

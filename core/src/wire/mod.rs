@@ -65,7 +65,7 @@ impl HttpRequest {
     }
 
     /// How many bytes of the answer's body are worth reading; what is beyond may be left unread,
-    /// and the connection is then closed. Of an answer that is no 2xx takings looks at 256 KiB at most.
+    /// and the connection is then closed. From an answer that is no 2xx takings reads 256 KiB at most.
     pub fn most_answer(&self) -> usize {
         self.most_answer.0
     }

@@ -6,7 +6,7 @@ use std::thread;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::oneshot;
 
-/// Looks each name up in a thread of its own: a look-up blocks for up to half a minute, and nothing can interrupt it.
+/// Looks each name up in a thread of its own: a look-up can block for half a minute, and cannot be interrupted.
 ///
 /// Where no thread can be started, that is an error. tokio's own blocking threads would panic.
 pub(super) struct Names;

@@ -22,7 +22,7 @@ impl Reactor {
     pub fn new() -> io::Result<Reactor> {
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
-            // Timers, other sockets and work from other threads are looked at after every poll of a task. A connection
+            // Timers, other sockets and work from other threads are checked after every poll of a task. A connection
             // that is flooded can use milliseconds for a poll, and is always ready for the next.
             .event_interval(1)
             .global_queue_interval(1)

@@ -1,6 +1,6 @@
 //! Keeps SIGPIPE from a thread while the thread does I/O.
 //!
-//! `writev` cannot be told to leave the signal out. Unless the host program ignores SIGPIPE, a server that resets a
+//! `writev` has no flag against the signal. Unless the host program ignores SIGPIPE, a server that resets a
 //! connection would end the process.
 
 use std::io;

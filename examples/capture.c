@@ -4,9 +4,9 @@
  *     capture ORDER_ID FILE [KEY]
  *
  * FILE holds Klarna's request as JSON. The account comes from KLARNA_USERNAME, KLARNA_PASSWORD and
- * KLARNA_ENVIRONMENT, or the other variables that takings_client_from_env names. Without KEY one
- * is derived from the order and the name "parcel-1", so that a second run finds the first one's
- * capture instead of making another.
+ * KLARNA_ENVIRONMENT, or the other variables that takings_client_from_env names. Without KEY a
+ * key is derived from the order and the name "parcel-1", so that a second run gets the first run's
+ * capture.
  */
 #include <stdio.h>
 #include <stdlib.h>

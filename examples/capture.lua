@@ -1,9 +1,8 @@
 -- Captures an order: lua capture.lua ORDER_ID FILE [KEY]
 --
--- FILE holds the request as JSON, in Klarna's field names (examples/capture.json). Whom to call and as
--- whom comes from the environment: KLARNA_USERNAME and the like. Without KEY one is derived from the
--- order and the name "parcel-1", so that a second run finds the first one's capture instead of making
--- another. On failure the message says what happened to the money.
+-- FILE has the request as JSON, in Klarna's field names (examples/capture.json). The address and the account come from
+-- the environment: KLARNA_USERNAME and the like. Without KEY a key is derived from the order and the name "parcel-1", so
+-- that a second run gets the first run's capture. On failure the message says what happened to the money.
 
 local here = arg[0]:match("^(.*)[/\\]") or "."
 package.path = here .. "/?.lua;" .. package.path -- for json.lua beside this file

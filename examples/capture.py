@@ -1,9 +1,9 @@
 """Captures an order: `capture.py ORDER_ID FILE [KEY]`.
 
 FILE holds the request as JSON, in Klarna's field names (`examples/capture.json`).
-Whom to call and as whom comes from the environment: see `takings.Client.from_env`. Without KEY
-one is derived from the order and the name "parcel-1", so that a second run finds the first one's
-capture instead of making another. On failure the message says what happened to the money.
+The address and the account come from the environment: see `takings.Client.from_env`. Without KEY
+a key is derived from the order and the name "parcel-1", so that a second run gets the first run's
+capture. On failure the message says what happened to the money.
 """
 
 import json

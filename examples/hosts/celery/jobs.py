@@ -3,7 +3,7 @@
 `ship.delay(order_id, "parcel-1", "60.00", "EUR")` captures a parcel that ships. A job that is done
 again, after a crash or by mistake, captures it once. The broker is named in celeryconfig.py.
 
-Whom to call and as whom comes from the environment: see `takings.Client.from_env`.
+The address and the account come from the environment: see `takings.Client.from_env`.
 """
 
 import time
@@ -37,7 +37,7 @@ def ship(
             idempotency_key=takings.idempotency_key(order_id, name),
         )
     except takings.TakingsError as error:
-        # Klarna knows the key for a day: what is not settled by then, a person looks at.
+        # Klarna knows the key for a day. After that a person has to check the order.
         if not error.retryable or time.time() - since > 23 * 3600:
             raise
         # the same job again, with the same key, settles it; after 1, 2, 4 ... 600 seconds

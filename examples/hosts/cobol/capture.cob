@@ -55,9 +55,8 @@
        01 c-text PIC X(1024).
 
        PROCEDURE DIVISION.
-      *> RETURNING OMITTED: otherwise a call leaves its result, or what
-      *> there is instead of one, in RETURN-CODE. Failure is told by
-      *> an-error.
+      *> RETURNING OMITTED: otherwise a call leaves its result, or an
+      *> undefined value, in RETURN-CODE. an-error shows a failure.
        main-line.
            SET an-error TO NULL
            CALL "takings_client_from_env" USING BY REFERENCE an-error

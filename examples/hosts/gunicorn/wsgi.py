@@ -3,7 +3,7 @@
 POST /orders/ORDER_ID/parcels/NAME with {"amount": "60.00", "currency": "EUR"} captures a parcel
 that ships. It may be called as often as you like: the same parcel is captured once.
 
-Whom to call and as whom comes from the environment: see `takings.Client.from_env`.
+The address and the account come from the environment: see `takings.Client.from_env`.
 """
 
 import json

@@ -8,9 +8,9 @@
  * orders has a line for each capture: ORDER_ID AMOUNT NAME, such as
  * f3392f8b-6116-4073-ab96-e330819e2c07 6000 parcel-1. So many as the argument says are on their way at once. A line
  * is printed for each: ORDER_ID NAME captured CAPTURE_ID, or ORDER_ID NAME and the error; with -v each request is
- * told on standard error. Ends with 75 when an outcome is unknown: run it again with the same lines, what was
- * captured is not captured twice. The account comes from KLARNA_USERNAME, KLARNA_PASSWORD and KLARNA_ENVIRONMENT, or
- * the other variables that takings_client_from_env names.
+ * printed on standard error. Ends with 75 when an outcome is unknown: run it again with the same lines, and no order
+ * is captured twice. The account comes from KLARNA_USERNAME, KLARNA_PASSWORD and KLARNA_ENVIRONMENT, or the other
+ * variables that takings_client_from_env names.
  */
 #include <curl/curl.h>
 #include <signal.h>

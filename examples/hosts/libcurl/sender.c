@@ -96,7 +96,7 @@ static size_t on_header(char *line, size_t size, size_t count, void *data) {
     size_t length = size * count;
     long status = 0;
     transfer->head += length;
-    /* libcurl was told to speak HTTP/1.1, and would take another version for an answer */
+    /* libcurl is set to HTTP/1.1, and would take an answer of another version for a good one */
     if (transfer->head > MOST_HEAD || (length > 5 && strncmp(line, "HTTP/", 5) == 0 && !is_status_line(line, length))) {
         return 0;
     }

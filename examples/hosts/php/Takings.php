@@ -9,11 +9,11 @@ abstract class Error extends \RuntimeException
     public function __get(string $name): mixed { return $this->fields[$name] ?? null; }
     public function __isset(string $name): bool { return isset($this->fields[$name]); }
 }
-/** The input was refused and nothing was sent: mend the code or the data. */
+/** The input was refused and nothing was sent: fix the code or the data. */
 final class InvalidInput extends Error {}
 /** Nothing can have reached Klarna: call again at any time, with the same key. */
 final class NotSent extends Error {}
-/** Klarna refused it, and nothing was captured under this key: mend the cause; the next capture takes a new key. */
+/** Klarna refused it, and nothing was captured under this key: fix the cause; the next capture needs a new key. */
 final class Rejected extends Error {}
 /** It may have been captured: call again with the same key within 24 hours of its first use; never book it as failed. */
 final class OutcomeUnknown extends Error {}

@@ -285,7 +285,7 @@ def rounds_of(
                 server_before = bench.server.cpu()
                 spent = bench.measure(contender, workload, workload.base + workload.count)
                 server_cpu = bench.server.cpu() - server_before
-                # loading is no captures: it is told as one
+                # The workload "load" makes no capture, and its time counts as that of one.
                 each = max(workload.count, 1)
                 found.wall_ms.append((spent.wall - base.wall) * 1000 / each)
                 found.cpu_ms.append((spent.cpu - base.cpu) * 1000 / each)

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 SAMPLE = ROOT / "examples" / "capture.json"
 
-# Each takes an order id, a file and, optionally, a key, and finds whom to call in KLARNA_*.
+# Each takes an order id, a file and, optionally, a key. KLARNA_* has the address and the account.
 PROGRAMS: dict[str, list[str | Path]] = {
     "Rust": [TARGET / "debug" / "examples" / "capture"],
     "C": [TARGET / "examples" / "capture-c"],

@@ -150,7 +150,7 @@ def put(source: Path, into: Path) -> None:
 
 
 def put_readme(source: Path, into: Path) -> None:
-    """A page of the repository, whose links lead there from wherever it lies."""
+    """A page of the repository, with absolute links, so that they work from any folder."""
 
     def absolute(link: re.Match[str]) -> str:
         path, mark, part = link[1].partition("#")

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the build and the tests need, and looks at the toolchains it does not install.
+# Installs the packages that the build and the tests need, and checks the toolchains that it does not install.
 # The second run finds everything there. PYTHON names the interpreter the virtual environment is made from.
 set -eu
 cd "$(dirname "$0")/.."

@@ -275,7 +275,7 @@ impl From<WireParts> for Wire {
     }
 }
 
-/// All cases whose name holds CASE, or one of several texts with `|` between them, from the folders of `tests/cases`.
+/// All cases of `tests/cases` whose name contains CASE, or one of several texts with `|` between them.
 pub fn cases() -> Vec<Named> {
     let wanted = std::env::var("CASE").unwrap_or_default();
     let is_wanted = |case: &Named| wanted.split('|').any(|text| case.name.contains(text));

@@ -209,7 +209,7 @@ impl Judge<'_> {
     }
 }
 
-/// The ledger's entry for a capture that was told.
+/// The ledger's entry for a reported capture.
 fn entry_of(capture: &Value) -> Map<String, Value> {
     ["idempotency_key", "capture_id"].map(|field| (field.to_owned(), capture[field].clone())).into_iter().collect()
 }

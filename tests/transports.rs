@@ -3,9 +3,9 @@
 //! A host may send by itself (`takings::Call`). Its HTTP client decides whether "not sent" is
 //! true, whether a late answer is taken for the next call's, whether a redirect gets the
 //! credential. So each transport runs the cases in which that matters. Against the sandbox every
-//! outcome must be the very one; a transport that cannot tell "not sent" may say that it does not
-//! know. Against a hostile server HTTP clients differ in what they accept, and what counts is that
-//! nothing untrue is told.
+//! outcome must be the case's own; a transport that cannot recognise "not sent" may end as unknown.
+//! Against a hostile server HTTP clients differ in what they accept. There every outcome has to be
+//! true.
 //!
 //! `ADAPTER="program argument" cargo test -p takings-conformance transports::host` runs them
 //! over an adapter of your own, which reads and answers JSON lines as `README.md` says.

@@ -1,5 +1,5 @@
 //! `bench-halves` prints the names of the pure halves, `bench-halves NAME TIMES` runs one: under callgrind the
-//! difference between two runs tells what one more costs, and nothing of the start.
+//! difference between two runs is the cost of a further run, without the program's start.
 
 #![forbid(unsafe_code)]
 

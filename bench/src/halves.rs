@@ -58,7 +58,7 @@ fn halves(names: [&'static str; 5], lines: usize) -> Result<Vec<Half>, Failure> 
         Box::new(move || {
             let mut call = client.prepare_call("capture", ORDER_ID, black_box(&text), None).expect("prepared");
             assert!(matches!(call.step(Event::Start), Step::Send(_)));
-            // each capture has an id of its own, as its key tells
+            // The id is made from the key, so that each capture has its own.
             let id = call.idempotency_key().expect("a capture has a key").to_owned();
             let answer = Answer::new(201, [("Capture-Id", id.as_str()), ("Content-Length", "0")], Vec::new());
             assert!(matches!(call.step(Event::Answered(answer)), Step::Done(Ok(_))));

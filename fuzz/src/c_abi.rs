@@ -116,7 +116,7 @@ static PREPARING: LazyLock<Deaf> = LazyLock::new(|| deaf(3));
 ///
 ///     c config                 makes a client and frees it
 ///     p order request key      captures
-///     r order reference amount looks for a capture
+///     r order reference amount looks up a capture
 ///     k order name             derives a key
 ///     m amount currency        counts in minor units
 ///     d order request script   steps a capture: s start, w waited, n not sent, m maybe sent, 1 to 5 answered; i an

@@ -85,7 +85,7 @@ pub fn machine(data: &[u8]) {
     panic!("it does not end");
 }
 
-/// Whose turn it is, and for how long.
+/// The next act of the host, and its time.
 #[derive(Clone, Copy, Debug)]
 enum Turn {
     Start,

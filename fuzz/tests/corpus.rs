@@ -2,8 +2,8 @@
 //! at random for the rest of the target's time, 20 s (`FUZZ_SECONDS`) from its start. The
 //! targets run side by side, so that all of them take those 20 s.
 //!
-//! The changes follow from `FUZZ_SEED`, so that a failure comes again; what failed is stored and
-//! told.
+//! The changes follow from `FUZZ_SEED`, so that a failure comes again. A failing input is stored, and
+//! its path printed.
 
 #![allow(clippy::print_stderr, reason = "it tells how much it tried")]
 

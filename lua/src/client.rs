@@ -131,7 +131,7 @@ fn send(lua: &Lua, arguments: &Arguments, operation: Option<&Operation>) -> Resu
     Ok(undisturbed(lua, || records::reply(lua, &reply))?)
 }
 
-/// Whether a call is sent over cosockets, whose state is as [`Arguments::cosockets`] says.
+/// Whether a call is sent over cosockets, by their state ([`Arguments::cosockets`]).
 fn over_cosockets(client: &Client, transport: &str, cosockets: &Value) -> Result<bool, Error> {
     let (field, got, allowed) = match (transport, cosockets, client.proxy(), client.ca_file()) {
         ("blocking", ..) | ("auto", Value::Nil, ..) => return Ok(false),

@@ -1,4 +1,4 @@
-//! The control endpoint: how a test in any language sets the sandbox up and looks into it.
+//! The control endpoint, by which a test in any language sets the sandbox up and reads its state.
 
 use crate::fault::PlannedFault;
 use crate::http::{Answer, Request, percent_decode};

@@ -215,8 +215,8 @@ impl Sandbox {
         Ok(Self { shared: Arc::new(Shared::new(options, base)), acceptor: None, ca_pem: None })
     }
 
-    /// Handles a request as if it had come over a connection of its own, at once: no time passes, and the answer tells
-    /// how long the sandbox would have taken. The fields of [`Received`] have it as from a connection 0.
+    /// Handles a request at once, as if it had come over a connection of its own. No time passes; the answer says how
+    /// long the sandbox would have taken. [`Received`] shows such a request with the connection 0.
     pub fn exchange(&self, method: &str, target: &str, headers: Vec<(String, String)>, body: Vec<u8>) -> Exchanged {
         direct::exchange(&self.shared, method, target, headers, body)
     }

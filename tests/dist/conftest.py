@@ -34,7 +34,7 @@ def only(dist: Path, pattern: str) -> Path:
 
 
 def captures_the_example(sandbox: Sandbox, *program: str | Path) -> None:
-    """Runs an example whose answer is lost: the ledger has one capture, which the example prints."""
+    """Runs an example whose answer is lost: the ledger has one capture, that of the output."""
     order = sandbox.order({"fault": "lost_answer"})
     said = run(
         *(*program, order, ROOT / "examples/capture.json"),

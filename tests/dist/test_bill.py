@@ -20,7 +20,7 @@ LOCK = (ROOT / "Cargo.lock").read_text()
 
 @pytest.fixture(scope="module")
 def bill(dist: Path) -> dict[str, Any]:
-    """scripts/sbom.py has held it against CycloneDX's schema before it wrote it."""
+    """The bill, which scripts/sbom.py checked against CycloneDX's schema before writing it."""
     return dict(json.loads(only(dist, "*.cdx.json").read_text()))
 
 

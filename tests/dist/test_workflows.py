@@ -38,7 +38,7 @@ def test_they_call_what_there_is(workflow: Path) -> None:
         name for names in re.findall(r"needs: \[?([\w, -]+)", text) for name in names.split(", ")
     }
     assert needed <= jobs(workflow)
-    # the head tells what we could not run
+    # the head lists the jobs that we could not run
     assert "We could run" in text.split("\nname: ")[0]
 
 

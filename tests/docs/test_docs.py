@@ -338,7 +338,7 @@ def sandbox() -> Iterator[KlarnaSandbox]:
 
 @pytest.fixture(scope="module")
 def tls() -> Iterator[str]:
-    """The address of a sandbox whose certificate nobody vouches for."""
+    """The address of a sandbox with a certificate that is not trusted."""
     with subprocess.Popen(
         [sys.executable, "-m", "takings", "sandbox", "--port", "0", "--tls", "--parent-watch"],
         stdin=subprocess.PIPE,

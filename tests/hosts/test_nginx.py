@@ -38,7 +38,7 @@ def listening() -> socket.socket:
 
 
 class Nginx:
-    """A running nginx whose prefix is `folder`; what it logs is in `log`."""
+    """A running nginx whose prefix is `folder`; its log is in `log`."""
 
     def __init__(
         self, folder: Path, configuration: str, listener: socket.socket, **environment: str

@@ -31,7 +31,7 @@ class Transport(filesystem.Transport):  # type: ignore[misc]
 
 
 def options(folder: Path) -> dict[str, str]:
-    """Those of a broker in this folder, whose messages are in `queue`."""
+    """The settings of a broker in this folder, whose messages are in `queue`."""
     queue, control = folder / "queue", folder / "control"
     queue.mkdir(parents=True)
     control.mkdir()

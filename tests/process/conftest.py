@@ -30,7 +30,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str | P
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Sandbox, Path]]:
-    """A sandbox that speaks TLS, and whom to trust for it."""
+    """A sandbox that speaks TLS, and the authority to trust for it."""
     file = tmp_path_factory.mktemp("tls") / "ca.pem"
     with Sandbox("--tls", "--ca-out", str(file)) as sandbox:
         yield sandbox, file

@@ -296,7 +296,7 @@ def run(*command: str | Path, within: float = 120, **environment: str) -> str:
 
 
 def header(request: dict[str, Any], name: str) -> str:
-    """A header of a request as the sandbox tells it."""
+    """A header of a request as the sandbox recorded it."""
     [value] = [value for known, value in request["headers"] if known.lower() == name]
     return str(value)
 

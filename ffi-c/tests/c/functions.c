@@ -517,7 +517,7 @@ static void calls(void) {
     takings_error_free(error);
     takings_call_free(call);
 
-    /* a look */
+    /* a look-up */
     call = takings_client_prepare_reconcile(client, "an order", "find-me", 7, &error);
     CHECK(call && !takings_call_idempotency_key(call));
     CHECK(takings_call_start(call) == TAKINGS_STEP_SEND);

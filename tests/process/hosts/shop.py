@@ -21,7 +21,7 @@ client = takings.Client(
     "sandbox",
     base_url=url,
     backoff=0.001,
-    # tells the runs apart
+    # distinguishes the runs
     user_agent_suffix=f"shop/{os.getpid()}",
 )
 print("open", flush=True)

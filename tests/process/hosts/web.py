@@ -29,7 +29,7 @@ def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     except takings.TakingsError as error:
         body = note(order_id=order_id, key=key, kind=error.kind, message=error.message)
     except BaseException as stopped:
-        # the worker was told to stop at once
+        # the worker has to stop at once
         cause = stopped.__cause__
         if isinstance(cause, takings.OutcomeUnknown):
             note(order_id=order_id, key=cause.idempotency_key, kind=cause.kind)

@@ -65,7 +65,7 @@ pub(crate) enum Meaning {
     EarlierUseWithoutReference,
     /// As `EarlierUse`. The order has these entries with the call's reference and amount, which shops may use twice.
     EarlierUseFound(Vec<String>),
-    /// Its key is past the time for which Klarna keeps it, so nothing was sent, or not again.
+    /// The key is past the time for which Klarna keeps it, so nothing was sent, or nothing more.
     Old,
 }
 

@@ -75,11 +75,11 @@ pub(crate) struct Machine {
     known: Known,
     /// The count of open ends with the key when the last attempt was sent.
     opened_before: u32,
-    /// The last refusal, or the look that followed it, says of every call with the key that nothing was done.
+    /// The last refusal, or the look-up after it, proves for every call with the key that nothing was done.
     is_settled: bool,
-    /// The end of the last attempt, while a pause follows it.
+    /// The failure of the last attempt, during the pause that follows.
     last: Option<Failure>,
-    /// The rate limit, once it was met: from then on it is not true that nothing reached Klarna.
+    /// The refusal by a rate limit, once there was one. Its end must not say that nothing reached Klarna.
     limited: Option<Failure>,
 }
 
@@ -138,7 +138,7 @@ impl Machine {
         self.own = Doubt::Done(id.into());
     }
 
-    /// Notes that a look found nothing that a call with the key did.
+    /// Notes that a look-up found nothing made by a call with the key.
     pub fn settle(&mut self) {
         self.is_settled = true;
     }

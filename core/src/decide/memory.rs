@@ -26,11 +26,11 @@ pub(crate) trait Memory: Send + Sync {
     /// Notes that a call with `key` begins.
     fn begin(&self, key: u64, first: First, now: Moment) -> Begun;
 
-    /// Notes how long ago a caller says that `key` was used first.
+    /// Notes the age of the first use of `key`, as its caller gives it.
     fn first_used(&self, key: u64, age: Duration, now: Moment);
 
-    /// Says what other calls with `key` did, while one runs. `is_inherited`: the asking call began in the process this
-    /// one was forked from.
+    /// The knowledge of `key` from other calls, for a call that runs. `is_inherited`: that call began in the process
+    /// this one was forked from.
     fn known(&self, key: u64, is_inherited: bool, now: Moment) -> Known;
 
     /// Notes the id that a call was answered with.
@@ -40,13 +40,13 @@ pub(crate) trait Memory: Send + Sync {
     fn end(&self, key: u64, end: &End);
 }
 
-/// A moment by two clocks, since neither is right alone: a machine that sleeps stops the one, and the other is set forth
-/// and back.
+/// A moment by two clocks, since neither is right alone. The steady clock stops while a machine sleeps, and the wall
+/// clock may be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Moment {
-    /// By the clock that only goes forward.
+    /// The clock that only goes forward.
     pub steady: Duration,
-    /// By the wall's clock.
+    /// The wall clock.
     pub wall: Duration,
 }
 
@@ -64,7 +64,7 @@ impl Moment {
 pub(crate) struct First {
     /// A hash of method, path and body.
     pub fingerprint: u64,
-    /// takings made the key now, so nobody can have used it before.
+    /// takings made the key for this call, so nobody can have used it before.
     pub is_made: bool,
 }
 
@@ -74,9 +74,9 @@ pub(crate) struct End {
     pub ending: Ending,
     /// The call began in the process this one was forked from.
     pub is_inherited: bool,
-    /// The last word that the call had of the memory: a call that ended open since is not settled by this one.
+    /// [`Known::opened`] as the call last read it. A call that ended open since then is not settled by this one.
     pub opened: u32,
-    /// The first use as the call knew it.
+    /// [`Known::first_use`] as the call last read it.
     pub first_use: FirstUse,
 }
 
@@ -88,7 +88,7 @@ pub(crate) enum Begun {
     OfAnotherCall {
         is_open: bool,
     },
-    /// No key more can be remembered.
+    /// The memory has no room for another key.
     Full,
 }
 
@@ -101,7 +101,7 @@ pub(crate) struct Known {
     pub first_use: FirstUse,
     /// The key's 24 hours are over.
     pub is_past: bool,
-    /// Its 24 hours are over, and it may have been carried out, here or by an earlier use that its caller knows of.
+    /// The key's 24 hours are over, and a call with it may have been carried out, in this process or before.
     pub is_old: bool,
     /// How often a call with the key has ended open. A change shows that this happened since an attempt was sent.
     pub opened: u32,
@@ -222,12 +222,12 @@ struct Keys {
 struct Use {
     fingerprint: u64,
     since: Moment,
-    /// How old its first use was when it began here, where the caller said so.
+    /// The age of the key at `since`, if a caller gave the time of its first use.
     age: Option<Duration>,
     /// takings made the key in this process.
     is_made: bool,
     doubt: Doubt,
-    /// A call was refused that did not know the key's first use, so an earlier use may have been carried out.
+    /// Klarna refused a call whose first use of the key is unknown, so an earlier use may have been carried out.
     earlier_in_doubt: bool,
     opened: u32,
     running: u32,
@@ -245,12 +245,12 @@ impl Use {
         }
     }
 
-    /// Whether Klarna may have forgotten it.
+    /// Whether Klarna may have forgotten the key: its 24 hours are over by one of the clocks.
     fn is_past(&self, now: Moment) -> bool {
         now.since(self.since).1.saturating_add(self.age.unwrap_or_default()) >= KEY_LIFE
     }
 
-    /// Whether it may stand for another call: nothing was sent with it, or Klarna has surely forgotten it.
+    /// Whether the key may stand for another call: nothing was sent with it, or Klarna has forgotten it by either clock.
     fn is_free(&self, now: Moment) -> bool {
         let is_forgotten = now.since(self.since).0 >= KEY_LIFE;
         self.running == 0 && (self.doubt == Doubt::Untouched || (self.is_decided() && is_forgotten))
@@ -270,7 +270,7 @@ impl Keys {
                 left.push((known.since, *key));
             }
         }
-        // The parent, or a process beside this one, may send them from here on.
+        // After a fork the parent, or another child, may send these keys as well.
         keys.uses.values_mut().for_each(|known| known.is_made = false);
         keys.open = keys.uses.values().filter(|known| !known.is_decided()).count();
         left.sort_unstable();
@@ -286,7 +286,7 @@ impl Keys {
             if !is_same && !is_free {
                 return Begun::OfAnotherCall { is_open: known.running > 0 || !known.is_decided() };
             }
-            // A refused key begins a life of its own after Klarna has forgotten it; one that was carried out does not.
+            // A refused key counts as new once Klarna has forgotten it. A key that was carried out never does.
             if is_same && !(is_free && known.doubt <= Doubt::Refused) {
                 known.running += 1;
                 return Begun::Ready;
@@ -436,7 +436,7 @@ mod tests {
         End { ending: ending.clone(), is_inherited: false, opened: 0, first_use: FirstUse::Here }
     }
 
-    /// Ends a call that knew everything.
+    /// Ends a call that has read all that the memory knows.
     fn end(keys: &mut Keys, key: u64, ending: &Ending) {
         let opened = keys.known(key, false, hours(1)).opened;
         keys.end(key, &End { opened, ..ended(ending) });
@@ -649,7 +649,7 @@ mod tests {
         assert_eq!(run(&mut child, 2, &Ending::NotSent).doubt, Doubt::Refused);
         assert_eq!(child.open, 1);
         assert!(!begin(&mut child, 1, 11, hours(72)), "an open key stays");
-        // A call that the parent began and the child drives on is known by neither count.
+        // A call that the parent began and the child continues is in neither count.
         child.end(9, &End { is_inherited: true, ..ended(&Ending::Unclear) });
         assert_eq!(child.known(9, false, hours(1)).doubt, Doubt::Unclear);
     }

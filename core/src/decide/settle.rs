@@ -63,7 +63,7 @@ impl Settlement {
         self.call.ending()
     }
 
-    /// Whether the request that is sent, or waited for, is one that only looks.
+    /// Whether the current request is that of a look-up, which changes nothing.
     pub fn is_looking(&self) -> bool {
         self.look.is_some()
     }
@@ -197,7 +197,7 @@ impl Settlement {
             }
             // Only a match decides: a capture that is not listed yet may still be on its way.
             _ if is_open => self.unsettled(reason, failure),
-            // A late twin of this request would meet the same refusal.
+            // If a copy of this request arrives late, Klarna refuses it for the same state of the order.
             0 => {
                 self.call.settle();
                 self.fail(failure, &Meaning::AsEnded)

@@ -251,10 +251,10 @@ impl Call {
             }
         };
         let ending = match (&result, ending) {
-            // The age that the caller gave is kept with the key.
+            // An open key stays in the memory, and with it the age that the caller gave.
             (Err(error), _) if error.attempts() == 0 && self.settlement.is_old() => Ending::Unclear,
             (Err(error), _) if error.attempts() == 0 => Ending::NotSent,
-            // The id that was answered, or found, is another key's.
+            // The id belongs to another key, so it proves nothing for this one.
             (Err(_), Ending::Done(_)) => Ending::Unclear,
             (Err(error), ending) if error.kind() == ErrorKind::Internal => or_unclear(ending),
             (_, ending) => ending,

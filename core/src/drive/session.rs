@@ -138,14 +138,14 @@ pub(crate) struct KeyUse {
     process: u32,
     /// takings made the key for this call, or the caller says that nobody sent it before.
     is_first: bool,
-    /// The last word that the call had of the memory.
+    /// The state of the key as the call last read it.
     known: Known,
     /// How the call ends if it is given up now; none once it has ended.
     pending: Option<Ending>,
 }
 
 impl KeyUse {
-    /// Of a key that the memory of this process has just noted.
+    /// For a key that the memory of this process has just noted.
     pub fn new(key: u64, is_made: bool, own: &PerProcess) -> KeyUse {
         let (is_first, pending) = (is_made, Some(Ending::NotSent));
         KeyUse { key, process: own.process, is_first, known: Known::FRESH, pending }
@@ -155,8 +155,8 @@ impl KeyUse {
         self.key
     }
 
-    /// Notes that a caller knows of the first use of the key: how long ago it was, or that it is this one. A word that
-    /// comes after the key was sent is too late to be one about the first use.
+    /// Notes the first use of the key as its caller knows it: `age` ago, or by this very call. After the key was sent
+    /// it is too late for that, and the word is ignored.
     pub fn first_use(&mut self, session: &Session, age: Option<Duration>) {
         if self.pending != Some(Ending::NotSent) {
             return;
@@ -167,7 +167,7 @@ impl KeyUse {
         }
     }
 
-    /// The memory's word on the key.
+    /// Reads the state of the key in the memory.
     pub fn known(&mut self, session: &Session, own: &PerProcess) -> Known {
         let is_inherited = self.process != own.process;
         self.known = own.memory.known(self.key, is_inherited, session.moment());
@@ -177,7 +177,7 @@ impl KeyUse {
         self.known.clone()
     }
 
-    /// Notes how the call ends if it is given up from here on.
+    /// Notes how the call ends if its host gives it up from here on.
     pub fn goes_on(&mut self, pending: Ending) {
         self.pending = Some(pending);
     }

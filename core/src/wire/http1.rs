@@ -50,11 +50,11 @@ enum Part {
         /// The answer is complete, and no byte follows it.
         whole: bool,
     },
-    /// The body was given up before its end: it makes no sense, or is longer than anybody reads.
+    /// The reader gave the body up before its end: it makes no sense, or is too long.
     Broken,
 }
 
-/// Without what was received.
+/// Shows none of the received bytes, which may hold customer data.
 impl fmt::Debug for Http1 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Http1").field("answer", &self.answer).finish_non_exhaustive()
@@ -62,7 +62,7 @@ impl fmt::Debug for Http1 {
 }
 
 impl Http1 {
-    /// The exchange, and the bytes to send: head and body. They hold the credential, and are wiped here when dropped.
+    /// The exchange, and the bytes to send: head and body. They hold the credential, and are wiped when dropped.
     pub fn begin(request: &HttpRequest) -> (Http1, Zeroizing<Vec<u8>>) {
         let exchange = Http1 {
             most: request.most_answer,
@@ -244,7 +244,7 @@ impl Http1 {
             (_, Some(length), _) => Part::Sized(usize::try_from(length).unwrap_or(usize::MAX)),
             (_, None, []) => Part::UntilClosed,
             (_, None, [only]) if only.eq_ignore_ascii_case(b"chunked") && is_modern => Part::ChunkLine,
-            // A coding that nobody asked for.
+            // The request asked for no coding, so such a body cannot be read.
             (_, None, _) => Part::Broken,
         };
         self.answer = Some(answer);

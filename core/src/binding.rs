@@ -7,10 +7,11 @@ use crate::api::arguments::CallOptions;
 use crate::api::operations::OPERATIONS;
 use crate::api::reply::{Capture, Document, Done, Reconciliation};
 use crate::error::{Error, ErrorKind};
+use crate::key;
+use crate::minor;
 use crate::settings::config::{Config, VARIABLES};
 use crate::strict::schema::{ObjectInfo, Reachable};
 use crate::strict::{Field, Item, Object, Reader, Rule, object};
-use crate::{key, minor};
 
 #[doc(hidden)]
 pub use crate::api::operation::{Effect, Nouns, Operation, ReplyKind};

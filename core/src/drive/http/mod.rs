@@ -107,16 +107,16 @@ pub(crate) enum Exchange {
 }
 
 pub(crate) struct Inline {
-    sending: Sending,
+    sending: Pending,
     reactor: Arc<Reactor>,
 }
 
-type Sending = Pin<Box<dyn Future<Output = Event> + Send>>;
+type Pending = Pin<Box<dyn Future<Output = Event> + Send>>;
 
 impl Connections {
     /// Begins an exchange. While somebody waits for it, it is over `timeout` from now.
     pub fn exchange(&self, request: &HttpRequest, timeout: Duration) -> Exchange {
-        let sending: Sending =
+        let sending: Pending =
             Box::pin(self.pool.clone().exchange(sendable(request), request.most_answer, Deadline::after(timeout)));
         // A thread of the caller's own tokio runtime cannot run a second runtime. Nor can a thread that is ending:
         // tokio's thread-locals are gone there.
@@ -126,7 +126,7 @@ impl Connections {
         }
     }
 
-    fn threaded(&self, sending: Sending) -> Exchange {
+    fn threaded(&self, sending: Pending) -> Exchange {
         let (sender, ended) = mpsc::sync_channel(1);
         let reactor = self.reactor.clone();
         let run = move || {

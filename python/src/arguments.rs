@@ -6,38 +6,32 @@ use takings::binding::operations;
 use takings::{Call, Client, Error};
 
 use crate::report::refused;
-use crate::value::{Raised, Value, text};
+use crate::value::{Pairs, Raised, Value, text};
 
-pub struct Arguments<'py> {
-    pub order_id: Bound<'py, PyAny>,
-    /// The operation's own arguments as one mapping.
-    pub request: Option<Bound<'py, PyAny>>,
-    pub idempotency_key: Option<Bound<'py, PyAny>>,
-    /// The same as keywords, and the options of the call.
-    pub fields: Bound<'py, PyDict>,
+/// Lets the core check them and make a call; the core names the order and the key where it refuses one. `request` is the
+/// operation's own arguments as one mapping; `fields` are the same as keywords, and the options of the call.
+pub fn prepare<'py>(
+    client: &Client,
+    operation: &str,
+    order_id: &Bound<'py, PyAny>,
+    request: Option<Bound<'py, PyAny>>,
+    idempotency_key: Option<Bound<'py, PyAny>>,
+    fields: Bound<'py, PyDict>,
+) -> PyResult<Call> {
+    let py = fields.py();
+    let key = idempotency_key.as_ref().map(|key| text("idempotency_key", key)).transpose();
+    let raised = Raised::default();
+    let (fields, options) = split(fields, operation)?;
+    let whole = match request {
+        Some(_) if !fields.is_empty() => {
+            Err(Error::invalid_argument("the request", "given as a mapping and as keywords", "one of them"))
+        }
+        request => Ok(request.unwrap_or_else(|| fields.into_any())),
+    };
+    let arguments = whole.and_then(|whole| Ok(Value::new(whole, &raised).beside(options?)));
+    let prepared = client.prepare_from(operation, text("order_id", order_id), arguments, key);
+    prepared.map_err(|error| raised.take().unwrap_or_else(|| refused(py, &error)))
 }
-
-impl<'py> Arguments<'py> {
-    /// Lets the core check them and make a call; it names the order and the key where it refuses one.
-    pub fn prepare(self, py: Python<'py>, client: &Client, operation: &str) -> PyResult<Call> {
-        let order_id = text("order_id", &self.order_id);
-        let key = self.idempotency_key.as_ref().map(|key| text("idempotency_key", key)).transpose();
-        let raised = Raised::default();
-        let (fields, options) = split(self.fields, operation)?;
-        let whole = match self.request {
-            Some(_) if !fields.is_empty() => {
-                Err(Error::invalid_argument("the request", "given as a mapping and as keywords", "one of them"))
-            }
-            Some(request) => Ok(request),
-            None => Ok(fields.into_any()),
-        };
-        let arguments = whole.and_then(|whole| Ok(Value::new(whole, &raised).beside(options?)));
-        let prepared = client.prepare_from(operation, order_id, arguments, key);
-        prepared.map_err(|error| raised.take().unwrap_or_else(|| refused(py, &error)))
-    }
-}
-
-type Pairs<'py> = Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)>;
 
 /// The arguments of the operation, and the other keywords: those are options, or the core refuses them.
 fn split<'py>(

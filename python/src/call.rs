@@ -1,33 +1,55 @@
 //! A call in flight, which is sent over the client's own connections or step by step by a host that has others.
 
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use takings::{Answer, Error, Event, Step};
 
 use crate::gate::Inside;
-use crate::modules::steps;
-use crate::outcome::{attempts_of, exception_of};
-use crate::report::Report;
+use crate::modules::STEPS;
+use crate::outcome::{attempts_of, exception, exception_of};
 use crate::slot::Slot;
 use crate::value::host_text;
 use crate::wait;
 
-/// One call; see the stub for its manual.
+/// One call; see the stub for its manual. Its facts outlive the core's call, which is gone once it is sent or has ended.
 #[pyclass(module = "takings", frozen, generic)]
 pub struct Call {
-    report: Report,
+    #[pyo3(get)]
+    operation: &'static str,
+    #[pyo3(get)]
+    order_id: String,
+    #[pyo3(get)]
+    pub idempotency_key: Option<String>,
+    /// The order id as a log may show it.
+    pub shown_order_id: String,
+    /// The error for a caller who stops waiting.
+    pub abandoned: Error,
+    /// Whether the caller has stopped waiting.
+    pub unattended: AtomicBool,
+    /// Whether the log has the end.
+    pub logged: AtomicBool,
+    /// The log's word for the end, such as `captured`; none before the end.
+    pub word: OnceLock<&'static str>,
     /// Empty while it is stepped, once it is sent, and at its end.
     call: Slot<takings::Call>,
 }
 
 impl Call {
     pub fn new(call: takings::Call) -> Call {
-        Call { report: Report::of(&call), call: Slot::new(Some(call)) }
-    }
-
-    /// See [`Report::because`].
-    pub fn because(&self, py: Python<'_>, raised: PyErr) -> PyErr {
-        self.report.because(py, raised)
+        Call {
+            operation: call.operation(),
+            order_id: call.order_id().to_owned(),
+            idempotency_key: call.idempotency_key().map(str::to_owned),
+            shown_order_id: call.shown_order_id(),
+            abandoned: call.abandoned(),
+            unattended: AtomicBool::new(false),
+            logged: AtomicBool::new(false),
+            word: OnceLock::new(),
+            call: Slot::new(Some(call)),
+        }
     }
 
     fn take(&self, py: Python<'_>) -> PyResult<takings::Call> {
@@ -37,12 +59,17 @@ impl Call {
         })
     }
 
+    /// Sends it over our own connections.
+    pub fn send_inside<'py>(&self, py: Python<'py>, inside: &Inside) -> PyResult<Bound<'py, PyAny>> {
+        wait::until(py, inside, self, self.take(py)?).map_err(|raised| self.because(py, raised))
+    }
+
     fn step<'py>(&self, py: Python<'py>, event: Event) -> PyResult<Bound<'py, PyAny>> {
         let inside = Inside::new(py);
         let mut call = self.take(py)?;
         // an answer may be a list that takes a while to read
         match inside.detach(py, || call.step(event)) {
-            Step::Done(result) => self.report.end(py, result),
+            Step::Done(result) => self.end(py, result),
             step => self.go_on(py, call, &step),
         }
         .map_err(|raised| self.because(py, raised))
@@ -74,29 +101,14 @@ impl Call {
         };
         drop(self.call.replace(Some(call)));
         if let Some((number, attempt)) = retry {
-            self.report.retry(py, number, &attempt)?;
+            self.retry(py, number, &attempt)?;
         }
-        steps(py)?.getattr(class)?.call((), Some(&fields))
+        STEPS.get(py)?.getattr(class)?.call((), Some(&fields))
     }
 }
 
 #[pymethods]
 impl Call {
-    #[getter]
-    fn operation(&self) -> &str {
-        self.report.operation
-    }
-
-    #[getter]
-    fn order_id(&self) -> &str {
-        &self.report.order_id
-    }
-
-    #[getter]
-    fn idempotency_key(&self) -> Option<&str> {
-        self.report.idempotency_key.as_deref()
-    }
-
     #[getter]
     fn attempt_log<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let log = self.call.look(|call| call.attempt_log().to_vec());
@@ -105,12 +117,11 @@ impl Call {
 
     #[getter]
     fn outcome(&self) -> Option<&str> {
-        self.report.outcome()
+        self.word.get().copied()
     }
 
     fn send<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let inside = Inside::new(py);
-        wait::until(py, &inside, &self.report, self.take(py)?)
+        self.send_inside(py, &Inside::new(py))
     }
 
     fn start<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
@@ -153,11 +164,12 @@ impl Call {
     }
 
     fn abandon<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.report.abandon(py)
+        self.unattended.store(true, Ordering::Relaxed);
+        exception(py, &self.abandoned)
     }
 
     fn __repr__(&self) -> String {
-        let key = self.report.idempotency_key.as_ref().map(|key| format!(" idempotency_key={key:?}"));
-        format!("<takings.Call order_id={:?}{}>", self.report.shown_order_id, key.unwrap_or_default())
+        let key = self.idempotency_key.as_ref().map(|key| format!(" idempotency_key={key:?}"));
+        format!("<takings.Call order_id={:?}{}>", self.shown_order_id, key.unwrap_or_default())
     }
 }

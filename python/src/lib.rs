@@ -27,12 +27,12 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
 use takings::{Config, Error};
 
-use crate::arguments::Arguments;
+use crate::arguments::prepare;
 use crate::call::Call;
 use crate::gate::Inside;
-use crate::modules::{is_loaded, sending};
+use crate::modules::{SENDING, is_loaded};
 use crate::outcome::{exception, exception_of};
-use crate::report::{Report, refused};
+use crate::report::refused;
 use crate::slot::Slot;
 use crate::value::text;
 
@@ -63,45 +63,18 @@ impl Client {
             return Err(exception_of(py, &error));
         }
         let client = takings::Client::new(config.surface("python")).map_err(|error| exception_of(py, &error))?;
-        let transport = match transport {
-            None => None,
-            Some(transport) => {
-                let made = py.import("takings._transport")?.call_method1("over", (transport, client.base_url()))?;
-                Some(Arc::new(made.unbind()))
-            }
+        let over = |transport| {
+            let made = py.import("takings._transport")?.call_method1("over", (transport, client.base_url()))?;
+            PyResult::Ok(Arc::new(made.unbind()))
         };
+        let transport = transport.map(over).transpose()?;
         drop(self.open.replace(Some(Open { client, transport })));
         Ok(())
-    }
-
-    fn prepared(&self, py: Python<'_>, operation: &Bound<'_, PyAny>, arguments: Arguments<'_>) -> PyResult<Prepared> {
-        let known = || Ok((self.open.look(Open::clone).ok_or_else(closed)?, text("operation", operation)?));
-        let (open, operation) = known().map_err(|error| refused(py, &error))?;
-        Ok(Prepared { call: arguments.prepare(py, &open.client, operation)?, transport: open.transport })
     }
 }
 
 fn closed() -> Error {
     Error::invalid_argument("the client", "closed", "open: make a new one, and close it last")
-}
-
-/// A call and what sends it.
-struct Prepared {
-    call: takings::Call,
-    transport: Option<Arc<Py<PyAny>>>,
-}
-
-impl Prepared {
-    /// Sends it and waits for its outcome; through Python where a transport sends it, or the program traces.
-    fn run<'py>(self, py: Python<'py>, inside: &Inside) -> PyResult<Bound<'py, PyAny>> {
-        if self.transport.is_none() && !is_loaded(py, "opentelemetry.trace")? {
-            return wait::until(py, inside, &Report::of(&self.call), self.call);
-        }
-        let call = Bound::new(py, Call::new(self.call))?;
-        let arguments = (&call, self.transport.as_ref().map(|transport| transport.bind(py)));
-        let ended = sending(py)?.call_method1(intern!(py, "run"), arguments);
-        ended.map_err(|raised| call.get().because(py, raised))
-    }
 }
 
 #[pymethods]
@@ -138,7 +111,8 @@ impl Client {
         Ok(made)
     }
 
-    /// Every method that is named after an operation, and its first half where `send` is false.
+    /// Every method that is named after an operation, and its first half where `send` is false. Python sends where there
+    /// is a transport, or where the program traces.
     #[pyo3(signature = (operation, order_id, request, idempotency_key, fields, send, /))]
     #[allow(clippy::too_many_arguments, reason = "positions cost less than names in every call")]
     fn _call<'py>(
@@ -152,8 +126,19 @@ impl Client {
         send: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         let inside = Inside::new(py);
-        let prepared = self.prepared(py, operation, Arguments { order_id, request, idempotency_key, fields })?;
-        if send { prepared.run(py, &inside) } else { Ok(Bound::new(py, Call::new(prepared.call))?.into_any()) }
+        let known = || Ok((self.open.look(Open::clone).ok_or_else(closed)?, text("operation", operation)?));
+        let (open, operation) = known().map_err(|error| refused(py, &error))?;
+        let call = Call::new(prepare(&open.client, operation, &order_id, request, idempotency_key, fields)?);
+        if send && open.transport.is_none() && !is_loaded(py, "opentelemetry.trace")? {
+            return call.send_inside(py, &inside);
+        }
+        let call = Bound::new(py, call)?;
+        if !send {
+            return Ok(call.into_any());
+        }
+        let arguments = (&call, open.transport.as_ref().map(|transport| transport.bind(py)));
+        let ended = SENDING.get(py)?.call_method1(intern!(py, "run"), arguments);
+        ended.map_err(|raised| call.get().because(py, raised))
     }
 
     #[getter]

@@ -12,7 +12,7 @@ use pyo3::types::{PyDict, PyTuple};
 use takings::binding::{Fact, FactInfo, RecordInfo};
 use takings::{Attempt, Error, Reply};
 
-use crate::modules::outcomes;
+use crate::modules::OUTCOMES;
 
 /// The value of one field.
 fn value_of<'py>(py: Python<'py>, fact: &Fact<'_>) -> PyResult<Bound<'py, PyAny>> {
@@ -43,7 +43,7 @@ fn record_of<'py, 'a>(
     let fields = info.fields.iter().zip(facts).filter(|(field, _)| !is_derived(field, info));
     // given in their order: names would be a dict for each call
     let values = fields.map(|(_, fact)| value_of(py, &fact)).collect::<PyResult<Vec<_>>>()?;
-    outcomes(py)?.getattr(info.name)?.call1(PyTuple::new(py, values)?)
+    OUTCOMES.get(py)?.getattr(info.name)?.call1(PyTuple::new(py, values)?)
 }
 
 pub fn attempt_of<'py>(py: Python<'py>, attempt: &Attempt) -> PyResult<Bound<'py, PyAny>> {
@@ -72,7 +72,7 @@ pub fn exception<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'py, PyA
             fields.set_item(field.name, value_of(py, &fact)?)?;
         }
     }
-    let outcomes = outcomes(py)?;
+    let outcomes = OUTCOMES.get(py)?;
     // whatever kind there may be one day: a bug, as seen from this version
     let class = outcomes.getattr(camel_case(error.kind().as_str())).or_else(|_| outcomes.getattr("InternalError"))?;
     class.call((error.message(),), Some(&fields))

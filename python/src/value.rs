@@ -41,11 +41,13 @@ pub fn kind(value: &Bound<'_, PyAny>) -> String {
     format!("{article} {}", name.chars().take(64).flat_map(char::escape_debug).collect::<String>())
 }
 
+pub type Pairs<'py> = Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)>;
+
 /// One Python value to be read.
 pub struct Value<'r, 'py> {
     value: Bound<'py, PyAny>,
     /// Pairs that are read behind those of a mapping.
-    beside: Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)>,
+    beside: Pairs<'py>,
     raised: &'r Raised,
 }
 
@@ -54,26 +56,15 @@ impl<'r, 'py> Value<'r, 'py> {
         Value { value, beside: Vec::new(), raised }
     }
 
-    pub fn beside(self, beside: Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)>) -> Value<'r, 'py> {
+    pub fn beside(self, beside: Pairs<'py>) -> Value<'r, 'py> {
         Value { beside, ..self }
     }
 
-    fn pair(&self, (key, value): (Bound<'py, PyAny>, Bound<'py, PyAny>)) -> (Value<'r, 'py>, Value<'r, 'py>) {
-        (Value::new(key, self.raised), Value::new(value, self.raised))
-    }
-
-    /// The pairs of a mapping, all at once: its own code may change it meanwhile.
-    fn pairs(&self, mapping: &Bound<'py, PyMapping>) -> PyResult<Vec<(Value<'r, 'py>, Value<'r, 'py>)>> {
-        mapping.items()?.iter().map(|item| Ok(self.pair(item.extract()?))).collect()
-    }
-
-    fn visit_pairs<'de, V: Visitor<'de>>(
-        &self,
-        mut pairs: Vec<(Value<'r, 'py>, Value<'r, 'py>)>,
-        visitor: V,
-    ) -> Result<V::Value, Error> {
-        pairs.extend(self.beside.iter().cloned().map(|pair| self.pair(pair)));
-        visitor.visit_map(MapDeserializer::new(pairs.into_iter()))
+    /// Takes all pairs of the mapping at once: its own code may change it meanwhile.
+    fn visit_pairs<'de, V: Visitor<'de>>(self, pairs: Pairs<'py>, visitor: V) -> Result<V::Value, Error> {
+        let value = |value| Value::new(value, self.raised);
+        let pairs = pairs.into_iter().chain(self.beside).map(|(name, of)| (value(name), value(of)));
+        visitor.visit_map(MapDeserializer::new(pairs))
     }
 }
 
@@ -115,10 +106,11 @@ impl<'de> Deserializer<'de> for Value<'_, '_> {
         } else if let Ok(tuple) = value.cast::<PyTuple>() {
             visitor.visit_seq(SeqDeserializer::new(tuple.iter().map(|item| Value::new(item, self.raised))))
         } else if let Ok(dict) = value.cast::<PyDict>() {
-            // all pairs at once, before anything else runs that may change it
-            self.visit_pairs(dict.iter().map(|pair| self.pair(pair)).collect(), visitor)
+            let pairs = dict.iter().collect();
+            self.visit_pairs(pairs, visitor)
         } else if let Some(mapping) = as_mapping(value) {
-            match self.pairs(mapping) {
+            let pairs = || mapping.items()?.iter().map(|item| item.extract()).collect();
+            match pairs() {
                 Ok(pairs) => self.visit_pairs(pairs, visitor),
                 Err(error) => {
                     self.raised.borrow_mut().get_or_insert(error);

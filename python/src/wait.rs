@@ -6,11 +6,11 @@ use std::time::Duration;
 use pyo3::intern;
 use pyo3::prelude::*;
 use takings::binding::{News, Sending};
-use takings::{Attempt, Call, Error, Reply};
+use takings::{Attempt, Error, Reply};
 
+use crate::call::Call;
 use crate::gate::Inside;
 use crate::modules;
-use crate::report::Report;
 
 /// Most calls end before the first look at the signals, and so cost nothing for it.
 const FIRST_LOOK: Duration = Duration::from_millis(30);
@@ -45,18 +45,19 @@ fn wake(sending: &mut Sending, patience: Option<Duration>, attempts: &mut usize)
 /// the wait is broken off to look for signals. When a handler raises (KeyboardInterrupt), its
 /// exception goes on, and a thread waits for the outcome behind it. Python's code is never run by
 /// that thread.
-pub fn until<'py>(py: Python<'py>, inside: &Inside, report: &Report, call: Call) -> PyResult<Bound<'py, PyAny>> {
-    send(py, inside, report, call).map_err(|raised| report.because(py, raised))
-}
-
-fn send<'py>(py: Python<'py>, inside: &Inside, report: &Report, call: Call) -> PyResult<Bound<'py, PyAny>> {
-    let mut sending = call.sending();
+pub fn until<'py>(
+    py: Python<'py>,
+    inside: &Inside,
+    call: &Call,
+    of_core: takings::Call,
+) -> PyResult<Bound<'py, PyAny>> {
+    let mut sending = of_core.sending();
     let mut patience = Some(FIRST_LOOK);
     let mut attempts = 0;
     loop {
         let looked = match inside.detach(py, || wake(&mut sending, patience, &mut attempts)) {
-            Woken::Ended(result) => return report.end(py, result),
-            Woken::Retry(attempt) => report.retry(py, attempts, &attempt),
+            Woken::Ended(result) => return call.end(py, result),
+            Woken::Retry(attempt) => call.retry(py, attempts, &attempt),
             Woken::Look => py.check_signals(),
         };
         // the question runs Python, and so may raise an interrupt in the main thread

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import contextvars
 import os
 import time
 from collections import OrderedDict
@@ -13,10 +12,11 @@ from collections.abc import Awaitable, Callable, Mapping
 # `concurrent.futures` would load it when the first client is made, which a process without a free
 # file descriptor cannot do
 from concurrent.futures.thread import ThreadPoolExecutor
+from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
-from ._exchange import Answer, AsyncTransport, Unsent, words
+from ._exchange import AsyncTransport, words
 from ._log import refused
 from ._operations import AsyncOperations, Client
 from ._sending import run
@@ -25,10 +25,9 @@ from ._tracing import Span
 from ._transport import (
     Arriving,
     OnLoop,
+    for_thread,
+    httpx_attempt,
     httpx_head,
-    httpx_is_plain,
-    httpx_refused,
-    httpx_request,
     httpx_sent_nothing,
     httpx_trace,
 )
@@ -44,7 +43,7 @@ __all__ = ["AsyncClient"]
 
 ReplyT = TypeVar("ReplyT", bound=Reply)
 Running = concurrent.futures.Future[Any]
-AsyncExchange = Callable[[Send], Awaitable[Answer]]
+AsyncExchange = Callable[[Call[Any], Send], Awaitable[Any]]
 
 # More threads than this serve nobody: it is most likely a slip.
 MOST_CONCURRENCY = 1000
@@ -59,9 +58,9 @@ class _PerProcess:
 
     def __init__(self, max_concurrency: int) -> None:
         self.pool = ThreadPoolExecutor(max_concurrency, "takings")
-        self.running: set[Running] = set()
-        # by their keys: those that run, and the latest whose wait was cancelled
-        self.keyed: dict[str, Running] = {}
+        # the keys of the calls that run
+        self.running: dict[Running, str | None] = {}
+        # by their keys: the latest whose wait was cancelled
         self.unattended: OrderedDict[str, Running] = OrderedDict()
 
 
@@ -135,7 +134,8 @@ class AsyncClient(AsyncOperations):
         not run while its time is over, is an `OutcomeUnknown`.
         """
         state = self._of_this_process()
-        running = state.keyed.get(idempotency_key) or state.unattended.get(idempotency_key)
+        by_key = {key: running for running, key in [*state.running.items()] if key is not None}
+        running = by_key.get(idempotency_key) or state.unattended.get(idempotency_key)
         if running is None:
             raise invalid_argument(
                 "idempotency_key",
@@ -153,7 +153,7 @@ class AsyncClient(AsyncOperations):
         # what runs has a share of the connections until it ends
         self._client.close()
         try:
-            await asyncio.gather(*map(_ended, state.running), return_exceptions=True)
+            await asyncio.gather(*map(_ended, [*state.running]), return_exceptions=True)
         finally:
             state.pool.shutdown(wait=False)
 
@@ -194,10 +194,8 @@ class AsyncClient(AsyncOperations):
         else:
             running = _on_loop(call, self._exchange)
         key = call.idempotency_key
-        state.running.add(running)
-        if key is not None:
-            state.keyed[key] = running
-        running.add_done_callback(partial(_forget, state, key))
+        state.running[running] = key
+        running.add_done_callback(state.running.pop)
         try:
             return await asyncio.wrap_future(running)
         except asyncio.CancelledError as cancelled:
@@ -208,12 +206,6 @@ class AsyncClient(AsyncOperations):
                     state.unattended.popitem(last=False)
                 cancelled.__cause__ = call.abandon()
             raise
-
-
-def _forget(state: _PerProcess, key: str | None, running: Running) -> None:
-    state.running.discard(running)
-    if key is not None and state.keyed.get(key) is running:
-        del state.keyed[key]
 
 
 class _OnLoopCall(Running):
@@ -240,11 +232,17 @@ class _OnLoopCall(Running):
         return call.abandon()
 
 
+def _heard(ended: asyncio.Future[Any]) -> None:
+    """Keeps asyncio from a warning that nobody asked for the exception."""
+    if not ended.cancelled():
+        ended.exception()
+
+
 async def _ended(running: Running) -> None:
     """Waits for the end of a call, whatever it is; raises where no loop runs it any more."""
     ended = asyncio.wrap_future(running)
     # an exception is for those who ask for it
-    ended.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+    ended.add_done_callback(_heard)
     on_loop = running if isinstance(running, _OnLoopCall) else None
     while not running.done():
         if on_loop is not None and (error := on_loop.left()):
@@ -255,29 +253,18 @@ async def _ended(running: Running) -> None:
 def _in_thread(pool: ThreadPoolExecutor, call: Call[Any]) -> Running:
     """Runs it in a thread of the pool, when its turn has come."""
     running: Running = concurrent.futures.Future()
-    context = contextvars.copy_context()
-
-    def work() -> None:
-        if not running.set_running_or_notify_cancel():
-            return
-        try:
-            outcome = context.run(run, call, None)
-        except BaseException as error:
-            running.set_exception(error)
-        else:
-            running.set_result(outcome)
-
     try:
-        pool.submit(work)
+        pool.submit(for_thread(running, run, call, None))
     except RuntimeError as error:
         # The pool keeps what it found no thread for, and would run it some day.
         if running.cancel():
-            return _on_loop(call, partial(_unsent, f"no thread for it ({words(error)})"))
+            why = f"no thread for it ({words(error)})"
+
+            async def unsent(call: Call[Any], _send: Send) -> Any:
+                return call.not_sent(why)
+
+            return _on_loop(call, unsent)
     return running
-
-
-async def _unsent(why: str, _send: Send) -> NoReturn:
-    raise Unsent(why)
 
 
 async def _run(call: Call[ReplyT], exchange: AsyncExchange, running: _OnLoopCall) -> ReplyT:
@@ -296,18 +283,11 @@ async def _run(call: Call[ReplyT], exchange: AsyncExchange, running: _OnLoopCall
 
 
 async def _step(call: Call[ReplyT], exchange: AsyncExchange, running: _OnLoopCall) -> ReplyT:
-    step = call.start()
+    step: Send | Wait | ReplyT = call.start()
     while True:
         if isinstance(step, Send):
             running.takes(step.timeout)
-            try:
-                answer = await exchange(step)
-            except Unsent as why:
-                step = call.not_sent(words(why))
-            except Exception as why:
-                step = call.maybe_sent(words(why))
-            else:
-                step = call.answered(*answer)
+            step = await exchange(call, step)
         elif isinstance(step, Wait):
             running.takes(step.seconds)
             await asyncio.sleep(step.seconds)
@@ -335,43 +315,27 @@ def _on_loop(call: Call[Any], exchange: AsyncExchange) -> Running:
     return running
 
 
-async def _exchange(client: Any, send: Send) -> Answer:
+async def _exchange(client: Any, call: Call[Any], send: Send) -> Any:
     """One request over an `httpx.AsyncClient`."""
     arriving = Arriving(send)
     attempt = asyncio.ensure_future(_attempt(client, send, arriving))
     try:
         await asyncio.wait([attempt], timeout=send.timeout)
     finally:
-        done = attempt.done()
-        if not done:
+        if not attempt.done():
             attempt.cancel()
             # it closes its connection; its end is of no use to the call
-            attempt.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
-    return arriving.end(done, attempt.exception() if done else None, httpx_sent_nothing)
+            attempt.add_done_callback(_heard)
+    return arriving.end(call, attempt, httpx_sent_nothing)
 
 
 async def _attempt(client: Any, send: Send, arriving: Arriving) -> None:
-    if client.is_closed:
-        raise Unsent("the httpx.AsyncClient is closed")
-
     async def trace(event: str, info: Mapping[str, Any]) -> None:
         httpx_trace(arriving, event, info)
 
-    arriving.request = httpx_request(send, trace)
-    arriving.followed = httpx_is_plain(client, arriving.request.url)
-    try:
-        answer = await client.send(arriving.request, auth=None, follow_redirects=False, stream=True)
-    except Exception as error:
-        httpx_refused(error, arriving)
-        raise
-    try:
-        httpx_head(answer, arriving)
-        # a hook may have read it
-        if answer.is_stream_consumed:
-            arriving.more(answer.content)
-        else:
-            async for chunk in answer.aiter_raw():
-                if not arriving.more(chunk):
-                    break
-    finally:
-        await answer.aclose()
+    with httpx_attempt(client, send, arriving, trace) as sending:
+        async with aclosing(await client.send(**sending)) as answer:
+            if httpx_head(answer, arriving):
+                async for chunk in answer.aiter_raw():
+                    if not arriving.more(chunk):
+                        break

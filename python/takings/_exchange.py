@@ -1,4 +1,4 @@
-"""One request over a program's own HTTP client, and how it ends."""
+"""The HTTP clients of a program's own, as types, and their failures."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ if TYPE_CHECKING:
 else:
     Protocol = object
 
-__all__ = ["Answer", "AsyncTransport", "Lost", "Transport", "Unsent", "words"]
-
-# Status, headers and body of an answer.
-Answer = tuple[int, list[tuple[bytes | str, bytes | str]], bytes]
+__all__ = ["AsyncTransport", "Transport", "Unsent", "words"]
 
 
 class Transport(Protocol):
@@ -30,12 +27,7 @@ class AsyncTransport(Protocol):
 
 
 class Unsent(Exception):
-    """An exchange raises it where it is certain that nothing of the request has left."""
-
-
-class Lost(Exception):
-    """An exchange raises it where the request may have left and no answer came. Any other exception
-    comes from elsewhere, such as a signal's handler, and ends the call."""
+    """An attempt raises it where it is certain that nothing of the request has left."""
 
 
 def words(error: BaseException) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 
-from ._exchange import Lost, Unsent, words
 from ._takings import Call
 from ._tracing import Span
 from .steps import Send, Wait
@@ -30,17 +29,10 @@ def run(call: Call[_ReplyT], exchange: Exchange | None) -> _ReplyT:
 
 
 def _step(call: Call[_ReplyT], exchange: Exchange) -> _ReplyT:
-    step = call.start()
+    step: Send | Wait | _ReplyT = call.start()
     while True:
         if isinstance(step, Send):
-            try:
-                answer = exchange(step)
-            except Unsent as why:
-                step = call.not_sent(words(why))
-            except Lost as why:
-                step = call.maybe_sent(words(why))
-            else:
-                step = call.answered(*answer)
+            step = exchange(call, step)
         elif isinstance(step, Wait):
             time.sleep(step.seconds)
             step = call.waited()

@@ -10,7 +10,6 @@ from .outcomes import TakingsError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import TracebackType
     from typing import Any
 
     from typing_extensions import Self
@@ -67,12 +66,7 @@ class Span:
         self._span.set_attribute("error.type", kind)
         self._span.set_status(status, message)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        raised: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _kind: object, raised: BaseException | None, _traceback: object) -> None:
         if isinstance(raised, TakingsError):
             self.ended(raised)
         elif raised is not None and self._span is not None:
@@ -99,12 +93,7 @@ class _passed_over:
     def __enter__(self) -> None:
         pass
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        failed: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool:
+    def __exit__(self, _kind: object, failed: BaseException | None, _traceback: object) -> bool:
         log = logger()
         if isinstance(failed, Exception) and log is not None:
             from contextlib import suppress

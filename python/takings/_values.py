@@ -1,8 +1,8 @@
 """`dataclass`, `field`, `Literal` and `overload`, as far as this package needs them.
 
-Those of the standard library take longer to load than all of takings. What these make is a
-dataclass all the same: `dataclasses.fields`, `replace` and `asdict`, `copy`, `pickle`, `match` and
-a dataclass derived from one find what they look for.
+Those of the standard library take longer to load than all of takings. The classes made by this
+module are dataclasses all the same: `dataclasses.fields`, `replace` and `asdict`, `copy`, `pickle`,
+`match` and a dataclass derived from one find the attributes they look for.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
-
-_MISSING: Any = object()
 
 
 class Literal:
@@ -28,17 +26,8 @@ def overload(function: Any) -> Any:
     return function
 
 
-class _Field:
-    """The facts of a field beside its name and type."""
-
-    def __init__(self, default: Any, repr: bool, compare: bool) -> None:
-        self.default = default
-        self.repr = repr
-        self.compare = compare
-
-
-def field(*, default: Any = _MISSING, repr: bool = True, compare: bool = True) -> Any:
-    return _Field(default, repr, compare)
+class field(dict[str, "Any"]):
+    """The keywords of `dataclasses.field`."""
 
 
 class _Value:
@@ -46,14 +35,17 @@ class _Value:
 
     __slots__ = ()
     if TYPE_CHECKING:
-        _fields: dict[str, _Field]
+        _fields: dict[str, field]
+        __dataclass_fields__: dict[str, Any]
 
     def __repr__(self) -> str:
-        said = [f"{name}={getattr(self, name)!r}" for name, of in self._fields.items() if of.repr]
-        return f"{type(self).__qualname__}({', '.join(said)})"
+        shown = [name for name, of in self._fields.items() if of.get("repr", True)]
+        values = ", ".join([f"{name}={getattr(self, name)!r}" for name in shown])
+        return f"{type(self).__qualname__}({values})"
 
     def _compared(self) -> tuple[Any, ...]:
-        return tuple([getattr(self, name) for name, of in self._fields.items() if of.compare])
+        compared = [name for name, of in self._fields.items() if of.get("compare", True)]
+        return tuple([getattr(self, name) for name in compared])
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
@@ -78,23 +70,18 @@ class _Value:
         self._refuse("delete", name)
         super().__delattr__(name)
 
-    # of a dataclass derived from it, with its fields
+    # the fields of a derived dataclass are among them
     def __getstate__(self) -> list[Any]:
-        return [getattr(self, name) for name in _dataclass_fields(self)]
+        return [getattr(self, name) for name in self.__dataclass_fields__]
 
     def __setstate__(self, state: list[Any]) -> None:
-        for name, value in zip(_dataclass_fields(self), state, strict=True):
+        for name, value in zip(self.__dataclass_fields__, state, strict=True):
             object.__setattr__(self, name, value)
 
     def __replace__(self: Any, /, **changes: Any) -> Any:
         from dataclasses import replace
 
         return replace(self, **changes)
-
-
-def _dataclass_fields(value: Any) -> dict[str, Any]:
-    fields: dict[str, Any] = value.__dataclass_fields__
-    return fields
 
 
 class _Kept:
@@ -107,35 +94,27 @@ class _Kept:
     def __get__(self, instance: object, owner: type) -> Any:
         import dataclasses
 
-        def field(of: _Field) -> Any:
-            default = dataclasses.MISSING if of.default is _MISSING else of.default
-            return dataclasses.field(default=default, repr=of.repr, compare=of.compare)
-
-        types = self._owner.__annotations__
-        fields = [(name, types[name], field(of)) for name, of in self._owner._fields.items()]
+        fields = [
+            (name, self._owner.__annotations__[name], dataclasses.field(**of))
+            for name, of in self._owner._fields.items()
+        ]
         twin = dataclasses.make_dataclass(self._owner.__name__, fields, frozen=True)
         kept = getattr(twin, self._name)
         setattr(self._owner, self._name, kept)
         return kept
 
 
-def dataclass(*, frozen: bool, slots: bool) -> Callable[[type], type]:
-    """There is one sort."""
-    assert frozen
-    assert slots
+def dataclass(**_frozen_with_slots: bool) -> Callable[[type], type]:
     return _dataclass
 
 
 def _dataclass(written: type) -> type:
-    body = {
-        name: value
-        for name, value in written.__dict__.items()
-        if name not in ("__dict__", "__weakref__")
-    }
-    fields: dict[str, _Field] = {}
+    body = {**written.__dict__}
+    del body["__dict__"], body["__weakref__"]
+    fields: dict[str, field] = {}
     for name in body["__annotations__"]:
-        said = body.pop(name, _MISSING)
-        fields[name] = said if isinstance(said, _Field) else _Field(said, True, True)
+        said = body.pop(name, field())
+        fields[name] = said if isinstance(said, field) else field(default=said)
     body["_fields"] = fields
     body["__slots__"] = body["__match_args__"] = tuple(fields)
     body["__dataclass_fields__"], body["__dataclass_params__"] = _Kept(), _Kept()
@@ -143,19 +122,14 @@ def _dataclass(written: type) -> type:
     return type(written.__name__, (_Value,), body)
 
 
-def _init(written: type, fields: dict[str, _Field]) -> Any:
+def _init(written: type, fields: dict[str, field]) -> Any:
     """Written out, as the standard library does it too: nothing else is as fast when called."""
-    known: dict[str, Any] = {"set_": object.__setattr__}
-    arguments, lines = "", ""
-    for name, of in fields.items():
-        arguments += f", {name}"
-        if of.default is not _MISSING:
-            known[f"default_{name}"] = of.default
-            arguments += f"=default_{name}"
-        lines += f"\n set_(self, {name!r}, {name})"
-    exec(f"def __init__(self{arguments}):{lines}", known)
+    known: dict[str, Any] = {"__name__": written.__module__, "set_": object.__setattr__}
+    types = written.__annotations__
+    arguments = ", ".join([f"{name}: {types[name]!r}" for name in fields])
+    lines = "".join([f"\n set_(self, {name!r}, {name})" for name in fields])
+    exec(f"def __init__(self, {arguments}) -> None:{lines}", known)
     init = known["__init__"]
-    init.__module__ = written.__module__
     init.__qualname__ = f"{written.__qualname__}.__init__"
-    init.__annotations__ = {**written.__annotations__, "return": None}
+    init.__defaults__ = tuple([of["default"] for of in fields.values() if "default" in of])
     return init

@@ -8,8 +8,8 @@ use takings::{Call, Client, Error};
 use crate::report::refused;
 use crate::value::{Pairs, Raised, Value, text};
 
-/// Lets the core check them and make a call; the core names the order and the key where it refuses one. `request` is the
-/// operation's own arguments as one mapping; `fields` are the same as keywords, and the options of the call.
+/// Lets the core check the arguments and make a call; a refusal names the order and the key. `request` is the operation's
+/// own arguments as one mapping; `fields` are these arguments as keywords, and the options of the call.
 pub fn prepare<'py>(
     client: &Client,
     operation: &str,
@@ -21,40 +21,38 @@ pub fn prepare<'py>(
     let py = fields.py();
     let key = idempotency_key.as_ref().map(|key| text("idempotency_key", key)).transpose();
     let raised = Raised::default();
-    let (fields, options) = split(fields, operation)?;
-    let whole = match request {
+    let arguments = split(fields, operation)?.and_then(|(fields, options)| match request {
         Some(_) if !fields.is_empty() => {
             Err(Error::invalid_argument("the request", "given as a mapping and as keywords", "one of them"))
         }
-        request => Ok(request.unwrap_or_else(|| fields.into_any())),
-    };
-    let arguments = whole.and_then(|whole| Ok(Value::new(whole, &raised).beside(options?)));
+        request => Ok(Value::new(request.unwrap_or_else(|| fields.into_any()), &raised).beside(options)),
+    });
     let prepared = client.prepare_from(operation, text("order_id", order_id), arguments, key);
     prepared.map_err(|error| raised.take().unwrap_or_else(|| refused(py, &error)))
 }
 
-/// The arguments of the operation, and the other keywords: those are options, or the core refuses them.
+/// The arguments of the operation, and the other keywords, which are options or are refused by the core.
 fn split<'py>(
     fields: Bound<'py, PyDict>,
     operation: &str,
-) -> PyResult<(Bound<'py, PyDict>, Result<Pairs<'py>, Error>)> {
+) -> PyResult<Result<(Bound<'py, PyDict>, Pairs<'py>), Error>> {
     let mut options = Vec::new();
     let Some(operation) = operations().iter().find(|known| known.name == operation) else {
-        return Ok((fields, Ok(options)));
+        return Ok(Ok((fields, options)));
     };
     for (name, value) in &fields {
         let known = name.cast::<PyString>()?.to_string_lossy();
         if operation.argument_names().all(|argument| argument != known) {
             match whole_seconds(&known, value)? {
                 Ok(value) => options.push((name, value)),
-                Err(error) => return Ok((fields, Err(error))),
+                Err(error) => return Ok(Err(error)),
             }
         }
     }
     for (name, _) in &options {
         fields.del_item(name)?;
     }
-    Ok((fields, Ok(options)))
+    Ok(Ok((fields, options)))
 }
 
 /// A point in time as whole seconds since 1970, rounded down; any other value as it is.
@@ -70,6 +68,6 @@ fn whole_seconds<'py>(name: &str, value: Bound<'py, PyAny>) -> PyResult<Result<B
         value.call_method0("timestamp")?
     };
     let number: f64 = seconds.extract()?;
-    // NaN and what is endless have no floor; the core refuses them
+    // NaN and infinity have no floor; the core refuses them
     if number.is_finite() { seconds.call_method0("__floor__").map(Ok) } else { Ok(Ok(seconds)) }
 }

@@ -1,10 +1,11 @@
-//! A call in flight, which is sent over the client's own connections or step by step by a host that has others.
+//! A call in flight, which takings sends over its own connections, or a program step by step over other ones.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::PyBytes;
 use takings::{Answer, Error, Event, Step};
 
 use crate::gate::Inside;
@@ -14,7 +15,8 @@ use crate::slot::Slot;
 use crate::value::host_text;
 use crate::wait;
 
-/// One call; see the stub for its manual. Its facts outlive the core's call, which is gone once it is sent or has ended.
+/// A call of the program; its manual is in the stub. The facts outlive the core's call, which is gone once the call is
+/// sent or has ended.
 #[pyclass(module = "takings", frozen, generic)]
 pub struct Call {
     #[pyo3(get)]
@@ -33,7 +35,7 @@ pub struct Call {
     pub logged: AtomicBool,
     /// The log's word for the end, such as `captured`; none before the end.
     pub word: OnceLock<&'static str>,
-    /// Empty while it is stepped, once it is sent, and at its end.
+    /// The core's call: taken out during a step, when the call is sent, and at its end.
     call: Slot<takings::Call>,
 }
 
@@ -59,52 +61,38 @@ impl Call {
         })
     }
 
-    /// Sends it over our own connections.
-    pub fn send_inside<'py>(&self, py: Python<'py>, inside: &Inside) -> PyResult<Bound<'py, PyAny>> {
-        wait::until(py, inside, self, self.take(py)?).map_err(|raised| self.because(py, raised))
-    }
-
     fn step<'py>(&self, py: Python<'py>, event: Event) -> PyResult<Bound<'py, PyAny>> {
         let inside = Inside::new(py);
         let mut call = self.take(py)?;
         // an answer may be a list that takes a while to read
-        match inside.detach(py, || call.step(event)) {
+        let step = inside.detach(py, || call.step(event));
+        // the call is put back first, since Python code may ask for the next step
+        let next = match step {
             Step::Done(result) => self.end(py, result),
-            step => self.go_on(py, call, &step),
-        }
-        .map_err(|raised| self.because(py, raised))
-    }
-
-    /// The next step as Python has it, with the call put back for the one after it.
-    fn go_on<'py>(&self, py: Python<'py>, call: takings::Call, step: &Step) -> PyResult<Bound<'py, PyAny>> {
-        let fields = PyDict::new(py);
-        let mut retry = None;
-        let class = match step {
             Step::Send(timeout) => {
-                let request = call.request();
-                let headers: Vec<(&str, &str)> = request.headers().collect();
-                fields.set_item("method", request.method())?;
-                fields.set_item("url", request.url())?;
-                fields.set_item("headers", headers)?;
-                fields.set_item("body", PyBytes::new(py, request.body()))?;
-                fields.set_item("timeout", timeout.as_secs_f64())?;
-                fields.set_item("connect_timeout", call.connect_timeout().min(*timeout).as_secs_f64())?;
-                fields.set_item("most_answer", request.most_answer())?;
-                "Send"
+                let send = send_of(py, &call, timeout);
+                drop(self.call.replace(Some(call)));
+                send
             }
             Step::Wait(pause) => {
-                fields.set_item("seconds", pause.as_secs_f64())?;
-                retry = call.attempt_log().last().cloned().map(|attempt| (call.attempt_log().len(), attempt));
-                "Wait"
+                let (attempts, last) = (call.attempt_log().len(), call.attempt_log().last().cloned());
+                drop(self.call.replace(Some(call)));
+                last.map_or(Ok(()), |attempt| self.retry(py, attempts, &attempt))
+                    .and_then(|()| STEPS.get(py)?.call_method1("Wait", (pause.as_secs_f64(),)))
             }
-            Step::Done(_) => unreachable!("an end is no step to go on from"),
         };
-        drop(self.call.replace(Some(call)));
-        if let Some((number, attempt)) = retry {
-            self.retry(py, number, &attempt)?;
-        }
-        STEPS.get(py)?.getattr(class)?.call((), Some(&fields))
+        next.map_err(|raised| self.because(py, raised))
     }
+}
+
+/// A `Send`, whose fields are given in their order.
+fn send_of<'py>(py: Python<'py>, call: &takings::Call, timeout: Duration) -> PyResult<Bound<'py, PyAny>> {
+    let request = call.request();
+    let headers: Vec<(&str, &str)> = request.headers().collect();
+    let body = PyBytes::new(py, request.body());
+    let limits = (timeout.as_secs_f64(), call.connect_timeout().min(timeout).as_secs_f64());
+    let fields = (request.method(), request.url(), headers, body, limits.0, limits.1, request.most_answer());
+    STEPS.get(py)?.call_method1("Send", fields)
 }
 
 #[pymethods]
@@ -120,8 +108,9 @@ impl Call {
         self.word.get().copied()
     }
 
-    fn send<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.send_inside(py, &Inside::new(py))
+    pub fn send<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let inside = Inside::new(py);
+        wait::until(py, &inside, self, self.take(py)?).map_err(|raised| self.because(py, raised))
     }
 
     fn start<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {

@@ -1,8 +1,8 @@
-//! The Python module `takings._takings`: the client, handed over to Python and nothing more.
+//! The Python module `takings._takings`: the client for Python.
 //!
-//! Everything that is decided, checked or worded is the core's. What belongs to Python is
-//! here: its values ([`value`]), its settings ([`settings`]), its exceptions ([`outcome`]), calls in flight
-//! ([`call`]), the interpreter lock, Ctrl-C ([`wait`]) and the interpreter's end ([`gate`]).
+//! The core decides, checks and words everything. This crate has the parts that belong to Python: values ([`value`]),
+//! settings ([`settings`]), exceptions ([`outcome`]), calls in flight ([`call`]), the interpreter lock and Ctrl-C
+//! ([`wait`]), and the interpreter's end ([`gate`]).
 
 #![forbid(unsafe_code)]
 
@@ -36,11 +36,11 @@ use crate::report::refused;
 use crate::slot::Slot;
 use crate::value::text;
 
-/// What a client has from its settings.
+/// The parts of a client that its settings make.
 #[derive(Clone)]
 struct Open {
     client: takings::Client,
-    /// What sends instead of our own connections: a callable of `takings._transport`.
+    /// The callable of `takings._transport` that sends in place of takings' own connections.
     transport: Option<Arc<Py<PyAny>>>,
 }
 
@@ -79,7 +79,7 @@ fn closed() -> Error {
 
 #[pymethods]
 impl Client {
-    // `__init__` takes the settings, so that a subclass may have arguments of its own.
+    // `__init__` takes the settings, so that a subclass may have other arguments
     #[new]
     #[pyo3(signature = (*_arguments, **_settings))]
     fn new(_arguments: &Bound<'_, PyTuple>, _settings: Option<&Bound<'_, PyDict>>) -> Client {
@@ -111,9 +111,9 @@ impl Client {
         Ok(made)
     }
 
-    /// Every method that is named after an operation, and its first half where `send` is false. Python sends where there
-    /// is a transport, or where the program traces.
-    #[pyo3(signature = (operation, order_id, request, idempotency_key, fields, send, /))]
+    /// The body of every method that is named after an operation; without `send` the call is prepared alone. Python sends
+    /// the call where there is a transport, or where the program traces.
+    #[pyo3(signature = (operation, order_id, request, key, fields, send, /))]
     #[allow(clippy::too_many_arguments, reason = "positions cost less than names in every call")]
     fn _call<'py>(
         &self,
@@ -121,24 +121,23 @@ impl Client {
         operation: &Bound<'py, PyAny>,
         order_id: Bound<'py, PyAny>,
         request: Option<Bound<'py, PyAny>>,
-        idempotency_key: Option<Bound<'py, PyAny>>,
+        key: Option<Bound<'py, PyAny>>,
         fields: Bound<'py, PyDict>,
         send: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let inside = Inside::new(py);
+        let _inside = Inside::new(py);
         let known = || Ok((self.open.look(Open::clone).ok_or_else(closed)?, text("operation", operation)?));
         let (open, operation) = known().map_err(|error| refused(py, &error))?;
-        let call = Call::new(prepare(&open.client, operation, &order_id, request, idempotency_key, fields)?);
+        let call = Call::new(prepare(&open.client, operation, &order_id, request, key, fields)?);
         if send && open.transport.is_none() && !is_loaded(py, "opentelemetry.trace")? {
-            return call.send_inside(py, &inside);
+            return call.send(py);
         }
         let call = Bound::new(py, call)?;
         if !send {
             return Ok(call.into_any());
         }
         let arguments = (&call, open.transport.as_ref().map(|transport| transport.bind(py)));
-        let ended = SENDING.get(py)?.call_method1(intern!(py, "run"), arguments);
-        ended.map_err(|raised| call.get().because(py, raised))
+        SENDING.get(py)?.call_method1(intern!(py, "run"), arguments).map_err(|raised| call.get().because(py, raised))
     }
 
     #[getter]
@@ -215,7 +214,7 @@ fn sandbox(py: Python<'_>, flags: Vec<OsString>) -> u8 {
     u8::from(!py.detach(|| takings_sandbox::program(flags)))
 }
 
-/// For the half that is written in Python: an `InvalidInput` in the core's words.
+/// Makes an `InvalidInput` in the core's words for the half that is written in Python.
 #[pyfunction]
 fn invalid_argument<'py>(py: Python<'py>, field: &str, got: &str, allowed: &str) -> PyResult<Bound<'py, PyAny>> {
     exception(py, &Error::invalid_argument(field, got, allowed))
@@ -235,7 +234,7 @@ mod _takings {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        // For the package itself: not in __all__, where `add` would put them.
+        // functions for the package alone: `add` would put them in `__all__`
         module.setattr("diagnosis", wrap_pyfunction!(super::diagnosis, module)?)?;
         module.setattr("schema", wrap_pyfunction!(super::schema, module)?)?;
         module.setattr("sandbox", wrap_pyfunction!(super::sandbox, module)?)?;

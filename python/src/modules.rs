@@ -20,9 +20,8 @@ impl Module {
     pub fn get<'py>(&'static self, py: Python<'py>) -> PyResult<&'py Bound<'py, PyModule>> {
         let Module(name, cell) = self;
         if cell.get(py).is_none() {
-            let loaded = py.import(*name)?.unbind();
             // another thread may have been faster, with the same module
-            let _ = cell.set(py, loaded);
+            let _ = cell.set(py, py.import(*name)?.unbind());
         }
         Ok(cell.get(py).expect("the module was put in above").bind(py))
     }

@@ -1,8 +1,7 @@
-//! The core's outcomes as the Python classes of `takings.outcomes`, found by their names, with the core's values in the
-//! core's order.
+//! The core's outcomes as the Python classes of `takings.outcomes`, found by name, with the values in the core's order.
 //!
-//! They are written in Python: below 3.12 the stable ABI cannot make exception classes in
-//! Rust, and plain Python classes pickle, copy and subclass as everyone expects.
+//! The classes are written in Python. Below 3.12 the stable ABI cannot make exception classes in Rust, and plain Python
+//! classes can be pickled, copied and derived from as usual.
 
 use std::time::UNIX_EPOCH;
 
@@ -10,7 +9,7 @@ use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use takings::binding::{Fact, FactInfo, RecordInfo};
-use takings::{Attempt, Error, Reply};
+use takings::{Attempt, Error};
 
 use crate::modules::OUTCOMES;
 
@@ -30,18 +29,18 @@ fn value_of<'py>(py: Python<'py>, fact: &Fact<'_>) -> PyResult<Bound<'py, PyAny>
     }
 }
 
-/// Whether the class has it as a property: the one of several, as `capture_id` is of `capture_ids`.
+/// Whether the class has the field as a property, as `capture_id` of `capture_ids`.
 fn is_derived(field: &FactInfo, record: &RecordInfo) -> bool {
     record.fields.iter().any(|other| other.name.strip_suffix('s') == Some(field.name))
 }
 
-fn record_of<'py, 'a>(
+pub fn record_of<'py, 'a>(
     py: Python<'py>,
     info: &RecordInfo,
     facts: impl IntoIterator<Item = Fact<'a>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let fields = info.fields.iter().zip(facts).filter(|(field, _)| !is_derived(field, info));
-    // given in their order: names would be a dict for each call
+    // values are given in order: names would cost a dict for each call
     let values = fields.map(|(_, fact)| value_of(py, &fact)).collect::<PyResult<Vec<_>>>()?;
     OUTCOMES.get(py)?.getattr(info.name)?.call1(PyTuple::new(py, values)?)
 }
@@ -55,31 +54,24 @@ pub fn attempts_of<'py>(py: Python<'py>, attempts: &[Attempt]) -> PyResult<Bound
     Ok(PyTuple::new(py, attempts)?.into_any())
 }
 
-pub fn reply_of<'py>(py: Python<'py>, reply: &Reply) -> PyResult<Bound<'py, PyAny>> {
-    record_of(py, reply.info(), reply.facts())
-}
-
 pub fn exception_of(py: Python<'_>, error: &Error) -> PyErr {
     exception(py, error).map_or_else(|failed| failed, PyErr::from_value)
 }
 
-/// The same as an object; `Err` is what Python raised while it was made.
+/// The exception as an object; `Err` holds an exception that Python raised while making it.
 pub fn exception<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'py, PyAny>> {
     let fields = PyDict::new(py);
     for (field, fact) in Error::INFO.fields.iter().zip(error.facts()) {
-        // the class says the one, and its first argument is the other
+        // the class says the kind, and the message is its first argument
         if !matches!(field.name, "kind" | "message") {
             fields.set_item(field.name, value_of(py, &fact)?)?;
         }
     }
-    let outcomes = OUTCOMES.get(py)?;
-    // whatever kind there may be one day: a bug, as seen from this version
-    let class = outcomes.getattr(camel_case(error.kind().as_str())).or_else(|_| outcomes.getattr("InternalError"))?;
-    class.call((error.message(),), Some(&fields))
-}
-
-/// `outcome_unknown` is `OutcomeUnknown`.
-fn camel_case(name: &str) -> String {
+    // `outcome_unknown` is `OutcomeUnknown`
     let word = |word: &str| word[..1].to_ascii_uppercase() + &word[1..];
-    name.split('_').map(word).collect()
+    let name: String = error.kind().as_str().split('_').map(word).collect();
+    let outcomes = OUTCOMES.get(py)?;
+    // a kind that a later core may have is a bug, as seen from this version
+    let class = outcomes.getattr(name).or_else(|_| outcomes.getattr("InternalError"))?;
+    class.call((error.message(),), Some(&fields))
 }

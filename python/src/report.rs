@@ -8,10 +8,10 @@ use takings::{Attempt, Error, Reply};
 
 use crate::call::Call;
 use crate::modules::{LOG, is_loaded};
-use crate::outcome::{attempt_of, exception, exception_of, reply_of};
+use crate::outcome::{attempt_of, exception, exception_of, record_of};
 
-/// Lets a log function of the package run, in a program that has a log. An exception of the program's own handler or
-/// filter must not take the outcome with it; an interrupt goes on.
+/// Calls a log function of the package, in a program that has a log. An exception of the program's own handler or
+/// filter must not replace the outcome; an interrupt goes on.
 fn write<'py>(py: Python<'py>, function: &str, arguments: impl pyo3::call::PyCallArgs<'py>) -> PyResult<()> {
     if !is_loaded(py, "logging")? {
         return Ok(());
@@ -62,7 +62,7 @@ impl Call {
                     (None, Some(_)) => format!("found {word}"),
                     (None, None) => word.to_owned(),
                 };
-                (reply_of(py, reply)?, word, said)
+                (record_of(py, reply.info(), reply.facts())?, word, said)
             }
             Err(error) => (exception(py, error)?, error.kind().as_str(), line(error)),
         };
@@ -71,19 +71,18 @@ impl Call {
         if result.is_ok() { Ok(outcome) } else { Err(PyErr::from_value(outcome)) }
     }
 
-    /// An exception that others than takings raised (KeyboardInterrupt), with the state of the money as its cause.
+    /// Gives an exception that takings did not raise (KeyboardInterrupt) the state of the money as its cause.
     pub fn because(&self, py: Python<'_>, raised: PyErr) -> PyErr {
         let ours = raised.value(py).hasattr("idempotency_key").unwrap_or(false);
         if ours || self.idempotency_key.is_none() {
             return raised;
         }
-        if !self.logged.swap(true, Ordering::Relaxed)
-            && let Ok(known) = exception(py, &self.abandoned)
-        {
-            let _ = self.write_end(py, &known, self.abandoned.kind().as_str(), line(&self.abandoned));
+        let known = exception_of(py, &self.abandoned);
+        if !self.logged.swap(true, Ordering::Relaxed) {
+            let _ = self.write_end(py, known.value(py), self.abandoned.kind().as_str(), line(&self.abandoned));
         }
         if raised.cause(py).is_none() {
-            raised.set_cause(py, Some(exception_of(py, &self.abandoned)));
+            raised.set_cause(py, Some(known));
         }
         raised
     }

@@ -16,10 +16,8 @@ pub fn config(settings: &Bound<'_, PyDict>) -> PyResult<Config> {
             continue;
         }
         let name = name.cast_into::<PyString>()?;
-        let value = match value.hasattr("__fspath__")? {
-            true => py.import("os")?.call_method1("fspath", (value,))?,
-            false => value,
-        };
+        let is_path = value.hasattr("__fspath__")?;
+        let value = if is_path { py.import("os")?.call_method1("fspath", (value,))? } else { value };
         given.set_item(name.to_string_lossy(), value)?;
     }
     Config::from_deserializer_in_seconds(Value::new(given.into_any(), &Raised::default()))

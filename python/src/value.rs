@@ -4,12 +4,13 @@ use std::cell::RefCell;
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyMapping, PyString, PyTuple};
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyMapping, PyString};
 use serde::de::value::{Error, MapDeserializer, SeqDeserializer};
 use serde::de::{Deserializer, Error as _, IntoDeserializer, Unexpected, Visitor};
 use serde::forward_to_deserialize_any;
 
-/// The exception that a mapping's own code raised while it was read. It goes on as it is: it may be a KeyboardInterrupt.
+/// The exception that a mapping's own code raised while it was read. The exception goes on unchanged, since it may be a
+/// KeyboardInterrupt.
 pub type Raised = RefCell<Option<PyErr>>;
 
 /// The text of an argument.
@@ -23,8 +24,8 @@ pub fn text<'a>(name: &str, value: &'a Bound<'_, PyAny>) -> Result<&'a str, taki
     Err(takings::Error::invalid_argument(name, &got, "a string"))
 }
 
-/// A text of a host's HTTP client. It may come after a request has left, so any text will do, and
-/// a value that is none is a mistake of the program's, not an outcome.
+/// A text of the program's HTTP client. The text may come after a request has left, so any text will do. A value that is
+/// no text is a mistake of the program's, not an outcome.
 pub fn host_text(name: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
     match value.cast::<PyString>() {
         Ok(text) => Ok(text.to_string_lossy().into_owned()),
@@ -43,7 +44,7 @@ pub fn kind(value: &Bound<'_, PyAny>) -> String {
 
 pub type Pairs<'py> = Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)>;
 
-/// One Python value to be read.
+/// A Python value to be read.
 pub struct Value<'r, 'py> {
     value: Bound<'py, PyAny>,
     /// Pairs that are read behind those of a mapping.
@@ -60,7 +61,7 @@ impl<'r, 'py> Value<'r, 'py> {
         Value { beside, ..self }
     }
 
-    /// Takes all pairs of the mapping at once: its own code may change it meanwhile.
+    /// Visits pairs that were all taken beforehand: a mapping's own code may change it during the visit.
     fn visit_pairs<'de, V: Visitor<'de>>(self, pairs: Pairs<'py>, visitor: V) -> Result<V::Value, Error> {
         let value = |value| Value::new(value, self.raised);
         let pairs = pairs.into_iter().chain(self.beside).map(|(name, of)| (value(name), value(of)));
@@ -101,10 +102,9 @@ impl<'de> Deserializer<'de> for Value<'_, '_> {
             }
         } else if let Ok(number) = value.cast::<PyFloat>() {
             visitor.visit_f64(number.value())
-        } else if let Ok(list) = value.cast::<PyList>() {
-            visitor.visit_seq(SeqDeserializer::new(list.iter().map(|item| Value::new(item, self.raised))))
-        } else if let Ok(tuple) = value.cast::<PyTuple>() {
-            visitor.visit_seq(SeqDeserializer::new(tuple.iter().map(|item| Value::new(item, self.raised))))
+        } else if let Ok(items) = value.cast::<PyList>().map(PyListMethods::to_tuple).or_else(|_| value.cast().cloned())
+        {
+            visitor.visit_seq(SeqDeserializer::new(items.iter().map(|item| Value::new(item, self.raised))))
         } else if let Ok(dict) = value.cast::<PyDict>() {
             let pairs = dict.iter().collect();
             self.visit_pairs(pairs, visitor)
@@ -122,7 +122,7 @@ impl<'de> Deserializer<'de> for Value<'_, '_> {
         }
     }
 
-    /// Not looked at: a list may contain itself.
+    /// Ignored values are not looked at: a list may contain itself.
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         visitor.visit_unit()
     }
@@ -133,8 +133,8 @@ impl<'de> Deserializer<'de> for Value<'_, '_> {
     }
 }
 
-/// pyo3 looks the class of mappings up behind a lock, which must not be held while the module with it is loaded: a process
-/// that another thread forks meanwhile would find it locked for ever.
+/// pyo3 looks the class of mappings up behind a lock. The module with that class is loaded first, outside of the lock: a
+/// process that another thread forks meanwhile would find the lock held for ever.
 fn as_mapping<'a, 'py>(value: &'a Bound<'py, PyAny>) -> Option<&'a Bound<'py, PyMapping>> {
     value.py().import("collections.abc").ok()?;
     value.cast().ok()

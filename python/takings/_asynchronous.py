@@ -14,24 +14,16 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures.thread import ThreadPoolExecutor
 from contextlib import aclosing
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from ._exchange import AsyncTransport, words
+from . import _transport
+from ._exchange import AsyncTransport
 from ._log import refused
 from ._operations import AsyncOperations, Client
 from ._sending import run
 from ._takings import Call, invalid_argument
 from ._tracing import Span
-from ._transport import (
-    Arriving,
-    OnLoop,
-    for_thread,
-    httpx_attempt,
-    httpx_head,
-    httpx_sent_nothing,
-    httpx_trace,
-)
-from .outcomes import Capture, Reply, TakingsError
+from .outcomes import Capture, TakingsError
 from .steps import Send, Wait
 
 if TYPE_CHECKING:
@@ -41,7 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncClient"]
 
-ReplyT = TypeVar("ReplyT", bound=Reply)
 Running = concurrent.futures.Future[Any]
 AsyncExchange = Callable[[Call[Any], Send], Awaitable[Any]]
 
@@ -94,10 +85,7 @@ class AsyncClient(AsyncOperations):
         - `transport`: an `httpx.AsyncClient` that sends in place of takings' own connections, on
           the event loop it belongs to. It is not closed with the client.
         """
-        on_loop: Any = None if transport is None else OnLoop(transport)
-        self._open(
-            Client(username, password, transport=on_loop, **settings), max_concurrency, on_loop
-        )
+        self._open(partial(Client, username, password, **settings), max_concurrency, transport)
 
     @classmethod
     def from_env(
@@ -105,19 +93,23 @@ class AsyncClient(AsyncOperations):
     ) -> Self:
         """Make a client from the environment, as `Client.from_env` does."""
         made = cls.__new__(cls)
-        on_loop: Any = None if transport is None else OnLoop(transport)
-        made._open(Client.from_env(transport=on_loop), max_concurrency, on_loop)
+        made._open(Client.from_env, max_concurrency, transport)
         return made
 
-    def _open(self, client: Client, max_concurrency: int, transport: OnLoop | None) -> None:
+    def _open(
+        self, make: Callable[..., Client], max_concurrency: int, transport: AsyncTransport | None
+    ) -> None:
+        if not (transport is None or _transport.is_a(transport, "httpx", "AsyncClient")):
+            allowed = "an httpx.AsyncClient (takings.Client takes an httpx.Client)"
+            raise invalid_argument("transport", _transport.name_of(transport), allowed)
+        self._client = make(transport=None if transport is None else _transport.on_loop)
         given: Any = max_concurrency
         if type(given) is not int or not 1 <= given <= MOST_CONCURRENCY:
             got = repr(given) if isinstance(given, (int, float)) else type(given).__name__
             allowed = f"a whole number from 1 to {MOST_CONCURRENCY}"
             raise invalid_argument("max_concurrency", got, allowed)
-        self._client = client
         self._max_concurrency = max_concurrency
-        self._exchange = None if transport is None else partial(_exchange, transport.client)
+        self._exchange = None if transport is None else partial(_exchange, transport)
         self._per_process: dict[int, _PerProcess] = {}
 
     @property
@@ -178,16 +170,10 @@ class AsyncClient(AsyncOperations):
         return state or self._per_process.setdefault(process, _PerProcess(self._max_concurrency))
 
     async def _call(
-        self,
-        operation: str,
-        order_id: str,
-        request: Any,
-        idempotency_key: str | None,
-        fields: dict[str, Any],
+        self, operation: str, order_id: str, request: Any, key: str | None, fields: dict[str, Any]
     ) -> Any:
-        call = self._client.prepare_call(
-            operation, order_id, request, idempotency_key=idempotency_key, **fields
-        )
+        prepare = self._client.prepare_call
+        call = prepare(operation, order_id, request, idempotency_key=key, **fields)
         state = self._of_this_process()
         if self._exchange is None:
             running = _in_thread(state.pool, call)
@@ -213,8 +199,7 @@ class _OnLoopCall(Running):
 
     def __init__(self, call: Call[Any]) -> None:
         super().__init__()
-        # until its end
-        self.call: Call[Any] | None = call
+        self._call = call
         self._loop = asyncio.get_running_loop()
         self._due = 0.0
 
@@ -224,41 +209,33 @@ class _OnLoopCall(Running):
 
     def left(self) -> TakingsError | None:
         """The error for those who wait, where no loop runs the call any more."""
-        call = self.call
-        # a program may run its loop now and then: until then it may yet go on
+        # a program may run its loop now and then: until then the call may yet go on
         is_late = not self._loop.is_running() and time.monotonic() > self._due
-        if call is None or not (is_late or self._loop.is_closed()):
-            return None
-        return call.abandon()
-
-
-def _heard(ended: asyncio.Future[Any]) -> None:
-    """Keeps asyncio from a warning that nobody asked for the exception."""
-    if not ended.cancelled():
-        ended.exception()
+        is_left = (is_late or self._loop.is_closed()) and not self.done()
+        return self._call.abandon() if is_left else None
 
 
 async def _ended(running: Running) -> None:
     """Waits for the end of a call, whatever it is; raises where no loop runs it any more."""
     ended = asyncio.wrap_future(running)
-    # an exception is for those who ask for it
-    ended.add_done_callback(_heard)
-    on_loop = running if isinstance(running, _OnLoopCall) else None
+    # asyncio warns of an exception that nobody asked for
+    ended.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+    of_loop = running if isinstance(running, _OnLoopCall) else None
     while not running.done():
-        if on_loop is not None and (error := on_loop.left()):
+        if of_loop is not None and (error := of_loop.left()):
             raise error
-        await asyncio.wait([ended], timeout=None if on_loop is None else LOOK_AGAIN)
+        await asyncio.wait([ended], timeout=None if of_loop is None else LOOK_AGAIN)
 
 
 def _in_thread(pool: ThreadPoolExecutor, call: Call[Any]) -> Running:
     """Runs it in a thread of the pool, when its turn has come."""
     running: Running = concurrent.futures.Future()
     try:
-        pool.submit(for_thread(running, run, call, None))
+        pool.submit(_transport.for_thread(running, run, call, None))
     except RuntimeError as error:
         # The pool keeps what it found no thread for, and would run it some day.
         if running.cancel():
-            why = f"no thread for it ({words(error)})"
+            why = f"no thread for it ({_transport.words(error)})"
 
             async def unsent(call: Call[Any], _send: Send) -> Any:
                 return call.not_sent(why)
@@ -267,33 +244,26 @@ def _in_thread(pool: ThreadPoolExecutor, call: Call[Any]) -> Running:
     return running
 
 
-async def _run(call: Call[ReplyT], exchange: AsyncExchange, running: _OnLoopCall) -> ReplyT:
+async def _run(call: Call[Any], exchange: AsyncExchange, running: _OnLoopCall) -> Any:
     """As `run` does, on an event loop."""
     with Span(call) as span:
         try:
-            outcome = await _step(call, exchange, running)
+            step = call.start()
+            while isinstance(step, Send | Wait):
+                if isinstance(step, Send):
+                    running.takes(step.timeout)
+                    step = await exchange(call, step)
+                else:
+                    running.takes(step.seconds)
+                    await asyncio.sleep(step.seconds)
+                    step = call.waited()
         except asyncio.CancelledError:
             # at the end of the event loop; a program that cancels all tasks, or whose hook raises
             # this within a request, ends it in the same way
-            error = call.abandon()
-            refused(error, unattended=True)
+            refused(call.abandon(), unattended=True)
             raise
-        span.ended(outcome)
-        return outcome
-
-
-async def _step(call: Call[ReplyT], exchange: AsyncExchange, running: _OnLoopCall) -> ReplyT:
-    step: Send | Wait | ReplyT = call.start()
-    while True:
-        if isinstance(step, Send):
-            running.takes(step.timeout)
-            step = await exchange(call, step)
-        elif isinstance(step, Wait):
-            running.takes(step.seconds)
-            await asyncio.sleep(step.seconds)
-            step = call.waited()
-        else:
-            return step
+        span.ended(step)
+        return step
 
 
 def _on_loop(call: Call[Any], exchange: AsyncExchange) -> Running:
@@ -305,7 +275,6 @@ def _on_loop(call: Call[Any], exchange: AsyncExchange) -> Running:
 
     def pass_on(task: asyncio.Task[Any]) -> None:
         error = call.abandon() if task.cancelled() else task.exception()
-        running.call = None
         if error is None:
             running.set_result(task.result())
         else:
@@ -317,7 +286,7 @@ def _on_loop(call: Call[Any], exchange: AsyncExchange) -> Running:
 
 async def _exchange(client: Any, call: Call[Any], send: Send) -> Any:
     """One request over an `httpx.AsyncClient`."""
-    arriving = Arriving(send)
+    arriving = _transport.Arriving(send)
     attempt = asyncio.ensure_future(_attempt(client, send, arriving))
     try:
         await asyncio.wait([attempt], timeout=send.timeout)
@@ -325,17 +294,17 @@ async def _exchange(client: Any, call: Call[Any], send: Send) -> Any:
         if not attempt.done():
             attempt.cancel()
             # it closes its connection; its end is of no use to the call
-            attempt.add_done_callback(_heard)
-    return arriving.end(call, attempt, httpx_sent_nothing)
+            attempt.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+    return arriving.end(call, attempt, _transport.httpx_sent_nothing)
 
 
-async def _attempt(client: Any, send: Send, arriving: Arriving) -> None:
+async def _attempt(client: Any, send: Send, arriving: _transport.Arriving) -> None:
     async def trace(event: str, info: Mapping[str, Any]) -> None:
-        httpx_trace(arriving, event, info)
+        _transport.httpx_trace(arriving, event, info)
 
-    with httpx_attempt(client, send, arriving, trace) as sending:
+    with _transport.httpx_attempt(client, send, arriving, trace) as sending:
         async with aclosing(await client.send(**sending)) as answer:
-            if httpx_head(answer, arriving):
+            if _transport.httpx_head(answer, arriving):
                 async for chunk in answer.aiter_raw():
                     if not arriving.more(chunk):
                         break

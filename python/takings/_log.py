@@ -34,24 +34,21 @@ def logger() -> Logger | None:
 _WARNING, _INFO = 30, 20  # logging's
 
 
-def _write(level: int, text: str, *values: object, **extra: object) -> None:
+_FACTS = ("order_id", "idempotency_key", "correlation_id", "attempt", "outcome")
+
+
+def _write(level: int, text: str, values: tuple[object, ...], *facts: object) -> None:
     log = logger()
     if log is not None and log.isEnabledFor(level):
-        log.log(level, text, *values, extra=extra)
+        log.log(level, text, *values, extra=dict(zip(_FACTS, facts, strict=True)))
 
 
 def retry(order_id: str | None, idempotency_key: str | None, number: int, attempt: Attempt) -> None:
     """Another attempt follows."""
-    _write(
-        _WARNING,
-        "order %s: attempt %d: %s; trying again in %.3f s (idempotency key %s)",
-        *(order_id, number, attempt.came_back, attempt.wait, idempotency_key),
-        order_id=order_id,
-        idempotency_key=idempotency_key,
-        correlation_id=attempt.correlation_id,
-        attempt=number,
-        outcome=attempt.came_back,
-    )
+    text = "order %s: attempt %d: %s; trying again in %.3f s (idempotency key %s)"
+    word = attempt.came_back
+    values = (order_id, number, word, attempt.wait, idempotency_key)
+    _write(_WARNING, text, values, order_id, idempotency_key, attempt.correlation_id, number, word)
 
 
 def ended(
@@ -63,16 +60,11 @@ def ended(
     unattended: bool,
 ) -> None:
     """A call has its outcome; `unattended` if no caller waits any more, who could log it."""
-    _write(
-        _WARNING if unattended else _INFO,
-        "order %s: %s (idempotency key %s, attempts %d)",
-        *(order_id, said, idempotency_key, outcome.attempts),
-        order_id=order_id,
-        idempotency_key=idempotency_key,
-        correlation_id=outcome.correlation_id,
-        attempt=outcome.attempts,
-        outcome=word,
-    )
+    level = _WARNING if unattended else _INFO
+    text = "order %s: %s (idempotency key %s, attempts %d)"
+    number = outcome.attempts
+    values = (order_id, said, idempotency_key, number)
+    _write(level, text, values, order_id, idempotency_key, outcome.correlation_id, number, word)
 
 
 def refused(error: TakingsError, unattended: bool = False) -> None:

@@ -10,17 +10,12 @@ from .steps import Send, Wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import TypeVar
+    from typing import Any
 
     from ._transport import Exchange
-    from .outcomes import Reply
-
-    _ReplyT = TypeVar("_ReplyT", bound=Reply)
-
-__all__ = ["run"]
 
 
-def run(call: Call[_ReplyT], exchange: Exchange | None) -> _ReplyT:
+def run(call: Call[Any], exchange: Exchange | None) -> Any:
     """Send a call and wait for its outcome."""
     with Span(call) as span:
         reply = call.send() if exchange is None else _step(call, exchange)
@@ -28,13 +23,12 @@ def run(call: Call[_ReplyT], exchange: Exchange | None) -> _ReplyT:
         return reply
 
 
-def _step(call: Call[_ReplyT], exchange: Exchange) -> _ReplyT:
-    step: Send | Wait | _ReplyT = call.start()
-    while True:
+def _step(call: Call[Any], exchange: Exchange) -> Any:
+    step = call.start()
+    while isinstance(step, Send | Wait):
         if isinstance(step, Send):
             step = exchange(call, step)
-        elif isinstance(step, Wait):
+        else:
             time.sleep(step.seconds)
             step = call.waited()
-        else:
-            return step
+    return step

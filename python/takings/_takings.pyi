@@ -56,14 +56,7 @@ class Client:
         """Where requests go, without credentials."""
 
     def _call(
-        self,
-        operation: str,
-        order_id: str,
-        request: Any,
-        idempotency_key: str | None,
-        fields: dict[str, Any],
-        send: bool,
-        /,
+        self, operation: str, order_id: str, request: Any, key: Any, fields: Any, send: bool, /
     ) -> Any: ...
     def close(self) -> None:
         """Close the connections. Calls that are under way end first in their own threads; later
@@ -125,11 +118,7 @@ class Call(Generic[_ReplyT]):
         """The first step. Raises the `TakingsError` that the call ends in, as the others do."""
 
     def answered(
-        self,
-        status: int,
-        headers: Iterable[tuple[str | bytes, str | bytes]],
-        body: bytes,
-        /,
+        self, status: int, headers: Iterable[tuple[str | bytes, str | bytes]], body: bytes, /
     ) -> Send | Wait | _ReplyT:
         """An answer came, whatever its status. A header that came twice is given twice."""
 

@@ -33,16 +33,15 @@ class Span:
         trace = sys.modules.get("opentelemetry.trace")
         if trace is not None:
             with _passed_over():
-                self._span = trace.get_tracer("takings", __version__).start_span(
+                # spans of the HTTP client become children of this one
+                current = trace.get_tracer("takings", __version__).start_as_current_span(
                     f"takings.{self._call.operation}",
                     kind=trace.SpanKind.CLIENT,
                     attributes=_of(self._call, "order_id", "idempotency_key"),
+                    record_exception=False,
+                    set_status_on_exception=False,
                 )
-                # what the HTTP client traces becomes a child of it
-                self._current = trace.use_span(
-                    self._span, record_exception=False, set_status_on_exception=False
-                )
-                self._current.__enter__()
+                self._span, self._current = current.__enter__(), current
         return self
 
     def ended(self, outcome: Reply | TakingsError) -> None:
@@ -67,18 +66,16 @@ class Span:
         self._span.set_status(status, message)
 
     def __exit__(self, _kind: object, raised: BaseException | None, _traceback: object) -> None:
+        if self._span is None:
+            return
         if isinstance(raised, TakingsError):
             self.ended(raised)
-        elif raised is not None and self._span is not None:
+        elif raised is not None:
             with _passed_over():
                 self._span.set_attributes({"takings.outcome": "outcome_unknown"})
                 self._fail(type(raised).__name__, "the wait for the answer was interrupted")
-        if self._current is not None:
-            with _passed_over():
-                self._current.__exit__(None, None, None)
-        if self._span is not None:
-            with _passed_over():
-                self._span.end()
+        with _passed_over():
+            self._current.__exit__(None, None, None)
 
 
 def _of(thing: object, *names: str) -> dict[str, Any]:

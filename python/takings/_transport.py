@@ -13,17 +13,19 @@ import http.client
 import re
 import ssl
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from typing import Any
 
-from ._exchange import Transport, Unsent, words
+from ._exchange import Transport
 from ._takings import Call, invalid_argument
 from .steps import Send
 
 # Sends a request of the call, and gives the call's next step.
 Exchange = Callable[[Call[Any], Send], Any]
+# Whether the error proves that nothing of the request has left.
+Proof = Callable[[BaseException], bool]
 
 PLAIN_THROUGH_PROXY = (
     "the HTTP client's proxy would see the credential of a plain http request; leave this address "
@@ -31,10 +33,10 @@ PLAIN_THROUGH_PROXY = (
 )
 
 
-def over(transport: Transport | OnLoop, base_url: str) -> Exchange:
+def over(transport: Transport | Exchange, base_url: str) -> Exchange:
     """How one request is exchanged over it."""
-    if isinstance(transport, OnLoop):
-        return transport
+    if transport is on_loop:
+        return on_loop
     if is_a(transport, "httpx", "Client"):
         return partial(_within, partial(_httpx, transport), httpx_sent_nothing)
     if is_a(transport, "requests", "Session"):
@@ -48,25 +50,27 @@ def over(transport: Transport | OnLoop, base_url: str) -> Exchange:
     )
 
 
-class OnLoop:
-    """An `httpx.AsyncClient`, which sends on an event loop, for a `takings.AsyncClient` alone."""
+def on_loop(call: Call[Any], send: Send) -> Any:
+    """Stands for an `httpx.AsyncClient`, over which a `takings.AsyncClient` sends by itself."""
+    raise NotImplementedError
 
-    def __init__(self, transport: Any) -> None:
-        if not is_a(transport, "httpx", "AsyncClient"):
-            allowed = "an httpx.AsyncClient (takings.Client takes an httpx.Client)"
-            raise invalid_argument("transport", name_of(transport), allowed)
-        self.client = transport
 
-    def __call__(self, call: Call[Any], send: Send) -> Any:
-        raise NotImplementedError
+class Unsent(Exception):
+    """An attempt raises it where it is certain that nothing of the request has left."""
+
+
+def words(error: BaseException) -> str:
+    """The text of a program's own exception, whose code must not take the outcome with it."""
+    try:
+        return str(error) or type(error).__name__
+    except Exception:
+        return type(error).__name__
 
 
 def is_a(transport: object, package: str, name: str) -> bool:
     """Whether it is of this class, without loading the package that it would come from."""
-    return any(
-        class_.__name__ == name and class_.__module__.partition(".")[0] == package
-        for class_ in type(transport).__mro__
-    )
+    classes = type(transport).__mro__
+    return (package, name) in [(of.__module__.partition(".")[0], of.__name__) for of in classes]
 
 
 def name_of(transport: object) -> str:
@@ -84,14 +88,11 @@ class Arriving:
         # whether its news of a connection is of this request's
         self.followed = False
         # how often it may have left
-        self._sendings = 0
-        self._status = 0
-        self._headers: list[tuple[bytes | str, bytes | str]] = []
+        self.sendings = 0
+        # status and headers, once they are there
+        self.head: tuple[int, list[tuple[bytes | str, bytes | str]]] | None = None
         self.body = bytearray()
         self._over = False
-
-    def left(self) -> None:
-        self._sendings += 1
 
     def is_of(self, thing: Any) -> bool:
         """Whether it is of our request: a program's hooks send others, and fail with those."""
@@ -100,36 +101,28 @@ class Arriving:
         except Exception:
             return False
 
-    @property
-    def has_begun(self) -> bool:
-        return self._status != 0
-
-    def head(self, status: int, headers: Iterable[tuple[bytes | str, bytes | str]]) -> None:
-        self._headers = list(headers)
-        self._status = status
-
     def more(self, chunk: bytes) -> bool:
         """Takes a part of the body; whether another one is wanted."""
         self.body += chunk[: self._send.most_answer - len(self.body)]
         return len(self.body) < self._send.most_answer and not self._over
 
-    def end(self, call: Call[Any], ended: Any, sent_nothing: Callable[[Any], bool]) -> Any:
+    def end(self, call: Call[Any], ended: Any, sent_nothing: Proof) -> Any:
         """Gives the call the answer, or the reason why there is none, and returns its next step.
         `ended` is the future of the attempt, of a thread or of an event loop."""
         self._over = True
         error = ended.exception() if ended.done() else None
-        if self._sendings > 1:
+        if self.sendings > 1:
             why = "the program's HTTP client sent it again, so no answer is certain"
-        elif self._status:
+        elif self.head is not None:
             # a body that broke off leaves the part that was read: the status decides
-            return call.answered(self._status, self._headers, bytes(self.body))
+            return call.answered(*self.head, bytes(self.body))
         elif not ended.done():
             why = f"no answer within {self._send.timeout:.1f} s"
         elif isinstance(error, Unsent):
             return call.not_sent(words(error))
         elif error is None:
             why = "the transport gave no answer"
-        elif self.followed and not self._sendings and self.is_of(error) and sent_nothing(error):
+        elif self.followed and not self.sendings and self.is_of(error) and sent_nothing(error):
             return call.not_sent(f"no connection ({_root(error)})")
         else:
             why = f"the answer was lost ({_root(error)})"
@@ -153,10 +146,7 @@ def for_thread(
 
 
 def _within(
-    attempt: Callable[[Send, Arriving], None],
-    sent_nothing: Callable[[Any], bool],
-    call: Call[Any],
-    send: Send,
+    attempt: Callable[[Send, Arriving], None], sent_nothing: Proof, call: Call[Any], send: Send
 ) -> Any:
     """Makes the attempt, and stops waiting for it when its time is up.
 
@@ -193,27 +183,6 @@ def _root(error: BaseException) -> str:
 # --- httpx --------------------------------------------------------------------------------
 
 
-def httpx_request(send: Send, trace: Callable[[str, Mapping[str, Any]], Any]) -> Any:
-    """The request as an httpx.Request that no client adds to. `trace` hears of its way.
-
-    Its connection is not used again: httpx takes bytes that come behind an answer for the answer to
-    the next request, and so for the outcome of another capture.
-    """
-    import httpx
-
-    within = {"connect": send.connect_timeout, "pool": send.connect_timeout}
-    return httpx.Request(
-        send.method,
-        send.url,
-        headers=[*send.headers, ("accept-encoding", "identity"), ("connection", "close")],
-        content=send.body or None,
-        extensions={
-            "timeout": {**within, "read": send.timeout, "write": send.timeout},
-            "trace": trace,
-        },
-    )
-
-
 def httpx_trace(arriving: Arriving, event: str, info: Mapping[str, Any]) -> None:
     """What httpx is about to do with the request."""
     arriving.followed = True
@@ -229,36 +198,37 @@ def httpx_trace(arriving: Arriving, event: str, info: Mapping[str, Any]) -> None
         # a proxy asked to fetch it
         if getattr(getattr(sent, "url", None), "target", b"").startswith(b"http"):
             raise Unsent(PLAIN_THROUGH_PROXY)
-        arriving.left()
-
-
-def httpx_is_plain(client: Any, url: Any) -> bool:
-    """Whether httpx itself sends it, or a test's double: another transport may do more than that,
-    and fail with it."""
-    import httpx
-
-    find = getattr(client, "_transport_for_url", None)
-    known = (httpx.HTTPTransport, httpx.AsyncHTTPTransport, httpx.MockTransport)
-    return find is not None and type(find(url)) in known
+        arriving.sendings += 1
 
 
 @contextmanager
 def httpx_attempt(
     client: Any, send: Send, arriving: Arriving, trace: Callable[[str, Mapping[str, Any]], Any]
 ) -> Generator[dict[str, Any], None, None]:
-    """An attempt over either client of httpx, which sends with the arguments that this gives."""
+    """An attempt over either client of httpx, which sends with the arguments that this gives.
+    `trace` hears of the request's way."""
+    import httpx
+
     if client.is_closed:
-        raise Unsent(f"the httpx.{type(client).__name__} is closed")
-    arriving.request = httpx_request(send, trace)
-    arriving.followed = httpx_is_plain(client, arriving.request.url)
+        name = "AsyncClient" if is_a(client, "httpx", "AsyncClient") else "Client"
+        raise Unsent(f"the httpx.{name} is closed")
+    # Its connection is not used again: httpx takes bytes that come behind an answer for the answer
+    # to the next request, and so for the outcome of another capture.
+    headers = [*send.headers, ("accept-encoding", "identity"), ("connection", "close")]
+    limits = httpx.Timeout(send.timeout, connect=send.connect_timeout, pool=send.connect_timeout)
+    extensions = {"timeout": limits.as_dict(), "trace": trace}
+    # a request that no client adds to
+    arriving.request = httpx.Request(
+        send.method, send.url, headers=headers, content=send.body or None, extensions=extensions
+    )
+    # Whether httpx itself sends it, or a test's double: another transport may do more than that,
+    # and fail with it.
+    find = getattr(client, "_transport_for_url", None)
+    plain = (httpx.HTTPTransport, httpx.AsyncHTTPTransport, httpx.MockTransport)
+    arriving.followed = find is not None and type(find(arriving.request.url)) in plain
     try:
         # auth: neither the client's nor that of a .netrc takes the place of ours
-        yield {
-            "request": arriving.request,
-            "auth": None,
-            "follow_redirects": False,
-            "stream": True,
-        }
+        yield {"request": arriving.request, "auth": None, "follow_redirects": False, "stream": True}
     except Exception as error:
         # a hook that raises for a status it does not like has met an answer all the same
         answer = getattr(error, "response", None)
@@ -273,7 +243,7 @@ def httpx_head(answer: Any, arriving: Arriving) -> bool:
     # httpx reads an answer of any version
     if answer.http_version not in ("HTTP/1.1", "HTTP/1.0", "HTTP/2"):
         raise ConnectionError(f"the answer is not HTTP but {answer.http_version!r:.20}")
-    arriving.head(answer.status_code, answer.headers.raw)
+    arriving.head = answer.status_code, answer.headers.raw
     # a hook may have read the body
     if answer.is_stream_consumed:
         arriving.more(answer.content)
@@ -284,16 +254,8 @@ def httpx_sent_nothing(error: BaseException) -> bool:
     """Only a connection that was not made proves it."""
     import httpx
 
-    return isinstance(
-        error,
-        (
-            httpx.ConnectError,
-            httpx.ConnectTimeout,
-            httpx.PoolTimeout,
-            httpx.ProxyError,
-            httpx.UnsupportedProtocol,
-        ),
-    )
+    in_time = (httpx.ConnectError, httpx.ProxyError, httpx.UnsupportedProtocol)
+    return isinstance(error, (*in_time, httpx.ConnectTimeout, httpx.PoolTimeout))
 
 
 def _httpx(client: Any, send: Send, arriving: Arriving) -> None:
@@ -317,8 +279,8 @@ def _requests(session: Any, send: Send, arriving: Arriving) -> None:
     import urllib3
 
     def take(answer: Any, **settings: Any) -> Any:
-        arriving.left()
-        if arriving.has_begun:
+        arriving.sendings += 1
+        if arriving.head is not None:
             # a hook sent it again
             return answer
         raw = answer.raw
@@ -338,7 +300,7 @@ def _requests(session: Any, send: Send, arriving: Arriving) -> None:
                 if answer.status_code >= 300:
                     raise ConnectionError("the answer may have been cut")
                 head.pop()
-            arriving.head(answer.status_code, head)
+            arriving.head = answer.status_code, head
             if arriving.more(begun) and not broken:
                 with suppress(urllib3.exceptions.HTTPError):
                     for chunk in chunks:
@@ -357,14 +319,11 @@ def _requests(session: Any, send: Send, arriving: Arriving) -> None:
         return answer
 
     # prepared without the session, whose headers, cookies, query and credentials would join it
-    prepared = requests.Request(
-        send.method,
-        send.url,
-        headers={**dict(send.headers), "accept-encoding": "identity"},
-        data=send.body or None,
-        hooks={"response": take},
-    ).prepare()
-    arriving.request = prepared
+    headers = {**dict(send.headers), "accept-encoding": "identity"}
+    request = requests.Request(
+        send.method, send.url, headers, data=send.body or None, hooks={"response": take}
+    )
+    arriving.request = prepared = request.prepare()
     try:
         arriving.followed = _requests_is_plain(session, send.url)
         _refuse_to_send_again(session, send.url)
@@ -375,12 +334,8 @@ def _requests(session: Any, send: Send, arriving: Arriving) -> None:
     if send.url.startswith("http:"):
         # plain is for this machine alone, so that no proxy gets to see a credential
         settings["proxies"] = {}
-    session.send(
-        prepared,
-        timeout=(send.connect_timeout, send.timeout),
-        allow_redirects=False,
-        **settings,
-    )
+    timeout = send.connect_timeout, send.timeout
+    session.send(prepared, timeout=timeout, allow_redirects=False, **settings)
 
 
 def _sense(raw: Any) -> http.client.HTTPResponse | None:
@@ -399,9 +354,8 @@ def _unended(answer: http.client.HTTPResponse, connection: Any) -> bool:
     """Whether an answer without a body may have ended with its connection."""
     from urllib3.util.connection import is_connection_dropped
 
-    if answer.length is None:
-        return True
-    return not answer.will_close and bool(is_connection_dropped(connection))
+    dropped = not answer.will_close and is_connection_dropped(connection)
+    return answer.length is None or dropped
 
 
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -410,10 +364,8 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 def _chunks(raw: Any) -> Iterator[bytes]:
     """A body as it comes: `stream` would wait for a chunk to be full."""
     if not hasattr(raw, "read1"):
-        yield from raw.stream(65536, decode_content=False)
-        return
-    while chunk := raw.read1(65536, decode_content=False):
-        yield chunk
+        return iter(raw.stream(65536, decode_content=False))
+    return iter(partial(raw.read1, 65536, decode_content=False), b"")
 
 
 def _requests_sent_nothing(error: BaseException) -> bool:

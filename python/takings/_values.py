@@ -9,7 +9,6 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
 
@@ -55,20 +54,16 @@ class _Value:
     def __hash__(self) -> int:
         return hash(self._compared())
 
-    def _refuse(self, verb: str, name: str) -> None:
+    def __setattr__(self, name: str, *value: Any) -> None:
         # a class derived from it may have attributes of its own
         if "_fields" in type(self).__dict__ or name in self._fields:
             from dataclasses import FrozenInstanceError
 
+            verb = "assign to" if value else "delete"
             raise FrozenInstanceError(f"cannot {verb} field {name!r}")
+        (super().__setattr__ if value else super().__delattr__)(name, *value)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        self._refuse("assign to", name)
-        super().__setattr__(name, value)
-
-    def __delattr__(self, name: str) -> None:
-        self._refuse("delete", name)
-        super().__delattr__(name)
+    __delattr__ = __setattr__
 
     # the fields of a derived dataclass are among them
     def __getstate__(self) -> list[Any]:
@@ -104,7 +99,7 @@ class _Kept:
         return kept
 
 
-def dataclass(**_frozen_with_slots: bool) -> Callable[[type], type]:
+def dataclass(**_frozen_with_slots: bool) -> Any:
     return _dataclass
 
 

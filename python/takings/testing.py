@@ -133,12 +133,8 @@ class KlarnaSandbox:
 
     def client(self, **settings: Any) -> Client:
         """A client of the sandbox, with short pauses; `settings` are those of `takings.Client`."""
-        usual: dict[str, Any] = {
-            "username": self.username,
-            "password": self.password,
-            "base_url": self.url,
-            "backoff": 0.01,
-        }
+        account = {"username": self.username, "password": self.password, "base_url": self.url}
+        usual: dict[str, Any] = {**account, "backoff": 0.01}
         return Client(**(usual | settings))
 
     def create_order(
@@ -155,11 +151,8 @@ class KlarnaSandbox:
         `purchase_currency`, `merchant_reference1`, `order_lines`, `expires_in`, `status`,
         `fraud_status`.
         """
-        order: dict[str, Any] = {
-            "order_amount": order_amount,
-            "faults": [_fault(fault) for fault in faults],
-            **fields,
-        }
+        planned = [_fault(fault) for fault in faults]
+        order = {"order_amount": order_amount, "faults": planned, **fields}
         if order_id is not None:
             order["order_id"] = order_id
         return str(self.control("/orders", order)["order_id"])
@@ -170,25 +163,23 @@ class KlarnaSandbox:
         `members` say more: `seconds=2` for a `delay`, `request=3` for the third request. The order
         need not exist.
         """
-        self.control(_order(order_id, "faults"), {**_fault(fault), **members})
+        self.control(_path(order_id, "faults"), {**_fault(fault), **members})
 
     def clear_faults(self, order_id: str) -> None:
         """Drop the order's faults that have not struck."""
-        self.control(_order(order_id, "faults"), method="DELETE")
+        self.control(_path(order_id, "faults"), method="DELETE")
 
     def ledger(self, order_id: str | None = None) -> list[LedgerEntry]:
         """The captures that were committed, in order: of one order, or all."""
-        entries: list[LedgerEntry] = self.control(
-            "/ledger" if order_id is None else _order(order_id, "ledger")
-        )
-        return entries
+        return self._list(order_id, "ledger")
 
     def requests(self, order_id: str | None = None) -> list[ReceivedRequest]:
         """The requests that arrived, oldest first: for one order, or all (the last 10,000)."""
-        received: list[ReceivedRequest] = self.control(
-            "/requests" if order_id is None else _order(order_id, "requests")
-        )
-        return received
+        return self._list(order_id, "requests")
+
+    def _list(self, order_id: str | None, what: str) -> list[Any]:
+        entries: list[Any] = self.control(_path(order_id, what))
+        return entries
 
     def advance(self, seconds: float) -> None:
         """Move the sandbox's clock on: keys are forgotten after 24 hours, orders expire."""
@@ -205,9 +196,8 @@ class KlarnaSandbox:
         connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=30)
         try:
             data = None if body is None else json.dumps(body)
-            connection.request(
-                method or ("GET" if data is None else "POST"), f"/sandbox{path}", data
-            )
+            method = method or ("GET" if data is None else "POST")
+            connection.request(method, f"/sandbox{path}", data)
             answer = connection.getresponse()
             text = answer.read()
         finally:
@@ -239,5 +229,5 @@ def _fault(fault: Fault) -> Mapping[str, Any]:
     return {"fault": fault} if isinstance(fault, str) else fault
 
 
-def _order(order_id: str, what: str) -> str:
-    return f"/orders/{urllib.parse.quote(order_id, safe='')}/{what}"
+def _path(order_id: str | None, what: str) -> str:
+    return f"/{what}" if order_id is None else f"/orders/{urllib.parse.quote(order_id, '')}/{what}"

@@ -559,12 +559,7 @@ class AsyncOperations:
     __slots__ = ()
 
     async def _call(
-        self,
-        operation: str,
-        order_id: str,
-        request: Any,
-        idempotency_key: str | None,
-        fields: dict[str, Any],
+        self, operation: str, order_id: str, request: Any, key: str | None, fields: dict[str, Any]
     ) -> Any:
         raise NotImplementedError
 

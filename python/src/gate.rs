@@ -1,12 +1,16 @@
-//! The end of the interpreter, as threads meet it that are in a call.
+//! The end of the interpreter while daemon threads are in a call.
 //!
-//! CPython up to 3.13 ends a daemon thread that comes back to an interpreter which is ending, by unwinding its stack. Rust's
-//! frames are on it, and the process would die of that. So what ends the interpreter closes a gate first: from then on
-//! no daemon thread comes back into Python from a wait of ours, and none begins a call; they stay where they are until
-//! the process is gone. It waits for those that were inside, but not for long: what a program's own code does
-//! there may take any time. Threads that Python waits for are over by then, but for those that another exit handler starts.
+//! CPython up to 3.13 ends a daemon thread that returns to an ending interpreter by unwinding the thread's stack. Rust's
+//! frames are on that stack, and unwinding them kills the process. CPython 3.14 hangs such a thread instead, so this module
+//! can be deleted once 3.14 is the oldest version that takings runs on.
 //!
-//! There is no lock that a fork could leave locked.
+//! Until then an exit handler of the interpreter closes a gate. Behind a closed gate a daemon thread neither begins a call
+//! nor returns to Python from a wait of takings. Such a thread is parked until the process is gone.
+//!
+//! The exit handler waits up to a second for threads that run Python inside a call: code of the program may take any time.
+//! A thread that is no daemon has ended before, unless another exit handler starts it.
+//!
+//! No lock is used, since a fork could leave one locked.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,19 +21,21 @@ use pyo3::prelude::*;
 
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The process, whether the gate is closed, and how many threads are inside with the interpreter held or waited for.
+/// The process in the upper half, whether the gate is closed, and the number of threads that hold the interpreter inside
+/// a call or wait for it.
 static STATE: AtomicU64 = AtomicU64::new(0);
 const CLOSED: u64 = 1 << 31;
 const COUNT: u64 = CLOSED - 1;
 
 thread_local! {
-    /// How many of our functions this thread is in, one within the other.
+    /// The number of takings' functions that this thread is in, each within the one before.
     static DEPTH: Cell<u32> = const { Cell::new(0) };
-    /// It ends the interpreter, or something that is done before that end waits for it.
+    /// Whether this thread ends the interpreter, or an exit handler waits for this thread.
     static ENDING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Another state, unless `change` has none. What a forked child inherits is of threads it has not.
+/// Changes the state, unless `change` has no other. A forked child begins anew: the threads it inherits a count of do not
+/// exist in it.
 fn change(change: impl Fn(u64) -> Option<u64>) -> bool {
     let process = u64::from(std::process::id()) << 32;
     let changed = |state: u64| change(if state & !(CLOSED | COUNT) == process { state } else { process });
@@ -50,7 +56,7 @@ fn park_for_good() -> ! {
     }
 }
 
-/// This thread is in a function of ours, until it is dropped.
+/// Counts this thread as inside one of takings' functions until the value is dropped.
 pub struct Inside(());
 
 impl Inside {
@@ -66,7 +72,7 @@ impl Inside {
         Inside(())
     }
 
-    /// Does what takes a while, without holding the interpreter.
+    /// Lets go of the interpreter for the work, which may take a while.
     pub fn detach<R: Send>(&self, py: Python<'_>, work: impl FnOnce() -> R + Send) -> R {
         struct Outside;
         impl Drop for Outside {
@@ -84,7 +90,7 @@ impl Inside {
     }
 }
 
-/// When in doubt: it may then wait without end, and nobody waits for it.
+/// Whether this thread is a daemon. In doubt it is: no exit handler waits for a daemon, so parking it holds up no thread.
 fn is_daemon(py: Python<'_>) -> bool {
     let thread = py.import("threading").and_then(|threading| threading.call_method0("current_thread"));
     thread.and_then(|thread| thread.getattr("daemon")?.extract()).unwrap_or(true)
@@ -99,9 +105,9 @@ impl Drop for Inside {
     }
 }
 
-/// To be called once, when the module is loaded.
+/// Opens the gate when the module is loaded, and registers the exit handler that closes it.
 pub fn open(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    // an interpreter before this one in the same process has closed it
+    // an earlier interpreter of the same process has closed the gate
     change(|state| Some(state & !CLOSED));
     let close = wrap_pyfunction!(close, module)?;
     module.py().import("atexit")?.call_method1("register", (close,)).map(drop)

@@ -38,7 +38,7 @@ fn written<'py>(amount: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         return refuse(&if amount.is_none() { "None".to_owned() } else { kind(amount) });
     }
     let magnitude: i64 = amount.call_method0("adjusted")?.extract()?;
-    // one with an exponent, or none at all such as NaN, is for the core to refuse
+    // the core refuses an amount with an exponent, and a value such as NaN
     let form = if magnitude.unsigned_abs() > MOST_DIGITS { "" } else { "f" };
     amount.call_method1("__format__", (form,))
 }

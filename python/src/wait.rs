@@ -23,7 +23,7 @@ enum Woken {
     Ended(Result<Reply, Error>),
 }
 
-/// Waits for such a reason; an attempt that is the last one is none.
+/// Waits for such a reason; the last attempt of a call is no reason.
 fn wake(sending: &mut Sending, patience: Option<Duration>, attempts: &mut usize) -> Woken {
     loop {
         match sending.wait(patience) {
@@ -41,10 +41,9 @@ fn wake(sending: &mut Sending, patience: Option<Duration>, attempts: &mut usize)
 
 /// Sends a call, waits for its outcome and shows it to Python.
 ///
-/// Python handles signals in its main thread, and only while that thread runs Python. So there
-/// the wait is broken off to look for signals. When a handler raises (KeyboardInterrupt), its
-/// exception goes on, and a thread waits for the outcome behind it. Python's code is never run by
-/// that thread.
+/// Python handles signals in its main thread, and only while that thread runs Python. The main thread therefore breaks
+/// off its wait to look for signals. When a handler raises (KeyboardInterrupt), its exception goes on, and another thread
+/// waits for the outcome. That thread never runs Python code.
 pub fn until<'py>(
     py: Python<'py>,
     inside: &Inside,
@@ -60,7 +59,7 @@ pub fn until<'py>(
             Woken::Retry(attempt) => call.retry(py, attempts, &attempt),
             Woken::Look => py.check_signals(),
         };
-        // the question runs Python, and so may raise an interrupt in the main thread
+        // the question runs Python, and may so raise an interrupt in the main thread
         let (is_main, raised) = match (in_main_thread(py), looked) {
             (Ok(is_main), looked) => (is_main, looked.err()),
             (Err(raised), _) => (true, Some(raised)),
@@ -70,7 +69,7 @@ pub fn until<'py>(
                 go_on(sending);
                 return Err(raised);
             }
-            // a handler of the program's log; a Ctrl-C belongs to another thread
+            // the exception is of a handler of the program's log: a Ctrl-C belongs to another thread
             Some(raised) => raised.write_unraisable(py, None),
             None => {}
         }
@@ -78,15 +77,14 @@ pub fn until<'py>(
     }
 }
 
-/// Waits for an outcome that nobody hears of any more. Where no thread can be had, the call is given up.
+/// Waits for an outcome that no caller gets any more. Where no thread can be had, the call is given up.
 fn go_on(mut sending: Sending) {
     let to_its_end = move || while !matches!(sending.wait(None), News::Ended(_)) {};
     let _ = thread::Builder::new().name("takings capture".into()).spawn(to_its_end);
 }
 
-/// Whether this thread is the one whose Python code signals interrupt. A program that has not loaded
-/// `threading` is taken to have no other, and need not load it: looking for signals elsewhere costs
-/// a little and finds none.
+/// Whether this thread is the main thread, whose Python code signals interrupt. In a program that has not loaded
+/// `threading` every thread is taken for it: looking for signals elsewhere costs a little and finds none.
 fn in_main_thread(py: Python<'_>) -> PyResult<bool> {
     let Some(threading) = modules::threading(py)? else { return Ok(true) };
     let main = threading.call_method0(intern!(py, "main_thread"))?.getattr(intern!(py, "ident"))?;

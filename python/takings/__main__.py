@@ -48,7 +48,7 @@ def describe() -> str:
 
 def sandbox(flags: Sequence[str] | None = None) -> int:
     """Be `takings-sandbox`, whose command this is too."""
-    # Ctrl-C ends it, though it never comes back to Python.
+    # Ctrl-C ends the sandbox, though it never returns to Python
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     return run_sandbox(list(sys.argv[1:] if flags is None else flags))
 

@@ -9,8 +9,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 
-# `concurrent.futures` would load it when the first client is made, which a process without a free
-# file descriptor cannot do
+# `concurrent.futures` would load this module for the first client, and a process without a free
+# file descriptor could not load it
 from concurrent.futures.thread import ThreadPoolExecutor
 from contextlib import aclosing
 from functools import partial
@@ -36,11 +36,11 @@ __all__ = ["AsyncClient"]
 Running = concurrent.futures.Future[Any]
 AsyncExchange = Callable[[Call[Any], Send], Awaitable[Any]]
 
-# More threads than this serve nobody: it is most likely a slip.
+# A number of threads above this is most likely a slip.
 MOST_CONCURRENCY = 1000
 # Calls whose wait was cancelled, whose outcomes are kept.
 MOST_UNATTENDED = 1000
-# How often a wait looks whether the event loop of a call still runs: one that stops says nothing.
+# The seconds after which a wait looks again whether a call's event loop still runs.
 LOOK_AGAIN = 0.1
 
 
@@ -51,7 +51,7 @@ class _PerProcess:
         self.pool = ThreadPoolExecutor(max_concurrency, "takings")
         # the keys of the calls that run
         self.running: dict[Running, str | None] = {}
-        # by their keys: the latest whose wait was cancelled
+        # the latest calls whose wait was cancelled, by their keys
         self.unattended: OrderedDict[str, Running] = OrderedDict()
 
 
@@ -134,7 +134,7 @@ class AsyncClient(AsyncOperations):
                 "that of no capture that runs or whose wait was cancelled here",
                 "one of those; to be sure of any other capture, call it again with the same key",
             )
-        # cancelling this wait, too, leaves the capture running
+        # the capture goes on where this wait is cancelled, too
         await _ended(running)
         return cast(Capture, await asyncio.wrap_future(running))
 
@@ -142,7 +142,7 @@ class AsyncClient(AsyncOperations):
         """Wait for the calls that are under way, then close the connections. Later calls raise
         `InvalidInput`. Leaving an `async with` block does the same."""
         state = self._of_this_process()
-        # what runs has a share of the connections until it ends
+        # a call that runs shares the connections until it ends
         self._client.close()
         try:
             await asyncio.gather(*map(_ended, [*state.running]), return_exceptions=True)
@@ -166,7 +166,7 @@ class AsyncClient(AsyncOperations):
     def _of_this_process(self) -> _PerProcess:
         process = os.getpid()
         state = self._per_process.get(process)
-        # no lock: one that is held during a fork would stay locked in the child
+        # a lock that is held during a fork would stay locked in the child
         return state or self._per_process.setdefault(process, _PerProcess(self._max_concurrency))
 
     async def _call(
@@ -185,7 +185,7 @@ class AsyncClient(AsyncOperations):
         try:
             return await asyncio.wrap_future(running)
         except asyncio.CancelledError as cancelled:
-            # one whose turn had not come is not sent any more
+            # a call whose turn had not come is not sent any more
             if key is not None and not running.cancel():
                 state.unattended[key] = running
                 while len(state.unattended) > MOST_UNATTENDED:
@@ -204,7 +204,7 @@ class _OnLoopCall(Running):
         self._due = 0.0
 
     def takes(self, seconds: float) -> None:
-        """The loop has to come back to it within that time."""
+        """Notes that the loop has to come back to the call within that time."""
         self._due = time.monotonic() + seconds
 
     def left(self) -> TakingsError | None:
@@ -216,7 +216,7 @@ class _OnLoopCall(Running):
 
 
 async def _ended(running: Running) -> None:
-    """Waits for the end of a call, whatever it is; raises where no loop runs it any more."""
+    """Waits for the end of a call, good or bad; raises where no loop runs the call any more."""
     ended = asyncio.wrap_future(running)
     # asyncio warns of an exception that nobody asked for
     ended.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
@@ -228,12 +228,12 @@ async def _ended(running: Running) -> None:
 
 
 def _in_thread(pool: ThreadPoolExecutor, call: Call[Any]) -> Running:
-    """Runs it in a thread of the pool, when its turn has come."""
+    """Runs the call in a thread of the pool, when its turn has come."""
     running: Running = concurrent.futures.Future()
     try:
         pool.submit(_transport.for_thread(running, run, call, None))
     except RuntimeError as error:
-        # The pool keeps what it found no thread for, and would run it some day.
+        # the pool keeps a call that it found no thread for, and would run it some day
         if running.cancel():
             why = f"no thread for it ({_transport.words(error)})"
 
@@ -258,8 +258,7 @@ async def _run(call: Call[Any], exchange: AsyncExchange, running: _OnLoopCall) -
                     await asyncio.sleep(step.seconds)
                     step = call.waited()
         except asyncio.CancelledError:
-            # at the end of the event loop; a program that cancels all tasks, or whose hook raises
-            # this within a request, ends it in the same way
+            # the event loop ends, the program cancels all tasks, or its hook raised this error
             refused(call.abandon(), unattended=True)
             raise
         span.ended(step)
@@ -267,8 +266,10 @@ async def _run(call: Call[Any], exchange: AsyncExchange, running: _OnLoopCall) -
 
 
 def _on_loop(call: Call[Any], exchange: AsyncExchange) -> Running:
-    """Runs it as a task of its own, which a cancelled wait does not end, and which any loop and
-    thread may wait for."""
+    """Runs the call as a task of its own.
+
+    A cancelled wait does not end the task, and any loop and thread may wait for it.
+    """
     running = _OnLoopCall(call)
     running.set_running_or_notify_cancel()
     task = asyncio.ensure_future(_run(call, exchange, running))
@@ -285,7 +286,7 @@ def _on_loop(call: Call[Any], exchange: AsyncExchange) -> Running:
 
 
 async def _exchange(client: Any, call: Call[Any], send: Send) -> Any:
-    """One request over an `httpx.AsyncClient`."""
+    """Exchanges a request over an `httpx.AsyncClient`."""
     arriving = _transport.Arriving(send)
     attempt = asyncio.ensure_future(_attempt(client, send, arriving))
     try:
@@ -293,7 +294,7 @@ async def _exchange(client: Any, call: Call[Any], send: Send) -> Any:
     finally:
         if not attempt.done():
             attempt.cancel()
-            # it closes its connection; its end is of no use to the call
+            # the attempt closes its connection; the call has no use for its end
             attempt.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
     return arriving.end(call, attempt, _transport.httpx_sent_nothing)
 

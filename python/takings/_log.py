@@ -1,7 +1,7 @@
 """A program's log gets each outcome and each retry, no body and no secret.
 
-The compiled half calls these functions, whatever sends; it holds the interpreter then, and the
-thread is one of Python's.
+The compiled half calls these functions for every transport. It holds the interpreter then, in a
+thread of Python's.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ _logger: Logger | None = None
 
 
 def logger() -> Logger | None:
-    """The log of the program. One that has not loaded `logging` has none, and need not do so."""
+    """The log of the program; None in a program that has not loaded `logging`."""
     global _logger
     if _logger is None and "logging" in sys.modules:
-        # another thread may be just about to load it
+        # another thread may be about to load the module: the import waits for it
         import logging
 
         found = logging.getLogger("takings")
-        # Where a program has set up no log, nothing is printed.
+        # a program that has set up no log gets no print-out
         found.addHandler(logging.NullHandler())
         _logger = found
     return _logger
@@ -68,6 +68,6 @@ def ended(
 
 
 def refused(error: TakingsError, unattended: bool = False) -> None:
-    """A call ended in an error that no call knows of: it was never made, or was left alone."""
+    """A call ended in an error without a report of its own: it was never made, or left alone."""
     said = f"{error.kind}: {error.message}"
     ended(error.order_id, error.idempotency_key, error, error.kind, said, unattended)

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class Span:
-    """The span of one call, where the program traces with OpenTelemetry; else nothing.
+    """The span of one call, where the program traces with OpenTelemetry.
 
-    A program that traces has the API loaded: takings imports nothing. A failure of
-    a program's tracing must not take an outcome with it.
+    A program that traces has the API loaded, so takings does not import it. A failure of the
+    program's tracing must not replace an outcome.
     """
 
     def __init__(self, call: Call[Any]) -> None:
@@ -45,7 +45,7 @@ class Span:
         return self
 
     def ended(self, outcome: Reply | TakingsError) -> None:
-        """The outcome is there."""
+        """Writes the outcome to the span."""
         if self._span is None:
             return
         with _passed_over():
@@ -79,13 +79,13 @@ class Span:
 
 
 def _of(thing: object, *names: str) -> dict[str, Any]:
-    """Attributes of a span, those that there are."""
+    """The attributes of a span that have a value."""
     values = ((name, getattr(thing, name)) for name in names)
     return {f"takings.{name}": value for name, value in values if value is not None}
 
 
 class _passed_over:
-    """An exception of a program's tracing is logged, and goes no further."""
+    """Logs an exception of the program's tracing, and lets it go no further."""
 
     def __enter__(self) -> None:
         pass

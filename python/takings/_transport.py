@@ -34,7 +34,7 @@ PLAIN_THROUGH_PROXY = (
 
 
 def over(transport: Transport | Exchange, base_url: str) -> Exchange:
-    """How one request is exchanged over it."""
+    """The exchange of one request over this transport."""
     if transport is on_loop:
         return on_loop
     if is_a(transport, "httpx", "Client"):
@@ -56,11 +56,11 @@ def on_loop(call: Call[Any], send: Send) -> Any:
 
 
 class Unsent(Exception):
-    """An attempt raises it where it is certain that nothing of the request has left."""
+    """An attempt raises this where nothing of the request can have left."""
 
 
 def words(error: BaseException) -> str:
-    """The text of a program's own exception, whose code must not take the outcome with it."""
+    """The text of an exception of the program's, whose code must not replace the outcome."""
     try:
         return str(error) or type(error).__name__
     except Exception:
@@ -68,7 +68,7 @@ def words(error: BaseException) -> str:
 
 
 def is_a(transport: object, package: str, name: str) -> bool:
-    """Whether it is of this class, without loading the package that it would come from."""
+    """Whether the transport is of this class; the class's package is not loaded for it."""
     classes = type(transport).__mro__
     return (package, name) in [(of.__module__.partition(".")[0], of.__name__) for of in classes]
 
@@ -83,38 +83,40 @@ class Arriving:
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        # the HTTP client's own object, once there is one
+        # the HTTP client's own object, once it is made
         self.request: Any = None
-        # whether its news of a connection is of this request's
+        # whether the HTTP client reports this request's connection
         self.followed = False
-        # how often it may have left
+        # how often the request may have left
         self.sendings = 0
-        # status and headers, once they are there
+        # status and headers, once they have arrived
         self.head: tuple[int, list[tuple[bytes | str, bytes | str]]] | None = None
         self.body = bytearray()
         self._over = False
 
     def is_of(self, thing: Any) -> bool:
-        """Whether it is of our request: a program's hooks send others, and fail with those."""
+        """Whether the thing is of this request: a program's hooks send other requests, and fail."""
         try:
             return self.request is not None and thing.request is self.request
         except Exception:
             return False
 
     def more(self, chunk: bytes) -> bool:
-        """Takes a part of the body; whether another one is wanted."""
+        """Takes a part of the body, and says whether another part is wanted."""
         self.body += chunk[: self._send.most_answer - len(self.body)]
         return len(self.body) < self._send.most_answer and not self._over
 
     def end(self, call: Call[Any], ended: Any, sent_nothing: Proof) -> Any:
-        """Gives the call the answer, or the reason why there is none, and returns its next step.
-        `ended` is the future of the attempt, of a thread or of an event loop."""
+        """Gives the call the answer or the reason for its absence, and returns the next step.
+
+        `ended` is the future of the attempt, of a thread or of an event loop.
+        """
         self._over = True
         error = ended.exception() if ended.done() else None
         if self.sendings > 1:
             why = "the program's HTTP client sent it again, so no answer is certain"
         elif self.head is not None:
-            # a body that broke off leaves the part that was read: the status decides
+            # the status decides, even where the body broke off
             return call.answered(*self.head, bytes(self.body))
         elif not ended.done():
             why = f"no answer within {self._send.timeout:.1f} s"
@@ -150,9 +152,9 @@ def _within(
 ) -> Any:
     """Makes the attempt, and stops waiting for it when its time is up.
 
-    These HTTP clients limit each read and not the whole, so an answer that comes byte by byte would
-    go on for as long as it likes, and a name look-up too. The attempt has a thread of its own; one
-    whose time is up keeps it until it fails or is answered.
+    These HTTP clients limit each read and not the whole. An answer that comes byte by byte would
+    have no limit, and a name look-up neither. The attempt therefore has a thread of its own, which
+    an attempt whose time is up keeps until it fails or is answered.
     """
     arriving = Arriving(send)
     ended: concurrent.futures.Future[None] = concurrent.futures.Future()
@@ -161,8 +163,8 @@ def _within(
     try:
         threading.Thread(target=work, name="takings attempt", daemon=True).start()
     except RuntimeError as error:
-        # a signal's handler may have raised it, or a recursion that is too deep, while the thread
-        # was on its way
+        # a signal's handler may have raised the error, or a recursion that is too deep, while the
+        # thread was being started
         if ended.cancel() and "new thread" in words(error):
             return call.not_sent(f"no thread for it ({error})")
         raise
@@ -170,7 +172,7 @@ def _within(
     return arriving.end(call, ended, sent_nothing)
 
 
-# The reason that is furthest inside: the outer ones only say that something failed.
+# The innermost reason: the outer reasons only say that something failed.
 def _root(error: BaseException) -> str:
     for _ in range(20):
         cause = error.__cause__ or error.__context__
@@ -184,18 +186,18 @@ def _root(error: BaseException) -> str:
 
 
 def httpx_trace(arriving: Arriving, event: str, info: Mapping[str, Any]) -> None:
-    """What httpx is about to do with the request."""
+    """Notes the next act of httpx with the request."""
     arriving.followed = True
     url, sent = arriving.request.url, info.get("request")
     if event.endswith("connect_tcp.started"):
-        here = url.host, url.port or 80
-        if url.scheme == "http" and (info.get("host"), info.get("port")) != here:
+        own = url.host, url.port or 80
+        if url.scheme == "http" and (info.get("host"), info.get("port")) != own:
             raise Unsent(PLAIN_THROUGH_PROXY)
     elif event.endswith("send_request_headers.started"):
-        # a proxy asked to lead to the host: nothing of ours
+        # a proxy is asked to lead to the host, with nothing of the request
         if getattr(sent, "method", None) == b"CONNECT":
             return
-        # a proxy asked to fetch it
+        # a proxy is asked to fetch the answer
         if getattr(getattr(sent, "url", None), "target", b"").startswith(b"http"):
             raise Unsent(PLAIN_THROUGH_PROXY)
         arriving.sendings += 1
@@ -205,29 +207,31 @@ def httpx_trace(arriving: Arriving, event: str, info: Mapping[str, Any]) -> None
 def httpx_attempt(
     client: Any, send: Send, arriving: Arriving, trace: Callable[[str, Mapping[str, Any]], Any]
 ) -> Generator[dict[str, Any], None, None]:
-    """An attempt over either client of httpx, which sends with the arguments that this gives.
-    `trace` hears of the request's way."""
+    """An attempt over either client of httpx; gives the arguments for the client's `send`.
+
+    `trace` is called for each act of httpx with the request.
+    """
     import httpx
 
     if client.is_closed:
         name = "AsyncClient" if is_a(client, "httpx", "AsyncClient") else "Client"
         raise Unsent(f"the httpx.{name} is closed")
-    # Its connection is not used again: httpx takes bytes that come behind an answer for the answer
-    # to the next request, and so for the outcome of another capture.
+    # The connection is not used again: httpx takes bytes behind an answer for the answer to the
+    # next request, and so for the outcome of another capture.
     headers = [*send.headers, ("accept-encoding", "identity"), ("connection", "close")]
     limits = httpx.Timeout(send.timeout, connect=send.connect_timeout, pool=send.connect_timeout)
     extensions = {"timeout": limits.as_dict(), "trace": trace}
-    # a request that no client adds to
+    # no client adds to a request that is made without one
     arriving.request = httpx.Request(
         send.method, send.url, headers=headers, content=send.body or None, extensions=extensions
     )
-    # Whether httpx itself sends it, or a test's double: another transport may do more than that,
-    # and fail with it.
+    # Reports count where httpx itself sends, or a test's double: another transport may send other
+    # requests as well, and fail with those.
     find = getattr(client, "_transport_for_url", None)
     plain = (httpx.HTTPTransport, httpx.AsyncHTTPTransport, httpx.MockTransport)
     arriving.followed = find is not None and type(find(arriving.request.url)) in plain
     try:
-        # auth: neither the client's nor that of a .netrc takes the place of ours
+        # without `auth`, the client's or a .netrc's would replace takings' credential
         yield {"request": arriving.request, "auth": None, "follow_redirects": False, "stream": True}
     except Exception as error:
         # a hook that raises for a status it does not like has met an answer all the same
@@ -239,7 +243,7 @@ def httpx_attempt(
 
 
 def httpx_head(answer: Any, arriving: Arriving) -> bool:
-    """Takes the head of an answer; whether its body is still to be read."""
+    """Takes the head of an answer, and says whether the body is still to be read."""
     # httpx reads an answer of any version
     if answer.http_version not in ("HTTP/1.1", "HTTP/1.0", "HTTP/2"):
         raise ConnectionError(f"the answer is not HTTP but {answer.http_version!r:.20}")
@@ -251,11 +255,11 @@ def httpx_head(answer: Any, arriving: Arriving) -> bool:
 
 
 def httpx_sent_nothing(error: BaseException) -> bool:
-    """Only a connection that was not made proves it."""
+    """Only a connection that was not made proves that nothing has left."""
     import httpx
 
-    in_time = (httpx.ConnectError, httpx.ProxyError, httpx.UnsupportedProtocol)
-    return isinstance(error, (*in_time, httpx.ConnectTimeout, httpx.PoolTimeout))
+    refused = (httpx.ConnectError, httpx.ProxyError, httpx.UnsupportedProtocol)
+    return isinstance(error, (*refused, httpx.ConnectTimeout, httpx.PoolTimeout))
 
 
 def _httpx(client: Any, send: Send, arriving: Arriving) -> None:
@@ -281,7 +285,7 @@ def _requests(session: Any, send: Send, arriving: Arriving) -> None:
     def take(answer: Any, **settings: Any) -> Any:
         arriving.sendings += 1
         if arriving.head is not None:
-            # a hook sent it again
+            # a hook sent the request again
             return answer
         raw = answer.raw
         try:
@@ -293,13 +297,13 @@ def _requests(session: Any, send: Send, arriving: Arriving) -> None:
                 begun = next(chunks, b"")
             except urllib3.exceptions.HTTPError:
                 broken = True
-            # http.client takes the end of a connection for the end of a head as well. A body that
-            # begins proves that the head was whole, and so does one that is to be empty on a
-            # connection that goes on. Otherwise its last line may have been cut.
+            # http.client takes the end of a connection for the end of a head as well. The head was
+            # whole where a body begins, or where an empty body leaves the connection open.
+            # Otherwise the last line may have been cut.
             if real and not begun and (broken or unended):
-                if answer.status_code >= 300:
+                cut = answer.status_code >= 300 or not "".join(head.pop()).isprintable()
+                if cut:
                     raise ConnectionError("the answer may have been cut")
-                head.pop()
             arriving.head = answer.status_code, head
             if arriving.more(begun) and not broken:
                 with suppress(urllib3.exceptions.HTTPError):
@@ -308,17 +312,17 @@ def _requests(session: Any, send: Send, arriving: Arriving) -> None:
                             break
         finally:
             answer.close()
-        # The program's hooks find a body that has been read, as they are used to. What they raise,
-        # or put in the place of the answer, is not what Klarna said.
+        # The program's hooks find a body that has been read, as usual. An exception of theirs, or
+        # an answer that they put in place of this one, is not Klarna's.
         answer._content, answer._content_consumed = bytes(arriving.body), True
         hooks: Any = session.hooks.get("response") or []
         for hook in [hooks] if callable(hooks) else hooks:
             answer = hook(answer, **settings) or answer
-        # or else requests reads the whole body of a redirect, to say where it would lead
+        # with a location, requests would read the whole body of a redirect
         answer.headers.pop("location", None)
         return answer
 
-    # prepared without the session, whose headers, cookies, query and credentials would join it
+    # the session would add headers, cookies, a query and credentials
     headers = {**dict(send.headers), "accept-encoding": "identity"}
     request = requests.Request(
         send.method, send.url, headers, data=send.body or None, hooks={"response": take}
@@ -328,19 +332,21 @@ def _requests(session: Any, send: Send, arriving: Arriving) -> None:
         arriving.followed = _requests_is_plain(session, send.url)
         _refuse_to_send_again(session, send.url)
     except ValueError as error:
-        # one that was mounted since the client was made
+        # the adapter was mounted after the client was made
         raise Unsent(words(error)) from error
     settings = session.merge_environment_settings(prepared.url, {}, True, None, None)
     if send.url.startswith("http:"):
-        # plain is for this machine alone, so that no proxy gets to see a credential
+        # plain http is for this machine alone: no proxy may see the credential
         settings["proxies"] = {}
     timeout = send.connect_timeout, send.timeout
     session.send(prepared, timeout=timeout, allow_redirects=False, **settings)
 
 
 def _sense(raw: Any) -> http.client.HTTPResponse | None:
-    """Refuses a head that http.client could not read as one, and reads on; the core refuses what it
-    did read. None for a test's double."""
+    """Refuses a head that http.client could not read to its end. None for a test's double.
+
+    The core refuses headers that were read and make no sense.
+    """
     answer = getattr(raw, "_original_response", None)
     if not isinstance(answer, http.client.HTTPResponse):
         return None
@@ -362,15 +368,15 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 def _chunks(raw: Any) -> Iterator[bytes]:
-    """A body as it comes: `stream` would wait for a chunk to be full."""
+    """A body as it arrives: `stream` would wait for a chunk to be full."""
     if not hasattr(raw, "read1"):
         return iter(raw.stream(65536, decode_content=False))
     return iter(partial(raw.read1, 65536, decode_content=False), b"")
 
 
 def _requests_sent_nothing(error: BaseException) -> bool:
-    """requests has one ConnectionError for a connection that was not made and for one that broke;
-    the reason inside tells which it is."""
+    """The reason inside decides: requests has the same ConnectionError for a connection that was
+    not made and for a broken connection."""
     import requests
 
     if isinstance(error, requests.exceptions.InvalidURL):
@@ -383,19 +389,21 @@ def _made_no_connection(reason: Any) -> bool:
     from urllib3 import exceptions
 
     if isinstance(reason, exceptions.ProxyError):
-        # the proxy was not reached, or refused to lead further
+        # the proxy was not reached, or refused the tunnel
         inner = reason.original_error
         return _made_no_connection(inner) or str(inner).startswith("Tunnel connection failed")
     if isinstance(reason, exceptions.SSLError):
-        # any other may have happened behind the handshake
+        # another error of TLS may have come after the handshake
         return any(isinstance(inner, ssl.SSLCertVerificationError) for inner in reason.args)
     connecting = (exceptions.NewConnectionError, exceptions.ConnectTimeoutError)
     return isinstance(reason, (*connecting, ssl.SSLCertVerificationError))
 
 
 def _requests_is_plain(session: Any, url: str) -> bool:
-    """Whether requests itself sends it, or a test's double: what sends in their place may send it
-    again, and fail with the last of them."""
+    """Whether requests itself sends, or a test's double.
+
+    Another sender may send the request again, and fail with the last attempt.
+    """
     import requests
     from requests.adapters import HTTPAdapter
 
@@ -410,13 +418,13 @@ def _requests_is_plain(session: Any, url: str) -> bool:
 
 
 def _refuse_to_send_again(session: Any, base_url: str) -> None:
-    """An adapter with retries may send a capture again behind takings' back."""
+    """Refuses an adapter whose retries may send a capture again without takings."""
     retries = getattr(session.get_adapter(base_url), "max_retries", None)
-    # None is a number of them that other settings give
+    # a total of None leaves the number to other settings
     if retries is None or getattr(retries, "total", 0) in (0, False):
         return
     methods = getattr(retries, "allowed_methods", None)
-    # whatever the method: after an error that is none of connecting, reading or a status
+    # errors beside connecting, reading and a status are retried for every method
     others = getattr(retries, "other", None) not in (0, False)
     if others or not methods or {"POST", "PATCH"} & set(methods):
         raise invalid_argument(

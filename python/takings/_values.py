@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Literal:
-    """For programs that ask for the meaning of an annotation."""
+    """Stands in annotations, for programs that ask for their meaning."""
 
     def __class_getitem__(cls, words: Any) -> Any:
         import typing
@@ -30,7 +30,7 @@ class field(dict[str, "Any"]):
 
 
 class _Value:
-    """The behaviour of all of them: they are frozen and have slots."""
+    """The behaviour that all values share: they are frozen and have slots."""
 
     __slots__ = ()
     if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class _Value:
         return hash(self._compared())
 
     def __setattr__(self, name: str, *value: Any) -> None:
-        # a class derived from it may have attributes of its own
+        # a derived class may have other attributes
         if "_fields" in type(self).__dict__ or name in self._fields:
             from dataclasses import FrozenInstanceError
 
@@ -80,7 +80,7 @@ class _Value:
 
 
 class _Kept:
-    """The records that `dataclasses` keeps in a class, made when they are first asked for."""
+    """The records that `dataclasses` keeps in a class, made at their first use."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._owner: Any = owner
@@ -118,7 +118,7 @@ def _dataclass(written: type) -> type:
 
 
 def _init(written: type, fields: dict[str, field]) -> Any:
-    """Written out, as the standard library does it too: nothing else is as fast when called."""
+    """An `__init__` from written-out text, as the standard library makes it: the fastest form."""
     known: dict[str, Any] = {"__name__": written.__module__, "set_": object.__setattr__}
     types = written.__annotations__
     arguments = ", ".join([f"{name}: {types[name]!r}" for name in fields])

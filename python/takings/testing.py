@@ -51,7 +51,7 @@ Fault = (
     ]
     | Mapping[str, Any]
 )
-"""What can go wrong, by its name, or with more members: `{"fault": "delay", "seconds": 2}`.
+"""A fault by its name, or with more members: `{"fault": "delay", "seconds": 2}`.
 
 The sandbox's README says what each does. In short: after `lost_answer`, `reset_after_commit` and
 `cut_body` the money has moved; after `reset_before_commit`, `close_before_commit`,
@@ -102,10 +102,10 @@ class KlarnaSandbox:
     username = "sandbox"
     password = "sandbox"
     url: str
-    """What `base_url` has to be."""
+    """The `base_url` for a client of the sandbox."""
 
     def __init__(self) -> None:
-        # From where this very package is, whatever the folder is in which the tests run.
+        # the folder of this package is the same, wherever the tests run
         self._process = subprocess.Popen(
             [sys.executable, "-m", "takings", "sandbox", "--port", "0", "--parent-watch"],
             cwd=Path(__file__).parent.parent,
@@ -113,7 +113,7 @@ class KlarnaSandbox:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            # Ctrl-C is for the tests, which may have questions to the sandbox yet.
+            # Ctrl-C is for the tests alone, which may still ask the sandbox
             start_new_session=True,
         )
         assert self._process.stdout is not None
@@ -190,9 +190,9 @@ class KlarnaSandbox:
         self.control("/reset", {})
 
     def control(self, path: str, body: object = None, method: str | None = None) -> Any:
-        """Ask the control endpoint for what has no method here; the sandbox's README lists it."""
+        """Ask the control endpoint directly; the sandbox's README lists its paths."""
         where = urllib.parse.urlsplit(self.url)
-        # No proxy, and none of the libraries that tests put doubles in the place of.
+        # http.client uses no proxy, and tests do not put a double in its place
         connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=30)
         try:
             data = None if body is None else json.dumps(body)
@@ -211,7 +211,7 @@ class KlarnaSandbox:
         """End it."""
         process = self._process
         with contextlib.suppress(OSError):
-            # A forked child may hold its standard input open: that alone would not do.
+            # closing its standard input is not enough: a forked child may hold it open
             process.terminate()
         process.communicate()
 

@@ -380,8 +380,8 @@ def test_no_proxy_sees_a_credential(
         client = takings.Client("sandbox", "sandbox", transport=http, **settings)
         with pytest.raises(takings.NotSent, match="proxy would see the credential"):
             client.capture(order_id, captured_amount=1)
-    kept = httpx.Client(proxy=url)
-    kept.get(sandbox.url)
+    with httpx.Client(proxy=url) as kept:
+        kept.get(sandbox.url)
     assert len(told) == 1, "the proxy works"
 
     async def capture() -> None:

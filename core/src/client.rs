@@ -15,6 +15,7 @@ use crate::api::operation::{Operation, Reply, ReplyKind};
 use crate::api::operations::{self, CAPTURE, RECONCILE};
 use crate::api::reply::{Capture, Reconciliation};
 use crate::api::request::CaptureRequest;
+use crate::decide::doubt::Doubt;
 use crate::decide::find::Identity;
 use crate::decide::machine::{Machine, Purpose};
 use crate::decide::memory::{Begun, First, MOST_OPEN, fingerprint};
@@ -267,6 +268,15 @@ impl Client {
             |name: &str| checked.parameters.iter().find(|(known, _)| *known == name).map(|(_, id)| id.as_str());
         let path = ids::path(order_id, operation.path, parameter);
         let seed = key::random_seed()?;
+        let options = &checked.options;
+        if let Some(name) = options.given().filter(|_| !operation.writes()) {
+            let got = format!("given to {}, which changes nothing", operation.name);
+            return Err(Error::invalid_argument(name, &got, "left out there"));
+        }
+        if options.first_used.is_some() && idempotency_key.is_none() {
+            let got = "given without an idempotency key";
+            return Err(Error::invalid_argument("first_used", got, "given with the key that it speaks of"));
+        }
         let (key, key_use) = match operation.writes() {
             true => {
                 let parts = [operation.method.as_str().as_bytes(), path.as_bytes(), &checked.body];
@@ -279,15 +289,6 @@ impl Client {
             }
             false => (None, None),
         };
-        let options = &checked.options;
-        if let Some(name) = options.given().filter(|_| !operation.writes()) {
-            let got = format!("given to {}, which changes nothing", operation.name);
-            return Err(Error::invalid_argument(name, &got, "left out there"));
-        }
-        if options.first_used.is_some() && idempotency_key.is_none() {
-            let got = "given without an idempotency key";
-            return Err(Error::invalid_argument("first_used", got, "given with the key that it speaks of"));
-        }
         let most = match operation.reply {
             ReplyKind::Created { .. } | ReplyKind::Nothing => Most::ERROR,
             ReplyKind::Document | ReplyKind::Found { .. } => Most::DOCUMENT,
@@ -330,13 +331,19 @@ impl Client {
         };
         let key = fingerprint(&[text.as_bytes()]);
         let first = First { fingerprint: fingerprint_of_call, is_made };
-        match own.memory().begin(key, first, self.0.moment()) {
-            Begun::Ready => Ok((text, KeyUse::new(key, is_made, own))),
-            Begun::OfAnotherCall { is_open: true } => Err(Error::invalid(format!(
+        let now = self.0.moment();
+        match own.memory().begin(key, first, now) {
+            Begun::Ready => Ok((text, KeyUse::new(key, is_made, own, now))),
+            Begun::OfAnotherCall(Doubt::Done(_)) => Err(Error::invalid(format!(
+                "idempotency_key {text} was used for another {name}, or for another operation, which was carried out; Klarna \
+                 would answer with that one and carry out nothing; if it is the same one, it is done; for a new one use \
+                 another key (for a derived key, another name)"
+            ))),
+            Begun::OfAnotherCall(doubt) if doubt.is_open() => Err(Error::invalid(format!(
                 "idempotency_key {text} was used for another {name}, or for another operation, which may have been carried \
                  out; settle that one first: call it again as it was, with this key, or look for it (reconcile)"
             ))),
-            Begun::OfAnotherCall { is_open: false } => Err(Error::invalid(format!(
+            Begun::OfAnotherCall(_) => Err(Error::invalid(format!(
                 "idempotency_key {text} was used for another {name}, or for another operation; Klarna would answer with \
                  that one and carry out nothing; use another key (for a derived key, another name)"
             ))),

@@ -175,7 +175,7 @@ impl Subject<'_> {
         match (meaning, kind) {
             (Meaning::AsEnded, ErrorKind::NotSent) => format!(
                 "{call} of order {order} was not sent: {why}; nothing of this call reached Klarna, call again at any time \
-                 with the same key"
+                 with the same key (within 24 hours of its first use, where an earlier call was sent)"
             ),
             (Meaning::AsEnded, ErrorKind::Rejected) => format!(
                 "{call} of order {order} was rejected: {why}; nothing was {done}; {}",

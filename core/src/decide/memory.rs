@@ -7,6 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{DefaultHasher, Hasher};
 use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread;
 use std::time::Duration;
 
 use super::doubt::{Doubt, Ending, FirstUse};
@@ -14,6 +15,12 @@ use super::doubt::{Doubt, Ending, FirstUse};
 /// How long a key may be sent. Klarna's retry policy promises to keep it for 24 hours from the first attempt; a
 /// request takes a while to arrive.
 pub(crate) const KEY_LIFE: Duration = Duration::from_secs(24 * 60 * 60 - 60);
+
+/// After this time without a call Klarna has forgotten a key, whenever its first request was sent.
+const KEY_FORGOTTEN: Duration = Duration::from_secs(24 * 60 * 60 + 60);
+
+/// How often a child looks for a copy of its parent's memory that nobody holds, a millisecond apart.
+const MOST_LOOKS: u32 = 1000;
 
 /// How many keys with a decided end are remembered; those that ended first are forgotten first.
 const MOST_DECIDED: usize = 10_000;
@@ -51,6 +58,11 @@ pub(crate) struct Moment {
 }
 
 impl Moment {
+    /// The moment after a while.
+    pub fn after(self, time: Duration) -> Moment {
+        Moment { steady: self.steady.saturating_add(time), wall: self.wall.saturating_add(time) }
+    }
+
     /// The least and the most time that can have passed since an earlier moment.
     fn since(self, earlier: Moment) -> (Duration, Duration) {
         let steady = self.steady.saturating_sub(earlier.steady);
@@ -72,6 +84,7 @@ pub(crate) struct First {
 #[derive(Clone, Debug)]
 pub(crate) struct End {
     pub ending: Ending,
+    pub now: Moment,
     /// The call began in the process this one was forked from.
     pub is_inherited: bool,
     /// [`Known::opened`] as the call last read it. A call that ended open since then is not settled by this one.
@@ -81,13 +94,11 @@ pub(crate) struct End {
 }
 
 /// Whether a call may begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Begun {
     Ready,
-    /// The key stands for another call, which may have been carried out where `is_open`.
-    OfAnotherCall {
-        is_open: bool,
-    },
+    /// The key stands for another call, and its calls have left this.
+    OfAnotherCall(Doubt),
     /// The memory has no room for another key.
     Full,
 }
@@ -168,12 +179,22 @@ impl InProcess {
 
     /// The memory for a forked process. A lock that another thread held at the fork would never be released in it.
     pub fn inherited(&self) -> InProcess {
-        let whole = self.copies.iter().find_map(|copy| match copy.try_lock() {
-            Ok(keys) => Some(keys),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
+        let whole = || {
+            self.copies.iter().find_map(|copy| match copy.try_lock() {
+                Ok(keys) => Some(keys.inherited()),
+                Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner().inherited()),
+                Err(TryLockError::WouldBlock) => None,
+            })
+        };
+        // Other threads of the child may be reading both copies, which takes them milliseconds. A fork at that moment
+        // leaves both locked for ever, and the new child knows no more than a process that was started afresh.
+        let keys = (0..MOST_LOOKS).find_map(|look| {
+            if look > 0 {
+                thread::sleep(Duration::from_millis(1));
+            }
+            whole()
         });
-        let keys = whole.map(|keys| keys.inherited()).unwrap_or_default();
+        let keys = keys.unwrap_or_default();
         InProcess { writing: Mutex::new(()), copies: [Mutex::new(keys.clone()), Mutex::new(keys)] }
     }
 }
@@ -222,6 +243,8 @@ struct Keys {
 struct Use {
     fingerprint: u64,
     since: Moment,
+    /// When the last call with the key ended.
+    last: Moment,
     /// The age of the key at `since`, if a caller gave the time of its first use.
     age: Option<Duration>,
     /// takings made the key in this process.
@@ -233,10 +256,29 @@ struct Use {
     running: u32,
     /// The key stands in `ended`. A key that runs again stays there until its turn comes.
     queued: bool,
+    /// A call with the key has ended since it was queued, so its turn has not come yet.
+    ended_since: bool,
     id: Option<u64>,
 }
 
 impl Use {
+    fn new(first: First, now: Moment) -> Use {
+        Use {
+            fingerprint: first.fingerprint,
+            since: now,
+            last: now,
+            age: None,
+            is_made: first.is_made,
+            doubt: Doubt::Untouched,
+            earlier_in_doubt: false,
+            opened: 0,
+            running: 1,
+            queued: false,
+            ended_since: false,
+            id: None,
+        }
+    }
+
     fn is_decided(&self) -> bool {
         match self.doubt {
             Doubt::Untouched | Doubt::Done(_) => true,
@@ -252,7 +294,7 @@ impl Use {
 
     /// Whether the key may stand for another call: nothing was sent with it, or Klarna has forgotten it by either clock.
     fn is_free(&self, now: Moment) -> bool {
-        let is_forgotten = now.since(self.since).0 >= KEY_LIFE;
+        let is_forgotten = now.since(self.last).0 >= KEY_FORGOTTEN;
         self.running == 0 && (self.doubt == Doubt::Untouched || (self.is_decided() && is_forgotten))
     }
 }
@@ -279,38 +321,32 @@ impl Keys {
     }
 
     fn begin(&mut self, key: u64, first: First, now: Moment) -> Begun {
-        let mut queued = false;
         if let Some(known) = self.uses.get_mut(&key) {
             let is_free = known.is_free(now);
             let is_same = known.fingerprint == first.fingerprint;
             if !is_same && !is_free {
-                return Begun::OfAnotherCall { is_open: known.running > 0 || !known.is_decided() };
+                let is_decided = known.running == 0 && known.is_decided();
+                let doubt = if is_decided { Ending::NotSent } else { Ending::Unclear };
+                return Begun::OfAnotherCall(known.doubt.clone().after(doubt));
             }
             // A refused key counts as new once Klarna has forgotten it. A key that was carried out never does.
             if is_same && !(is_free && known.doubt <= Doubt::Refused) {
                 known.running += 1;
                 return Begun::Ready;
             }
-            queued = known.queued;
-            self.remove(key);
         }
         if self.open >= MOST_OPEN {
             return Begun::Full;
         }
+        if let Some(known) = self.uses.get_mut(&key) {
+            let new = Use { queued: known.queued, ..Use::new(first, now) };
+            if let Some(id) = mem::replace(known, new).id {
+                self.ids.remove(&id);
+            }
+            return Begun::Ready;
+        }
         self.make_room();
-        let known = Use {
-            fingerprint: first.fingerprint,
-            since: now,
-            age: None,
-            is_made: first.is_made,
-            doubt: Doubt::Untouched,
-            earlier_in_doubt: false,
-            opened: 0,
-            running: 1,
-            queued,
-            id: None,
-        };
-        self.uses.insert(key, known);
+        self.uses.insert(key, Use::new(first, now));
         // The final capacity is taken once, so that the memory of a process that runs for days stays flat.
         if self.uses.len() == MOST_DECIDED / 2 {
             self.uses.reserve(2 * MOST_DECIDED - self.uses.len());
@@ -366,6 +402,7 @@ impl Keys {
 
     fn end(&mut self, key: u64, end: &End) {
         let Some(known) = self.uses.get_mut(&key) else { return };
+        known.last = end.now;
         if !end.is_inherited {
             known.running = known.running.saturating_sub(1);
         }
@@ -387,8 +424,13 @@ impl Keys {
         }
         if known.doubt == Doubt::Untouched && !known.queued {
             self.uses.remove(&key);
-        } else if known.is_decided() && !mem::replace(&mut known.queued, true) {
-            self.ended.push_back(key);
+        } else if known.is_decided() {
+            if known.queued {
+                known.ended_since = true;
+            } else {
+                known.queued = true;
+                self.ended.push_back(key);
+            }
         }
     }
 
@@ -397,7 +439,13 @@ impl Keys {
             let Some(key) = self.ended.pop_front() else { return };
             match self.uses.get_mut(&key) {
                 // The key is queued again when it ends decided.
-                Some(known) if known.running > 0 || !known.is_decided() => known.queued = false,
+                Some(known) if known.running > 0 || !known.is_decided() => {
+                    (known.queued, known.ended_since) = (false, false);
+                }
+                Some(known) if known.ended_since => {
+                    known.ended_since = false;
+                    self.ended.push_back(key);
+                }
                 _ => self.remove(key),
             }
         }
@@ -433,7 +481,7 @@ mod tests {
     }
 
     fn ended(ending: &Ending) -> End {
-        End { ending: ending.clone(), is_inherited: false, opened: 0, first_use: FirstUse::Here }
+        End { ending: ending.clone(), now: hours(1), is_inherited: false, opened: 0, first_use: FirstUse::Here }
     }
 
     /// Ends a call that has read all that the memory knows.
@@ -476,8 +524,14 @@ mod tests {
     fn a_decided_key_is_free_after_24_hours() {
         let mut keys = Keys::default();
         run(&mut keys, 1, &Ending::Refused);
-        assert!(!begin(&mut keys, 1, 11, hours(24)));
-        assert!(begin(&mut keys, 1, 11, hours(25)));
+        assert!(!begin(&mut keys, 1, 11, hours(25)));
+        assert!(begin(&mut keys, 1, 11, hours(26)));
+        // Its first request may have been sent by the last of its calls.
+        let mut keys = Keys::default();
+        begin(&mut keys, 1, 10, hours(1));
+        keys.end(1, &End { now: hours(6), ..ended(&Ending::Refused) });
+        assert!(!begin(&mut keys, 1, 11, hours(26)));
+        assert!(begin(&mut keys, 1, 11, hours(31)));
         let mut keys = Keys::default();
         run(&mut keys, 1, &done());
         assert!(begin(&mut keys, 1, 10, hours(25)));
@@ -605,6 +659,33 @@ mod tests {
             run(&mut keys, key, &done());
         }
         assert!(begin(&mut keys, 1, 11, hours(1)), "it is forgotten now");
+    }
+
+    #[test]
+    fn keys_that_ended_first_are_forgotten_first() {
+        let mut keys = Keys::default();
+        let others = |keys: &mut Keys, from: u64, count: u64| {
+            for key in from..from + count {
+                run(keys, key, &Ending::Refused);
+            }
+        };
+        let most = MOST_DECIDED as u64;
+        run(&mut keys, 1, &Ending::Refused);
+        others(&mut keys, 2, most - 2);
+        run(&mut keys, 1, &done());
+        others(&mut keys, most, most - 3);
+        assert_eq!(keys.known(1, false, hours(1)).doubt, Doubt::Done("id".into()));
+        // A key that begins anew has its place from its new end.
+        begin(&mut keys, 1, 11, hours(26));
+        keys.end(1, &End { now: hours(26), ..ended(&done()) });
+        others(&mut keys, 2 * most, most - 3);
+        assert_eq!(keys.known(1, false, hours(26)).doubt, Doubt::Done("id".into()));
+        others(&mut keys, 3 * most, most);
+        assert!(!keys.uses.contains_key(&1) && keys.ended.len() <= MOST_DECIDED && keys.uses.len() <= MOST_DECIDED + 1);
+        for _ in 0..3 {
+            run(&mut keys, 3 * most, &Ending::Refused);
+        }
+        assert!(keys.ended.len() <= MOST_DECIDED, "a key is queued once");
     }
 
     #[test]

@@ -88,7 +88,7 @@ impl Call {
         Call { session, settlement, key_use, sending: None, attempt_log: Vec::new(), ended: None }
     }
 
-    /// Says that nobody has sent this call's key before this client: no other process, and no earlier run of this one.
+    /// Says that nobody has sent this call's key before: no other process, no earlier run of this one, no earlier call.
     /// A refusal then means that nothing was captured. A key that takings made needs no such statement.
     #[must_use]
     pub fn first_use(mut self) -> Call {
@@ -246,12 +246,13 @@ impl Call {
                 return step;
             }
             _ => {
-                key_use.goes_on(ending);
+                // An open key stays in the memory, and with it the age that the caller gave.
+                key_use.goes_on(if self.settlement.is_old() { or_unclear(ending) } else { ending });
                 return step;
             }
         };
         let ending = match (&result, ending) {
-            // An open key stays in the memory, and with it the age that the caller gave.
+            // The same holds for a call that ends.
             (Err(error), _) if error.attempts() == 0 && self.settlement.is_old() => Ending::Unclear,
             (Err(error), _) if error.attempts() == 0 => Ending::NotSent,
             // The id belongs to another key, so it proves nothing for this one.

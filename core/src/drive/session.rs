@@ -138,17 +138,18 @@ pub(crate) struct KeyUse {
     process: u32,
     /// takings made the key for this call, or the caller says that nobody sent it before.
     is_first: bool,
-    /// The state of the key as the call last read it.
+    /// The state of the key as the call last read it, and when that was.
     known: Known,
+    read: Moment,
     /// How the call ends if it is given up now; none once it has ended.
     pending: Option<Ending>,
 }
 
 impl KeyUse {
     /// For a key that the memory of this process has just noted.
-    pub fn new(key: u64, is_made: bool, own: &PerProcess) -> KeyUse {
-        let (is_first, pending) = (is_made, Some(Ending::NotSent));
-        KeyUse { key, process: own.process, is_first, known: Known::FRESH, pending }
+    pub fn new(key: u64, is_made: bool, own: &PerProcess, now: Moment) -> KeyUse {
+        let pending = Some(Ending::NotSent);
+        KeyUse { key, process: own.process, is_first: is_made, known: Known::FRESH, read: now, pending }
     }
 
     pub fn key(&self) -> u64 {
@@ -170,7 +171,10 @@ impl KeyUse {
     /// Reads the state of the key in the memory.
     pub fn known(&mut self, session: &Session, own: &PerProcess) -> Known {
         let is_inherited = self.process != own.process;
-        self.known = own.memory.known(self.key, is_inherited, session.moment());
+        self.read = session.moment();
+        // An attempt that begins now may take this long to arrive.
+        let arrival = self.read.after(session.limits.attempt);
+        self.known = own.memory.known(self.key, is_inherited, arrival);
         if self.is_first && !is_inherited {
             self.known.first_use = FirstUse::Here;
         }
@@ -189,12 +193,14 @@ impl KeyUse {
         }
         let is_inherited = self.process != own.process;
         let Known { opened, first_use, .. } = self.known;
-        own.memory.end(self.key, &End { ending: ending.clone(), is_inherited, opened, first_use });
+        let end = End { ending: ending.clone(), now: self.read, is_inherited, opened, first_use };
+        own.memory.end(self.key, &end);
     }
 
     /// Gives the key back for a call that is given up.
     pub fn give_up(&mut self, session: &Session) {
         if let Some(pending) = self.pending.clone() {
+            self.read = session.moment();
             self.end(session.own(), &pending);
         }
     }

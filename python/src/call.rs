@@ -15,7 +15,7 @@ use crate::slot::Slot;
 use crate::value::host_text;
 use crate::wait;
 
-/// A call of the program; its manual is in the stub. The facts outlive the core's call, which is gone once the call is
+/// A call of the program; see the stub for its manual. The facts outlive the core's call, which is gone once the call is
 /// sent or has ended.
 #[pyclass(module = "takings", frozen, generic)]
 pub struct Call {

@@ -51,23 +51,30 @@ pub(crate) trait Memory: Send + Sync {
 /// clock may be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Moment {
-    /// The clock that only goes forward.
-    pub steady: Duration,
-    /// The wall clock.
-    pub wall: Duration,
+    /// Seconds by the clock that only goes forward. Two moments are kept for each key, so they are small.
+    steady: u32,
+    /// Seconds by the wall clock.
+    wall: u32,
 }
 
 impl Moment {
+    pub fn new(steady: Duration, wall: Duration) -> Moment {
+        let seconds = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+        Moment { steady: seconds(steady), wall: seconds(wall) }
+    }
+
     /// The moment after a while.
     pub fn after(self, time: Duration) -> Moment {
-        Moment { steady: self.steady.saturating_add(time), wall: self.wall.saturating_add(time) }
+        let time = Moment::new(time, time);
+        Moment { steady: self.steady.saturating_add(time.steady), wall: self.wall.saturating_add(time.wall) }
     }
 
     /// The least and the most time that can have passed since an earlier moment.
     fn since(self, earlier: Moment) -> (Duration, Duration) {
         let steady = self.steady.saturating_sub(earlier.steady);
         let wall = self.wall.saturating_sub(earlier.wall);
-        (steady.min(wall), steady.max(wall))
+        let seconds = |time: u32| Duration::from_secs(time.into());
+        (seconds(steady.min(wall)), seconds(steady.max(wall)))
     }
 }
 
@@ -465,7 +472,7 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
 
     fn hours(count: u32) -> Moment {
-        Moment { steady: HOUR * count, wall: HOUR * (1000 + count) }
+        Moment::new(HOUR * count, HOUR * (1000 + count))
     }
 
     fn call(fingerprint: u64) -> First {
@@ -594,7 +601,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_set_makes_no_key_younger_and_frees_none() {
-        let moment = |steady, wall| Moment { steady: HOUR * steady, wall: HOUR * wall };
+        let moment = |steady, wall| Moment::new(HOUR * steady, HOUR * wall);
         let mut keys = Keys::default();
         begin(&mut keys, 1, 10, moment(1, 148));
         end(&mut keys, 1, &Ending::Unclear);

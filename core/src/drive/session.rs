@@ -70,7 +70,7 @@ impl Session {
     /// The present moment, for the age of keys.
     pub fn moment(&self) -> Moment {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Moment { steady: self.now(), wall }
+        Moment::new(self.now(), wall)
     }
 
     pub fn limits(&self) -> &Limits {

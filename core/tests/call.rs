@@ -426,7 +426,7 @@ fn a_call_that_is_given_up_leaves_what_it_did() {
     waited(call.step(Event::NotSent("no connection".into())));
     drop(call);
     client.prepare(ORDER, &CaptureRequest::new(1), Some("a-key")).expect("nothing was sent with the key");
-    // One that only looks has nothing on its way.
+    // A call that is only looking has no capture on its way.
     let state = || refused(403, &json!({"error_code": "CAPTURE_NOT_ALLOWED"}));
     for _ in 0..2 {
         let mut call = given(&client, r#"{"captured_amount": 6000, "reference": "parcel-1"}"#);

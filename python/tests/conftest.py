@@ -24,7 +24,7 @@ sys.path[:] = [path for path in sys.path if Path(path or ".").resolve() != HERE.
 
 import takings  # noqa: E402
 
-# What a shell starts in the background ignores Ctrl-C, and so does all that it starts in turn.
+# A background process of a shell ignores Ctrl-C, and so do the processes it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -44,7 +44,7 @@ class Sandbox:
     """A running sandbox and its control endpoint."""
 
     def __init__(self, *flags: str) -> None:
-        # It ends with its standard input, so it never outlives the tests.
+        # The process ends with its standard input, so it never outlives the tests.
         self.process = subprocess.Popen(
             [sandbox_program(), "--port", "0", "--parent-watch", *flags],
             stdin=subprocess.PIPE,

@@ -46,7 +46,7 @@ for _ in range(8):
 time.sleep(0.2)
 """
 
-# What is done at the end may capture, in that thread and in those that it waits for.
+# Work at the end may capture, in that thread and in those that it waits for.
 AT_THE_END = """
 daemon(sys.argv[2], again=True)
 

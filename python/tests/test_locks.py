@@ -31,7 +31,7 @@ for thread in threads:
     thread.join()
 """
 
-# It uses the same one, as a handler of SIGTERM that closes or asks may.
+# The handler uses the same one, as a handler of SIGTERM that closes or asks may.
 A_SIGNAL_HANDLER = """
 client = takings.Client(**settings)
 client.close()

@@ -311,7 +311,7 @@ impl Keys {
         let mut keys = self.clone();
         let mut left = Vec::new();
         for (key, known) in keys.uses.iter_mut().filter(|(_, known)| known.running > 0) {
-            // These calls go on in the parent, and this process never learns how they end.
+            // Running calls go on in the parent, and this process never learns how they end.
             known.running = 0;
             known.doubt = mem::take(&mut known.doubt).after(Ending::Unclear);
             known.opened += 1;

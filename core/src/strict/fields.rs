@@ -410,7 +410,8 @@ impl<T: Field + Item> Field for Vec<T> {
             }
             fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
                 let Seed { at, rule, .. } = self.0;
-                let mut list = Vec::new();
+                // Most orders have a line or two; room for the usual four would be a large block of memory.
+                let mut list = Vec::with_capacity(1);
                 loop {
                     if list.len() >= max_of(rule) {
                         // Another item is read to learn whether the list ends at its limit.

@@ -4,7 +4,7 @@
 //! key is therefore judged by all calls with that key, not by its own answer alone.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{DefaultHasher, Hasher};
+use std::hash::{BuildHasherDefault, DefaultHasher, Hasher};
 use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
@@ -234,11 +234,31 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Fingerprints are hashes already.
+#[derive(Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("only fingerprints are hashed")
+    }
+
+    fn write_u64(&mut self, fingerprint: u64) {
+        self.0 = fingerprint;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+type Fingerprints<T> = HashMap<u64, T, BuildHasherDefault<Hashed>>;
+
 #[derive(Clone, Default)]
 struct Keys {
-    uses: HashMap<u64, Use>,
+    uses: Fingerprints<Use>,
     /// The ids that keys were answered with, each with its key.
-    ids: HashMap<u64, u64>,
+    ids: Fingerprints<u64>,
     /// The keys that may be forgotten, in the order in which their calls ended. Keys of running calls are not queued,
     /// or every eviction would scan them all.
     ended: VecDeque<u64>,

@@ -111,7 +111,10 @@ def calls(
         lines += made
         if number < rounds - 1:
             lines += ["\n"] * threads
-    with Program(*many, sandbox.url, str(threads), str(descriptors)) as program:
+    # With several arenas malloc would keep in each what was freed, by luck of the threads.
+    one_arena = {"MALLOC_ARENA_MAX": "1"}
+    command = [*many, sandbox.url, str(threads), str(descriptors)]
+    with Program(*command, environment=one_arena) as program:
         output = program.end(within=120 + amount / 50, given="".join(lines))
     ended: list[Ended] = []
     use: list[Use] = []
@@ -195,8 +198,9 @@ def test_outcomes_agree_with_the_ledger_and_use_is_flat(
     # A thread may begin a connection and then be given one that came free: two for each at most.
     most = max(used.descriptors for used in rounds)
     assert most <= before.descriptors + 2 * THREADS + 8
-    # By the third round all memory for reuse has been allocated.
-    assert rounds[-1].kibibytes < rounds[2].kibibytes + 4096, use
+    # By the third round all memory for reuse has been allocated. Each remembered key takes less
+    # than half a KiB.
+    assert rounds[-1].kibibytes < rounds[2].kibibytes + 1024 + CALLS // 2, use
 
 
 def test_few_descriptors_are_enough(sandbox: Sandbox, many: list[str | Path]) -> None:

@@ -67,12 +67,12 @@ impl From<Doubt> for Ending {
     }
 }
 
-/// Whether anybody may have sent a key before the calls that are known here: another process, another host, the
+/// Whether anybody may have sent a key before the calls that are known to this client: another process, another host, the
 /// same program before a crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FirstUse {
-    /// The first use is among the calls that are known here.
-    Here,
+    /// The first use is among the calls that are known to this client.
+    Known,
     /// Somebody may have sent it before.
     Unknown,
 }

@@ -130,7 +130,7 @@ impl Known {
     pub const FRESH: Known = Known {
         doubt: Doubt::Untouched,
         running: false,
-        first_use: FirstUse::Here,
+        first_use: FirstUse::Known,
         is_past: false,
         is_old: false,
         opened: 0,
@@ -398,7 +398,7 @@ impl Keys {
                 Known {
                     doubt: known.doubt.clone(),
                     running,
-                    first_use: if known.is_made { FirstUse::Here } else { FirstUse::Unknown },
+                    first_use: if known.is_made { FirstUse::Known } else { FirstUse::Unknown },
                     is_past,
                     is_old: is_past && may_be_done,
                     opened: known.opened,
@@ -508,7 +508,7 @@ mod tests {
     }
 
     fn ended(ending: &Ending) -> End {
-        End { ending: ending.clone(), now: hours(1), is_inherited: false, opened: 0, first_use: FirstUse::Here }
+        End { ending: ending.clone(), now: hours(1), is_inherited: false, opened: 0, first_use: FirstUse::Known }
     }
 
     /// Ends a call that has read all that the memory knows.
@@ -584,7 +584,7 @@ mod tests {
         let refused = |first_use| End { first_use, ..ended(&Ending::Refused) };
         for (end, is_in_doubt) in [
             (refused(FirstUse::Unknown), true),
-            (refused(FirstUse::Here), false),
+            (refused(FirstUse::Known), false),
             (End { first_use: FirstUse::Unknown, ..ended(&Ending::Settled) }, false),
         ] {
             let mut keys = Keys::default();

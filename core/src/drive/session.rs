@@ -176,7 +176,7 @@ impl KeyUse {
         let arrival = self.read.after(session.limits.attempt);
         self.known = own.memory.known(self.key, is_inherited, arrival);
         if self.is_first && !is_inherited {
-            self.known.first_use = FirstUse::Here;
+            self.known.first_use = FirstUse::Known;
         }
         self.known.clone()
     }

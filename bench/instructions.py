@@ -66,7 +66,7 @@ def count(program: Path, half: str) -> int:
             check=True,
             text=True,
             capture_output=True,
-            # what a program is given moves its stack, and with that a few instructions
+            # The environment of a program moves its stack, and with that a few instructions.
             env={"PATH": os.environ["PATH"]},
         ).stderr
         return int(re.findall(r"Collected : (\d+)", told)[-1])

@@ -173,7 +173,7 @@ class Bench:
         self.environment = {
             **{name: value for name, value in os.environ.items() if name.lower() not in names},
             "LUA_CPATH": f"{built.lua_modules}/?.so;;",
-            # what is left is the contender's own work
+            # Writing compiled files is not the contender's own work.
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         self.environment.pop("PYTHONPATH", None)

@@ -306,7 +306,7 @@ def build() -> None:
     subprocess.run([zensical, "build", "--strict", "--clean"], cwd=workshop, check=True)
     (workshop / "site").rename(site)
     for page in site.rglob("*.html"):
-        # what the search needs where a page is opened from a folder: ours, and nobody else's server
+        # The search of a page opened from a folder needs a worker: ours, from no other server.
         depth = "../" * (len(page.relative_to(site).parts) - 1) or "./"
         shim = f'src="{depth}assets/worker.js"'
         page.write_text(

@@ -217,7 +217,7 @@ def lua(annotations: str) -> str:
         "definitions. A `?` marks what may be nil.\n",
     ]
     entries = [_lua_entry(paragraph.strip()) for paragraph in annotations.split("\n\n")[2:]]
-    # what the module does stands at its end there, and first here
+    # The module's functions stand at the end of the annotations, and first on the page.
     functions = [
         entry for entry in entries if re.match(r"### takings\..*\n\n```lua\n---@[pr]", entry)
     ]
@@ -336,7 +336,7 @@ def _python_entry(
     out = [f"### {name}\n", code("python", "".join(decorators) + head)]
     out += [f"{_markdown(ast.get_docstring(node))}\n", *_python_fields(node, trees)]
     methods: dict[str, list[ast.stmt]] = {}
-    # what a class has of one that is not exported, such as the compiled half of the same name
+    # Members of a class that is not exported, such as the compiled half of the same name.
     halves = [
         other
         for tree in trees
@@ -389,7 +389,7 @@ def _python_functions(nodes: list[ast.stmt], tree: ast.Module) -> str:
     for node in nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             docstring = ast.get_docstring(node) or docstring
-            # what overloads stand for is nobody's to call
+            # The function behind overloads is nobody's to call.
             if not overloaded or "overload" in map(ast.unparse, node.decorator_list):
                 shown.append(_python_signature(node))
         else:
@@ -411,7 +411,7 @@ def _python_signature(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
     ]
     line = f"{word} {node.name}({', '.join(arguments)}){returns}"
     if len(line) > 92:
-        # one to a line, as the formatter has them
+        # Each argument has a line, as the formatter writes them.
         spread = "".join(f"    {argument},\n" for argument in arguments)
         line = f"{word} {node.name}(\n{spread}){returns}"
     return "".join(kept) + line

@@ -205,7 +205,7 @@ def test_one_that_waits_for_its_turn_is_not_sent_any_more(key: str, sandbox: San
             async def second() -> None:
                 with pytest.raises(asyncio.CancelledError) as cancelled:
                     await client.capture(late, captured_amount=1, idempotency_key=key)
-                # it is certain that nothing was sent
+                # Certainly nothing was sent.
                 assert cancelled.value.__cause__ is None
 
             waiting = asyncio.ensure_future(second())

@@ -132,7 +132,7 @@ def test_the_sandbox_is_in_the_wheel() -> None:
     process, url = start("--order", "order-1=6000", "--parent-watch")
     with takings.Client("sandbox", "sandbox", base_url=url) as client:
         assert client.capture("order-1", captured_amount=6000).attempts == 1
-    # it ends with its parent, which is what holds its standard input
+    # The program ends with its parent, which holds its standard input.
     process.communicate(timeout=10)
     assert process.returncode == 0
 

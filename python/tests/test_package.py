@@ -29,7 +29,7 @@ def test_it_is_the_wheel_that_is_tested() -> None:
     assert beside == {"takings", "pytest_takings", "tools"}
     assert {path.name for path in package.iterdir()} >= {"py.typed", "_takings.pyi"}
     assert Path(_takings.__file__).name in ("_takings.abi3.so", "_takings.pyd")
-    # what is installed is what is here
+    # The installed files are those of the sources.
     for folder in ("takings", "pytest_takings"):
         for source in (ROOT / "python" / folder).glob("*.py*"):
             installed = package.parent / folder / source.name

@@ -128,7 +128,7 @@ def test_it_is_one(klarna_env, klarna_sandbox):
 
 @pytest.fixture
 def shop(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    # what a developer may have set must not lead the tests to Klarna
+    # A developer's own settings must not lead the tests to Klarna.
     monkeypatch.setenv("KLARNA_ENVIRONMENT", "live")
     monkeypatch.setenv("KLARNA_API_KEY", "a-key")
     pytester.makepyfile(shop=SHOP, test_shop=TESTS)

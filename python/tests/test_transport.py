@@ -475,7 +475,7 @@ def test_ctrl_c_keeps_the_key(sandbox: Sandbox, make: Make) -> None:
     cause = raised.value.__cause__
     assert isinstance(cause, takings.OutcomeUnknown)
     assert cause.idempotency_key
-    # what was sent is captured; the key leads to it
+    # The sent request is captured; the key leads to it.
     until_captured(sandbox, order_id)
     again = make().capture(order_id, captured_amount=1, idempotency_key=cause.idempotency_key)
     [entry] = sandbox.ledger(order_id)

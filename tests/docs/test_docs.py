@@ -367,7 +367,7 @@ def test_an_error_says_what_its_page_says(
     def capture(settings: Any = None, **fields: Any) -> None:
         request = {"captured_amount": 6000, **fields}
         key = takings.idempotency_key(ORDER_ID, "parcel-1")
-        # what type checkers would refuse is refused at run time as well
+        # Arguments that type checkers would refuse are refused at run time as well.
         call: Any = client(**settings or {}).capture
         call(ORDER_ID, request, idempotency_key=key)
 

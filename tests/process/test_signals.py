@@ -79,7 +79,7 @@ def interrupt(
     waited = max(waited_for_processor(program.process.pid) - waited, 0)
     assert told[1:5] == [exception, "outcome_unknown", order_id, key]
     assert int(told[5]) >= 1
-    # one clock for all processes of a machine
+    # All processes of a machine share this clock.
     return float(told[0]) - sent - waited
 
 

@@ -221,6 +221,6 @@ def test_too_few_descriptors_send_nothing(
     kinds = agree(sandbox, ended)
     print(dict(kinds))
     assert kinds["not_sent"] > 0
-    # who gets one captures; few of the list, which the others are through with at once
+    # A thread that gets a descriptor captures. The others are through with the list at once.
     assert kinds["capture"] > 0
     assert use[-1].descriptors == use[0].descriptors

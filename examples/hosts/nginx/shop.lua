@@ -14,7 +14,7 @@ local shop = {}
 function shop.asked_for()
   local arguments, shipment = ngx.req.get_uri_args(), {}
   for _, name in ipairs {"order_id", "amount", "parcel"} do
-    -- one without a value is true, one that came twice a table
+    -- An argument without a value is true, and an argument that came twice is a table.
     if type(arguments[name]) ~= "string" then
       ngx.status = 400
       ngx.say(name, " is missing")

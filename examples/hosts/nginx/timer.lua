@@ -24,7 +24,7 @@ local function capture_waiting(is_ending)
   end
 end
 
--- one worker is enough
+-- A single worker is enough.
 if ngx.worker.id() == 0 then
   assert(ngx.timer.every(1, capture_waiting))
 end

@@ -137,7 +137,7 @@ static void captures(const char *base_url, const char *order_id) {
     CHECK(!takings_client_capture(client, order_id, "{\"captured_amount\": 11}", "functions-1", &error));
     refused_of(error, "idempotency_key functions-1 was used for another capture", order_id, "functions-1");
 
-    /* What it returned does not need the client. */
+    /* Returned objects do not need the client. */
     takings_client_free(client);
     CHECK(is(takings_capture_order_id(capture), order_id));
     takings_capture_free(capture);
@@ -247,7 +247,7 @@ static void errors(const char *base_url, const char *lost_order_id) {
                                      takings_error_idempotency_key(error), NULL);
     CHECK(capture);
     takings_capture_free(capture);
-    /* What it returned does not need the client. */
+    /* Returned objects do not need the client. */
     takings_client_free(client);
     CHECK(is(takings_error_order_id(error), lost_order_id));
     takings_error_free(error);
@@ -446,7 +446,7 @@ static void calls(void) {
     takings_error_free(error);
     CHECK(takings_call_start(call) == TAKINGS_STEP_SEND);
     sendable(call, "POST", BODY, "call-1");
-    /* what was said of an answer that then broke off is forgotten */
+    /* The head of an answer that then broke off is forgotten. */
     takings_call_answer_header(call, "Capture-Id", "forgotten");
     CHECK(takings_call_maybe_sent(call, "reset \xff by peer") == TAKINGS_STEP_WAIT);
     silent(call);
@@ -472,7 +472,7 @@ static void calls(void) {
     CHECK(takings_attempt_http_status(takings_capture_attempt_log(capture, 1)) == 0);
     CHECK(strstr(takings_attempt_came_back(takings_capture_attempt_log(capture, 1)), "not_sent: "));
     CHECK(takings_attempt_http_status(takings_capture_attempt_log(capture, 2)) == 201);
-    /* it stays what it ended in */
+    /* The call keeps its end. */
     CHECK(takings_call_start(call) == TAKINGS_STEP_DONE);
     CHECK(takings_call_maybe_sent(call, "late") == TAKINGS_STEP_DONE);
     again = takings_call_capture(call, NULL);

@@ -351,7 +351,7 @@ int main(int count, char **arguments) {
     CHECK(rejected.json().find("NO_SUCH_ORDER") != std::string::npos);
     CHECK(nul.json().find("\"retryable\":false") != std::string::npos);
 
-    // what is known of a key
+    // The first use of a key is known.
     takings::capture_request old(1);
     old.first_used = std::chrono::system_clock::now() - std::chrono::hours(25);
     const auto late = thrown<takings::outcome_unknown>([&] { client.capture(order_id, old, "key-4"); });

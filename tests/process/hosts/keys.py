@@ -40,7 +40,7 @@ def child() -> list[str]:
         return lambda: client.capture(order_id, captured_amount=amount, idempotency_key=key)
 
     told = [raised(refused(key)) for key in ("lost", "running", "new")]
-    # what the parent began may go on there
+    # Calls that the parent began may go on there.
     told += [raised(lambda: running.not_sent("no connection"))]
     told += [raised(capture(key, 2)) for key in ("lost", "running")]
     # no connection can be made

@@ -386,6 +386,11 @@ fn texts(bench: &RefCell<Bench>) {
         let result = bench.borrow_mut().send(Given { request: Some(&literal), ..Given::default() });
         let fits = |text: &String| text.chars().count() <= max && !text.chars().any(char::is_control);
         let Some(text) = text.string().filter(fits) else { return refused(&result) };
+        // The reference identifies the capture.
+        if pointer == "/reference" && result.1.is_empty() {
+            prop_assert!(may_be_odd(&text), "{}", result.0);
+            return refused(&result);
+        }
         let mut expected = request();
         put(&mut expected, pointer, text.into());
         prop_assert_eq!(body(sent(&result)?), expected);
@@ -403,7 +408,9 @@ fn whole_requests(bench: &RefCell<Bench>) {
     check(60, filled, |(texts, numbers, values)| {
         let mut expected = request();
         for ((pointer, _), (_, text)) in texts.iter().zip(&values) {
-            put(&mut expected, pointer, text.as_str().into());
+            // The reference identifies the capture, so not every text can be one.
+            let text: String = text.chars().filter(|c| pointer != &"/reference" || c.is_ascii_alphanumeric()).collect();
+            put(&mut expected, pointer, text.into());
         }
         for ((pointer, ..), (number, _)) in numbers.iter().zip(&values) {
             put(&mut expected, pointer, json!(number));
@@ -432,6 +439,11 @@ fn no_texts(bench: &RefCell<Bench>) {
     });
 }
 
+/// Whether a text may be refused where it identifies something. Beyond ASCII the core's own tests say which texts are.
+fn may_be_odd(text: &str) -> bool {
+    !text.is_ascii() || text.starts_with(' ') || text.ends_with(' ')
+}
+
 fn order_ids(bench: &RefCell<Bench>) {
     check(120, text(255), |order_id| {
         let mut bench = bench.borrow_mut();
@@ -445,6 +457,10 @@ fn order_ids(bench: &RefCell<Bench>) {
                 && !id.chars().any(|c| c.is_control() || "/\\".contains(c))
         };
         let Some(order_id) = order_id.string().filter(fits) else { return refused(&result) };
+        if result.1.is_empty() {
+            prop_assert!(may_be_odd(&order_id), "{}", result.0);
+            return refused(&result);
+        }
         let request = sent(&result)?;
         let segment = request.target.strip_prefix("/ordermanagement/v1/orders/");
         let segment = segment.and_then(|rest| rest.strip_suffix("/captures")).unwrap_or_default();
@@ -517,10 +533,13 @@ fn credentials(bench: &RefCell<Bench>) {
         config.insert("username".into(), username.as_str().into());
         config.insert("password".into(), password.as_str().into());
         let result = bench.send(Given { config: Some(config), ..Given::default() });
-        let fits = !password.is_empty()
-            && !username.contains(':')
-            && !username.chars().chain(password.chars()).any(char::is_control);
-        if fits {
+        let is_usual = |text: &str| {
+            let ends = [text.bytes().next(), text.bytes().next_back()];
+            text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+                && ends.iter().all(|end| end.is_some_and(|byte| byte.is_ascii_alphanumeric()))
+        };
+        let must = is_usual(&username) && is_usual(&password) && !username.contains(':');
+        if must || !result.1.is_empty() {
             let basic = format!("Basic {}", base64(format!("{username}:{password}").as_bytes()));
             prop_assert!(result.1.len() == 1, "{}", result.0);
             prop_assert_eq!(header(&result.1[0], "authorization"), Some(&*basic));

@@ -148,6 +148,11 @@ impl Error {
         Error::invalid(format!("{field} is {got}; it must be {allowed}"))
     }
 
+    /// An identifying text that holds something nobody means, as [`oddity`](crate::text::oddity) words it.
+    pub(crate) fn odd(field: &str, oddity: &str, allowed: &str) -> Error {
+        Error::invalid(format!("{field} {oddity}; it must be {allowed}"))
+    }
+
     /// For bindings: the error for a panic caught at their boundary, outside a call.
     #[doc(hidden)]
     pub fn panicked() -> Error {

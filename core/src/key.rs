@@ -1,11 +1,14 @@
 //! Idempotency keys: how they are made and what they may be.
 
+use std::borrow::Cow;
+
 use uuid::Uuid;
 
 use crate::api::ids::check_order_id;
 use crate::api::operation::Operation;
 use crate::api::operations::{self, CAPTURE};
 use crate::error::Error;
+use crate::text::{holds, oddity};
 
 /// The longest idempotency key we send. Klarna documents no limit and recommends a UUID.
 const MAX_KEY: usize = 255;
@@ -18,12 +21,12 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x8f0b_7c0e_51d4_4f0a_9c53_2b6f_d0a1_74e
 /// give the same key after a crash, on any host, in every language (a UUID v5).
 ///
 /// `name` says which capture of the order it is, such as `"parcel-1"`: 1 to 255 characters
-/// without control characters, which count byte for byte (`"parcel-1 "` is another name). Two
-/// parcels need two names. Klarna answers a known key with
+/// without characters that nobody sees and in Unicode's composed form (NFC), which count byte for byte
+/// (`"Parcel-1"` is another name). Two parcels need two names. Klarna answers a known key with
 /// the first result whatever the body says, so one key for two parcels would lose the second.
 ///
 /// The key is UUID v5 of the namespace `8f0b7c0e-51d4-4f0a-9c53-2b6fd0a174e6` and the UTF-8
-/// text `captures/{order_id}/{name}`.
+/// text `captures/{order_id}/{name}`, where an order id that is a UUID is in small letters.
 ///
 /// # Errors
 ///
@@ -55,17 +58,25 @@ fn derived(operation: &Operation, order_id: &str, name: &str) -> Result<String, 
         return Err(Error::invalid_argument("operation", &got, "one that changes something, such as \"capture\""));
     }
     check_order_id(order_id)?;
-    let length = name.chars().count();
-    let got = match length {
-        0 => "empty".to_owned(),
-        256.. => format!("{length} characters long"),
-        _ if name.chars().any(char::is_control) => "a text with control characters".to_owned(),
-        _ => {
+    const ALLOWED: &str =
+        "1 to 255 characters without blanks at its ends or characters that nobody sees, such as \"parcel-1\"";
+    if let Some(oddity) = oddity(name) {
+        return Err(Error::odd("name", &oddity, ALLOWED));
+    }
+    match name.chars().count() {
+        0 => Err(Error::invalid_argument("name", "empty", ALLOWED)),
+        1..=255 => {
+            // The letters of a UUID are the same id in either case.
+            let order_id = Uuid::try_parse(order_id)
+                .map(|id| id.to_string())
+                .ok()
+                .filter(|small| small.eq_ignore_ascii_case(order_id))
+                .map_or(Cow::Borrowed(order_id), Cow::Owned);
             let text = format!("{}/{order_id}/{name}", operation.key_word);
-            return Ok(Uuid::new_v5(&NAMESPACE, text.as_bytes()).to_string());
+            Ok(Uuid::new_v5(&NAMESPACE, text.as_bytes()).to_string())
         }
-    };
-    Err(Error::invalid_argument("name", &got, "1 to 255 characters without control characters, such as \"parcel-1\""))
+        length => Err(Error::invalid_argument("name", &format!("{length} characters long"), ALLOWED)),
+    }
 }
 
 /// A fresh random key (UUID v4), for a caller that wants to store it before the call.
@@ -98,19 +109,19 @@ fn fill_random(bytes: &mut [u8]) -> Result<(), Error> {
 }
 
 pub(crate) fn check_key(key: &str) -> Result<(), Error> {
-    let got = if key.is_empty() {
-        "empty".to_owned()
-    } else if key.len() > MAX_KEY {
-        format!("{} bytes long", key.len())
-    } else if let Some(bad) = key.chars().find(|c| !c.is_ascii_graphic()) {
-        format!("a text with {:?}", bad)
-    } else {
-        return Ok(());
-    };
     let allowed = format!(
         "1 to {MAX_KEY} printable ASCII characters without spaces, best a UUID (idempotency_key(order_id, name) derives \
          one)"
     );
+    let got = if key.is_empty() {
+        "empty".to_owned()
+    } else if key.len() > MAX_KEY {
+        format!("{} bytes long", key.len())
+    } else if let Some(index) = key.chars().position(|c| !c.is_ascii_graphic()) {
+        return Err(Error::odd("idempotency_key", &holds(key, index), &allowed));
+    } else {
+        return Ok(());
+    };
     Err(Error::invalid_argument("idempotency_key", &got, &allowed))
 }
 
@@ -135,9 +146,12 @@ mod tests {
 
     #[test]
     fn names_are_checked() {
-        for bad in ["", "a\nb", &"n".repeat(256)] {
+        for bad in ["", "a\nb", &"n".repeat(256), "parcel-1 ", "parcel\u{200b}-1", "parcel\u{a0}1", "cafe\u{301}"] {
             assert!(idempotency_key("order", bad).is_err(), "{bad:?}");
         }
+        let id = "f3392f8b-6116-4073-ab96-e330819e2c07";
+        assert_eq!(idempotency_key(&id.to_uppercase(), "n").unwrap(), idempotency_key(id, "n").unwrap());
+        assert_ne!(idempotency_key("O", "n").unwrap(), idempotency_key("o", "n").unwrap());
         assert_ne!(idempotency_key("o", "parcel-1").unwrap(), idempotency_key("o", "parcel-2").unwrap());
     }
 

@@ -46,6 +46,7 @@ mod minor;
 mod record;
 mod settings;
 mod strict;
+mod text;
 mod wire;
 
 pub use api::lines::CheckLines;

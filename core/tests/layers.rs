@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// The layers, the lowest first.
 const LAYERS: [&[&str]; 9] = [
-    &["record"],
+    &["record", "text"],
     &["error"],
     &["wire", "strict"],
     &["minor", "api"],

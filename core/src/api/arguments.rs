@@ -37,7 +37,7 @@ object! {
     /// The capture that is looked for.
     pub(crate) struct ReconcileRequest: "a look for a capture" {
         /// The capture's own name, as its request gave it.
-        required reference "reference": String, Rule::Text { min: 1, max: 255 };
+        required reference "reference": String, Rule::Name { min: 1, max: 255 };
         /// Its amount, in minor units (60.00 is 6000).
         required captured_amount "captured_amount": i64, CAPTURED_AMOUNT;
     }

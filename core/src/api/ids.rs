@@ -1,6 +1,9 @@
 //! Ids: what may stand in a path, and which id an answer names.
 
+use uuid::Uuid;
+
 use crate::error::Error;
+use crate::text::oddity;
 use crate::wire::answer::{Answer, is_id};
 
 /// The path of an operation: `template` below the order, its parts in braces replaced by `argument`.
@@ -37,22 +40,23 @@ fn escape(segment: &str, path: &mut String) {
 
 /// An id must stay one segment of a path, whoever parses the URL. `field` is its name, `of` whose id it is.
 pub(crate) fn check_segment(field: &str, id: &str, of: &str) -> Result<(), Error> {
+    let allowed =
+        format!("the id Klarna gave the {of}, 1 to 255 characters without slashes or characters that nobody sees");
+    if let Some(oddity) = oddity(id) {
+        return Err(Error::odd(field, &oddity, &allowed));
+    }
     let got = if id.is_empty() {
         "empty".to_owned()
     } else if id == "." || id == ".." {
         format!("{id:?}")
     } else if id.chars().count() > 255 {
         "longer than 255 characters".to_owned()
-    } else if let Some(bad) = id.chars().find(|c| c.is_control() || matches!(c, '/' | '\\')) {
+    } else if let Some(bad) = id.chars().find(|c| matches!(c, '/' | '\\')) {
         format!("a text with {bad:?}")
     } else {
         return Ok(());
     };
-    Err(Error::invalid_argument(
-        field,
-        &got,
-        &format!("the id Klarna gave the {of}, 1 to 255 characters without slashes or control characters"),
-    ))
+    Err(Error::invalid_argument(field, &got, &allowed))
 }
 
 pub(crate) fn check_order_id(order_id: &str) -> Result<(), Error> {
@@ -69,7 +73,7 @@ pub(crate) fn created_id(answer: &Answer, order_id: &str, header: &str, collecti
             found = Some(id);
             true
         }
-        Some(other) => other == id,
+        Some(other) => other == id || (other.eq_ignore_ascii_case(id) && Uuid::try_parse(id).is_ok()),
     };
     for value in answer.all(header) {
         match value {
@@ -142,6 +146,14 @@ mod tests {
         ] {
             assert_eq!(id(headers).as_deref(), Some("c1"), "{headers:?}");
         }
+    }
+
+    #[test]
+    fn a_uuid_is_the_same_id_in_either_case() {
+        let small = "a626f103-6aa3-4794-86d0-79b701126050";
+        let location = format!("/captures/{}", small.to_uppercase());
+        assert_eq!(id(&[("Capture-Id", small), ("Location", &location)]).as_deref(), Some(small));
+        assert_eq!(id(&[("Capture-Id", "c1"), ("Location", "/captures/C1")]), None);
     }
 
     #[test]

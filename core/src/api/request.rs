@@ -43,7 +43,7 @@ object! {
         required captured_amount "captured_amount": i64, CAPTURED_AMOUNT;
         /// Your own name for this capture, at most 255 characters. It ends up in Klarna's
         /// settlement files, and a unique one lets a capture be found again.
-        optional reference "reference": String, TEXT;
+        optional reference "reference": String, Rule::Name { min: 0, max: 255 };
         /// Shown to the customer, at most 255 characters.
         optional description "description": String, TEXT;
         /// The lines that the captured amount is for, at most 1000.

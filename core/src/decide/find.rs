@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use crate::text::bytes_without_mark;
 use crate::wire::answer::is_id;
 
 /// The reference and amount that distinguish a capture, or refund, from the order's others.
@@ -37,7 +38,7 @@ pub(crate) fn in_list(
     is_believed: impl Fn(&str) -> bool,
 ) -> Result<Vec<String>, String> {
     let mut list = List { identity, id, amount, found: Vec::new(), seen: HashSet::new() };
-    let mut source = serde_json::Deserializer::from_slice(body);
+    let mut source = serde_json::Deserializer::from_slice(bytes_without_mark(body));
     source.deserialize_seq(&mut list).and_then(|()| source.end()).map_err(|_| NO_LIST)?;
     match list.found.iter().all(|id| is_id(id) && is_believed(id)) {
         true => Ok(list.found),

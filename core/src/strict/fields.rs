@@ -12,6 +12,7 @@ use super::reader::{At, Field, Item, Seed, nearest, shown_word};
 use super::rule::{Rule, Unit};
 use super::schema::{Kind, ListInfo};
 use crate::error::Error;
+use crate::text::oddity;
 
 /// A field's value, written as its source would give it in milliseconds.
 pub(crate) struct Written<'a, T>(pub &'a T);
@@ -44,7 +45,7 @@ enum Scalar {
 
 impl ScalarVisitor<'_> {
     fn wants_text(&self) -> bool {
-        matches!(self.rule, Rule::Text { .. } | Rule::Url { .. } | Rule::Secret | Rule::Word(_))
+        matches!(self.rule, Rule::Text { .. } | Rule::Name { .. } | Rule::Url { .. } | Rule::Secret | Rule::Word(_))
     }
 
     fn wants_number(&self) -> bool {
@@ -334,11 +335,16 @@ impl Field for String {
 
 #[inline]
 fn check_text(text: &str, at: &At<'_>, rule: &Rule) -> Result<(), Error> {
-    let (Rule::Text { min, max } | Rule::Url { min, max }) = rule else { return Ok(()) };
+    let (Rule::Text { min, max } | Rule::Name { min, max } | Rule::Url { min, max }) = rule else { return Ok(()) };
     // Every control character begins with such a byte. Most strings have none and need no closer check.
     let suspect = text.bytes().fold(false, |found, byte| found | (byte < 0x20) | (byte == 0x7f) | (byte == 0xc2));
     if suspect && let Some(bad) = text.chars().find(|c| c.is_control()) {
         return Err(at.refuse(format_args!("a string with the control character U+{:04X}", bad as u32), rule));
+    }
+    if matches!(rule, Rule::Name { .. })
+        && let Some(oddity) = oddity(text)
+    {
+        return Err(Error::odd(&at.to_string(), &oddity, &at.allowed(rule).to_string()));
     }
     // a string of n bytes has at most n characters
     if text.len() > *max || text.len() < *min {

@@ -11,6 +11,7 @@ use serde::{Deserializer, Serializer};
 use super::rule::{Allowed, Rule, Unit};
 use super::schema::{Kind, ObjectInfo};
 use crate::error::Error;
+use crate::text::without_mark;
 
 /// A reading: its first refusal, and how it treats open enumerations and times.
 pub(crate) struct Reader {
@@ -41,7 +42,7 @@ impl Reader {
 
     /// Reads `T` from JSON text.
     pub fn json<T: Field>(&self, text: &str, rule: &Rule) -> Result<T, Error> {
-        let mut source = serde_json::Deserializer::from_str(text);
+        let mut source = serde_json::Deserializer::from_str(without_mark(text));
         let value = self.read(&mut source, rule)?;
         source.end().map_err(|error| self.trailing(&error, rule))?;
         Ok(value)

@@ -10,6 +10,7 @@ use serde::de::{DeserializeSeed, IntoDeserializer, MapAccess, Visitor};
 
 use super::reader::{At, Item, KeySeed, Object, Reader};
 use crate::error::Error;
+use crate::text::without_mark;
 
 impl Reader {
     /// Reads one object by the names of the reader's unit.
@@ -28,7 +29,7 @@ impl Reader {
 
     /// [`read_two`](Reader::read_two) from JSON text.
     pub fn json_two<A: Object, B: Object + Item>(&self, text: &str) -> Result<(A, B), Error> {
-        let mut source = serde_json::Deserializer::from_str(text);
+        let mut source = serde_json::Deserializer::from_str(without_mark(text));
         let both = self.read_two(&mut source)?;
         source.end().map_err(|error| self.trailing(&error, &B::RULE))?;
         Ok(both)

@@ -10,6 +10,11 @@ pub(crate) enum Rule {
         min: usize,
         max: usize,
     },
+    /// A text that identifies something: a reference, an id. Characters that nobody means are refused as well.
+    Name {
+        min: usize,
+        max: usize,
+    },
     /// A text with a URL. `Debug` hides a URL with `@`, which may hold a password.
     Url {
         min: usize,
@@ -77,6 +82,10 @@ impl fmt::Display for Allowed<'_> {
             Rule::Text { min, max } | Rule::Url { min, max } => {
                 write!(f, "a string of {min} to {max} characters, none of them a control character")
             }
+            Rule::Name { min, max } => write!(
+                f,
+                "a string of {min} to {max} characters without blanks at its ends or characters that nobody sees"
+            ),
             Rule::Secret => f.write_str("a string"),
             Rule::Integer { min, max: i64::MAX, unit } => write!(f, "a whole number, {min} or more ({unit})"),
             Rule::Integer { min: i64::MIN, max, unit } => write!(f, "a whole number of at most {max} ({unit})"),

@@ -142,7 +142,7 @@ fn type_of(kind: &Kind, rule: &Rule) -> Json {
         (Kind::Duration, Rule::Time { min_ms, max_ms }) => {
             json!({"kind": "duration", "min_ms": min_ms, "max_ms": max_ms})
         }
-        (Kind::Text, Rule::Text { min, max } | Rule::Url { min, max }) => {
+        (Kind::Text, Rule::Text { min, max } | Rule::Name { min, max } | Rule::Url { min, max }) => {
             json!({"kind": "text", "min": min, "max": max})
         }
         (Kind::Boolean, _) => json!({"kind": "boolean"}),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::wire::is_invisible;
+use crate::text::{is_invisible, without_mark};
 
 /// An HTTP answer whose head was complete. The body may have been cut: the status alone decides,
 /// and an error body is read as far as it is one.
@@ -123,7 +123,7 @@ impl Answer {
             // A byte that is not UTF-8 becomes three.
             Err(_) => String::from_utf8_lossy(&self.body[..self.body.len().min(MOST_OF_NO_TEXT)]),
         };
-        serde_json::from_str(text.trim_start_matches('\u{feff}')).unwrap_or_default()
+        serde_json::from_str(without_mark(&text)).unwrap_or_default()
     }
 }
 

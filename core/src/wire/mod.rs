@@ -10,6 +10,8 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName
 use reqwest::{Method, Url};
 use zeroize::Zeroizing;
 
+use crate::text::visible;
+
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("klarna-idempotency-key");
 
 /// A request over HTTP: the same bytes on every attempt.
@@ -101,6 +103,8 @@ pub(crate) struct Endpoint {
     /// The secrets as scrubbed text would show them. The longest comes first: if a secret holds another one, replacing
     /// the shorter first would leave its rest.
     secrets: Vec<Zeroizing<String>>,
+    /// An oddity of the credentials, for the message of a 401.
+    credential_hint: Option<String>,
 }
 
 const LEAST_SECRET: usize = 8;
@@ -132,7 +136,15 @@ impl Endpoint {
         let mut secrets: Vec<_> = secrets.iter().map(|secret| Zeroizing::new(visible(secret))).collect();
         secrets.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
         secrets.dedup();
-        Endpoint { base_url, headers, secrets }
+        Endpoint { base_url, headers, secrets, credential_hint: None }
+    }
+
+    pub fn with_credential_hint(self, credential_hint: Option<String>) -> Endpoint {
+        Endpoint { credential_hint, ..self }
+    }
+
+    pub fn credential_hint(&self) -> Option<&str> {
+        self.credential_hint.as_deref()
     }
 
     pub fn base_url(&self) -> &Url {
@@ -170,11 +182,21 @@ impl Endpoint {
     /// Text from a server, made safe for a log line: no control or direction characters, none
     /// of our credentials, at most `max` characters.
     pub fn scrub(&self, text: &str, max: usize) -> String {
+        self.hidden(text, 1, max)
+    }
+
+    /// Text that we or a program's HTTP client wrote, which may quote a server. A short credential would be found in our
+    /// own words.
+    pub fn scrub_report(&self, text: &str, max: usize) -> String {
+        self.hidden(text, LEAST_SECRET, max)
+    }
+
+    fn hidden(&self, text: &str, least: usize, max: usize) -> String {
         let mut clean = visible(text);
         for secret in &self.secrets {
             // A server may echo base64 without its padding.
             for shape in [secret.as_str(), secret.trim_end_matches('=')] {
-                if !shape.is_empty() && clean.contains(shape) {
+                if shape.len() >= least && clean.contains(shape) {
                     clean = clean.replace(shape, "[hidden]");
                 }
             }
@@ -184,22 +206,6 @@ impl Endpoint {
             None => clean,
         }
     }
-}
-
-/// A text as one line without characters that steer how it is shown.
-fn visible(text: &str) -> String {
-    // A text that grows would leave copies behind that nobody wipes.
-    let mut clean = String::with_capacity(text.len());
-    let shown = text.chars().filter(|c| !is_invisible(*c));
-    clean.extend(shown.map(|c| if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') { ' ' } else { c }));
-    clean
-}
-
-/// Characters that change how the text around them is shown: directions, joiners, tags.
-pub(crate) fn is_invisible(c: char) -> bool {
-    matches!(c,
-        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]
@@ -242,6 +248,7 @@ mod tests {
         assert_eq!(endpoint.scrub("you sent s3cret and Basic dTpzM2NyZXQ", 99), "you sent [hidden] and Basic [hidden]");
         assert_eq!(endpoint.scrub("s3\u{200b}cret", 99), "[hidden]");
         assert_eq!(endpoint.scrub("öööö", 3), "ööö…");
+        assert_eq!(endpoint.scrub_report("s3cret answers, not dTpzM2NyZXQ=", 99), "s3cret answers, not [hidden]");
     }
 
     #[test]

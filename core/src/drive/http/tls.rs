@@ -1,5 +1,6 @@
 //! Sets TLS up: which authorities are trusted, and how a failed handshake reads.
 
+use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -12,6 +13,7 @@ use rustls::{
 use super::unusable;
 use crate::error::Error;
 use crate::settings::config::Config;
+use crate::text::bytes_without_mark;
 
 /// The certificate authorities that a client trusts.
 pub(super) struct Trust {
@@ -30,9 +32,8 @@ impl Trust {
             Error::invalid(format!("ca_file {path:?} {why}; it must be a PEM file of certificate authorities to trust"))
         };
         let mut roots = RootCertStore::empty();
-        let certificates =
-            CertificateDer::pem_file_iter(path).map_err(|error| refuse(format!("cannot be read ({error})")))?;
-        for certificate in certificates {
+        let file = fs::read(path).map_err(|error| refuse(format!("cannot be read ({error})")))?;
+        for certificate in CertificateDer::pem_slice_iter(bytes_without_mark(&file)) {
             certificate
                 .map_err(|error| error.to_string())
                 .and_then(|certificate| roots.add(certificate).map_err(|error| error.to_string()))

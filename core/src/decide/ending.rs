@@ -1,5 +1,7 @@
 //! From the end of a call to the error that its caller gets: what it means for the money, and in which words.
 
+use std::borrow::Cow;
+
 use crate::api::operation::{Effect, Operation};
 use crate::error::{Error, ErrorKind};
 use crate::wire::Endpoint;
@@ -99,7 +101,7 @@ impl Subject<'_> {
         let mut why = match failure.kind {
             ErrorKind::Rejected => refused(status.unwrap_or_default(), error_code.as_deref(), meaning),
             _ => {
-                let mut why = scrub(&failure.why, 500);
+                let mut why = self.endpoint.scrub_report(&failure.why, 500);
                 if let Some(code) = &error_code {
                     why.push_str(&format!(" ({code})"));
                 }
@@ -159,9 +161,21 @@ impl Subject<'_> {
         })
     }
 
+    /// The way out of refusals that are not about the call itself.
+    fn fix(&self, status: Option<u16>) -> Option<Cow<'static, str>> {
+        const CREDENTIALS: &str =
+            "check the credentials, and that region and environment are the ones they were made for";
+        match (status, self.endpoint.credential_hint()) {
+            (Some(401), Some(hint)) => Some(Cow::Owned(format!("{hint}: {CREDENTIALS}"))),
+            (Some(401), None) => Some(Cow::Borrowed(CREDENTIALS)),
+            (Some(429), _) => Some(Cow::Borrowed("this is the rate limit: call again later")),
+            _ => None,
+        }
+    }
+
     /// The message of an end in one line: its meaning, and the way out.
     fn message(&self, kind: ErrorKind, why: &str, status: Option<u16>, meaning: &Meaning) -> String {
-        let order = self.endpoint.scrub(self.order_id, 255);
+        let order = self.endpoint.scrub_report(self.order_id, 255);
         let nouns = &self.operation.nouns;
         let (call, done, key) = (nouns.call, nouns.done, self.idempotency_key.unwrap_or_default());
         if self.operation.effect != Effect::Writes {
@@ -169,7 +183,8 @@ impl Subject<'_> {
                 Effect::Looks => format!("; whether it was {done} stays unknown"),
                 _ => String::new(),
             };
-            let advice = fix(status).unwrap_or("reading changes nothing, so call again at any time");
+            let fix = self.fix(status);
+            let advice = fix.as_deref().unwrap_or("reading changes nothing, so call again at any time");
             return format!("{} of order {order} could not be read: {why}{consequence}; {advice}", nouns.subject);
         }
         match (meaning, kind) {
@@ -179,15 +194,15 @@ impl Subject<'_> {
             ),
             (Meaning::AsEnded, ErrorKind::Rejected) => format!(
                 "{call} of order {order} was rejected: {why}; nothing was {done}; {}",
-                fix(status).unwrap_or("fix the cause, then call with a new idempotency key")
+                self.fix(status).as_deref().unwrap_or("fix the cause, then call with a new idempotency key")
             ),
             (Meaning::EarlierUse, _) => format!(
                 "{why}; order {order} may have been {done} by an earlier call with the idempotency key {key}; {}, then \
                  call again with the same key within 24 hours of its first use, and do not book it as failed (where this \
                  is the key's first use, say so with first_use)",
                 match status {
-                    Some(429) => "wait until the rate limit lets more through",
-                    _ => fix(status).unwrap_or("fix the cause"),
+                    Some(429) => Cow::Borrowed("wait until the rate limit lets more through"),
+                    _ => self.fix(status).unwrap_or(Cow::Borrowed("fix the cause")),
                 }
             ),
             (Meaning::EarlierUseWithoutReference, _) => format!(
@@ -224,14 +239,5 @@ fn refused(status: u16, code: Option<&str>, meaning: &Meaning) -> String {
     match (status, meaning) {
         (401, Meaning::EarlierUse) => format!("Klarna refused the credentials (401){code}"),
         _ => format!("Klarna refused it with {status}{code}"),
-    }
-}
-
-/// The way out of refusals that are not about the call itself.
-fn fix(status: Option<u16>) -> Option<&'static str> {
-    match status {
-        Some(401) => Some("check the credentials, and that region and environment are the ones they were made for"),
-        Some(429) => Some("this is the rate limit: call again later"),
-        _ => None,
     }
 }

@@ -351,8 +351,8 @@ fn noted(event: &Event, endpoint: &Endpoint, started: SystemTime, sent: String, 
                 None => answer.status.to_string(),
             };
         }
-        Event::NotSent(why) => noted.came_back = format!("{}: {}", ErrorKind::NotSent, endpoint.scrub(why, 500)),
-        Event::MaybeSent(why) => noted.came_back = endpoint.scrub(why, 500),
+        Event::NotSent(why) => noted.came_back = format!("{}: {}", ErrorKind::NotSent, endpoint.scrub_report(why, 500)),
+        Event::MaybeSent(why) => noted.came_back = endpoint.scrub_report(why, 500),
         Event::Start | Event::Waited => noted.came_back = "nothing was reported".into(),
     }
     noted

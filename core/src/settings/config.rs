@@ -114,7 +114,7 @@ impl Config {
 
     fn new(credentials: Credentials) -> Config {
         let mut config = Config::blank();
-        let Credentials { username, secret, raw } = credentials;
+        let Credentials { username, secret, raw, .. } = credentials;
         config.username = username;
         (config.password, config.api_key) = if raw { (None, Some(secret)) } else { (Some(secret), None) };
         config.auth = raw.then_some(Auth::Raw);
@@ -128,6 +128,7 @@ impl Config {
             username: self.username.clone(),
             secret: secret.cloned().unwrap_or_default(),
             raw: self.auth == Some(Auth::Raw),
+            is_api_key: self.password.is_none(),
         }
     }
 
@@ -272,13 +273,8 @@ impl Config {
     pub(crate) fn endpoint(&self) -> Result<Endpoint, Error> {
         let base_url = place::base_url(self.base_url.as_deref(), self.region, self.environment)?;
         let credentials = self.credentials();
-        if let (Some(called), Some(named)) = (place::environment_of(&base_url), credentials.environment())
-            && called != named
-        {
-            return Err(Error::invalid(format!(
-                "the credentials are made for {named}, the configured host is {called}; use the pair that belongs \
-                     together"
-            )));
+        if let Some(origin) = credentials.origin() {
+            place::check_origin(place::origin_of(&base_url), origin)?;
         }
         let mut user_agent = format!("takings/{} ({})", crate::VERSION, self.surface);
         if let Some(suffix) = &self.user_agent_suffix {
@@ -294,7 +290,7 @@ impl Config {
         }
         let authorization = credentials.header()?;
         let secrets = credentials.secrets(&authorization);
-        Ok(Endpoint::new(base_url, authorization, user_agent, secrets))
+        Ok(Endpoint::new(base_url, authorization, user_agent, secrets).with_credential_hint(credentials.hint()))
     }
 }
 

@@ -52,16 +52,49 @@ pub(super) fn base_url(
     }
 }
 
-/// The environment of one of Klarna's hosts, or of a host that is called after one.
-pub(super) fn environment_of(base_url: &Url) -> Option<Environment> {
+/// The company that makes credentials and answers at a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Issuer {
+    Klarna,
+    Kustom,
+}
+
+/// The company and the environment of one of Klarna's or Kustom's hosts; each alone where a host is only called after
+/// one.
+pub(super) fn origin_of(base_url: &Url) -> (Option<Issuer>, Option<Environment>) {
     // a name may end with the dot of the root
     let host = base_url.host_str().unwrap_or_default().trim_end_matches('.');
-    if host.contains("playground") {
-        Some(Environment::Playground)
-    } else if host.ends_with(".klarna.com") || host.ends_with(".kustom.co") {
-        Some(Environment::Live)
+    let issuer = if host.ends_with(".klarna.com") {
+        Some(Issuer::Klarna)
+    } else if host.ends_with(".kustom.co") {
+        Some(Issuer::Kustom)
     } else {
         None
+    };
+    let environment =
+        if host.contains("playground") { Some(Environment::Playground) } else { issuer.map(|_| Environment::Live) };
+    (issuer, environment)
+}
+
+/// Refuses credentials at a host of another company, or of another environment.
+pub(super) fn check_origin(
+    host: (Option<Issuer>, Option<Environment>),
+    credentials: (Issuer, Environment),
+) -> Result<(), Error> {
+    let refuse = |made: &dyn std::fmt::Display, called: &dyn std::fmt::Display| {
+        Err(Error::invalid(format!(
+            "the credentials are made for {made}, the configured host is {called}; use the pair that belongs together"
+        )))
+    };
+    match (host, credentials) {
+        ((Some(Issuer::Klarna), _), (Issuer::Kustom, _)) => {
+            refuse(&"Kustom", &"Klarna's (for Kustom, region is kustom)")
+        }
+        ((Some(Issuer::Kustom), _), (Issuer::Klarna, _)) => {
+            refuse(&"Klarna", &"Kustom's (for Klarna, region is eu, na or oc)")
+        }
+        ((_, Some(called)), (_, made)) if called != made => refuse(&made, &called),
+        _ => Ok(()),
     }
 }
 
@@ -97,13 +130,50 @@ fn check_base_url(text: &str) -> Result<Url, Error> {
     if url.query().is_some() || url.fragment().is_some() {
         return refuse("a URL with a query or fragment");
     }
-    if format!("{}/", url.path()).contains("/ordermanagement/v1/") {
-        return refuse("a URL with the path of the API in it, which takings adds");
+    if let Some(start) = api_path(url.path()) {
+        let mut right = url.clone();
+        right.set_path(&url.path()[..start]);
+        let right = right.as_str().trim_end_matches('/');
+        return Err(Error::invalid_argument(
+            "base_url",
+            "a URL with the path of an API in it, which takings adds",
+            &format!("the URL before that path: {right}"),
+        ));
+    }
+    if url.port() == Some(0) {
+        return refuse("a URL with port 0, where nothing listens");
     }
     if url.scheme() == "http" && !is_loopback(&url) {
         return refuse("plain http to another host, which would show the credentials to the network");
     }
     Ok(url)
+}
+
+/// Where the path of one of Klarna's APIs begins in the path of a URL.
+fn api_path(path: &str) -> Option<usize> {
+    const APIS: [&str; 8] = [
+        "ordermanagement",
+        "checkout",
+        "payments",
+        "customer-token",
+        "settlements",
+        "instantshopping",
+        "merchantcard",
+        "hpp",
+    ];
+    let mut start = 0;
+    let segments: Vec<&str> = path.split('/').collect();
+    for (index, segment) in segments.iter().enumerate() {
+        let next = segments.get(index + 1).copied().unwrap_or_default();
+        let is_version = next.len() > 1 && next.starts_with('v') && next[1..].bytes().all(|b| b.is_ascii_digit());
+        let is_api = APIS.iter().any(|api| segment.eq_ignore_ascii_case(api));
+        // A gateway's prefix may be called after an API; only this one is never a prefix without a version.
+        if is_api && (is_version || segment.eq_ignore_ascii_case(APIS[0])) {
+            return Some(start - 1);
+        }
+        start += segment.len() + 1;
+    }
+    None
 }
 
 pub(crate) fn is_loopback(url: &Url) -> bool {
@@ -151,6 +221,8 @@ mod tests {
     fn base_urls() {
         for good in [
             "https://gw.example/klarna",
+            "https://gw.example/payments",
+            "https://gw.example/v1/checkout/",
             "http://127.0.0.1:8080",
             "http://127.9.9.9",
             "http://[::1]:1/p/",
@@ -171,6 +243,10 @@ mod tests {
             "https://@api.klarna.com",
             "https://api.klarna.com?x=1",
             "https://api.klarna.com/ordermanagement/v1",
+            "https://api.klarna.com/ordermanagement",
+            "https://api.klarna.com/checkout/v3/orders",
+            "https://gw.example/klarna/payments/v1",
+            "https://api.klarna.com:0",
             "https://gateway.example/klarna/ordermanagement/v1/",
             "https://api.klarna.com#x",
             "https://api.kl arna.com",
@@ -184,19 +260,24 @@ mod tests {
     }
 
     #[test]
-    fn a_key_belongs_to_its_environment() {
-        for key in ["klarna_live_api_x", "kco_live_api_x"] {
-            assert!(refusal(Config::playground(Region::Eu, Credentials::basic("u", key))).contains("live"));
-            assert!(Config::live(Region::Eu, Credentials::basic("u", key)).endpoint().is_ok());
+    fn a_base_url_that_holds_the_path_of_an_api_is_corrected() {
+        let message = refusal(Config::at("https://gw.example/klarna/Checkout/v3/orders", pair()));
+        assert!(message.ends_with("it must be the URL before that path: https://gw.example/klarna"), "{message}");
+    }
+
+    #[test]
+    fn a_key_belongs_to_its_issuer_and_environment() {
+        for (region, key) in [(Region::Eu, "klarna_live_api_x"), (Region::Kustom, "kco_live_api_x")] {
+            assert!(refusal(Config::playground(region, Credentials::basic("u", key))).contains("live"));
+            assert!(Config::live(region, Credentials::basic("u", key)).endpoint().is_ok());
             assert!(Config::at("http://127.0.0.1:1", Credentials::raw_api_key(key)).endpoint().is_ok());
         }
         let test = Credentials::raw_api_key("klarna_test_api_x");
         assert!(refusal(Config::live(Region::Na, test.clone())).contains("playground"));
         assert!(refusal(Config::at("https://api.klarna.com", test.clone())).contains("playground"));
-        assert!(refusal(Config::at("https://api.klarna.com.", test)).contains("playground"));
-        assert!(
-            refusal(Config::at("https://api.klarna.com", Credentials::raw_api_key(" klarna_test_api_x")))
-                .contains("playground")
-        );
+        assert!(refusal(Config::at("https://api.klarna.com.", test.clone())).contains("playground"));
+        assert!(refusal(Config::playground(Region::Kustom, test)).contains("made for Klarna"));
+        let kustom = Credentials::raw_api_key("kco_live_api_x");
+        assert!(refusal(Config::live(Region::Eu, kustom)).contains("region is kustom"));
     }
 }

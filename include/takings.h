@@ -128,6 +128,10 @@ typedef enum {
    * More than once: the reference does not tell them apart.
    */
   TAKINGS_FOUND_SEVERAL = 3,
+  /**
+   * With another amount alone: a person has to look.
+   */
+  TAKINGS_FOUND_AMOUNT_DIFFERS = 4,
 } takings_found_t;
 
 /**
@@ -706,9 +710,10 @@ const char *takings_capture_json(const takings_capture_t *capture);
 void takings_capture_free(takings_capture_t *capture);
 
 /**
- * How often: once, never or several. never says so only of the moment: a capture whose answer
- * was lost may still be on its way, so capture again with the same key, not with a new one.
- * TAKINGS_FOUND_NOTHING for NULL.
+ * How often: once, never or several; amount_differs if the reference was found with another
+ * amount alone. never says so only of the moment: a capture whose answer was lost may still be
+ * on its way, so capture again with the same key, not with a new one. TAKINGS_FOUND_NOTHING for
+ * NULL.
  */
 takings_found_t takings_reconciliation_found(const takings_reconciliation_t *reconciliation);
 
@@ -728,6 +733,17 @@ size_t takings_reconciliation_capture_id_count(const takings_reconciliation_t *r
  */
 const char *takings_reconciliation_capture_id_at(const takings_reconciliation_t *reconciliation,
                                                  size_t index);
+
+/**
+ * How many other capture ids there are. Every capture with this reference and another amount.
+ */
+size_t takings_reconciliation_other_capture_id_count(const takings_reconciliation_t *reconciliation);
+
+/**
+ * An item of that list, counted from 0; NULL beyond the last.
+ */
+const char *takings_reconciliation_other_capture_id(const takings_reconciliation_t *reconciliation,
+                                                    size_t index);
 
 /**
  * The order that was looked into.

@@ -335,12 +335,14 @@ struct capture {
 
 /* The result of a look into an order's captures. */
 struct reconciliation {
-    /* How often: once, never or several. never says so only of the moment: a capture whose
-     * answer was lost may still be on its way, so capture again with the same key, not with a
-     * new one. */
+    /* How often: once, never or several; amount_differs if the reference was found with another
+     * amount alone. never says so only of the moment: a capture whose answer was lost may still
+     * be on its way, so capture again with the same key, not with a new one. */
     takings_found_t found;
     /* Every capture with this reference and amount, as Klarna lists them. */
     std::vector<std::string> capture_ids;
+    /* Every capture with this reference and another amount. */
+    std::vector<std::string> other_capture_ids;
     /* The order that was looked into. */
     std::string order_id;
     /* Klarna's name for the answered request, where it gave one. */
@@ -723,6 +725,7 @@ inline reconciliation read(const takings_reconciliation_t *from) {
     takings::reconciliation into{};
     into.found = takings_reconciliation_found(from);
     into.capture_ids = texts(from, takings_reconciliation_capture_id_count, takings_reconciliation_capture_id_at);
+    into.other_capture_ids = texts(from, takings_reconciliation_other_capture_id_count, takings_reconciliation_other_capture_id);
     into.order_id = text(takings_reconciliation_order_id(from));
     into.correlation_id = optional_text(takings_reconciliation_correlation_id(from));
     into.attempts = takings_reconciliation_attempts(from);

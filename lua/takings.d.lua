@@ -34,7 +34,7 @@ local takings = {}
 
 ---@alias takings.transport "auto"|"blocking"|"cosocket"
 
----@alias takings.found "once"|"never"|"several"
+---@alias takings.found "once"|"never"|"several"|"amount_differs"
 
 ---How an API key goes into the `Authorization` header.
 ---@alias takings.auth
@@ -164,9 +164,10 @@ local takings = {}
 
 ---The result of a look into an order's captures.
 ---@class takings.reconciliation
----@field found takings.found How often: `once`, `never` or `several`. `never` says so only of the moment: a capture whose answer was lost may still be on its way, so capture again with the same key, not with a new one.
+---@field found takings.found How often: `once`, `never` or `several`; `amount_differs` if the reference was found with another amount alone. `never` says so only of the moment: a capture whose answer was lost may still be on its way, so capture again with the same key, not with a new one.
 ---@field capture_id? string The capture, if it was found once.
 ---@field capture_ids string[] Every capture with this reference and amount, as Klarna lists them.
+---@field other_capture_ids string[] Every capture with this reference and another amount.
 ---@field order_id string The order that was looked into.
 ---@field correlation_id? string Klarna's name for the answered request, where it gave one.
 ---@field attempts integer How many requests it took, 1 or more.

@@ -35,8 +35,8 @@ impl Received {
         if self.0.status != 200 {
             return Err("no list".into());
         }
-        let ids = find::in_list(&self.0.body, &identity, "capture_id", "captured_amount", |_| true)?;
-        Ok((Found::of(&ids), ids))
+        let finds = find::in_list(&self.0.body, &identity, "capture_id", "captured_amount", |_| true)?;
+        Ok((Found::of(&finds), finds.ids))
     }
 
     pub fn retry_after(&self) -> Option<Duration> {

@@ -52,6 +52,8 @@ pub enum takings_found_t {
     TAKINGS_FOUND_NEVER = 2,
     /// More than once: the reference does not tell them apart.
     TAKINGS_FOUND_SEVERAL = 3,
+    /// With another amount alone: a person has to look.
+    TAKINGS_FOUND_AMOUNT_DIFFERS = 4,
 }
 use takings_found_t::*;
 
@@ -467,16 +469,18 @@ pub extern "C" fn takings_capture_free(capture: Option<Box<takings_capture_t>>) 
 /// The result of a look into an order's captures. Any number of threads may read it.
 pub struct takings_reconciliation_t(pub(crate) Record);
 
-/// How often: once, never or several. never says so only of the moment: a capture whose answer
-/// was lost may still be on its way, so capture again with the same key, not with a new one.
-/// TAKINGS_FOUND_NOTHING for NULL.
+/// How often: once, never or several; amount_differs if the reference was found with another
+/// amount alone. never says so only of the moment: a capture whose answer was lost may still be
+/// on its way, so capture again with the same key, not with a new one. TAKINGS_FOUND_NOTHING for
+/// NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn takings_reconciliation_found(reconciliation: Option<&takings_reconciliation_t>) -> takings_found_t {
     match word_of(reconciliation.map(|reconciliation| &reconciliation.0), 0) {
         None => TAKINGS_FOUND_NOTHING,
         Some("once") => TAKINGS_FOUND_ONCE,
         Some("never") => TAKINGS_FOUND_NEVER,
-        Some(_) => TAKINGS_FOUND_SEVERAL,
+        Some("several") => TAKINGS_FOUND_SEVERAL,
+        Some(_) => TAKINGS_FOUND_AMOUNT_DIFFERS,
     }
 }
 
@@ -504,10 +508,27 @@ pub extern "C" fn takings_reconciliation_capture_id_at(
     pointer(item_of(reconciliation.map(|reconciliation| &reconciliation.0), 2, index))
 }
 
+/// How many other capture ids there are. Every capture with this reference and another amount.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_reconciliation_other_capture_id_count(
+    reconciliation: Option<&takings_reconciliation_t>,
+) -> usize {
+    count_of(reconciliation.map(|reconciliation| &reconciliation.0), 3)
+}
+
+/// An item of that list, counted from 0; NULL beyond the last.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_reconciliation_other_capture_id(
+    reconciliation: Option<&takings_reconciliation_t>,
+    index: usize,
+) -> *const c_char {
+    pointer(item_of(reconciliation.map(|reconciliation| &reconciliation.0), 3, index))
+}
+
 /// The order that was looked into.
 #[unsafe(no_mangle)]
 pub extern "C" fn takings_reconciliation_order_id(reconciliation: Option<&takings_reconciliation_t>) -> *const c_char {
-    pointer(text_of(reconciliation.map(|reconciliation| &reconciliation.0), 3))
+    pointer(text_of(reconciliation.map(|reconciliation| &reconciliation.0), 4))
 }
 
 /// Klarna's name for the answered request, where it gave one; NULL where there is none.
@@ -515,20 +536,20 @@ pub extern "C" fn takings_reconciliation_order_id(reconciliation: Option<&taking
 pub extern "C" fn takings_reconciliation_correlation_id(
     reconciliation: Option<&takings_reconciliation_t>,
 ) -> *const c_char {
-    pointer(text_of(reconciliation.map(|reconciliation| &reconciliation.0), 4))
+    pointer(text_of(reconciliation.map(|reconciliation| &reconciliation.0), 5))
 }
 
 /// How many requests it took, 1 or more.
 #[unsafe(no_mangle)]
 pub extern "C" fn takings_reconciliation_attempts(reconciliation: Option<&takings_reconciliation_t>) -> u32 {
-    number(reconciliation.map(|reconciliation| &reconciliation.0), 5, 0)
+    number(reconciliation.map(|reconciliation| &reconciliation.0), 6, 0)
 }
 
 /// How many requests its attempt log holds. Each request with its time, what came back and the
 /// pause after it.
 #[unsafe(no_mangle)]
 pub extern "C" fn takings_reconciliation_attempt_log_count(reconciliation: Option<&takings_reconciliation_t>) -> usize {
-    count_of(reconciliation.map(|reconciliation| &reconciliation.0), 6)
+    count_of(reconciliation.map(|reconciliation| &reconciliation.0), 7)
 }
 
 /// A request of the call, in order, counted from 0; NULL beyond the last.
@@ -537,7 +558,7 @@ pub extern "C" fn takings_reconciliation_attempt_log(
     reconciliation: Option<&takings_reconciliation_t>,
     index: usize,
 ) -> Option<&takings_attempt_t> {
-    attempt_of(reconciliation.map(|reconciliation| &reconciliation.0), 6, index)
+    attempt_of(reconciliation.map(|reconciliation| &reconciliation.0), 7, index)
 }
 
 /// All fields as a JSON object. Times are whole milliseconds; their names end in _ms.

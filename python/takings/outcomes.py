@@ -83,12 +83,14 @@ class Capture:
 class Reconciliation:
     """The result of a look into an order's captures."""
 
-    found: Literal["once", "never", "several"]
-    """How often: `once`, `never` or `several`. `never` says so only of the moment: a capture whose
-    answer was lost may still be on its way, so capture again with the same key, not with a new one.
-    """
+    found: Literal["once", "never", "several", "amount_differs"]
+    """How often: `once`, `never` or `several`; `amount_differs` if the reference was found with
+    another amount alone. `never` says so only of the moment: a capture whose answer was lost may
+    still be on its way, so capture again with the same key, not with a new one."""
     capture_ids: tuple[str, ...]
     """Every capture with this reference and amount, as Klarna lists them."""
+    other_capture_ids: tuple[str, ...]
+    """Every capture with this reference and another amount."""
     order_id: str
     """The order that was looked into."""
     correlation_id: str | None = None

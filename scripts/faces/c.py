@@ -22,6 +22,7 @@ FOUND = {
     "never": "Not when Klarna was asked. A capture whose answer was lost may still be on its way: "
     "capture again with the same key, not with a new one.",
     "several": "More than once: the reference does not tell them apart.",
+    "amount_differs": "With another amount alone: a person has to look.",
 }
 SAFETY = "// SAFETY: C strings or NULL, by the header's rules."
 ERROR = "error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>"

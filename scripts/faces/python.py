@@ -215,7 +215,7 @@ TYPES = {
     "attempts": "tuple[Attempt, ...]",
     "time": "datetime",
     "duration": "float",
-    "found": 'Literal["once", "never", "several"]',
+    "found": 'Literal["once", "never", "several", "amount_differs"]',
     "json": "Any",
 }
 NOTES = {

@@ -197,10 +197,10 @@ impl Reply {
         }
     }
 
-    /// The ids that a look found; none for any other call.
+    /// The ids that a look found, with the reference and the amount; none for any other call.
     pub fn found_ids(&self) -> Option<&[String]> {
         match &self.facts.content {
-            Content::Found(ids) => Some(ids),
+            Content::Found(finds) => Some(&finds.ids),
             _ => None,
         }
     }
@@ -208,7 +208,7 @@ impl Reply {
     /// How a log names the end: `captured`, or how often a look found something.
     pub fn outcome(&self) -> &'static str {
         match &self.facts.content {
-            Content::Found(ids) => Found::of(ids).as_str(),
+            Content::Found(finds) => Found::of(finds).as_str(),
             _ => self.operation.nouns.done,
         }
     }

@@ -24,8 +24,17 @@ pub(crate) enum Content {
     Nothing,
     /// A JSON object of Klarna's.
     Document(String),
-    /// The ids that a look found.
-    Found(Vec<String>),
+    /// The entries that a look found.
+    Found(Finds),
+}
+
+/// The ids of the listed entries with a reference, each once, in the list's order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Finds {
+    /// Those with the amount as well.
+    pub ids: Vec<String>,
+    /// Those with another amount.
+    pub others: Vec<String>,
 }
 
 /// JSON text of Klarna's.
@@ -49,23 +58,27 @@ pub enum Found {
     Never,
     /// `several`: the reference does not tell them apart.
     Several,
+    /// `amount_differs`: the reference was found, with another amount alone. A person has to look.
+    AmountDiffers,
 }
 
 impl Found {
-    pub(crate) fn of(ids: &[String]) -> Found {
-        match ids.len() {
-            0 => Found::Never,
-            1 => Found::Once,
+    pub(crate) fn of(finds: &Finds) -> Found {
+        match (finds.ids.len(), finds.others.len()) {
+            (0, 0) => Found::Never,
+            (0, _) => Found::AmountDiffers,
+            (1, _) => Found::Once,
             _ => Found::Several,
         }
     }
 
-    /// The name used on every surface: `once`, `never` or `several`.
+    /// The name used on every surface: `once`, `never`, `several` or `amount_differs`.
     pub fn as_str(self) -> &'static str {
         match self {
             Found::Once => "once",
             Found::Never => "never",
             Found::Several => "several",
+            Found::AmountDiffers => "amount_differs",
         }
     }
 }
@@ -85,10 +98,11 @@ impl Facts {
         }
     }
 
-    fn ids(&self) -> &[String] {
+    fn finds(&self) -> &Finds {
+        const NONE: &Finds = &Finds { ids: Vec::new(), others: Vec::new() };
         match &self.content {
-            Content::Found(ids) => ids,
-            _ => &[],
+            Content::Found(finds) => finds,
+            _ => NONE,
         }
     }
 
@@ -162,16 +176,19 @@ faces! {
 
     /// The result of a look into an order's captures.
     Reconciliation, RECONCILIATION {
-        /// How often: `once`, `never` or `several`. `never` says so only of the moment: a capture whose answer was
-        /// lost may still be on its way, so capture again with the same key, not with a new one.
-        found: Found = |facts| Found::of(facts.ids());
+        /// How often: `once`, `never` or `several`; `amount_differs` if the reference was found with another amount
+        /// alone. `never` says so only of the moment: a capture whose answer was lost may still be on its way, so
+        /// capture again with the same key, not with a new one.
+        found: Found = |facts| Found::of(facts.finds());
         /// The capture, if it was found once.
-        capture_id: Option<&str> = |facts| match facts.ids() {
+        capture_id: Option<&str> = |facts| match facts.finds().ids.as_slice() {
             [id] => Some(id.as_str()),
             _ => None,
         };
         /// Every capture with this reference and amount, as Klarna lists them.
-        capture_ids: &[String] = |facts| facts.ids();
+        capture_ids: &[String] = |facts| &facts.finds().ids;
+        /// Every capture with this reference and another amount.
+        other_capture_ids: &[String] = |facts| &facts.finds().others;
         /// The order that was looked into.
         order_id: &str = |facts| &facts.order_id;
         /// Klarna's name for the answered request, where it gave one.

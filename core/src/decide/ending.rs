@@ -65,8 +65,9 @@ pub(crate) enum Meaning {
     EarlierUse,
     /// As `EarlierUse`, refused for the order's state. The call has no reference by which takings could look it up.
     EarlierUseWithoutReference,
-    /// As `EarlierUse`. The order has these entries with the call's reference and amount, which shops may use twice.
-    EarlierUseFound(Vec<String>),
+    /// As `EarlierUse`. The order has these entries with the call's reference, which shops may use twice, and with the
+    /// call's amount or another one.
+    EarlierUseFound { ids: Vec<String>, amount: &'static str },
     /// The key is past the time for which Klarna keeps it, so nothing was sent, or nothing more.
     Old,
 }
@@ -210,8 +211,8 @@ impl Subject<'_> {
                  a reference it cannot be looked for: look at the order, give each later call a reference of its own, and \
                  do not book it as failed (where this is the key's first use, say so with first_use)"
             ),
-            (Meaning::EarlierUseFound(ids), _) => format!(
-                "{why}; order {order} has {} with this reference and amount ({}), so an earlier call with the idempotency \
+            (Meaning::EarlierUseFound { ids, amount }, _) => format!(
+                "{why}; order {order} has {} with this reference and {amount} ({}), so an earlier call with the idempotency \
                  key {key} may have {done} it: look at the order, and do not book it as failed (where each call has a \
                  reference of its own, the setting reconcile takes what is found for the answer)",
                 match ids.len() {

@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use crate::api::reply::Finds;
 use crate::text::bytes_without_mark;
 use crate::wire::answer::is_id;
 
@@ -28,20 +29,19 @@ pub(crate) fn object(body: &[u8]) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// The ids of the entries with this identity, each once, in the list's order. `id` and `amount` are the names of
-/// their members.
+/// The entries with this reference. `id` and `amount` are the names of their members.
 pub(crate) fn in_list(
     body: &[u8],
     identity: &Identity,
     id: &'static str,
     amount: &'static str,
     is_believed: impl Fn(&str) -> bool,
-) -> Result<Vec<String>, String> {
-    let mut list = List { identity, id, amount, found: Vec::new(), seen: HashSet::new() };
+) -> Result<Finds, String> {
+    let mut list = List { identity, id, amount, finds: Finds::default(), seen: HashSet::new() };
     let mut source = serde_json::Deserializer::from_slice(bytes_without_mark(body));
     source.deserialize_seq(&mut list).and_then(|()| source.end()).map_err(|_| NO_LIST)?;
-    match list.found.iter().all(|id| is_id(id) && is_believed(id)) {
-        true => Ok(list.found),
+    match list.seen.iter().all(|id| is_id(id) && is_believed(id)) {
+        true => Ok(list.finds),
         false => Err("with an entry that has no id".into()),
     }
 }
@@ -50,7 +50,7 @@ struct List<'a> {
     identity: &'a Identity,
     id: &'static str,
     amount: &'static str,
-    found: Vec<String>,
+    finds: Finds,
     seen: HashSet<String>,
 }
 
@@ -63,12 +63,14 @@ impl<'de> Visitor<'de> for &mut List<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
         while let Some(entry) = entries.next_element_seed(Entry { id: self.id, amount: self.amount })? {
-            let is_it = entry.reference.as_deref() == Some(&*self.identity.reference)
-                && entry.amount == Some(self.identity.amount);
+            if entry.reference.as_deref() != Some(&*self.identity.reference) {
+                continue;
+            }
             // An entry without an id gets the empty text, which is refused below.
             let id = entry.id.unwrap_or_default();
-            if is_it && self.seen.insert(id.clone()) {
-                self.found.push(id);
+            if self.seen.insert(id.clone()) {
+                let has_amount = entry.amount == Some(self.identity.amount);
+                if has_amount { &mut self.finds.ids } else { &mut self.finds.others }.push(id);
             }
         }
         Ok(())
@@ -131,6 +133,10 @@ mod tests {
     use super::*;
 
     fn look(body: &str) -> Result<Vec<String>, String> {
+        finds(body).map(|finds| finds.ids)
+    }
+
+    fn finds(body: &str) -> Result<Finds, String> {
         let identity = Identity { reference: "parcel-1".into(), amount: 6000 };
         in_list(body.as_bytes(), &identity, "capture_id", "captured_amount", |id| id != "s3cret-s3cret")
     }
@@ -144,17 +150,13 @@ mod tests {
         let list = [capture("a", "parcel-0", 6000), capture("b", "parcel-1", 6000), capture("c", "parcel-1", 5999)];
         assert_eq!(look(&format!("[{}]", list.join(","))).unwrap(), ["b"]);
         assert_eq!(look(&format!(" [{0} ,\n{0}]\t", list[1])).unwrap(), ["b"], "listed twice");
+        let others = finds(&format!("[{},{}]", list[2], list[0])).unwrap();
+        assert_eq!((others.ids.len(), others.others), (0, vec!["c".to_owned()]), "with another amount");
     }
 
     #[test]
     fn absent_and_several() {
-        for none in [
-            "[]",
-            "[{}]",
-            r#"[{"captured_amount":6000}]"#,
-            r#"[{"reference":"parcel-1"}]"#,
-            r#"[{"reference":null,"captured_amount":null}]"#,
-        ] {
+        for none in ["[]", "[{}]", r#"[{"captured_amount":6000}]"#, r#"[{"reference":null,"captured_amount":null}]"#] {
             assert!(look(none).unwrap().is_empty(), "{none}");
         }
         let two = format!("[{},{}]", capture("a", "parcel-1", 6000), capture("b", "parcel-1", 6000));
@@ -184,6 +186,7 @@ mod tests {
             r#"[{"captured_amount":6000.0}]"#,
             r#"[{"reference":"x","reference":"parcel-1","captured_amount":6000,"capture_id":"a"}]"#,
             r#"[{"reference":"parcel-1","captured_amount":6000}]"#,
+            r#"[{"reference":"parcel-1"}]"#,
             r#"[{"capture_id":"s3cret-s3cret","reference":"parcel-1","captured_amount":6000}]"#,
             r#"[{"capture_id":"a/b","reference":"parcel-1","captured_amount":6000}]"#,
         ] {

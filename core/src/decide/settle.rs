@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::api::ids;
 use crate::api::operation::{Operation, Reply, ReplyKind};
-use crate::api::reply::{Content, Facts};
+use crate::api::reply::{Content, Facts, Finds};
 use crate::decide::doubt::Ending;
 use crate::decide::ending::{Failure, Meaning};
 use crate::decide::machine::{Event, Machine, Purpose, Turn};
@@ -46,8 +46,6 @@ enum Reason {
     Open,
     /// Klarna refused a key whose first use is not known, for the order's state.
     EarlierUse,
-    /// The key is past its 24 hours.
-    Old,
 }
 
 impl Settlement {
@@ -66,10 +64,6 @@ impl Settlement {
     /// Whether the current request is that of a look-up, which changes nothing.
     pub fn is_looking(&self) -> bool {
         self.look.is_some()
-    }
-
-    pub fn is_old(&self) -> bool {
-        self.call.is_old()
     }
 
     pub fn purpose(&self) -> &Purpose {
@@ -127,8 +121,8 @@ impl Settlement {
         let failure = Failure::new(ErrorKind::OutcomeUnknown, why);
         self.call.begin(now);
         Some(match self.takes_finds {
-            true => self.look(now, Reason::Old, failure),
-            false => self.fail(failure, &Meaning::Old),
+            true => self.look(now, Reason::Open, failure),
+            false => self.unsettled(failure),
         })
     }
 
@@ -153,10 +147,10 @@ impl Settlement {
     fn look(&mut self, now: Duration, reason: Reason, failure: Failure) -> Step {
         let purpose = self.call.purpose();
         let (Some(operation), Some(identity)) = (purpose.operation.found_by, &purpose.identity) else {
-            return self.unsettled(reason, failure);
+            return self.unsettled(failure);
         };
         if now >= self.call.deadline() {
-            return self.unsettled(reason, failure);
+            return self.unsettled(failure);
         }
         let look = Purpose {
             operation,
@@ -183,8 +177,8 @@ impl Settlement {
             Err(_) => None,
         };
         let (reason, failure) = (look.reason, look.failure.clone());
-        let Some(Facts { content: Content::Found(mut ids), correlation_id, .. }) = found else {
-            return self.unsettled(reason, failure);
+        let Some(Facts { content: Content::Found(Finds { mut ids, others }), correlation_id, .. }) = found else {
+            return self.unsettled(failure);
         };
         // Another call with the key may have begun, or ended open, meanwhile.
         let is_open = reason != Reason::EarlierUse || self.call.is_open();
@@ -196,13 +190,15 @@ impl Settlement {
                 self.done(facts)
             }
             // Only a match decides: a capture that is not listed yet may still be on its way.
-            _ if is_open => self.unsettled(reason, failure),
+            _ if is_open => self.unsettled(failure),
             // If a copy of this request arrives late, Klarna refuses it for the same state of the order.
-            0 => {
+            0 if others.is_empty() => {
                 self.call.settle();
                 self.fail(failure, &Meaning::AsEnded)
             }
-            _ => self.fail(failure, &Meaning::EarlierUseFound(ids)),
+            // The key may have been used for another amount, by an order that was changed since.
+            0 => self.fail(failure, &Meaning::EarlierUseFound { ids: others, amount: "another amount" }),
+            _ => self.fail(failure, &Meaning::EarlierUseFound { ids, amount: "amount" }),
         }
     }
 
@@ -215,11 +211,8 @@ impl Settlement {
     }
 
     /// The end of a call whose look-up decided nothing.
-    fn unsettled(&mut self, reason: Reason, failure: Failure) -> Step {
-        let meaning = match (reason, self.call.meaning(&failure)) {
-            (Reason::Old, _) => Meaning::Old,
-            (_, meaning) => meaning,
-        };
+    fn unsettled(&mut self, failure: Failure) -> Step {
+        let meaning = self.call.meaning(&failure);
         self.fail(failure, &meaning)
     }
 

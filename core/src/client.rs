@@ -18,7 +18,7 @@ use crate::api::request::CaptureRequest;
 use crate::decide::doubt::Doubt;
 use crate::decide::find::Identity;
 use crate::decide::machine::{Machine, Purpose};
-use crate::decide::memory::{Begun, First, MOST_OPEN, fingerprint};
+use crate::decide::memory::{Begun, MOST_OPEN, fingerprint};
 use crate::decide::settle::Settlement;
 use crate::drive::call::Call;
 use crate::drive::log;
@@ -330,9 +330,8 @@ impl Client {
             None => key::new_idempotency_key()?,
         };
         let key = fingerprint(&[text.as_bytes()]);
-        let first = First { fingerprint: fingerprint_of_call, is_made };
         let now = self.0.moment();
-        match own.memory().begin(key, first, now) {
+        match own.memory().begin(key, fingerprint_of_call, now) {
             Begun::Ready => Ok((text, KeyUse::new(key, is_made, own, now))),
             Begun::OfAnotherCall(Doubt::Done(_)) => Err(Error::invalid(format!(
                 "idempotency_key {text} was used for another {name}, or for another operation, which was carried out; Klarna \

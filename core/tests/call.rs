@@ -366,7 +366,11 @@ fn a_caller_who_knows_the_first_use_gets_the_sharp_word() {
     assert_eq!(error.kind(), ErrorKind::Rejected);
     let client = Client::new(config()).unwrap();
     let made = client.prepare(ORDER, &CaptureRequest::new(6000), None).unwrap();
-    assert_eq!(ended(made, no()).unwrap_err().kind(), ErrorKind::Rejected, "a key that takings made");
+    let error = ended(made, no()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Rejected, "a key that takings made");
+    let key = error.idempotency_key().unwrap();
+    let again = client.prepare(ORDER, &CaptureRequest::new(6000), Some(key)).unwrap();
+    assert_eq!(ended(again, no()).unwrap_err().kind(), ErrorKind::OutcomeUnknown, "others have had it since");
     // A refusal for the bytes of a request holds for every earlier use of the key as well.
     let client = Client::new(config()).unwrap();
     let settled = refused(422, &json!({"error_code": "UNPROCESSABLE_ENTITY"}));

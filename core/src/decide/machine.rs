@@ -165,7 +165,7 @@ impl Machine {
     pub fn meaning(&self, failure: &Failure) -> Meaning {
         if !self.purpose.operation.writes() {
             Meaning::AsEnded
-        } else if self.is_open() && self.is_old() {
+        } else if self.is_old() && !self.is_settled {
             Meaning::Old
         } else if self.is_open() {
             Meaning::Open { is_agreed: self.known.doubt >= Doubt::Agreed }

@@ -6,8 +6,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, DefaultHasher, Hasher};
 use std::mem;
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
-use std::thread;
 use std::time::Duration;
 
 use super::doubt::{Doubt, Ending, FirstUse};
@@ -19,9 +17,6 @@ pub(crate) const KEY_LIFE: Duration = Duration::from_secs(24 * 60 * 60 - 60);
 /// After this time without a call Klarna has forgotten a key, whenever its first request was sent.
 const KEY_FORGOTTEN: Duration = Duration::from_secs(24 * 60 * 60 + 60);
 
-/// How often a child looks for a copy of its parent's memory that nobody holds, a millisecond apart.
-const MOST_LOOKS: u32 = 1000;
-
 /// How many keys with a decided end are remembered; those that ended first are forgotten first.
 const MOST_DECIDED: usize = 10_000;
 
@@ -30,10 +25,10 @@ pub(crate) const MOST_OPEN: usize = 100_000;
 
 /// Where the keys of calls are remembered.
 pub(crate) trait Memory: Send + Sync {
-    /// Notes that a call with `key` begins.
-    fn begin(&self, key: u64, first: First, now: Moment) -> Begun;
+    /// Notes that a call with `key` begins. `fingerprint` is a hash of its method, path and body.
+    fn begin(&self, key: u64, fingerprint: u64, now: Moment) -> Begun;
 
-    /// Notes the age of the first use of `key`, as its caller gives it.
+    /// Notes the age of the first use of `key`, as its caller gives it. That use may have been carried out.
     fn first_used(&self, key: u64, age: Duration, now: Moment);
 
     /// The knowledge of `key` from other calls, for a call that runs. `is_inherited`: that call began in the process
@@ -45,6 +40,9 @@ pub(crate) trait Memory: Send + Sync {
 
     /// Notes how a call ended. A key with which nothing ever reached Klarna is free again.
     fn end(&self, key: u64, end: &End);
+
+    /// The memory for a forked process, which does not have the threads that were using this one.
+    fn inherited(&self) -> Box<dyn Memory>;
 }
 
 /// A moment by two clocks, since neither is right alone. The steady clock stops while a machine sleeps, and the wall
@@ -76,15 +74,6 @@ impl Moment {
         let seconds = |time: u32| Duration::from_secs(time.into());
         (seconds(steady.min(wall)), seconds(steady.max(wall)))
     }
-}
-
-/// The use of a key.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct First {
-    /// A hash of method, path and body.
-    pub fingerprint: u64,
-    /// takings made the key for this call, so nobody can have used it before.
-    pub is_made: bool,
 }
 
 /// The end of a call.
@@ -164,76 +153,6 @@ pub(crate) fn fingerprint(parts: &[&[u8]]) -> u64 {
     hasher.finish()
 }
 
-/// The memory of one process, for all its threads.
-///
-/// There are two copies, written one after the other: whenever a thread forks, one of them is consistent, and the
-/// child takes that one over.
-#[derive(Default)]
-pub(crate) struct InProcess {
-    /// Locked while the two copies differ.
-    writing: Mutex<()>,
-    copies: [Mutex<Keys>; 2],
-}
-
-impl InProcess {
-    fn change<T>(&self, change: impl Fn(&mut Keys) -> T) -> T {
-        let _writing = lock(&self.writing);
-        let [first, second] = &self.copies;
-        let result = change(&mut lock(first));
-        change(&mut lock(second));
-        result
-    }
-
-    /// The memory for a forked process. A lock that another thread held at the fork would never be released in it.
-    pub fn inherited(&self) -> InProcess {
-        let whole = || {
-            self.copies.iter().find_map(|copy| match copy.try_lock() {
-                Ok(keys) => Some(keys.inherited()),
-                Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner().inherited()),
-                Err(TryLockError::WouldBlock) => None,
-            })
-        };
-        // Other threads of the child may be reading both copies, which takes them milliseconds. A fork at that moment
-        // leaves both locked for ever, and the new child knows no more than a process that was started afresh.
-        let keys = (0..MOST_LOOKS).find_map(|look| {
-            if look > 0 {
-                thread::sleep(Duration::from_millis(1));
-            }
-            whole()
-        });
-        let keys = keys.unwrap_or_default();
-        InProcess { writing: Mutex::new(()), copies: [Mutex::new(keys.clone()), Mutex::new(keys)] }
-    }
-}
-
-impl Memory for InProcess {
-    fn begin(&self, key: u64, first: First, now: Moment) -> Begun {
-        self.change(|keys| keys.begin(key, first, now))
-    }
-
-    fn first_used(&self, key: u64, age: Duration, now: Moment) {
-        self.change(|keys| keys.first_used(key, age, now));
-    }
-
-    fn known(&self, key: u64, is_inherited: bool, now: Moment) -> Known {
-        let _writing = lock(&self.writing);
-        lock(&self.copies[0]).known(key, is_inherited, now)
-    }
-
-    fn answered(&self, key: u64, kind: &'static str, id: &str) -> MatchedTo {
-        let id = fingerprint(&[kind.as_bytes(), id.as_bytes()]);
-        self.change(|keys| keys.answered(key, id))
-    }
-
-    fn end(&self, key: u64, end: &End) {
-        self.change(|keys| keys.end(key, end));
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Fingerprints are hashes already.
 #[derive(Default)]
 struct Hashed(u64);
@@ -254,8 +173,9 @@ impl Hasher for Hashed {
 
 type Fingerprints<T> = HashMap<u64, T, BuildHasherDefault<Hashed>>;
 
+/// The keys and all that is known of them.
 #[derive(Clone, Default)]
-struct Keys {
+pub(crate) struct Keys {
     uses: Fingerprints<Use>,
     /// The ids that keys were answered with, each with its key.
     ids: Fingerprints<u64>,
@@ -274,10 +194,9 @@ struct Use {
     last: Moment,
     /// The age of the key at `since`, if a caller gave the time of its first use.
     age: Option<Duration>,
-    /// takings made the key in this process.
-    is_made: bool,
     doubt: Doubt,
-    /// Klarna refused a call whose first use of the key is unknown, so an earlier use may have been carried out.
+    /// An earlier use of the key, unknown to this memory, may have been carried out: its caller gave its time, or Klarna
+    /// refused a call whose first use of the key is unknown.
     earlier_in_doubt: bool,
     opened: u32,
     running: u32,
@@ -289,13 +208,12 @@ struct Use {
 }
 
 impl Use {
-    fn new(first: First, now: Moment) -> Use {
+    fn new(fingerprint: u64, now: Moment) -> Use {
         Use {
-            fingerprint: first.fingerprint,
+            fingerprint,
             since: now,
             last: now,
             age: None,
-            is_made: first.is_made,
             doubt: Doubt::Untouched,
             earlier_in_doubt: false,
             opened: 0,
@@ -308,8 +226,8 @@ impl Use {
 
     fn is_decided(&self) -> bool {
         match self.doubt {
-            Doubt::Untouched | Doubt::Done(_) => true,
-            Doubt::Refused => !self.earlier_in_doubt,
+            Doubt::Done(_) => true,
+            Doubt::Untouched | Doubt::Refused => !self.earlier_in_doubt,
             Doubt::Unclear | Doubt::Agreed => false,
         }
     }
@@ -322,12 +240,12 @@ impl Use {
     /// Whether the key may stand for another call: nothing was sent with it, or Klarna has forgotten it by either clock.
     fn is_free(&self, now: Moment) -> bool {
         let is_forgotten = now.since(self.last).0 >= KEY_FORGOTTEN;
-        self.running == 0 && (self.doubt == Doubt::Untouched || (self.is_decided() && is_forgotten))
+        self.running == 0 && self.is_decided() && (self.doubt == Doubt::Untouched || is_forgotten)
     }
 }
 
 impl Keys {
-    fn inherited(&self) -> Keys {
+    pub fn inherited(&self) -> Keys {
         let mut keys = self.clone();
         let mut left = Vec::new();
         for (key, known) in keys.uses.iter_mut().filter(|(_, known)| known.running > 0) {
@@ -339,18 +257,16 @@ impl Keys {
                 left.push((known.since, *key));
             }
         }
-        // After a fork the parent, or another child, may send these keys as well.
-        keys.uses.values_mut().for_each(|known| known.is_made = false);
         keys.open = keys.uses.values().filter(|known| !known.is_decided()).count();
         left.sort_unstable();
         keys.ended.extend(left.iter().map(|(_, key)| key));
         keys
     }
 
-    fn begin(&mut self, key: u64, first: First, now: Moment) -> Begun {
+    pub fn begin(&mut self, key: u64, fingerprint: u64, now: Moment) -> Begun {
         if let Some(known) = self.uses.get_mut(&key) {
             let is_free = known.is_free(now);
-            let is_same = known.fingerprint == first.fingerprint;
+            let is_same = known.fingerprint == fingerprint;
             if !is_same && !is_free {
                 let is_decided = known.running == 0 && known.is_decided();
                 let doubt = if is_decided { Ending::NotSent } else { Ending::Unclear };
@@ -366,14 +282,14 @@ impl Keys {
             return Begun::Full;
         }
         if let Some(known) = self.uses.get_mut(&key) {
-            let new = Use { queued: known.queued, ..Use::new(first, now) };
+            let new = Use { queued: known.queued, ..Use::new(fingerprint, now) };
             if let Some(id) = mem::replace(known, new).id {
                 self.ids.remove(&id);
             }
             return Begun::Ready;
         }
         self.make_room();
-        self.uses.insert(key, Use::new(first, now));
+        self.uses.insert(key, Use::new(fingerprint, now));
         // The final capacity is taken once, so that the memory of a process that runs for days stays flat.
         if self.uses.len() == MOST_DECIDED / 2 {
             self.uses.reserve(2 * MOST_DECIDED - self.uses.len());
@@ -382,23 +298,26 @@ impl Keys {
         Begun::Ready
     }
 
-    fn first_used(&mut self, key: u64, age: Duration, now: Moment) {
+    pub fn first_used(&mut self, key: u64, age: Duration, now: Moment) {
         if let Some(known) = self.uses.get_mut(&key) {
             let age = age.saturating_sub(now.since(known.since).0);
             known.age = known.age.max(Some(age));
+            let was_decided = known.is_decided();
+            known.earlier_in_doubt = true;
+            self.open += usize::from(was_decided && !known.is_decided());
         }
     }
 
-    fn known(&self, key: u64, is_inherited: bool, now: Moment) -> Known {
+    pub fn known(&self, key: u64, is_inherited: bool, now: Moment) -> Known {
         match self.uses.get(&key) {
             Some(known) => {
                 let running = known.running > u32::from(!is_inherited);
                 let is_past = known.is_past(now);
-                let may_be_done = running || !known.is_decided() || known.doubt.is_open() || known.age.is_some();
+                let may_be_done = running || !known.is_decided() || known.doubt.is_open();
                 Known {
                     doubt: known.doubt.clone(),
                     running,
-                    first_use: if known.is_made { FirstUse::Known } else { FirstUse::Unknown },
+                    first_use: FirstUse::Unknown,
                     is_past,
                     is_old: is_past && may_be_done,
                     opened: known.opened,
@@ -409,7 +328,7 @@ impl Keys {
         }
     }
 
-    fn answered(&mut self, key: u64, id: u64) -> MatchedTo {
+    pub fn answered(&mut self, key: u64, id: u64) -> MatchedTo {
         if *self.ids.entry(id).or_insert(key) != key {
             return MatchedTo::AnotherKey;
         }
@@ -427,7 +346,7 @@ impl Keys {
         }
     }
 
-    fn end(&mut self, key: u64, end: &End) {
+    pub fn end(&mut self, key: u64, end: &End) {
         let Some(known) = self.uses.get_mut(&key) else { return };
         known.last = end.now;
         if !end.is_inherited {
@@ -449,7 +368,7 @@ impl Keys {
         if known.running > 0 {
             return;
         }
-        if known.doubt == Doubt::Untouched && !known.queued {
+        if known.doubt == Doubt::Untouched && known.is_decided() && !known.queued {
             self.uses.remove(&key);
         } else if known.is_decided() {
             if known.queued {
@@ -495,12 +414,8 @@ mod tests {
         Moment::new(HOUR * count, HOUR * (1000 + count))
     }
 
-    fn call(fingerprint: u64) -> First {
-        First { fingerprint, is_made: true }
-    }
-
     fn begin(keys: &mut Keys, key: u64, fingerprint: u64, now: Moment) -> bool {
-        keys.begin(key, call(fingerprint), now) == Begun::Ready
+        keys.begin(key, fingerprint, now) == Begun::Ready
     }
 
     fn done() -> Ending {
@@ -568,7 +483,7 @@ mod tests {
     #[test]
     fn a_first_use_that_was_told_ages() {
         let mut keys = Keys::default();
-        keys.begin(1, First { fingerprint: 10, is_made: false }, hours(1));
+        keys.begin(1, 10, hours(1));
         assert!(!keys.known(1, false, hours(30)).is_old, "nothing is known of its age");
         keys.first_used(1, HOUR * 20, hours(1));
         assert!(!keys.known(1, false, hours(4)).is_old);
@@ -580,7 +495,6 @@ mod tests {
 
     #[test]
     fn a_refusal_says_nothing_of_earlier_uses_that_are_not_known() {
-        let unknown = First { fingerprint: 10, is_made: false };
         let refused = |first_use| End { first_use, ..ended(&Ending::Refused) };
         for (end, is_in_doubt) in [
             (refused(FirstUse::Unknown), true),
@@ -588,16 +502,31 @@ mod tests {
             (End { first_use: FirstUse::Unknown, ..ended(&Ending::Settled) }, false),
         ] {
             let mut keys = Keys::default();
-            keys.begin(1, unknown, hours(1));
+            keys.begin(1, 10, hours(1));
             keys.end(1, &end);
             assert_eq!(keys.open, usize::from(is_in_doubt), "{end:?}");
             for key in 2..3 + MOST_DECIDED as u64 {
                 run(&mut keys, key, &done());
             }
-            assert_eq!(keys.begin(1, unknown, hours(26)), Begun::Ready);
+            assert_eq!(keys.begin(1, 10, hours(26)), Begun::Ready);
             assert_eq!(keys.known(1, false, hours(26)).is_old, is_in_doubt, "{end:?}");
             assert_eq!(keys.known(1, false, hours(26)).first_use, FirstUse::Unknown, "others may send it at any time");
         }
+    }
+
+    #[test]
+    fn a_first_use_that_the_caller_knows_outlives_a_call_that_sent_nothing() {
+        let mut keys = Keys::default();
+        begin(&mut keys, 1, 10, hours(20));
+        keys.first_used(1, HOUR * 20, hours(20));
+        end(&mut keys, 1, &Ending::NotSent);
+        assert_eq!(keys.open, 1);
+        assert!(!begin(&mut keys, 1, 11, hours(21)), "it may stand for an earlier call");
+        assert!(begin(&mut keys, 1, 10, hours(25)));
+        assert!(keys.known(1, false, hours(25)).is_old);
+        end(&mut keys, 1, &Ending::Settled);
+        assert_eq!(keys.open, 0);
+        assert!(!keys.known(1, false, hours(25)).is_old, "the earlier call was refused as well");
     }
 
     #[test]
@@ -721,10 +650,10 @@ mod tests {
         for key in 0..MOST_OPEN as u64 {
             run(&mut keys, key, &Ending::Unclear);
         }
-        assert_eq!(keys.begin(u64::MAX, call(1), hours(1)), Begun::Full);
+        assert_eq!(keys.begin(u64::MAX, 1, hours(1)), Begun::Full);
         assert!(begin(&mut keys, 7, 10, hours(1)), "a known key can be settled");
         end(&mut keys, 7, &Ending::Settled);
-        assert_eq!(keys.begin(u64::MAX, call(1), hours(1)), Begun::Ready);
+        assert_eq!(keys.begin(u64::MAX, 1, hours(1)), Begun::Ready);
         assert!(
             keys.known(0, false, hours(1)).is_open() && keys.known(MOST_OPEN as u64 - 1, false, hours(1)).is_open()
         );
@@ -763,29 +692,6 @@ mod tests {
     }
 
     #[test]
-    fn one_copy_is_whole_at_any_fork() {
-        let memory = InProcess::default();
-        assert_eq!(memory.begin(1, call(10), hours(1)), Begun::Ready);
-        memory.end(1, &ended(&Ending::Unclear));
-        let _first = lock(&memory.copies[0]);
-        assert_eq!(memory.inherited().known(1, false, hours(1)).doubt, Doubt::Unclear);
-    }
-
-    #[test]
-    fn a_child_takes_over_a_poisoned_copy() {
-        let memory = InProcess::default();
-        assert_eq!(memory.begin(1, call(10), hours(1)), Begun::Ready);
-        memory.end(1, &ended(&Ending::Unclear));
-        for copy in &memory.copies {
-            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                let _held = lock(copy);
-                panic!("for this test");
-            }));
-        }
-        assert_eq!(memory.inherited().known(1, false, hours(1)).doubt, Doubt::Unclear);
-    }
-
-    #[test]
     fn a_child_does_not_know_the_first_use() {
         let mut keys = Keys::default();
         run(&mut keys, 1, &Ending::Refused);
@@ -813,10 +719,5 @@ mod tests {
             end(&mut keys, key, &done());
         }
         assert!(keys.ids.len() <= MOST_DECIDED, "they are forgotten with their keys");
-        let memory = InProcess::default();
-        memory.begin(1, call(1), hours(1));
-        memory.begin(2, call(2), hours(1));
-        assert_eq!(memory.answered(1, "captures", "id"), MatchedTo::ThisKey);
-        assert_eq!(memory.answered(2, "refunds", "id"), MatchedTo::ThisKey, "ids of two kinds may be alike");
     }
 }

@@ -69,8 +69,8 @@ use crate::wire::{Endpoint, HttpRequest};
 ///   late answer is not taken for the next call's.
 ///
 /// Dropping a call before `Done` gives it up. A request that was sent may still be carried out, and
-/// the key stays safe to use again. A call can be moved between threads. In a forked child it may
-/// be continued or dropped.
+/// the key stays safe to use again. A call can be moved between threads. After a fork it goes on in one of the two
+/// processes, and is dropped in the other.
 pub struct Call {
     session: Arc<Session>,
     settlement: Settlement,
@@ -246,14 +246,11 @@ impl Call {
                 return step;
             }
             _ => {
-                // An open key stays in the memory, and with it the age that the caller gave.
-                key_use.goes_on(if self.settlement.is_old() { or_unclear(ending) } else { ending });
+                key_use.goes_on(ending);
                 return step;
             }
         };
         let ending = match (&result, ending) {
-            // The same holds for a call that ends.
-            (Err(error), _) if error.attempts() == 0 && self.settlement.is_old() => Ending::Unclear,
             (Err(error), _) if error.attempts() == 0 => Ending::NotSent,
             // The id belongs to another key, so it proves nothing for this one.
             (Err(_), Ending::Done(_)) => Ending::Unclear,

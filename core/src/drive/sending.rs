@@ -75,8 +75,13 @@ impl Sending {
         }
     }
 
-    /// The end of a call in which a panic was caught.
+    /// The end of a call in which a panic was caught. An outcome that is there stays.
     fn break_off(&mut self) -> Result<Reply, Error> {
+        if matches!(self.stage, Stage::Done(_))
+            && let Stage::Done(result) = mem::replace(&mut self.stage, Stage::Over)
+        {
+            return result;
+        }
         let error = self.call.misused("a panic was caught");
         self.call.finished(Err(error))
     }
@@ -158,7 +163,7 @@ impl Call {
             match sending.wait(None) {
                 News::Ended(result) => return result,
                 News::Attempt(attempt) => {
-                    // A panic of `tell` says nothing about the money, so the call ends in an error.
+                    // A panic of `tell` says nothing about the money, so a call under way ends in an error.
                     if catch_unwind(AssertUnwindSafe(|| tell(attempt))).is_err() {
                         return sending.break_off();
                     }

@@ -7,9 +7,10 @@ use once_cell::race::OnceBox;
 
 use crate::decide::doubt::{Ending, FirstUse};
 use crate::decide::machine::Shared;
-use crate::decide::memory::{End, InProcess, Known, Memory, Moment};
+use crate::decide::memory::{End, Known, Memory, Moment};
 use crate::decide::retry::{Budget, Limits};
 use crate::drive::http::{Connections, Transport};
+use crate::drive::in_process::InProcess;
 use crate::error::Error;
 use crate::settings::config::Config;
 use crate::wire::Endpoint;
@@ -36,7 +37,7 @@ struct Slot {
 pub(crate) struct PerProcess {
     process: u32,
     connections: OnceBox<Connections>,
-    memory: InProcess,
+    memory: Box<dyn Memory>,
     budget: Arc<Budget>,
 }
 
@@ -111,7 +112,8 @@ impl Session {
             place = &slot.next;
         }
         // The parent's keys still count.
-        let memory = inherited.map(|parent| parent.memory.inherited()).unwrap_or_default();
+        let memory = inherited
+            .map_or_else(|| Box::new(InProcess::default()) as Box<dyn Memory>, |parent| parent.memory.inherited());
         let own = PerProcess { process, connections: OnceBox::new(), memory, budget: Arc::new(Budget::new()) };
         let slot = Slot { process, own: Some(own), next: OnceBox::new() };
         // If another thread was quicker, its slot is used.
@@ -127,7 +129,7 @@ impl PerProcess {
     }
 
     pub fn memory(&self) -> &dyn Memory {
-        &self.memory
+        self.memory.as_ref()
     }
 }
 

@@ -84,7 +84,7 @@ impl Client {
         request: &CaptureRequest,
         idempotency_key: Option<&str>,
     ) -> Result<Capture, Error> {
-        self.prepare(order_id, request, idempotency_key)?.send()?.try_into()
+        self.prepare(order_id, request, idempotency_key)?.send_at_once()?.try_into()
     }
 
     /// The same with the request as JSON text, read as strictly as
@@ -94,7 +94,7 @@ impl Client {
     ///
     /// As [`capture`](Client::capture).
     pub fn capture_json(&self, order_id: &str, request: &str, idempotency_key: Option<&str>) -> Result<Capture, Error> {
-        self.prepare_json(order_id, request, idempotency_key)?.send()?.try_into()
+        self.prepare_json(order_id, request, idempotency_key)?.send_at_once()?.try_into()
     }
 
     /// The first half of [`capture`](Client::capture): everything that can be refused is refused
@@ -135,7 +135,7 @@ impl Client {
     ///
     /// The captures could not be read; what became of the capture stays unknown.
     pub fn reconcile(&self, order_id: &str, reference: &str, captured_amount: i64) -> Result<Reconciliation, Error> {
-        self.prepare_reconcile(order_id, reference, captured_amount)?.send()?.try_into()
+        self.prepare_reconcile(order_id, reference, captured_amount)?.send_at_once()?.try_into()
     }
 
     /// The first half of [`reconcile`](Client::reconcile); the [`Call`] is the second.
@@ -163,7 +163,7 @@ impl Client {
         arguments: &str,
         idempotency_key: Option<&str>,
     ) -> Result<Reply, Error> {
-        self.prepare_call(operation, order_id, arguments, idempotency_key)?.send()
+        self.prepare_call(operation, order_id, arguments, idempotency_key)?.send_at_once()
     }
 
     /// The first half of [`call`](Client::call); the [`Call`] is the second.
@@ -303,7 +303,7 @@ impl Client {
             warnings: checked.warnings,
         };
         let machine = Machine::new(purpose, request, session.shared(own), key::seed(random));
-        let mut call = Call::new(session.clone(), Settlement::new(machine, session.config.reconcile), key_use);
+        let mut call = Call::new(session.clone(), own, Settlement::new(machine, session.config.reconcile), key_use);
         if checked.options.first_use == Some(true) {
             call.note_first_use(None);
         }

@@ -144,7 +144,7 @@ pub unsafe extern "C" fn takings_client_call(
             let arguments = text("arguments_json", arguments_json);
             prepared(client, text("operation", operation)?, order_id, arguments, idempotency_key)
         };
-        Ok(takings_reply_t::new(&call?.send()?))
+        Ok(takings_reply_t::new(&call?.send_at_once()?))
     })
 }
 
@@ -670,7 +670,7 @@ pub unsafe extern "C" fn takings_client_capture(
             let arguments = text("request_json", request_json);
             prepared(client, "capture", order_id, arguments, idempotency_key)
         };
-        Ok(Box::new(takings_capture_t(Record::from(&call?.send()?))))
+        Ok(Box::new(takings_capture_t(Record::from(&call?.send_at_once()?))))
     })
 }
 
@@ -718,7 +718,7 @@ pub unsafe extern "C" fn takings_client_reconcile(
                 (|| Ok(serde_json::json!({"reference": reference?, "captured_amount": captured_amount}).to_string()))();
             prepared(client, "reconcile", order_id, arguments.as_deref().map_err(Clone::clone), ptr::null())
         };
-        Ok(Box::new(takings_reconciliation_t(Record::from(&call?.send()?))))
+        Ok(Box::new(takings_reconciliation_t(Record::from(&call?.send_at_once()?))))
     })
 }
 

@@ -127,7 +127,7 @@ fn send(lua: &Lua, arguments: &Arguments, operation: Option<&Operation>) -> Resu
     if is_over_cosockets {
         return Ok(call::make(lua, call)?);
     }
-    let reply = call.send()?;
+    let reply = call.send_at_once()?;
     Ok(undisturbed(lua, || records::reply(lua, &reply))?)
 }
 

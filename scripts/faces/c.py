@@ -271,7 +271,7 @@ def _any() -> Iterator[str]:
             let call = unsafe {{
                 {prepare}
             }};
-            Ok(takings_reply_t::new(&call?.send()?))
+            Ok(takings_reply_t::new(&call?.send_at_once()?))
         }})""",
         unsafe=True,
     )
@@ -549,7 +549,7 @@ def _operation(schema: Described, operation: Described) -> Iterator[str]:
                 {arguments}
                 {prepare}
             }};
-            Ok(Box::new(takings_{reply}_t(Record::from(&call?.send()?))))
+            Ok(Box::new(takings_{reply}_t(Record::from(&call?.send_at_once()?))))
         }})""",
         unsafe=True,
     )

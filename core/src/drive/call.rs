@@ -73,6 +73,8 @@ use crate::wire::{Endpoint, HttpRequest};
 /// processes, and is dropped in the other.
 pub struct Call {
     session: Arc<Session>,
+    /// The process that prepared it.
+    process: u32,
     settlement: Settlement,
     /// The use of its key; absent for a call that only reads.
     key_use: Option<KeyUse>,
@@ -84,8 +86,14 @@ pub struct Call {
 }
 
 impl Call {
-    pub(crate) fn new(session: Arc<Session>, settlement: Settlement, key_use: Option<KeyUse>) -> Call {
-        Call { session, settlement, key_use, sending: None, attempt_log: Vec::new(), ended: None }
+    pub(crate) fn new(
+        session: Arc<Session>,
+        own: &PerProcess,
+        settlement: Settlement,
+        key_use: Option<KeyUse>,
+    ) -> Call {
+        let process = own.process();
+        Call { session, process, settlement, key_use, sending: None, attempt_log: Vec::new(), ended: None }
     }
 
     /// Says that nobody has sent this call's key before: no other process, no earlier run of this one, no earlier call.
@@ -263,6 +271,10 @@ impl Call {
 
     pub(crate) fn session(&self) -> Arc<Session> {
         self.session.clone()
+    }
+
+    pub(crate) fn process(&self) -> u32 {
+        self.process
     }
 
     fn endpoint(&self) -> &Endpoint {

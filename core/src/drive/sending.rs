@@ -50,9 +50,14 @@ impl Sending {
     ///
     /// In a forked child it ends as [`abandoned`](Call::abandoned): it goes on in the parent.
     pub fn wait(&mut self, patience: Option<Duration>) -> News<'_> {
+        self.wait_in(None, patience)
+    }
+
+    /// The same where the part of this process is known. Otherwise the first step asks for it, which is a system call.
+    fn wait_in(&mut self, known: Option<&PerProcess>, patience: Option<Duration>) -> News<'_> {
         let until = patience.map(|patience| Instant::now() + patience);
         let session = self.call.session();
-        let own = session.own();
+        let mut own = known;
         loop {
             if self.reported < self.call.attempt_log().len() {
                 self.reported += 1;
@@ -64,6 +69,7 @@ impl Sending {
                     _ => News::Ended(Err(self.call.misused("it was waited for after its end"))),
                 };
             }
+            let own = *own.get_or_insert_with(|| session.own());
             match catch_unwind(AssertUnwindSafe(|| self.go_on(&session, own, until))) {
                 Ok(true) => {}
                 Ok(false) => return News::Nothing,
@@ -141,11 +147,29 @@ impl Call {
     ///
     /// As [`Client::capture`](crate::Client::capture).
     pub fn send(self) -> Result<Reply, Error> {
+        let session = self.session();
+        self.send_in(session.own())
+    }
+
+    /// For bindings: as [`send`](Call::send), by the function that has just prepared the call. So the process is the one
+    /// that prepared it, and is not asked for again.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Call::send).
+    #[doc(hidden)]
+    pub fn send_at_once(self) -> Result<Reply, Error> {
+        let session = self.session();
+        let own = session.own_of(self.process());
+        self.send_in(own)
+    }
+
+    fn send_in(self, own: &PerProcess) -> Result<Reply, Error> {
         let mut sending = self.sending();
         // Attempts are not reported, so a single wait lasts to the outcome.
         sending.reported = usize::MAX;
         loop {
-            if let News::Ended(result) = sending.wait(None) {
+            if let News::Ended(result) = sending.wait_in(Some(own), None) {
                 return result;
             }
         }

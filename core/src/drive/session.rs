@@ -100,7 +100,11 @@ impl Session {
     /// The part of this process, made at its first call. No lock is taken, since a lock held during a fork stays locked
     /// in the child. The process id is a system call, so each call asks once and hands the part on.
     pub fn own(&self) -> &PerProcess {
-        let process = std::process::id();
+        self.own_of(std::process::id())
+    }
+
+    /// The same for a caller that knows which process this is.
+    pub fn own_of(&self, process: u32) -> &PerProcess {
         let mut inherited = None;
         let mut place = &self.slots;
         // Only the last slot can be this process's: process ids come around again.

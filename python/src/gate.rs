@@ -10,22 +10,23 @@
 //! The exit handler waits up to a second for threads that run Python inside a call: code of the program may take any time.
 //! A thread that is no daemon has ended before, unless another exit handler starts it.
 //!
-//! No lock is used, since a fork could leave one locked.
+//! No lock is used, since a fork could leave one locked. A forked child begins anew: the threads it inherits a count of do
+//! not exist in it.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The process in the upper half, whether the gate is closed, and the number of threads that hold the interpreter inside
-/// a call or wait for it.
-static STATE: AtomicU64 = AtomicU64::new(0);
-const CLOSED: u64 = 1 << 31;
-const COUNT: u64 = CLOSED - 1;
+/// Whether the gate is closed, and the number of threads that hold the interpreter inside a call or wait for it.
+static STATE: AtomicU32 = AtomicU32::new(0);
+const CLOSED: u32 = 1 << 31;
+const COUNT: u32 = CLOSED - 1;
 
 thread_local! {
     /// The number of takings' functions that this thread is in, each within the one before.
@@ -34,12 +35,9 @@ thread_local! {
     static ENDING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Changes the state, unless `change` has no other. A forked child begins anew: the threads it inherits a count of do not
-/// exist in it.
-fn change(change: impl Fn(u64) -> Option<u64>) -> bool {
-    let process = u64::from(std::process::id()) << 32;
-    let changed = |state: u64| change(if state & !(CLOSED | COUNT) == process { state } else { process });
-    STATE.fetch_update(Ordering::SeqCst, Ordering::SeqCst, changed).is_ok()
+/// Changes the state, unless `change` has no other.
+fn change(change: impl Fn(u32) -> Option<u32>) -> bool {
+    STATE.fetch_update(Ordering::SeqCst, Ordering::SeqCst, change).is_ok()
 }
 
 fn come_in() -> bool {
@@ -105,12 +103,23 @@ impl Drop for Inside {
     }
 }
 
-/// Opens the gate when the module is loaded, and registers the exit handler that closes it.
+/// Opens the gate when the module is loaded, registers the exit handler that closes it, and has a forked child begin anew.
 pub fn open(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
     // an earlier interpreter of the same process has closed the gate
     change(|state| Some(state & !CLOSED));
-    let close = wrap_pyfunction!(close, module)?;
-    module.py().import("atexit")?.call_method1("register", (close,)).map(drop)
+    // systems without a fork have no such function
+    if let Ok(register) = py.import("os")?.getattr("register_at_fork") {
+        let hooks = PyDict::new(py);
+        hooks.set_item("after_in_child", wrap_pyfunction!(begin_anew, module)?)?;
+        register.call((), Some(&hooks))?;
+    }
+    py.import("atexit")?.call_method1("register", (wrap_pyfunction!(close, module)?,)).map(drop)
+}
+
+#[pyfunction]
+fn begin_anew() {
+    STATE.store(0, Ordering::SeqCst);
 }
 
 #[pyfunction]

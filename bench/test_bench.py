@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import run
@@ -126,3 +126,11 @@ def test_the_start_is_not_counted_and_ratios_are_of_one_round() -> None:
     assert run.ratio([1, 2, 30], [2, 2, 10]) == 1
     assert "Rust: takings" in run.chart(figures["one after another"])
     assert "reqwest::blocking" in run.tables({"judged": rows}, figures)
+
+
+def test_system_calls_have_a_limit() -> None:
+    def told(calls: float) -> dict[str, Any]:
+        return {"language": "Rust", "name": "takings", "system_calls": calls}
+
+    rows = run.judged({"steady": [told(10.1), told(11.0)]}, {})
+    assert [row[3] for row in rows] == ["met", "MISSED"]

@@ -3,11 +3,10 @@
 use std::error::Error as _;
 use std::io;
 use std::iter;
-use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::task::{JoinSet, yield_now};
+use tokio::task::yield_now;
 use tokio::time::timeout_at;
 
 use super::tls::handshake_failure;
@@ -58,30 +57,22 @@ impl Pool {
             Ok(Err(error)) => Event::MaybeSent(format!("the answer was lost ({})", innermost(&error))),
             Err(_) => Event::MaybeSent(format!("no answer within {:.1?}", deadline.given)),
         };
-        // The task that sends has been told to end, and its end wakes the task of the connection. A third task, queued
-        // behind the first, yields to the second, so that the connection is closed before this call ends. If other
-        // connections are flooded, that may take long; their calls close this one then.
-        let _ = timeout_at(deadline.end + CLOSING, tokio::spawn(yield_now())).await;
+        // The task of the connection has been woken, because nobody waits for the rest of the answer any more. This
+        // empty task is queued behind it, so that the connection is closed before this call ends. If other connections
+        // are flooded, that may take long; their calls close this one then.
+        let _ = timeout_at(deadline.end + CLOSING, tokio::spawn(async {})).await;
         event
     }
 
     /// Sends over a pooled connection that still stands, else over a new one.
     async fn send(&self, request: reqwest::Request) -> Result<reqwest::Response, reqwest::Error> {
-        let client = self.client.clone();
         // Connections are not polled between calls. A connection that was closed meanwhile, or has received bytes that
         // nobody asked for, must not be used. The yield lets such events in; the tasks that they wake are queued before
-        // this one. Another thread may be running the connections, so a task yields, not this future.
-        let sending = async move {
-            yield_now().await;
-            client.execute(request).await
-        };
-        // Dropping the set ends the task.
-        let mut task = JoinSet::new();
-        task.spawn(sending);
-        match task.join_next().await.expect("the task was put in above") {
-            Ok(result) => result,
-            Err(failed) => resume_unwind(failed.into_panic()),
-        }
+        // this one. Another thread may be running the connections, so a task yields, not this future. The task does not
+        // send: buffers made in the one thread and freed in another leave holes in its heap.
+        // The task fails only when the runtime shuts down.
+        let _ = tokio::spawn(yield_now()).await;
+        self.client.execute(request).await
     }
 
     /// Why no connection was made, in words.

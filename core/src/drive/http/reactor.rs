@@ -24,7 +24,7 @@ impl Reactor {
             .enable_all()
             // Timers, sockets and work from other threads are looked after once in three polls of tasks. A connection that
             // is flooded can use milliseconds for a poll, and is always ready for the next. Each look is a system call;
-            // with three polls between them a capture alone needs no look between the task that sends and its connection.
+            // with three polls between them a capture alone needs none after its connection has written.
             .event_interval(3)
             .global_queue_interval(1)
             .build()?;

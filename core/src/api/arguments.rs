@@ -113,40 +113,29 @@ pub(crate) struct Checked {
 
 /// Reads arguments from any serde source, as strictly as JSON.
 pub(crate) fn read<'de, A: Arguments, D: Deserializer<'de>>(source: D, reading: Reading) -> Result<Checked, Error> {
-    let reader = Reader::new(A::WHOLE, reading.accept_unknown_values);
-    options_checked::<A>(&reader, reader.read_two(source)?, reading)
+    options_checked::<A>(Reader::new(A::WHOLE, reading.accept_unknown_values).read_two(source)?, reading)
 }
 
 /// The same from JSON text.
 pub(crate) fn read_json<A: Arguments>(text: &str, reading: Reading) -> Result<Checked, Error> {
-    let reader = Reader::new(A::WHOLE, reading.accept_unknown_values);
-    options_checked::<A>(&reader, reader.json_two(text)?, reading)
+    options_checked::<A>(Reader::new(A::WHOLE, reading.accept_unknown_values).json_two(text)?, reading)
 }
 
-fn options_checked<A: Arguments>(
-    reader: &Reader,
-    (options, arguments): (CallOptions, A),
-    reading: Reading,
-) -> Result<Checked, Error> {
-    Field::check(&options, &reader.root(), &CallOptions::RULE)?;
+fn options_checked<A: Arguments>((options, arguments): (CallOptions, A), reading: Reading) -> Result<Checked, Error> {
     if options.first_use == Some(true) && options.first_used.is_some() {
         return Err(Error::invalid("first_use and first_used are both given; it must be one of them"));
     }
-    checked(&arguments, options, reader, reading)
+    checked(&arguments, options, reading)
 }
 
 /// Checks arguments that a program built field by field.
 pub(crate) fn check<A: Arguments>(arguments: &A, reading: Reading) -> Result<Checked, Error> {
-    checked(arguments, CallOptions::default(), &Reader::new(A::WHOLE, true), reading)
+    arguments.check(&Reader::new(A::WHOLE, true).root(), &A::RULE)?;
+    checked(arguments, CallOptions::default(), reading)
 }
 
-fn checked<A: Arguments>(
-    arguments: &A,
-    options: CallOptions,
-    reader: &Reader,
-    reading: Reading,
-) -> Result<Checked, Error> {
-    arguments.check(&reader.root(), &A::RULE)?;
+/// Arguments that keep their rules become a request: their arithmetic is looked at, and the body is written.
+fn checked<A: Arguments>(arguments: &A, options: CallOptions, reading: Reading) -> Result<Checked, Error> {
     let warnings = arguments.findings(reading.check_lines)?;
     let body = arguments.body();
     if body.len() > MOST_BODY {

@@ -226,9 +226,7 @@ impl CaptureRequest {
     }
 
     pub(crate) fn from_json_with(text: &str, accept_unknown_values: bool) -> Result<CaptureRequest, Error> {
-        let request: CaptureRequest = Reader::new(WHOLE, accept_unknown_values).json(text, &CaptureRequest::RULE)?;
-        request.check()?;
-        Ok(request)
+        Reader::new(WHOLE, accept_unknown_values).json(text, &CaptureRequest::RULE)
     }
 
     /// The same from any serde source, such as a scripting language's own values.
@@ -242,9 +240,7 @@ impl CaptureRequest {
         source: D,
         accept_unknown_values: bool,
     ) -> Result<CaptureRequest, Error> {
-        let request: CaptureRequest = Reader::new(WHOLE, accept_unknown_values).read(source, &CaptureRequest::RULE)?;
-        request.check()?;
-        Ok(request)
+        Reader::new(WHOLE, accept_unknown_values).read(source, &CaptureRequest::RULE)
     }
 
     /// Checks every limit, for a request built field by field.

@@ -138,7 +138,7 @@ impl Field for i64 {
 
     fn read<'de, D: Deserializer<'de>>(source: D, at: &At<'_>, rule: &Rule) -> Result<i64, D::Error> {
         match scalar(source, at, rule)? {
-            Scalar::Integer(value) => Ok(value),
+            Scalar::Integer(value) => Ok(at.checked(value, rule)),
             _ => unreachable!("an integer rule admits integers only"),
         }
     }
@@ -319,7 +319,7 @@ impl Field for String {
 
     fn read<'de, D: Deserializer<'de>>(source: D, at: &At<'_>, rule: &Rule) -> Result<String, D::Error> {
         match scalar(source, at, rule)? {
-            Scalar::Text(value) => Ok(value),
+            Scalar::Text(value) => Ok(at.checked(value, rule)),
             _ => unreachable!("a text rule admits strings only"),
         }
     }
@@ -457,7 +457,7 @@ fn max_of(rule: &Rule) -> usize {
 }
 
 /// Reads one of an enumeration's words. `open`: Klarna adds words of its own.
-pub(crate) fn word<'de, D: Deserializer<'de>, T>(
+pub(crate) fn word<'de, D: Deserializer<'de>, T: Field>(
     source: D,
     at: &At<'_>,
     rule: &Rule,
@@ -467,7 +467,7 @@ pub(crate) fn word<'de, D: Deserializer<'de>, T>(
 ) -> Result<T, D::Error> {
     let text = String::read(source, at, rule)?;
     if known.contains(&text.as_str()) || (open && at.reader.accept_unknown_values) {
-        return Ok(make(text));
+        return Ok(at.checked(make(text), rule));
     }
     let shown = if open { format!("{:?}", text.chars().take(40).collect::<String>()) } else { shown_word(&text) };
     let hint = match nearest(&text, known.iter().copied()) {

@@ -21,6 +21,8 @@ pub(crate) struct Reader {
     /// Names that the outermost object may hold beside its own fields.
     pub(super) others: Cell<&'static [&'static str]>,
     problem: RefCell<Option<String>>,
+    /// The first value that was read and breaks its rule. A source that cannot be read is refused for that first.
+    broken: RefCell<Option<Error>>,
 }
 
 impl Reader {
@@ -32,6 +34,7 @@ impl Reader {
             unit: Unit::Milliseconds,
             others: Cell::new(&[]),
             problem: RefCell::new(None),
+            broken: RefCell::new(None),
         }
     }
 
@@ -43,15 +46,25 @@ impl Reader {
     /// Reads `T` from JSON text.
     pub fn json<T: Field>(&self, text: &str, rule: &Rule) -> Result<T, Error> {
         let mut source = serde_json::Deserializer::from_str(without_mark(text));
-        let value = self.read(&mut source, rule)?;
+        let value = self.read_through(&mut source, rule)?;
         source.end().map_err(|error| self.trailing(&error, rule))?;
-        Ok(value)
+        self.kept(value)
     }
 
     /// Reads `T` from any serde source.
     pub fn read<'de, T: Field, D: Deserializer<'de>>(&self, source: D, rule: &Rule) -> Result<T, Error> {
+        self.kept(self.read_through(source, rule)?)
+    }
+
+    /// Reads to the end of the value, and notes the first part that breaks its rule.
+    fn read_through<'de, T: Field, D: Deserializer<'de>>(&self, source: D, rule: &Rule) -> Result<T, Error> {
         let root = self.root();
         T::read(source, &root, rule).map_err(|error| self.refusal(&root, &error, rule))
+    }
+
+    /// An object of a source that was read to its end, if its values keep their rules.
+    pub(super) fn kept<T>(&self, value: T) -> Result<T, Error> {
+        self.broken.take().map_or(Ok(value), Err)
     }
 
     pub fn root(&self) -> At<'_> {
@@ -113,9 +126,17 @@ impl<'a> At<'a> {
         Allowed(rule, self.reader.unit)
     }
 
-    /// A refusal found while checking a value that could be read.
+    /// A refusal found while checking a value.
     pub fn refuse(&self, got: impl fmt::Display, rule: &Rule) -> Error {
         Error::invalid(format!("{self} is {got}; it must be {}", self.allowed(rule)))
+    }
+
+    /// Checks a value that was read, so that the object needs no second walk for it.
+    pub(super) fn checked<T: Field>(&self, value: T, rule: &Rule) -> T {
+        if let Err(refused) = value.check(self, rule) {
+            self.reader.broken.borrow_mut().get_or_insert(refused);
+        }
+        value
     }
 
     /// A refusal found while reading. The first one of a reading is kept.

@@ -16,12 +16,18 @@ impl Reader {
     /// Reads one object by the names of the reader's unit.
     pub fn read_by_unit<'de, T: Object + Item, D: Deserializer<'de>>(&self, source: D) -> Result<T, Error> {
         let root = self.root();
-        by_unit(source, &root).map_err(|error| self.refusal(&root, &error, &T::RULE))
+        self.kept(by_unit(source, &root).map_err(|error| self.refusal(&root, &error, &T::RULE))?)
     }
 
     /// Reads two objects out of one flat source: the fields of `A` go to `A`, all others to `B`.
-    /// Neither is checked yet, as with [`read`](Reader::read).
     pub fn read_two<'de, A: Object, B: Object + Item, D: Deserializer<'de>>(&self, source: D) -> Result<(A, B), Error> {
+        self.kept(self.read_two_through(source)?)
+    }
+
+    fn read_two_through<'de, A: Object, B: Object + Item, D: Deserializer<'de>>(
+        &self,
+        source: D,
+    ) -> Result<(A, B), Error> {
         let root = self.root();
         self.others.set(A::FIELDS);
         two(source, &root).map_err(|error| self.refusal(&root, &error, &B::RULE))
@@ -30,9 +36,9 @@ impl Reader {
     /// [`read_two`](Reader::read_two) from JSON text.
     pub fn json_two<A: Object, B: Object + Item>(&self, text: &str) -> Result<(A, B), Error> {
         let mut source = serde_json::Deserializer::from_str(without_mark(text));
-        let both = self.read_two(&mut source)?;
+        let both = self.read_two_through(&mut source)?;
         source.end().map_err(|error| self.trailing(&error, &B::RULE))?;
-        Ok(both)
+        self.kept(both)
     }
 }
 

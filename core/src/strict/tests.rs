@@ -49,6 +49,21 @@ fn two(text: &str) -> Result<(Options, Body), String> {
 }
 
 #[test]
+fn a_source_that_cannot_be_read_is_refused_for_that_first() {
+    for (text, says) in [
+        (r#"{"amount": 0}"#, "amount is 0; it must be a whole number from 1 to 9"),
+        (r#"{"needs": [{"name": ""}], "amount": 0}"#, "needs[0].name is a string of 0 characters"),
+        (r#"{"amount": 0, "amount": 1}"#, "amount is given twice"),
+        (r#"{"amount": 0, "reference": 1}"#, "reference is a number"),
+        (r#"{"amount": 0} x"#, "the request is not valid JSON"),
+        (r#"{"amount": 0"#, "the request is not valid JSON"),
+    ] {
+        let message = two(text).unwrap_err();
+        assert!(message.starts_with(says), "{text}: {message}");
+    }
+}
+
+#[test]
 fn two_objects_are_read_of_one_source() {
     let (options, request) =
         two(r#"{"first_use": true, "amount": 5, "first_used": 9, "needs": [], "reference": "r"}"#).unwrap();

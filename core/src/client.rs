@@ -267,7 +267,9 @@ impl Client {
         let parameter =
             |name: &str| checked.parameters.iter().find(|(known, _)| *known == name).map(|(_, id)| id.as_str());
         let path = ids::path(order_id, operation.path, parameter);
-        let random = key::random()?;
+        // The pauses of calls that begin together need only differ: neither secrecy nor a system call is worth it.
+        let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
+        let seed = fingerprint(&[path.as_bytes(), &clock.to_ne_bytes(), &own.process().to_ne_bytes()]);
         let options = &checked.options;
         if let Some(name) = options.given().filter(|_| !operation.writes()) {
             let got = format!("given to {}, which changes nothing", operation.name);
@@ -280,8 +282,7 @@ impl Client {
         let (key, key_use) = match operation.writes() {
             true => {
                 let parts = [operation.method.as_str().as_bytes(), path.as_bytes(), &checked.body];
-                let (key, key_use) =
-                    self.note_key(own, operation.name, idempotency_key, random, fingerprint(&parts))?;
+                let (key, key_use) = self.note_key(own, operation.name, idempotency_key, fingerprint(&parts))?;
                 (Some(key), Some(key_use))
             }
             false if idempotency_key.is_some() => {
@@ -302,7 +303,7 @@ impl Client {
             identity: checked.identity.map(|(reference, amount)| Identity { reference, amount }),
             warnings: checked.warnings,
         };
-        let machine = Machine::new(purpose, request, session.shared(own), key::seed(random));
+        let machine = Machine::new(purpose, request, session.shared(own), seed);
         let mut call = Call::new(session.clone(), own, Settlement::new(machine, session.config.reconcile), key_use);
         if checked.options.first_use == Some(true) {
             call.note_first_use(None);
@@ -314,13 +315,12 @@ impl Client {
         Ok(call)
     }
 
-    /// The key of a call, given or made of random bytes, noted as one that begins.
+    /// The key of a call, given or made, noted as one that begins.
     fn note_key(
         &self,
         own: &PerProcess,
         name: &str,
         given: Option<&str>,
-        random: [u8; 16],
         fingerprint_of_call: u64,
     ) -> Result<(String, KeyUse), Error> {
         let is_made = given.is_none();
@@ -329,7 +329,7 @@ impl Client {
                 key::check_key(text)?;
                 text.to_owned()
             }
-            None => key::key_of(random),
+            None => key::new_idempotency_key()?,
         };
         let key = fingerprint(&[text.as_bytes()]);
         let now = self.0.moment();

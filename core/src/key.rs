@@ -85,30 +85,16 @@ fn derived(operation: &Operation, order_id: &str, name: &str) -> Result<String, 
 ///
 /// `internal` when the operating system gives no random bytes.
 pub fn new_idempotency_key() -> Result<String, Error> {
-    random().map(key_of)
-}
-
-/// The key of these random bytes.
-pub(crate) fn key_of(random: [u8; 16]) -> String {
-    uuid::Builder::from_random_bytes(random).into_uuid().to_string()
-}
-
-/// A seed for the jitter of the call that has these random bytes.
-pub(crate) fn seed(random: [u8; 16]) -> u64 {
-    Uuid::from_bytes(random).as_u64_pair().1
-}
-
-/// The random bytes of one call. Each call asks the system: a fork would copy a generator kept in memory, and parent and
-/// child would use one key for two captures.
-pub(crate) fn random() -> Result<[u8; 16], Error> {
     let mut bytes = [0; 16];
+    // The system is asked each time: a fork would copy a generator kept in memory, and parent and child would use one
+    // key for two captures.
     getrandom::fill(&mut bytes).map_err(|error| {
         Error::new(
             crate::ErrorKind::Internal,
             format!("the operating system gives no random bytes ({error}); nothing was sent"),
         )
     })?;
-    Ok(bytes)
+    Ok(uuid::Builder::from_random_bytes(bytes).into_uuid().to_string())
 }
 
 pub(crate) fn check_key(key: &str) -> Result<(), Error> {

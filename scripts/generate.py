@@ -23,7 +23,8 @@ FACES = sorted(path.stem for path in (ROOT / "scripts/faces").glob("[a-z]*.py"))
 
 
 def schema() -> dict[str, Any]:
-    command = ["cargo", "run", "--quiet", "--locked", "--package", "takings", "--example", "schema"]
+    # Without a choice of packages: another choice builds the shared crates again.
+    command = ["cargo", "run", "--quiet", "--locked", "--example", "schema"]
     ended = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     described: dict[str, Any] = json.loads(ended.stdout)
     return described

@@ -76,6 +76,9 @@ finish() {
 # Every process that a test starts inherits this variable, which shows those that outlive the tests.
 export TAKINGS_TEST_RUN=$$-$RANDOM
 
+# For tests that mostly wait.
+side_by_side=(-n 4 --dist loadgroup)
+
 # --- what cargo runs, one after another ------------------------------------------------------------------------
 
 clippy_lua() {
@@ -131,7 +134,7 @@ of_python_and_lua() {
     step "luacheck" luacheck --quiet --no-color lua examples tests bench
     step "Python tests" "$python" -m pytest python
     step "Lua tests" lua/tests/run
-    step "process tests" "$python" -m pytest --quiet tests/process
+    step "process tests" "$python" -m pytest --quiet "${side_by_side[@]}" tests/process
     return 0
 }
 
@@ -139,7 +142,7 @@ of_packages() {
     # An optimised build shares no files with the other builds.
     step "C library" make --silent library
     until [ -e "$notes/built" ]; do sleep 0.5; done
-    step "host tests" "$python" -m pytest --quiet tests/hosts
+    step "host tests" "$python" -m pytest --quiet "${side_by_side[@]}" tests/hosts
     # These packages are made of the builds above: `make dist` would build everything anew, which takes minutes.
     step "package tests" "$venv/python" -m pytest --quiet tests/dist
     step "cargo deny" scripts/cargo-deny.sh

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +24,13 @@ def sandbox() -> Iterator[Sandbox]:
 @pytest.fixture(scope="session")
 def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The C and C++ library as `make install` puts it in place. The programs in C, C++, PHP and
-    COBOL use nothing else of takings."""
-    folder = tmp_path_factory.mktemp("prefix")
-    run("make", "-C", ROOT, "install", f"PREFIX={folder}", within=900)
+    COBOL use nothing else of takings. The processes of a run (pytest -n) share it."""
+    mine = tmp_path_factory.getbasetemp()
+    run_s = mine.parent if "PYTEST_XDIST_WORKER" in os.environ else mine
+    folder, whole = run_s / "prefix", run_s / "prefix-is-whole"
+    with (run_s / "prefix.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not whole.exists():
+            run("make", "-C", ROOT, "install", f"PREFIX={folder}", within=900)
+            whole.touch()
     return folder

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
@@ -276,7 +277,13 @@ impl From<WireParts> for Wire {
 }
 
 /// All cases of `tests/cases` whose name contains CASE, or one of several texts with `|` between them.
-pub fn cases() -> Vec<Named> {
+/// They are read once for all surfaces.
+pub fn cases() -> &'static [Named] {
+    static CASES: OnceLock<Vec<Named>> = OnceLock::new();
+    CASES.get_or_init(read_cases)
+}
+
+fn read_cases() -> Vec<Named> {
     let wanted = std::env::var("CASE").unwrap_or_default();
     let is_wanted = |case: &Named| wanted.split('|').any(|text| case.name.contains(text));
     let mut cases = Vec::new();
@@ -551,7 +558,7 @@ mod tests {
         let cases = cases();
         let names: BTreeSet<&str> = cases.iter().map(|case| case.name.as_str()).collect();
         assert_eq!(names.len(), cases.len());
-        for case in &cases {
+        for case in cases {
             assert!(case.is_hostile() || !case.smoke, "{} runs everywhere anyhow", case.name);
             assert!(!case.is_hostile() || case.case.can_be_said_in("rust"), "{} runs nowhere in full", case.name);
         }

@@ -41,7 +41,7 @@ impl Run {
         let mut failures = String::new();
         let (mut ran, mut left_out, mut elsewhere) = (0, 0, 0);
         for named in cases() {
-            let Named { name, case, .. } = &named;
+            let Named { name, case, .. } = named;
             if !case.can_be_said_in(self.name) {
                 left_out += 1;
                 continue;

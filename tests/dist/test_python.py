@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-import shutil
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -98,25 +99,57 @@ def test_a_lost_answer_takes_the_money_once(klarna_env):
         assert "1 passed" in program.end()
 
 
+def bring_up_to_date(folder: Path, wanted: Path) -> None:
+    """Makes the files of a folder those of another. A file that is the same already keeps its
+    time, by which cargo knows what it has to build."""
+    names = {path.relative_to(wanted) for path in wanted.rglob("*") if path.is_file()}
+    for path in [path for path in folder.rglob("*") if path.is_file()]:
+        if path.relative_to(folder) not in names:
+            path.unlink()
+    for name in names:
+        place, new = folder / name, (wanted / name).read_bytes()
+        if not place.is_file() or place.read_bytes() != new:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(new)
+
+
+@contextlib.contextmanager
+def exchanged(place: Path, kept: Path) -> Iterator[None]:
+    """Inside, the file at `place` is `kept`, whose new contents are kept at the end. Two builds
+    have one file name, and cargo knows by its time whether it has to build."""
+    others = kept.with_name("others.so")
+    if place.exists():
+        place.rename(others)
+    if kept.exists():
+        kept.rename(place)
+    try:
+        yield
+    finally:
+        if place.exists():
+            place.rename(kept)
+        if others.exists():
+            others.rename(place)
+
+
 def test_the_source_distribution_builds_alone(sandbox: Sandbox, dist: Path, tmp_path: Path) -> None:
     """By pip, unoptimised; the compiled crates of others are those that are there already."""
-    # always the same folder, or each run would leave crates of its own in target; with new times,
-    # as cargo goes by those, and the archive has that of the last commit
+    # always the same folder, or each run would leave crates of its own in target
     folder = TARGET / "sdist"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    run("tar", "-xmzf", only(dist, f"takings-{VERSION}.tar.gz"), "-C", folder)
+    unpacked = tmp_path / "unpacked"
+    unpacked.mkdir()
+    # with new times: the archive has that of the last commit
+    run("tar", "-xmzf", only(dist, f"takings-{VERSION}.tar.gz"), "-C", unpacked)
+    bring_up_to_date(folder / "sources", unpacked)
     build = ["--no-build-isolation", "--no-deps", "--no-index"]
     build += ["--config-settings=build-args=--profile dev"]
     pip: list[str | Path] = [sys.executable, "-m", "pip", "wheel", "--quiet", *build]
-    run(
-        *(*pip, "--wheel-dir", tmp_path, folder / f"takings-{VERSION}"),
-        within=900,
-        PATH=f"{TOOLS}:{ENVIRONMENT['PATH']}",
-        CARGO_TARGET_DIR=str(TARGET),
-    )
-    # of the same name as the one of `make build`, which has to make its own again
-    (TARGET / "debug/deps/lib_takings.so").unlink()
+    with exchanged(TARGET / "debug/deps/lib_takings.so", folder / "lib_takings.so"):
+        run(
+            *(*pip, "--wheel-dir", tmp_path, folder / f"sources/takings-{VERSION}"),
+            within=900,
+            PATH=f"{TOOLS}:{ENVIRONMENT['PATH']}",
+            CARGO_TARGET_DIR=str(TARGET),
+        )
     with zipfile.ZipFile(only(tmp_path, "*.whl")) as archive:
         archive.extractall(tmp_path / "built")
     # none of what is installed here in its path

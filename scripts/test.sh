@@ -76,8 +76,8 @@ finish() {
 # Every process that a test starts inherits this variable, which shows those that outlive the tests.
 export TAKINGS_TEST_RUN=$$-$RANDOM
 
-# For tests that mostly wait.
-side_by_side=(-n 4 --dist loadgroup)
+# For tests that mostly wait. A file stays in one process: its floods come one after the other, its builds once.
+side_by_side=(-n 4 --dist loadfile)
 
 # --- what cargo runs, one after another ------------------------------------------------------------------------
 

@@ -194,11 +194,6 @@ CASES = {
 }
 
 
-# A flood keeps a processor busy: with pytest -n one process has all of these tests, one after
-# the other.
-FLOODS = pytest.mark.xdist_group("floods")
-
-
 @pytest.fixture(scope="module")
 def slow_lookup(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of a program whose name server never answers."""
@@ -249,10 +244,7 @@ def measure(
     return Measured(kind, took, waited, freed, outcome)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=[FLOODS] if "flood" in name else []) for name in CASES],
-)
+@pytest.mark.parametrize("name", CASES)
 def test_no_call_outlasts_its_deadline(
     name: str,
     programs: dict[str, list[str | Path]],
@@ -312,7 +304,6 @@ def test_no_call_outlasts_its_deadline(
         pytest.fail(f"later than {TOTAL} s and what is allowed: {late}")
 
 
-@FLOODS
 def test_calls_at_once_do_not_wait_for_each_other(tmp_path: Path) -> None:
     """All calls of a client share a thread for their connections, and each is flooded."""
     # Long enough for most handshakes, also on a busy machine.
@@ -341,7 +332,6 @@ def client_of(server: Hostile, timeout: float) -> takings.Client:
     )
 
 
-@FLOODS
 def test_a_flooded_call_holds_no_other_up() -> None:
     """A flooded connection is always ready; the client's other connections are polled as well."""
     captured = "HTTP/1.1 201 Created\r\nCapture-Id: c-{number}\r\nContent-Length: 0\r\n\r\n"
@@ -360,7 +350,6 @@ def test_a_flooded_call_holds_no_other_up() -> None:
             flooded.result()
 
 
-@FLOODS
 @pytest.mark.parametrize("beginning", ["", HEAD + "Content-Length: 9\r\n\r\n1234"])
 def test_connections_of_ended_calls_are_closed(beginning: str) -> None:
     """The calls are over; their flooded connections must not delay the end."""

@@ -76,8 +76,6 @@ def surfaces(
     }
 
 
-# one process of pytest -n, which builds the libraries once
-@pytest.mark.xdist_group("panic")
 @pytest.mark.parametrize("surface", ["c", "python", "lua"])
 def test_a_panic_is_an_internal_error(
     surface: str,

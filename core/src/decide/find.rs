@@ -63,7 +63,8 @@ impl<'de> Visitor<'de> for &mut List<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
         while let Some(entry) = entries.next_element_seed(Entry { id: self.id, amount: self.amount })? {
-            if entry.reference.as_deref() != Some(&*self.identity.reference) {
+            let is_empty = entry.id.is_none() && entry.amount.is_none();
+            if is_empty || entry.reference.as_deref() != Some(&*self.identity.reference) {
                 continue;
             }
             // An entry without an id gets the empty text, which is refused below.
@@ -156,7 +157,13 @@ mod tests {
 
     #[test]
     fn absent_and_several() {
-        for none in ["[]", "[{}]", r#"[{"captured_amount":6000}]"#, r#"[{"reference":null,"captured_amount":null}]"#] {
+        for none in [
+            "[]",
+            "[{}]",
+            r#"[{"captured_amount":6000}]"#,
+            r#"[{"reference":"parcel-1"}]"#,
+            r#"[{"reference":null,"captured_amount":null}]"#,
+        ] {
             assert!(look(none).unwrap().is_empty(), "{none}");
         }
         let two = format!("[{},{}]", capture("a", "parcel-1", 6000), capture("b", "parcel-1", 6000));
@@ -186,7 +193,7 @@ mod tests {
             r#"[{"captured_amount":6000.0}]"#,
             r#"[{"reference":"x","reference":"parcel-1","captured_amount":6000,"capture_id":"a"}]"#,
             r#"[{"reference":"parcel-1","captured_amount":6000}]"#,
-            r#"[{"reference":"parcel-1"}]"#,
+            r#"[{"reference":"parcel-1","captured_amount":5999}]"#,
             r#"[{"capture_id":"s3cret-s3cret","reference":"parcel-1","captured_amount":6000}]"#,
             r#"[{"capture_id":"a/b","reference":"parcel-1","captured_amount":6000}]"#,
         ] {

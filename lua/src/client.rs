@@ -74,7 +74,7 @@ fn methods(lua: &Lua) -> mlua::Result<Table> {
     // Each operation of the core's table has methods of its own. The last methods take the operation's name instead.
     for operation in operations().iter().copied().map(Some).chain([None]) {
         let (name, takes) = (operation.map_or("call", |operation| operation.name), takes(operation));
-        let first_half = if name == "capture" { "prepare".to_owned() } else { format!("prepare_{name}") };
+        let first_half = operation.map_or("prepare_call".to_owned(), Operation::prepare_name);
         methods.add(name, true, &takes, move |lua, arguments| send(lua, arguments, operation))?;
         methods.add(&first_half, false, &takes, move |lua, arguments| {
             Ok(call::make(lua, prepare(lua, arguments, operation)?.1)?)

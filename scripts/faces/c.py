@@ -85,10 +85,6 @@ def flat(schema: Described, operation: Described) -> list[Described] | None:
     return fields if plain else None
 
 
-def prepare_name(operation: Described) -> str:
-    return "prepare" if operation["name"] == "capture" else f"prepare_{operation['name']}"
-
-
 def spoken(doc: str) -> str:
     """A text of the schema for readers of C: plain words and ASCII."""
     doc = re.sub(r" \(\[`\w+`\]\([\w:]+\)\)", "", doc)
@@ -554,7 +550,7 @@ def _operation(schema: Described, operation: Described) -> Iterator[str]:
         unsafe=True,
     )
     yield _function(
-        f"takings_client_{prepare_name(operation)}",
+        f"takings_client_{operation['prepare']}",
         doc(
             f"The first half of takings_client_{name}, with the same arguments: everything that "
             "can be refused is refused here, and the key is known before anything is sent. The "

@@ -13,7 +13,6 @@ from faces.c import (
     constant,
     flat,
     listed,
-    prepare_name,
     records,
     replies,
     singular,
@@ -556,7 +555,7 @@ def _operations(schema: Described) -> Iterator[str]:
         reply = f"takings::{snake(operation['reply'])}"
         methods = (
             (name, reply, said, "return detail::read({}.get());"),
-            (prepare_name(operation), "takings::call", half, "return takings::call({});"),
+            (operation["prepare"], "takings::call", half, "return takings::call({});"),
         )
         for method, gives, about, body in methods:
             yield from _methods(schema, operation, fields, method, gives, about, body)

@@ -181,7 +181,6 @@ def methods(operation: Json, objects: Json) -> list[str]:
         ]
     takes = ["---@param order_id string", *takes]
     written = ", ".join(names)
-    half = "prepare" if name == "capture" else f"prepare_{name}"
     word = reply.removeprefix("takings.")
     sends = [
         *(f"---{line}" for line in operation["doc"].split("\n")),
@@ -195,6 +194,6 @@ def methods(operation: Json, objects: Json) -> list[str]:
         *takes,
         "---@return takings.call? call",
         "---@return takings.error? err",
-        f"function client:{half}({written}) end",
+        f"function client:{operation['prepare']}({written}) end",
     ]
     return ["\n".join(sends), "\n".join(prepares)]

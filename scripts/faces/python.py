@@ -678,9 +678,8 @@ def method(schema: Schema, operation: dict[str, Any], is_async: bool = False) ->
 
 
 def preparing(schema: Schema, operation: dict[str, Any]) -> str:
-    """The first half of a method; that of the first operation has the short name."""
-    is_first = operation is schema["operations"][0]
-    name = "prepare" if is_first else f"prepare_{operation['name']}"
+    """The first half of a method."""
+    name = operation["prepare"]
     returns = f"Call[{operation['reply']}]"
     out = "\n"
     request = ""

@@ -108,6 +108,11 @@ impl Operation {
         self.writes()
     }
 
+    /// The name of the method that makes a call without sending it. A capture has the short name.
+    pub fn prepare_name(&self) -> String {
+        if self.name == "capture" { "prepare".to_owned() } else { format!("prepare_{}", self.name) }
+    }
+
     /// The names of its arguments, beside the order id and the key.
     pub fn argument_names(&self) -> impl Iterator<Item = &'static str> {
         self.arguments.fields.iter().map(|field| field.name)
@@ -128,6 +133,7 @@ impl Operation {
             "reply": self.face.info.name,
             "effect": self.effect.as_str(),
             "takes_key": self.writes(),
+            "prepare": self.prepare_name(),
         })
     }
 }

@@ -1,6 +1,7 @@
 //! For bindings and hosts: the names and types of everything that crosses a language boundary, and functions that need
 //! no client, by name, with JSON in and JSON out.
 
+use serde::Deserializer;
 use serde_json::{Value, json};
 
 use crate::api::arguments::CallOptions;
@@ -11,7 +12,7 @@ use crate::key;
 use crate::minor;
 use crate::settings::config::{Config, VARIABLES};
 use crate::strict::schema::{ObjectInfo, Reachable};
-use crate::strict::{Field, Item, Object, Reader, Rule, object};
+use crate::strict::{Field, Item, Object, Reader, Rule, object, shown_word};
 
 #[doc(hidden)]
 pub use crate::api::operation::{Effect, Nouns, Operation, ReplyKind};
@@ -67,6 +68,23 @@ pub fn schema() -> String {
         "variables": VARIABLES,
     })
     .to_string()
+}
+
+/// Reads a setting that a binding has beside the core's: one of `words`.
+///
+/// # Errors
+///
+/// `invalid_input`, naming the setting.
+#[doc(hidden)]
+pub fn word<'de, D: Deserializer<'de>>(
+    setting: &'static str,
+    words: &'static [&'static str],
+    source: D,
+) -> Result<&'static str, Error> {
+    let (reader, rule) = (Reader::new(setting, false), Rule::Word(words));
+    let given: String = reader.read(source, &rule)?;
+    let known = words.iter().find(|word| **word == given);
+    known.copied().ok_or_else(|| reader.root().refuse(shown_word(&given), &rule))
 }
 
 /// A function that needs no client.
@@ -193,6 +211,24 @@ mod tests {
         assert_eq!(call("new_idempotency_key", "{}").unwrap().len(), 38);
         for (name, arguments) in [("minor", "{}"), ("minor", "[]"), ("major", "{}"), ("schema", r#"{"a": 1}"#)] {
             assert_eq!(call(name, arguments).unwrap_err().kind(), ErrorKind::InvalidInput, "{name} {arguments}");
+        }
+    }
+
+    #[test]
+    fn words_of_a_binding_are_refused_as_the_core_s_are() {
+        let read = |given: Value| word("transport", &["auto", "blocking"], given);
+        assert_eq!(read(json!("blocking")), Ok("blocking"));
+        let secret = "a".repeat(40);
+        for (given, got) in [
+            (json!("curl"), "\"curl\""),
+            (json!(""), "\"\""),
+            (json!(secret), "a text of 40 characters"),
+            (json!(5), "a number"),
+            (json!(true), "true"),
+            (json!({}), "an object"),
+        ] {
+            let expected = format!("transport is {got}; it must be one of auto, blocking");
+            assert_eq!(read(given).unwrap_err().message(), expected);
         }
     }
 

@@ -1,11 +1,11 @@
 //! The client, and the choice of a transport for its calls.
 
 use mlua::{Lua, MetaMethod, Table, UserData, UserDataFields, UserDataMethods, Value};
-use takings::binding::{Operation, operations};
+use takings::binding::{Operation, operations, word};
 use takings::{Call, Client, Config, Error};
 
 use crate::call;
-use crate::functions::{Argument, Arguments, Failure, Functions, kind};
+use crate::functions::{Argument, Arguments, Failure, Functions};
 use crate::records::{self, undisturbed};
 use crate::source::Source;
 
@@ -15,27 +15,17 @@ const TRANSPORTS: [&str; 3] = ["auto", "blocking", "cosocket"];
 
 /// Takes `transport` out of the settings; the rest is the core's.
 pub(crate) fn settings(lua: &Lua, settings: &Value) -> Result<(Config, &'static str), Failure> {
-    let mut transport = TRANSPORTS[0];
-    let mut settings = settings.clone();
+    let (mut transport, mut settings) = (TRANSPORTS[0], settings.clone());
     if let Value::Table(given) = &settings
-        && let Some(word) = given.raw_get::<Option<Value>>("transport")?
+        && let Some(chosen) = given.raw_get::<Option<Value>>("transport")?
     {
-        transport = named(&word)?;
+        transport = word("transport", &TRANSPORTS, Source(chosen))?;
         let rest = lua.create_table()?;
         given.for_each(|name: Value, value: Value| rest.raw_set(name, value))?;
         rest.raw_set("transport", Value::Nil)?;
         settings = Value::Table(rest);
     }
     Ok((Config::from_deserializer(Source(settings))?, transport))
-}
-
-fn named(word: &Value) -> Result<&'static str, Error> {
-    let text = word.as_string().map(|text| text.to_string_lossy());
-    TRANSPORTS.into_iter().find(|known| text.as_deref() == Some(*known)).ok_or_else(|| {
-        let shown = |text: String| format!("{:?}", text.chars().take(50).collect::<String>());
-        let got = text.map_or_else(|| kind(Some(word)), shown);
-        Error::invalid_argument("transport", &got, &format!("one of {}", TRANSPORTS.join(", ")))
-    })
 }
 
 pub(crate) fn make(lua: &Lua, config: Config, transport: &'static str) -> Result<Value, Failure> {

@@ -3,7 +3,7 @@
 -- writes the bytes of the request, reads those of the answer, and says when the connection may be kept.
 
 local ngx = ngx
-local ipairs, math, pcall, tostring, type, unpack = ipairs, math, pcall, tostring, type, unpack
+local ipairs, math, pcall, tostring, type = ipairs, math, pcall, tostring, type
 
 -- The most bytes that are sent at once, since the deadline is checked only between two sends.
 local PIECE = 16 * 1024
@@ -28,9 +28,8 @@ end
 
 -- A name look-up by nginx lasts for up to its resolver_timeout, whatever the socket's time-out. So a second thread
 -- watches the time.
-local function connect_within(milliseconds, socket, ...)
-  local target = {...}
-  local connecting = ngx.thread.spawn(function() return true, socket:connect(unpack(target)) end)
+local function connect_within(milliseconds, socket, address, port, options)
+  local connecting = ngx.thread.spawn(function() return true, socket:connect(address, port, options) end)
   local alarm = ngx.thread.spawn(function()
     ngx.sleep(milliseconds / 1000)
     return false
@@ -155,10 +154,10 @@ end
 -- error there, in place of an outcome. So the call is asked once more.
 local function stepped(call, event, ...)
   local ran, step, value, err = pcall(event, call, ...)
-  if not ran then
-    step, value, err = event(call, ...)
+  if ran then
+    return step, value, err
   end
-  return step, value, err
+  return event(call, ...)
 end
 
 -- Sends a call to its end.
@@ -176,10 +175,7 @@ local function send(call)
       step, value, err = stepped(call, call.waited)
     end
   end
-  if value == nil then
-    return nil, err
-  end
-  return value
+  return value, err
 end
 
 return state, send

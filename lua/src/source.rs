@@ -1,8 +1,6 @@
 //! Lua values as a serde source, for the core's strict reader. Tables are read raw: no
 //! metamethod runs, so no Lua code runs while a request is read.
 
-use std::fmt::Display;
-
 use mlua::{FromLua, Table, Value};
 use serde::Deserializer;
 use serde::de::value::{Error, MapDeserializer, SeqDeserializer};
@@ -25,10 +23,6 @@ pub(crate) const NOT_UTF8: &str = "a string that is not UTF-8";
 
 fn wrong(got: &str, allowed: &dyn Expected) -> Error {
     Error::invalid_type(Unexpected::Other(got), allowed)
-}
-
-fn unreadable(error: impl Display) -> Error {
-    wrong(&format!("a table that Lua cannot read ({error})"), &"a plain table")
 }
 
 fn number<'de, V: Visitor<'de>>(n: f64, visitor: V) -> Result<V::Value, Error> {
@@ -55,7 +49,7 @@ fn walk<V: FromLua>(table: &Table, mut visit: impl FnMut(Value, V)) -> Result<(b
         visit(key, value);
         Ok(())
     });
-    walked.map_err(unreadable)?;
+    walked.map_err(|error| wrong(&format!("a table that Lua cannot read ({error})"), &"a plain table"))?;
     Ok((count == 0 || has_positions && table.raw_len() == count, !has_positions))
 }
 
@@ -96,16 +90,16 @@ impl<'de> Deserializer<'de> for Source {
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         let Value::Table(table) = &self.0 else { return self.deserialize_any(visitor) };
         let mut entries = Vec::new();
-        let shape = walk(table, |key, value| {
+        let (can_be_list, can_be_object) = walk(table, |key, value| {
             if entries.len() < MOST_ENTRIES {
                 entries.push((Source(key), Source(value)));
             }
         })?;
-        match shape {
-            (true, false) => Err(Error::invalid_type(Unexpected::Seq, &visitor)),
-            // In a mixed table the reader names the first key that is no field.
-            _ => visitor.visit_map(MapDeserializer::new(entries.into_iter())),
+        if can_be_list && !can_be_object {
+            return self.deserialize_any(visitor);
         }
+        // In a mixed table the reader names the first key that is no field.
+        visitor.visit_map(MapDeserializer::new(entries.into_iter()))
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -114,7 +108,7 @@ impl<'de> Deserializer<'de> for Source {
         let item = |index| Source(table.raw_get(index).unwrap_or_else(|error| Value::Error(Box::new(error))));
         match shape(table)? {
             (true, _) => visitor.visit_seq(SeqDeserializer::new((1..=table.raw_len()).map(item))),
-            (false, true) => Err(Error::invalid_type(Unexpected::Map, &visitor)),
+            (false, true) => self.deserialize_any(visitor),
             (false, false) => Err(wrong("a table with holes, or with other keys beside 1, 2, 3", &visitor)),
         }
     }

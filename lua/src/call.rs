@@ -8,11 +8,7 @@ use crate::functions::{Argument, Arguments, Failure, Functions, kind};
 use crate::records::{self, undisturbed};
 
 /// The userdata of a call: nothing once it is done. Beside it is the exchange of a host that has bytes alone.
-pub(crate) struct Handle(Option<Call>, Option<Http1>);
-
-pub(crate) fn make(lua: &Lua, call: Call) -> mlua::Result<Value> {
-    lua.create_userdata(Handle(Some(call), None)).map(Value::UserData)
-}
+pub(crate) struct Handle(pub Option<Call>, pub Option<Http1>);
 
 impl UserData for Handle {
     fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
@@ -54,10 +50,10 @@ fn methods(lua: &Lua) -> mlua::Result<Table> {
     event("start", &[], |_| Ok(Event::Start))?;
     let takes = [("status", "any"), ("headers", "table"), ("body", "string?")];
     event("answered", &takes, |arguments| Ok(Event::Answered(answer(arguments)?)))?;
-    event("not_sent", &[("why", "string")], |arguments| Ok(Event::NotSent(arguments.lossy_text(0))))?;
-    event("maybe_sent", &[("why", "string")], |arguments| Ok(Event::MaybeSent(arguments.lossy_text(0))))?;
+    event("not_sent", &[("why", "string")], |arguments| Ok(Event::NotSent(arguments.lossy_text("why"))))?;
+    event("maybe_sent", &[("why", "string")], |arguments| Ok(Event::MaybeSent(arguments.lossy_text("why"))))?;
     event("closed", &[("why", "string")], |arguments| {
-        let why = arguments.lossy_text(0);
+        let why = arguments.lossy_text("why");
         Ok(match arguments.this().borrow_mut::<Handle>()?.1.take() {
             Some(exchange) => exchange.end(&why).map_or_else(Event::MaybeSent, Event::Answered),
             None => Event::MaybeSent(why),
@@ -73,7 +69,7 @@ fn methods(lua: &Lua) -> mlua::Result<Table> {
     })?;
     methods.add("received", false, &[("bytes", "string")], |_, arguments| {
         match &mut arguments.this().borrow_mut::<Handle>()?.1 {
-            Some(exchange) => Ok((exchange.received(&arguments.bytes(0)), exchange.is_reusable())),
+            Some(exchange) => Ok((exchange.received(&arguments.bytes("bytes")), exchange.is_reusable())),
             None => arguments.misuse("nothing was sent; call:bytes() gives what to send first"),
         }
     })?;
@@ -97,30 +93,30 @@ fn done<T>(arguments: &Arguments) -> Result<T, Failure> {
 }
 
 fn answer(arguments: &Arguments) -> Result<Answer, Failure> {
-    let status = match arguments.value(0) {
+    let given = arguments.value("status");
+    let status = match given {
         Value::Integer(status) => u16::try_from(*status).ok(),
         Value::Number(status) if status.fract() == 0.0 && (0.0..=65535.0).contains(status) => Some(*status as u16),
         _ => None,
     };
     let Some(status) = status else {
-        let got = kind(Some(arguments.value(0)));
+        let got = kind(Some(given));
         return arguments.misuse(format!("status is {got}; it must be the number of an HTTP status"));
     };
     let mut headers = Vec::new();
-    for pair in arguments.value(1).as_table().into_iter().flat_map(Table::pairs::<Value, Value>) {
+    for pair in arguments.value("headers").as_table().into_iter().flat_map(Table::pairs::<Value, Value>) {
         let (name, value) = pair?;
         let Some(name) = name.as_string().map(|name| name.to_string_lossy()) else {
             return arguments.misuse(format!("headers has {} for a name; it must be a string", kind(Some(&name))));
         };
-        let mut add = |value: Value| match value.as_string() {
-            Some(value) => {
-                headers.push((name.clone(), value.as_bytes().to_vec()));
-                Ok(())
-            }
-            None => {
+        let mut add = |value: Value| {
+            let Some(text) = value.as_string() else {
                 let got = kind(Some(&value));
-                arguments.misuse(format!("headers has {got} for {name:?}; it must be a string, or a list of strings"))
-            }
+                return arguments
+                    .misuse(format!("headers has {got} for {name:?}; it must be a string, or a list of strings"));
+            };
+            headers.push((name.clone(), text.as_bytes().to_vec()));
+            Ok(())
         };
         match value {
             // Values are read singly: mlua cannot hold a server's thousands.
@@ -128,7 +124,7 @@ fn answer(arguments: &Arguments) -> Result<Answer, Failure> {
             value => add(value)?,
         }
     }
-    Ok(Answer::new(status, headers, arguments.bytes(2)))
+    Ok(Answer::new(status, headers, arguments.bytes("body")))
 }
 
 fn request_table(lua: &Lua, request: &HttpRequest) -> mlua::Result<Value> {

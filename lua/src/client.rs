@@ -1,6 +1,6 @@
 //! The client, and the choice of a transport for its calls.
 
-use mlua::{Lua, MetaMethod, Table, UserData, UserDataFields, UserDataMethods, Value};
+use mlua::{IntoLua, Lua, MetaMethod, Table, UserData, UserDataFields, UserDataMethods, Value};
 use takings::binding::{Operation, operations, word};
 use takings::{Call, Client, Config, Error};
 
@@ -28,9 +28,8 @@ pub(crate) fn settings(lua: &Lua, settings: &Value) -> Result<(Config, &'static 
     Ok((Config::from_deserializer(Source(settings))?, transport))
 }
 
-pub(crate) fn make(lua: &Lua, config: Config, transport: &'static str) -> Result<Value, Failure> {
-    let client = Some(Client::new(config.surface("lua"))?);
-    Ok(Value::UserData(lua.create_userdata(Handle { client, transport })?))
+pub(crate) fn make(config: Config, transport: &'static str) -> Result<Handle, Failure> {
+    Ok(Handle { client: Some(Client::new(config.surface("lua"))?), transport })
 }
 
 /// The userdata of a client, empty once the client is closed. Lua's collector drops it.
@@ -67,7 +66,7 @@ fn methods(lua: &Lua) -> mlua::Result<Table> {
         let first_half = operation.map_or("prepare_call".to_owned(), Operation::prepare_name);
         methods.add(name, true, &takes, move |lua, arguments| send(lua, arguments, operation))?;
         methods.add(&first_half, false, &takes, move |lua, arguments| {
-            Ok(call::make(lua, prepare(lua, arguments, operation)?.1)?)
+            Ok(call::Handle(Some(prepare(lua, arguments, operation)?.1), None))
         })?;
     }
     methods.add("close", false, &[], |_, arguments| {
@@ -91,17 +90,16 @@ fn prepare(lua: &Lua, arguments: &Arguments, operation: Option<&Operation>) -> R
     let Some(client) = arguments.this().borrow::<Handle>()?.client.clone() else {
         return arguments.misuse("the client is closed");
     };
-    // The position of the order id: the name of an operation may come before it.
-    let at = usize::from(operation.is_none());
-    let name = operation.map_or_else(|| arguments.lossy_text(0), |operation| operation.name.to_owned());
-    let (request, key) = match operation {
-        Some(operation) if !operation.takes_key() => {
-            let values = (1..).map(|index| arguments.value(index));
-            (Value::Table(lua.create_table_from(operation.argument_names().zip(values))?), Ok(None))
+    let name = operation.map_or_else(|| arguments.lossy_text("operation"), |operation| operation.name.to_owned());
+    let request = match operation {
+        None => arguments.value("arguments").clone(),
+        Some(operation) if operation.takes_key() => arguments.value("request").clone(),
+        Some(operation) => {
+            let pairs = operation.argument_names().map(|name| (name, arguments.value(name)));
+            Value::Table(lua.create_table_from(pairs)?)
         }
-        _ => (arguments.value(at + 1).clone(), arguments.optional_text(at + 2)),
     };
-    let order_id = arguments.text(at);
+    let (order_id, key) = (arguments.text("order_id"), arguments.optional_text("idempotency_key"));
     let order_id = order_id.as_deref().map_err(Clone::clone);
     let key = key.as_ref().map(Option::as_deref).map_err(Clone::clone);
     let call = client.prepare_from(&name, order_id, Ok(Source(request)), key)?;
@@ -115,7 +113,7 @@ fn send(lua: &Lua, arguments: &Arguments, operation: Option<&Operation>) -> Resu
     let is_over_cosockets = over_cosockets(&client, transport, &arguments.cosockets)
         .map_err(|error| client.refused(error, Some(call.order_id()), call.idempotency_key()))?;
     if is_over_cosockets {
-        return Ok(call::make(lua, call)?);
+        return Ok(call::Handle(Some(call), None).into_lua(lua)?);
     }
     let reply = call.send_at_once()?;
     Ok(undisturbed(lua, || records::reply(lua, &reply))?)

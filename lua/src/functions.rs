@@ -16,8 +16,7 @@ struct Wrapper(Function);
 /// Loads the parts in Lua. Must run before any function is made.
 pub(crate) fn prepare(lua: &Lua) -> mlua::Result<()> {
     let cosocket: MultiValue = lua.load(COSOCKET).set_name("=takings").eval()?;
-    let wrappers: Function = lua.load(WRAPPERS).set_name("=takings").into_function()?;
-    lua.set_app_data(Wrapper(wrappers.call(cosocket)?));
+    lua.set_app_data(Wrapper(lua.load(WRAPPERS).set_name("=takings").call(cosocket)?));
     Ok(())
 }
 
@@ -63,7 +62,7 @@ impl Functions<'_> {
     {
         let (full_name, takes, is_self) = (format!("{}{name}", self.prefix), takes.to_vec(), self.is_self);
         let function = self.lua.create_function(move |lua, mut given: MultiValue| {
-            let cosockets = if sends { given.pop_front() } else { None }.unwrap_or(Value::Nil);
+            let cosockets = given.pop_front().unwrap_or(Value::Nil);
             let this = if is_self.is_some() { given.pop_front() } else { None };
             let arguments = Arguments { name: &full_name, takes: &takes, cosockets, this, given };
             answer(lua, arguments.check(is_self).and_then(|()| run(lua, &arguments)))
@@ -89,7 +88,7 @@ fn answer(lua: &Lua, result: Result<impl IntoLuaMulti, Failure>) -> mlua::Result
 pub(crate) struct Arguments<'a> {
     name: &'a str,
     takes: &'a [Argument],
-    /// Nil outside of nginx, true where cosockets work, or else why they do not.
+    /// For a function that sends: nil outside of nginx, true where cosockets work, or else why they do not.
     pub cosockets: Value,
     this: Option<Value>,
     given: MultiValue,
@@ -132,29 +131,30 @@ impl Arguments<'_> {
         self.this.as_ref().and_then(Value::as_userdata).expect("checked before the call")
     }
 
-    /// The argument `index`, from 0; nil where it is left out.
-    pub fn value(&self, index: usize) -> &Value {
-        self.given.get(index).unwrap_or(&Value::Nil)
+    /// The argument of that name; nil where it is left out, and where the function takes none of that name.
+    pub fn value(&self, name: &str) -> &Value {
+        let mut named = self.takes.iter().zip(&self.given);
+        named.find(|((known, _), _)| *known == name).map_or(&Value::Nil, |(_, value)| value)
     }
 
     /// The bytes of a string; none where it is left out.
-    pub fn bytes(&self, index: usize) -> Vec<u8> {
-        self.value(index).as_string().map_or_else(Vec::new, |text| text.as_bytes().to_vec())
+    pub fn bytes(&self, name: &str) -> Vec<u8> {
+        self.value(name).as_string().map_or_else(Vec::new, |text| text.as_bytes().to_vec())
     }
 
     /// A text of any encoding.
-    pub fn lossy_text(&self, index: usize) -> String {
-        String::from_utf8_lossy(&self.bytes(index)).into_owned()
+    pub fn lossy_text(&self, name: &str) -> String {
+        String::from_utf8_lossy(&self.bytes(name)).into_owned()
     }
 
-    pub fn text(&self, index: usize) -> Result<String, Error> {
-        let wrong = |_| Error::invalid_argument(self.takes[index].0, NOT_UTF8, "a text in UTF-8");
-        String::from_utf8(self.bytes(index)).map_err(wrong)
+    pub fn text(&self, name: &str) -> Result<String, Error> {
+        let wrong = |_| Error::invalid_argument(name, NOT_UTF8, "a text in UTF-8");
+        String::from_utf8(self.bytes(name)).map_err(wrong)
     }
 
     /// A text, or `None` where it is left out or nil.
-    pub fn optional_text(&self, index: usize) -> Result<Option<String>, Error> {
-        if self.value(index).is_nil() { Ok(None) } else { self.text(index).map(Some) }
+    pub fn optional_text(&self, name: &str) -> Result<Option<String>, Error> {
+        if self.value(name).is_nil() { Ok(None) } else { self.text(name).map(Some) }
     }
 }
 

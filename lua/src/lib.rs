@@ -22,13 +22,14 @@ fn takings(lua: &Lua) -> mlua::Result<Table> {
     records::prepare(lua)?;
     let module = Functions { lua, table: lua.create_table()?, prefix: "takings.", is_self: None };
     module.add("client", false, &[("config", "any")], |lua, arguments| {
-        let (config, transport) = client::settings(lua, arguments.value(0))?;
-        client::make(lua, config, transport)
+        let (config, transport) = client::settings(lua, arguments.value("config"))?;
+        client::make(config, transport)
     })?;
-    module.add("client_from_env", false, &[], |lua, _| client::make(lua, Config::from_env()?, "auto"))?;
+    module.add("client_from_env", false, &[], |_, _| client::make(Config::from_env()?, "auto"))?;
     let takes = [("order_id", "string"), ("name", "string"), ("operation", "string?")];
     module.add("idempotency_key", false, &takes, |_, arguments| {
-        let (order_id, name, operation) = (arguments.text(0)?, arguments.text(1)?, arguments.optional_text(2)?);
+        let (order_id, name) = (arguments.text("order_id")?, arguments.text("name")?);
+        let operation = arguments.optional_text("operation")?;
         Ok(takings::idempotency_key_for(operation.as_deref().unwrap_or("capture"), &order_id, &name)?)
     })?;
     module.add("new_idempotency_key", false, &[], |_, _| Ok(takings::new_idempotency_key()?))?;
@@ -39,8 +40,8 @@ fn takings(lua: &Lua) -> mlua::Result<Table> {
 }
 
 fn minor(_: &Lua, arguments: &Arguments) -> Result<i64, Failure> {
-    let amount = arguments.text(0)?;
-    let minor = takings::minor(&amount, &arguments.text(1)?)?;
+    let amount = arguments.text("amount")?;
+    let minor = takings::minor(&amount, &arguments.text("currency")?)?;
     if HAS_INTEGERS || minor.unsigned_abs() < FLOATS_SKIP as u64 {
         return Ok(minor);
     }

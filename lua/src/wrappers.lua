@@ -8,13 +8,8 @@ local error, type = error, type
 -- cosockets from Lua: a cosocket waits by a yield, which no function from Rust may do.
 return function(run, sends)
   return function(...)
-    local state, misuse, one, two, three
-    if sends then
-      state = cosockets()
-      misuse, one, two = run(state, ...)
-    else
-      misuse, one, two, three = run(...)
-    end
+    local state = sends and cosockets()
+    local misuse, one, two, three = run(state, ...)
     if misuse then
       error(misuse, 2)
     -- `state` is tested first. Outside of nginx `type` would make a string, whose allocation may run a finaliser; its

@@ -178,15 +178,29 @@ impl Client {
         arguments: &str,
         idempotency_key: Option<&str>,
     ) -> Result<Call, Error> {
-        self.begin(Ok(order_id), Ok(idempotency_key), || {
-            let operation = operations::named(operation)?;
-            let checked = operations::read_json(operation, arguments, self.reading())?;
-            self.checked(operation, order_id, checked, idempotency_key)
+        self.prepare_text(operation, Ok(order_id), Ok(arguments), Ok(idempotency_key))
+    }
+
+    /// For bindings: the same. An argument that could not be read comes as its error. The call is refused with that
+    /// error, which then names the rest of the call.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_input`.
+    #[doc(hidden)]
+    pub fn prepare_text(
+        &self,
+        operation: &str,
+        order_id: Result<&str, Error>,
+        arguments: Result<&str, Error>,
+        idempotency_key: Result<Option<&str>, Error>,
+    ) -> Result<Call, Error> {
+        self.read(operation, order_id, idempotency_key, |operation| {
+            operations::read_json(operation, arguments?, self.reading())
         })
     }
 
-    /// For bindings: the same with the arguments from any serde source. An argument that could not be read comes as its
-    /// error. The call is refused with that error, which then names the rest of the call.
+    /// As [`prepare_text`](Client::prepare_text), with the arguments from any serde source.
     ///
     /// # Errors
     ///
@@ -199,11 +213,8 @@ impl Client {
         arguments: Result<D, Error>,
         idempotency_key: Result<Option<&str>, Error>,
     ) -> Result<Call, Error> {
-        self.begin(order_id.clone(), idempotency_key.clone(), || {
-            let (order_id, idempotency_key) = (order_id?, idempotency_key?);
-            let operation = operations::named(operation)?;
-            let checked = operations::read(operation, arguments?, self.reading())?;
-            self.checked(operation, order_id, checked, idempotency_key)
+        self.read(operation, order_id, idempotency_key, |operation| {
+            operations::read(operation, arguments?, self.reading())
         })
     }
 
@@ -239,6 +250,21 @@ impl Client {
     fn reading(&self) -> Reading {
         let config = &self.0.config;
         Reading { accept_unknown_values: config.accept_unknown_values, check_lines: config.check_lines }
+    }
+
+    /// Makes a call whose arguments are still to be read.
+    fn read(
+        &self,
+        operation: &str,
+        order_id: Result<&str, Error>,
+        idempotency_key: Result<Option<&str>, Error>,
+        arguments: impl FnOnce(&'static Operation) -> Result<Checked, Error>,
+    ) -> Result<Call, Error> {
+        self.begin(order_id.clone(), idempotency_key.clone(), || {
+            let (order_id, idempotency_key) = (order_id?, idempotency_key?);
+            let operation = operations::named(operation)?;
+            self.checked(operation, order_id, arguments(operation)?, idempotency_key)
+        })
     }
 
     /// Runs the first half of a call; its errors name the order and the key.

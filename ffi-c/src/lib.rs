@@ -138,13 +138,7 @@ unsafe fn prepared(
         let key = (!key.is_null()).then(|| text("idempotency_key", key));
         (text("order_id", order_id), key.transpose())
     };
-    match (order_id, arguments, key) {
-        (Ok(order_id), Ok(arguments), Ok(key)) => client.prepare_call(operation, order_id, arguments, key),
-        // The core makes the error, with what is known of the call. It reads no argument then.
-        (order_id, arguments, key) => {
-            client.prepare_from(operation, order_id, arguments.map(serde_json::Value::from), key)
-        }
-    }
+    client.prepare_text(operation, order_id, arguments, key)
 }
 
 /// Where requests go, without credentials.

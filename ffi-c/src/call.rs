@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::ptr;
 
 use takings::binding::milliseconds;
-use takings::{Answer, Call, Error, Event, HttpRequest, Reply, Step};
+use takings::{Answer, Call, Error, Event, HttpRequest, Step};
 
 use crate::record::{Record, takings_reply_t};
 use crate::{Wiped, c_string, free, guard, null, pointer, takings_error_t};
@@ -121,18 +121,14 @@ fn report(call: Option<&mut takings_call_t>, event: impl FnOnce(&mut takings_cal
     step.or_else(|| guard(None, || Ok(call.step(Event::Start)))).unwrap_or(TAKINGS_STEP_DONE)
 }
 
-/// The end of a call, whatever its operation.
-fn result(call: Option<&takings_call_t>) -> Result<Reply, Error> {
-    call.ok_or_else(|| null("call"))?.call.result()
-}
-
 /// The end of a call whose reply has to be of the type `name`.
 pub(crate) fn typed(call: Option<&takings_call_t>, name: &str) -> Result<Record, Error> {
-    let reply = result(call)?;
-    match call.filter(|_| reply.info().name != name) {
-        None => Ok(Record::from(&reply)),
-        Some(call) => Err(call.call.misused(&format!("a call to {} was asked for a {name}", reply.operation()))),
+    let call = &call.ok_or_else(|| null("call"))?.call;
+    let reply = call.result()?;
+    if reply.info().name == name {
+        return Ok(Record::from(&reply));
     }
+    Err(call.misused(&format!("a call to {} was asked for a {name}", reply.operation())))
 }
 
 /// The bytes of a C string, whatever they are; none for NULL.
@@ -320,7 +316,7 @@ pub extern "C" fn takings_call_reply(
     call: Option<&takings_call_t>,
     error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
 ) -> Option<Box<takings_reply_t>> {
-    guard(error, || Ok(takings_reply_t::new(&result(call)?)))
+    guard(error, || Ok(takings_reply_t::new(&call.ok_or_else(|| null("call"))?.call.result()?)))
 }
 
 /// Frees a call and the strings of its request.

@@ -85,6 +85,13 @@ pub struct RecordInfo {
 }
 
 impl RecordInfo {
+    /// The list whose only item a field is, such as `capture_ids` of `capture_id`. A class can have such a field as a
+    /// property.
+    pub fn only_item_of(&self, field: &FactInfo) -> Option<&'static str> {
+        let is_list_of_it = |list: &&FactInfo| list.kind == "texts" && list.name.strip_suffix('s') == Some(field.name);
+        self.fields.iter().find(is_list_of_it).map(|list| list.name)
+    }
+
     pub(crate) fn schema(&self) -> Value {
         let fields: Vec<Value> = self
             .fields
@@ -94,6 +101,7 @@ impl RecordInfo {
                     "name": field.name,
                     "kind": field.kind,
                     "optional": field.optional,
+                    "only_item_of": self.only_item_of(field),
                     "doc": text_of(field.doc),
                 })
             })

@@ -8,7 +8,7 @@ use std::time::UNIX_EPOCH;
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
-use takings::binding::{Fact, FactInfo, RecordInfo};
+use takings::binding::{Fact, RecordInfo};
 use takings::{Attempt, Error};
 
 use crate::modules::OUTCOMES;
@@ -29,17 +29,13 @@ fn value_of<'py>(py: Python<'py>, fact: &Fact<'_>) -> PyResult<Bound<'py, PyAny>
     }
 }
 
-/// Whether the class has the field as a property, as `capture_id` of `capture_ids`.
-fn is_derived(field: &FactInfo, record: &RecordInfo) -> bool {
-    record.fields.iter().any(|other| other.name.strip_suffix('s') == Some(field.name))
-}
-
 pub fn record_of<'py, 'a>(
     py: Python<'py>,
     info: &RecordInfo,
     facts: impl IntoIterator<Item = Fact<'a>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let fields = info.fields.iter().zip(facts).filter(|(field, _)| !is_derived(field, info));
+    // the class has the only item of a list as a property
+    let fields = info.fields.iter().zip(facts).filter(|(field, _)| info.only_item_of(field).is_none());
     // values are given in order: names would cost a dict for each call
     let values = fields.map(|(_, fact)| value_of(py, &fact)).collect::<PyResult<Vec<_>>>()?;
     OUTCOMES.get(py)?.getattr(info.name)?.call1(PyTuple::new(py, values)?)

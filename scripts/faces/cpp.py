@@ -174,12 +174,6 @@ def class_of(kind: str) -> str:
     return "internal_error" if kind == "internal" else kind
 
 
-def is_derived(record: Described, field: Described) -> bool:
-    """Whether it is the only item of a list that the record has as well."""
-    lists = [other["name"] for other in record["fields"] if other["kind"] == "texts"]
-    return field["name"] in map(singular, lists)
-
-
 def result_type(field: Described) -> str:
     types = {
         "text": "std::string",
@@ -201,6 +195,7 @@ JSON = {
     "name": "json",
     "kind": "text",
     "optional": False,
+    "only_item_of": None,
     "doc": "All fields as a JSON object, as takings.h gives it.",
 }
 
@@ -215,8 +210,7 @@ def _result_struct(record: Described, name: str, said: str = "") -> str:
     for field in fields_of(record):
         explained = comment(spoken(field["doc"]), "    ")
         of = result_type(field)
-        if is_derived(record, field):
-            plural = f"{field['name']}s"
+        if plural := field["only_item_of"]:
             methods += [
                 "",
                 explained,
@@ -482,7 +476,7 @@ def _read(record: Described, into: str) -> str:
         f"    takings::{into} into{{}};",
     ]
     for field in fields_of(record):
-        if is_derived(record, field):
+        if field["only_item_of"]:
             continue
         getter = f"takings_{name}_{field['name']}"
         optional = field["optional"]

@@ -278,9 +278,7 @@ def outcomes(schema: Schema) -> str:
 
 
 def value_class(record: dict[str, Any]) -> str:
-    names = [field["name"] for field in record["fields"]]
-    derived = [name for name in names if f"{name}s" in names]
-    fields = [field for field in record["fields"] if field["name"] not in derived]
+    fields = [field for field in record["fields"] if not field["only_item_of"]]
     # a default needs one for each field that follows
     first_default = len(fields)
     while first_default and (
@@ -296,11 +294,11 @@ def value_class(record: dict[str, Any]) -> str:
             out += f" = {'None' if field['optional'] else DEFAULTS[field['kind']]}"
         out += f"\n{docstring(field['doc'] + NOTES.get(field['kind'], ''), 4)}"
     for field in record["fields"]:
-        name = field["name"]
-        if name in derived:
+        if several := field["only_item_of"]:
+            name = field["name"]
             out += f"\n    @property\n    def {name}(self) -> {TYPES[field['kind']]} | None:\n"
             out += docstring(field["doc"], 8)
-            out += f"        several = self.{name}s\n"
+            out += f"        several = self.{several}\n"
             out += "        return several[0] if len(several) == 1 else None\n"
     return out
 

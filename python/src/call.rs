@@ -110,7 +110,9 @@ impl Call {
 
     pub fn send<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let inside = Inside::new(py);
-        wait::until(py, &inside, self, self.take(py)?).map_err(|raised| self.because(py, raised))
+        wait::until(py, &inside, self.take(py)?, |number, attempt| self.retry(py, number, attempt))
+            .and_then(|result| self.end(py, result))
+            .map_err(|raised| self.because(py, raised))
     }
 
     fn start<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {

@@ -8,7 +8,6 @@ use pyo3::prelude::*;
 use takings::binding::{News, Sending};
 use takings::{Attempt, Error, Reply};
 
-use crate::call::Call;
 use crate::gate::Inside;
 use crate::modules;
 
@@ -39,24 +38,24 @@ fn wake(sending: &mut Sending, patience: Option<Duration>, attempts: &mut usize)
     }
 }
 
-/// Sends a call, waits for its outcome and shows it to Python.
+/// Sends a call and waits for its outcome. `retry` is called with each attempt that another follows, and its number.
 ///
 /// Python handles signals in its main thread, and only while that thread runs Python. The main thread therefore breaks
 /// off its wait to look for signals. When a handler raises (KeyboardInterrupt), its exception goes on, and another thread
 /// waits for the outcome. That thread never runs Python code.
-pub fn until<'py>(
-    py: Python<'py>,
+pub fn until(
+    py: Python<'_>,
     inside: &Inside,
-    call: &Call,
-    of_core: takings::Call,
-) -> PyResult<Bound<'py, PyAny>> {
-    let mut sending = of_core.sending();
+    call: takings::Call,
+    retry: impl Fn(usize, &Attempt) -> PyResult<()>,
+) -> PyResult<Result<Reply, Error>> {
+    let mut sending = call.sending();
     let mut patience = Some(FIRST_LOOK);
     let mut attempts = 0;
     loop {
         let looked = match inside.detach(py, || wake(&mut sending, patience, &mut attempts)) {
-            Woken::Ended(result) => return call.end(py, result),
-            Woken::Retry(attempt) => call.retry(py, attempts, &attempt),
+            Woken::Ended(result) => return Ok(result),
+            Woken::Retry(attempt) => retry(attempts, &attempt),
             Woken::Look => py.check_signals(),
         };
         // the question runs Python, and may so raise an interrupt in the main thread

@@ -40,7 +40,7 @@ fn modules(folder: &Path, above: &str, found: &mut BTreeMap<String, String>) {
     }
 }
 
-/// The modules that a module names by `crate::` or `super::`.
+/// The modules that a module names by `crate::` or `super::`, or as its own parts.
 fn imports(path: &str, code: &str, all: &BTreeMap<String, String>) -> Vec<String> {
     assert!(!code.contains("crate::{"), "{path}: import each module of the core by itself, which this test can read");
     let parent = path.rsplit_once("::").map_or("", |(parent, _)| parent);
@@ -57,6 +57,9 @@ fn imports(path: &str, code: &str, all: &BTreeMap<String, String>) -> Vec<String
     let above = if parent.is_empty() { String::new() } else { format!("{parent}::") };
     let mut targets = named("crate::", String::new());
     targets.extend(named("super::", above));
+    let parts = all.keys().filter_map(|module| module.strip_prefix(path)?.strip_prefix("::"));
+    let is_named = |part: &&str| code.contains(&format!("use {part}::")) || code.contains(&format!(" {part}::"));
+    targets.extend(parts.filter(is_named).map(|part| format!("{path}::{part}")));
     let module_of = |target: &String| {
         let mut rest = target.trim_end_matches("::");
         loop {

@@ -12,7 +12,6 @@ mod sigpipe;
 mod tests;
 mod tls;
 
-use std::fmt;
 use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -34,7 +33,7 @@ use crate::wire::{Endpoint, HttpRequest};
 use names::Names;
 use pool::{Deadline, Pool};
 use reactor::Reactor;
-use tls::Trust;
+use tls::{Trust, unusable};
 
 pub(crate) use proxy::proxy_in_words;
 pub(crate) use tls::authorities_in_words;
@@ -83,10 +82,6 @@ impl Transport {
         let pool = Pool { client, trusted: self.trust.in_words(), proxy };
         Ok(Connections { pool: Arc::new(pool), reactor: Arc::new(reactor) })
     }
-}
-
-fn unusable(what: &str, why: &dyn fmt::Display) -> String {
-    format!("{what} ({why})")
 }
 
 /// Open connections of one process. No thread serves them; they rest while nobody waits for an answer.

@@ -1,5 +1,6 @@
 //! Sets TLS up: which authorities are trusted, and how a failed handshake reads.
 
+use std::fmt;
 use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -10,7 +11,6 @@ use rustls::{
     AlertDescription, CertificateError, ClientConfig, InvalidMessage, PeerIncompatible, RootCertStore, crypto,
 };
 
-use super::unusable;
 use crate::error::Error;
 use crate::settings::config::Config;
 use crate::text::bytes_without_mark;
@@ -68,6 +68,11 @@ impl Trust {
         // rustls calls every verifier but its own dangerous; this one is the platform's.
         Ok(tls.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
     }
+}
+
+/// The reason why no connection can be made at all, in words.
+pub(super) fn unusable(what: &str, why: &dyn fmt::Display) -> String {
+    format!("{what} ({why})")
 }
 
 /// The authorities that are trusted where no `ca_file` names others, in words. They are read as the platform verifier

@@ -11,7 +11,7 @@ use serde::Deserializer;
 use crate::api::arguments::ReconcileRequest;
 use crate::api::arguments::{self, Checked, Reading};
 use crate::api::ids;
-use crate::api::operation::{Operation, Reply, ReplyKind};
+use crate::api::operation::{Operation, Reply};
 use crate::api::operations::{self, CAPTURE, RECONCILE};
 use crate::api::reply::{Capture, Reconciliation};
 use crate::api::request::CaptureRequest;
@@ -26,7 +26,6 @@ use crate::drive::session::{KeyUse, PerProcess, Session};
 use crate::error::{Error, ErrorKind};
 use crate::key;
 use crate::settings::config::Config;
-use crate::wire::Most;
 
 /// Makes calls for one merchant account.
 ///
@@ -317,11 +316,7 @@ impl Client {
             }
             false => (None, None),
         };
-        let most = match operation.reply {
-            ReplyKind::Created { .. } | ReplyKind::Nothing => Most::ERROR,
-            ReplyKind::Document | ReplyKind::Found { .. } => Most::DOCUMENT,
-        };
-        let request = session.endpoint().request(&operation.method, &path, key.as_deref(), checked.body, most);
+        let request = operation.request(session.endpoint(), &path, key.as_deref(), checked.body);
         let purpose = Purpose {
             operation,
             order_id: order_id.to_owned(),
@@ -332,11 +327,10 @@ impl Client {
         let machine = Machine::new(purpose, request, session.shared(own), seed);
         let mut call = Call::new(session.clone(), own, Settlement::new(machine, session.config.reconcile), key_use);
         if checked.options.first_use == Some(true) {
-            call.note_first_use(None);
+            call = call.first_use();
         }
         if let Some(seconds) = checked.options.first_used {
-            let first = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.unsigned_abs());
-            call.note_first_use(Some(SystemTime::now().duration_since(first).unwrap_or_default()));
+            call = call.first_used(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.unsigned_abs()));
         }
         Ok(call)
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::ids::{self, created_id};
-use crate::api::operations::{CAPTURE, RECONCILE};
+use crate::api::operations::CAPTURE;
 use crate::api::reply::{Content, Found};
 use crate::decide::find::{self, Identity};
 use crate::decide::machine::{Event, Machine, Purpose, Shared};
@@ -14,7 +14,7 @@ use crate::decide::settle::{Settlement, Step};
 use crate::error::Error;
 use crate::settings::config::Config;
 use crate::wire::answer::Answer;
-use crate::wire::{Endpoint, HttpRequest, Most};
+use crate::wire::{Endpoint, HttpRequest};
 
 /// An answer as the transport hands it over.
 pub struct Received(Answer);
@@ -75,7 +75,7 @@ impl Capture {
         let (endpoint, limits) = (Arc::new(config.endpoint()?), config.limits()?);
         let path = ids::path(order_id, CAPTURE.path, |_| None);
         let body = br#"{"captured_amount":6000}"#.to_vec();
-        let request = endpoint.request(&CAPTURE.method, &path, Some(idempotency_key), body, Most::ERROR);
+        let request = CAPTURE.request(&endpoint, &path, Some(idempotency_key), body);
         let purpose = Purpose {
             operation: &CAPTURE,
             order_id: order_id.to_owned(),
@@ -113,9 +113,4 @@ impl Capture {
     pub fn scrub(&self, text: &str, max: usize) -> String {
         self.endpoint.scrub(text, max)
     }
-}
-
-/// The path of a look-up, for comparison.
-pub fn look_path(order_id: &str) -> String {
-    ids::path(order_id, RECONCILE.path, |_| None)
 }

@@ -9,6 +9,7 @@ use crate::api::reply::{Capture, Content, Document, Done, Face, Facts, Found, Re
 use crate::error::{Error, ErrorKind};
 use crate::record::{Attempt, Fact, RecordInfo, text_of, to_json};
 use crate::strict::schema::ObjectInfo;
+use crate::wire::{Endpoint, HttpRequest, Most};
 
 /// An endpoint of Klarna's, with everything in which it differs from the others: a row of `api/operations.rs`.
 pub struct Operation {
@@ -93,6 +94,14 @@ pub struct Nouns {
 impl Operation {
     pub(crate) fn writes(&self) -> bool {
         self.effect == Effect::Writes
+    }
+
+    pub(crate) fn request(&self, endpoint: &Endpoint, path: &str, key: Option<&str>, body: Vec<u8>) -> HttpRequest {
+        let most = match self.reply {
+            ReplyKind::Created { .. } | ReplyKind::Nothing => Most::ERROR,
+            ReplyKind::Document | ReplyKind::Found { .. } => Most::DOCUMENT,
+        };
+        endpoint.request(&self.method, path, key, body, most)
     }
 
     pub(crate) fn is_settled_by(&self, status: u16, code: Option<&str>) -> bool {

@@ -253,7 +253,8 @@ impl Keys {
             known.running = 0;
             known.doubt = mem::take(&mut known.doubt).after(Ending::Unclear);
             known.opened += 1;
-            if !mem::replace(&mut known.queued, true) {
+            // Only a decided key makes room for another.
+            if known.is_decided() && !mem::replace(&mut known.queued, true) {
                 left.push((known.since, *key));
             }
         }

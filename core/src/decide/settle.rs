@@ -12,7 +12,7 @@ use crate::decide::ending::{Failure, Meaning};
 use crate::decide::machine::{Event, Machine, Purpose, Turn};
 use crate::decide::memory::Known;
 use crate::error::{Error, ErrorKind};
-use crate::wire::{HttpRequest, Most};
+use crate::wire::HttpRequest;
 
 /// The next thing that a [`Call`](crate::Call) asks of its host.
 #[derive(Debug)]
@@ -160,7 +160,7 @@ impl Settlement {
             warnings: Vec::new(),
         };
         let path = ids::path(&purpose.order_id, operation.path, |_| None);
-        let request = self.call.shared().endpoint.request(&operation.method, &path, None, Vec::new(), Most::DOCUMENT);
+        let request = operation.request(&self.call.shared().endpoint, &path, None, Vec::new());
         let machine = self.call.continued(look, request);
         self.look = Some(Look { machine, reason, failure });
         self.looked(now, Event::Start)

@@ -112,7 +112,7 @@ impl Call {
         self
     }
 
-    pub(crate) fn note_first_use(&mut self, age: Option<Duration>) {
+    fn note_first_use(&mut self, age: Option<Duration>) {
         if let Some(key_use) = &mut self.key_use {
             key_use.first_use(&self.session, age);
         }

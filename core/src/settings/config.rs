@@ -247,25 +247,16 @@ impl Config {
 
     /// The limits of every attempt of every call.
     pub(crate) fn limits(&self) -> Result<Limits, Error> {
-        let duration = |name: &str, value: Duration, least: Duration| {
-            if value < least || value > Duration::from_millis(DAY_MS) {
-                let got = format!("{value:?}");
-                return Err(Error::invalid_argument(name, &got, "from a millisecond to a day"));
-            }
-            Ok(value)
-        };
-        let shortest = Duration::from_millis(1);
-        let total = duration("timeout", self.timeout, shortest)?;
-        let attempt = duration("attempt_timeout", self.attempt_timeout, shortest)?.min(total);
-        let connect = duration("connect_timeout", self.connect_timeout, shortest)?.min(attempt / 2);
-        self.max_attempts.check(&Reader::new(WHOLE, false).root().key("max_attempts"), &MAX_ATTEMPTS)?;
+        // A program may have changed any field since the settings were read.
+        self.check(&Reader::in_seconds(WHOLE).root(), &Config::RULE)?;
+        let attempt = self.attempt_timeout.min(self.timeout);
         Ok(Limits {
-            total,
+            total: self.timeout,
             attempt,
-            connect,
+            connect: self.connect_timeout.min(attempt / 2),
             attempts: self.max_attempts,
-            backoff: duration("backoff", self.backoff, Duration::ZERO)?,
-            max_backoff: duration("max_backoff", self.max_backoff, Duration::ZERO)?,
+            backoff: self.backoff,
+            max_backoff: self.max_backoff,
         })
     }
 

@@ -735,17 +735,6 @@ const char *takings_reconciliation_capture_id_at(const takings_reconciliation_t 
                                                  size_t index);
 
 /**
- * How many other capture ids there are. Every capture with this reference and another amount.
- */
-size_t takings_reconciliation_other_capture_id_count(const takings_reconciliation_t *reconciliation);
-
-/**
- * An item of that list, counted from 0; NULL beyond the last.
- */
-const char *takings_reconciliation_other_capture_id(const takings_reconciliation_t *reconciliation,
-                                                    size_t index);
-
-/**
  * The order that was looked into.
  */
 const char *takings_reconciliation_order_id(const takings_reconciliation_t *reconciliation);
@@ -771,6 +760,17 @@ size_t takings_reconciliation_attempt_log_count(const takings_reconciliation_t *
  */
 const takings_attempt_t *takings_reconciliation_attempt_log(const takings_reconciliation_t *reconciliation,
                                                             size_t index);
+
+/**
+ * How many other capture ids there are. Every capture with this reference and another amount.
+ */
+size_t takings_reconciliation_other_capture_id_count(const takings_reconciliation_t *reconciliation);
+
+/**
+ * An item of that list, counted from 0; NULL beyond the last.
+ */
+const char *takings_reconciliation_other_capture_id(const takings_reconciliation_t *reconciliation,
+                                                    size_t index);
 
 /**
  * All fields as a JSON object. Times are whole milliseconds; their names end in _ms.

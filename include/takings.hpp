@@ -341,8 +341,6 @@ struct reconciliation {
     takings_found_t found;
     /* Every capture with this reference and amount, as Klarna lists them. */
     std::vector<std::string> capture_ids;
-    /* Every capture with this reference and another amount. */
-    std::vector<std::string> other_capture_ids;
     /* The order that was looked into. */
     std::string order_id;
     /* Klarna's name for the answered request, where it gave one. */
@@ -351,6 +349,8 @@ struct reconciliation {
     std::uint32_t attempts;
     /* Each request with its time, what came back and the pause after it. */
     std::vector<attempt> attempt_log;
+    /* Every capture with this reference and another amount. */
+    std::vector<std::string> other_capture_ids;
     /* All fields as a JSON object, as takings.h gives it. */
     std::string json;
 
@@ -725,11 +725,11 @@ inline reconciliation read(const takings_reconciliation_t *from) {
     takings::reconciliation into{};
     into.found = takings_reconciliation_found(from);
     into.capture_ids = texts(from, takings_reconciliation_capture_id_count, takings_reconciliation_capture_id_at);
-    into.other_capture_ids = texts(from, takings_reconciliation_other_capture_id_count, takings_reconciliation_other_capture_id);
     into.order_id = text(takings_reconciliation_order_id(from));
     into.correlation_id = optional_text(takings_reconciliation_correlation_id(from));
     into.attempts = takings_reconciliation_attempts(from);
     into.attempt_log = attempts(from, takings_reconciliation_attempt_log_count, takings_reconciliation_attempt_log);
+    into.other_capture_ids = texts(from, takings_reconciliation_other_capture_id_count, takings_reconciliation_other_capture_id);
     into.json = text(takings_reconciliation_json(from));
     return into;
 }

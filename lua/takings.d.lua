@@ -167,11 +167,11 @@ local takings = {}
 ---@field found takings.found How often: `once`, `never` or `several`; `amount_differs` if the reference was found with another amount alone. `never` says so only of the moment: a capture whose answer was lost may still be on its way, so capture again with the same key, not with a new one.
 ---@field capture_id? string The capture, if it was found once.
 ---@field capture_ids string[] Every capture with this reference and amount, as Klarna lists them.
----@field other_capture_ids string[] Every capture with this reference and another amount.
 ---@field order_id string The order that was looked into.
 ---@field correlation_id? string Klarna's name for the answered request, where it gave one.
 ---@field attempts integer How many requests it took, 1 or more.
 ---@field attempt_log takings.attempt[] Each request with its time, what came back and the pause after it.
+---@field other_capture_ids string[] Every capture with this reference and another amount.
 
 ---A request of a call, for a person who has to see afterwards what happened. No credential is in it, and a server's text is scrubbed.
 ---@class takings.attempt

@@ -508,27 +508,10 @@ pub extern "C" fn takings_reconciliation_capture_id_at(
     pointer(item_of(reconciliation.map(|reconciliation| &reconciliation.0), 2, index))
 }
 
-/// How many other capture ids there are. Every capture with this reference and another amount.
-#[unsafe(no_mangle)]
-pub extern "C" fn takings_reconciliation_other_capture_id_count(
-    reconciliation: Option<&takings_reconciliation_t>,
-) -> usize {
-    count_of(reconciliation.map(|reconciliation| &reconciliation.0), 3)
-}
-
-/// An item of that list, counted from 0; NULL beyond the last.
-#[unsafe(no_mangle)]
-pub extern "C" fn takings_reconciliation_other_capture_id(
-    reconciliation: Option<&takings_reconciliation_t>,
-    index: usize,
-) -> *const c_char {
-    pointer(item_of(reconciliation.map(|reconciliation| &reconciliation.0), 3, index))
-}
-
 /// The order that was looked into.
 #[unsafe(no_mangle)]
 pub extern "C" fn takings_reconciliation_order_id(reconciliation: Option<&takings_reconciliation_t>) -> *const c_char {
-    pointer(text_of(reconciliation.map(|reconciliation| &reconciliation.0), 4))
+    pointer(text_of(reconciliation.map(|reconciliation| &reconciliation.0), 3))
 }
 
 /// Klarna's name for the answered request, where it gave one; NULL where there is none.
@@ -536,20 +519,20 @@ pub extern "C" fn takings_reconciliation_order_id(reconciliation: Option<&taking
 pub extern "C" fn takings_reconciliation_correlation_id(
     reconciliation: Option<&takings_reconciliation_t>,
 ) -> *const c_char {
-    pointer(text_of(reconciliation.map(|reconciliation| &reconciliation.0), 5))
+    pointer(text_of(reconciliation.map(|reconciliation| &reconciliation.0), 4))
 }
 
 /// How many requests it took, 1 or more.
 #[unsafe(no_mangle)]
 pub extern "C" fn takings_reconciliation_attempts(reconciliation: Option<&takings_reconciliation_t>) -> u32 {
-    number(reconciliation.map(|reconciliation| &reconciliation.0), 6, 0)
+    number(reconciliation.map(|reconciliation| &reconciliation.0), 5, 0)
 }
 
 /// How many requests its attempt log holds. Each request with its time, what came back and the
 /// pause after it.
 #[unsafe(no_mangle)]
 pub extern "C" fn takings_reconciliation_attempt_log_count(reconciliation: Option<&takings_reconciliation_t>) -> usize {
-    count_of(reconciliation.map(|reconciliation| &reconciliation.0), 7)
+    count_of(reconciliation.map(|reconciliation| &reconciliation.0), 6)
 }
 
 /// A request of the call, in order, counted from 0; NULL beyond the last.
@@ -558,7 +541,24 @@ pub extern "C" fn takings_reconciliation_attempt_log(
     reconciliation: Option<&takings_reconciliation_t>,
     index: usize,
 ) -> Option<&takings_attempt_t> {
-    attempt_of(reconciliation.map(|reconciliation| &reconciliation.0), 7, index)
+    attempt_of(reconciliation.map(|reconciliation| &reconciliation.0), 6, index)
+}
+
+/// How many other capture ids there are. Every capture with this reference and another amount.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_reconciliation_other_capture_id_count(
+    reconciliation: Option<&takings_reconciliation_t>,
+) -> usize {
+    count_of(reconciliation.map(|reconciliation| &reconciliation.0), 7)
+}
+
+/// An item of that list, counted from 0; NULL beyond the last.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_reconciliation_other_capture_id(
+    reconciliation: Option<&takings_reconciliation_t>,
+    index: usize,
+) -> *const c_char {
+    pointer(item_of(reconciliation.map(|reconciliation| &reconciliation.0), 7, index))
 }
 
 /// All fields as a JSON object. Times are whole milliseconds; their names end in _ms.

@@ -89,8 +89,6 @@ class Reconciliation:
     still be on its way, so capture again with the same key, not with a new one."""
     capture_ids: tuple[str, ...]
     """Every capture with this reference and amount, as Klarna lists them."""
-    other_capture_ids: tuple[str, ...]
-    """Every capture with this reference and another amount."""
     order_id: str
     """The order that was looked into."""
     correlation_id: str | None = None
@@ -99,6 +97,8 @@ class Reconciliation:
     """How many requests it took, 1 or more."""
     attempt_log: tuple[Attempt, ...] = field(default=(), repr=False, compare=False)
     """Each request with its time, what came back and the pause after it."""
+    other_capture_ids: tuple[str, ...] = ()
+    """Every capture with this reference and another amount."""
 
     @property
     def capture_id(self) -> str | None:

@@ -51,9 +51,8 @@ def facts(record: logging.LogRecord) -> tuple[Any, ...]:
 def test_an_order_id_cannot_forge_a_line(client: takings.Client, caplog: Records) -> None:
     caplog.set_level(logging.INFO, "takings")
     order_id = "an\u2028order\u202e"
-    with pytest.raises(takings.Rejected) as caught:
+    with pytest.raises(takings.InvalidInput, match=r"U\+2028 at position 3"):
         client.capture(order_id, captured_amount=1)
-    assert caught.value.order_id == order_id
     assert {record.__dict__["order_id"] for record in caplog.records} == {"an order"}
     assert not {"\u2028", "\u202e"} & set(caplog.text)
 

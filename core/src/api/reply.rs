@@ -187,8 +187,6 @@ faces! {
         };
         /// Every capture with this reference and amount, as Klarna lists them.
         capture_ids: &[String] = |facts| &facts.finds().ids;
-        /// Every capture with this reference and another amount.
-        other_capture_ids: &[String] = |facts| &facts.finds().others;
         /// The order that was looked into.
         order_id: &str = |facts| &facts.order_id;
         /// Klarna's name for the answered request, where it gave one.
@@ -197,6 +195,8 @@ faces! {
         attempts: u32 = |facts| facts.attempts;
         /// Each request with its time, what came back and the pause after it.
         attempt_log: &[Attempt] = |facts| &facts.attempt_log;
+        /// Every capture with this reference and another amount.
+        other_capture_ids: &[String] = |facts| &facts.finds().others;
     }
 
     /// A call that Klarna has carried out, and answers with nothing more.

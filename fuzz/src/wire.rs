@@ -173,11 +173,14 @@ pub fn reconcile(data: &[u8]) {
     match found {
         Ok((found, found_ids)) => {
             let mut ids: Vec<&str> = Vec::new();
+            let mut with_another_amount = false;
             for capture in &list {
                 let capture = capture.as_object().expect("a capture is an object");
-                let is_it = capture.get("reference").and_then(Value::as_str) == Some(reference)
-                    && capture.get("captured_amount").and_then(Value::as_i64) == Some(amount);
+                let has_reference = capture.get("reference").and_then(Value::as_str) == Some(reference);
+                let has_amount = capture.get("captured_amount").and_then(Value::as_i64) == Some(amount);
+                let is_it = has_reference && has_amount;
                 let id = capture.get("capture_id").and_then(Value::as_str);
+                with_another_amount |= has_reference && !has_amount && id.is_some();
                 if is_it && !ids.contains(&id.unwrap_or_default()) {
                     ids.push(id.expect("a capture without an id was found"));
                 }
@@ -185,6 +188,7 @@ pub fn reconcile(data: &[u8]) {
             assert_eq!(found_ids, ids);
             ids.iter().for_each(|id| check_id(id));
             let expected = match ids.len() {
+                0 if with_another_amount => Found::AmountDiffers,
                 0 => Found::Never,
                 1 => Found::Once,
                 _ => Found::Several,

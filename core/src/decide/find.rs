@@ -40,10 +40,13 @@ pub(crate) fn in_list(
     let mut list = List { identity, id, amount, finds: Finds::default(), seen: HashSet::new() };
     let mut source = serde_json::Deserializer::from_slice(bytes_without_mark(body));
     source.deserialize_seq(&mut list).and_then(|()| source.end()).map_err(|_| NO_LIST)?;
-    match list.seen.iter().all(|id| is_id(id) && is_believed(id)) {
-        true => Ok(list.finds),
-        false => Err("with an entry that has no id".into()),
+    let List { mut finds, seen, .. } = list;
+    if !seen.iter().all(|(id, _)| is_id(id) && is_believed(id)) {
+        return Err("with an entry that has no id".into());
     }
+    // An id that is listed with both amounts has this one.
+    finds.others.retain(|id| !finds.ids.contains(id));
+    Ok(finds)
 }
 
 struct List<'a> {
@@ -51,7 +54,7 @@ struct List<'a> {
     id: &'static str,
     amount: &'static str,
     finds: Finds,
-    seen: HashSet<String>,
+    seen: HashSet<(String, bool)>,
 }
 
 impl<'de> Visitor<'de> for &mut List<'_> {
@@ -69,8 +72,8 @@ impl<'de> Visitor<'de> for &mut List<'_> {
             }
             // An entry without an id gets the empty text, which is refused below.
             let id = entry.id.unwrap_or_default();
-            if self.seen.insert(id.clone()) {
-                let has_amount = entry.amount == Some(self.identity.amount);
+            let has_amount = entry.amount == Some(self.identity.amount);
+            if self.seen.insert((id.clone(), has_amount)) {
                 if has_amount { &mut self.finds.ids } else { &mut self.finds.others }.push(id);
             }
         }
@@ -153,6 +156,8 @@ mod tests {
         assert_eq!(look(&format!(" [{0} ,\n{0}]\t", list[1])).unwrap(), ["b"], "listed twice");
         let others = finds(&format!("[{},{}]", list[2], list[0])).unwrap();
         assert_eq!((others.ids.len(), others.others), (0, vec!["c".to_owned()]), "with another amount");
+        let both = finds(&format!("[{},{}]", capture("b", "parcel-1", 5999), list[1])).unwrap();
+        assert_eq!((both.ids, both.others.len()), (vec!["b".to_owned()], 0), "with both amounts");
     }
 
     #[test]

@@ -109,6 +109,9 @@ pub(crate) struct Endpoint {
 
 const LEAST_SECRET: usize = 8;
 
+/// The least length of a credential that is looked for in our own words. No merchant's credential is shorter.
+const LEAST_IN_REPORTS: usize = 4;
+
 /// Bytes that are wiped when the last header made from them is dropped.
 struct Wiped(Zeroizing<String>);
 
@@ -188,7 +191,7 @@ impl Endpoint {
     /// Text that we or a program's HTTP client wrote, which may quote a server. A short credential would be found in our
     /// own words.
     pub fn scrub_report(&self, text: &str, max: usize) -> String {
-        self.hidden(text, LEAST_SECRET, max)
+        self.hidden(text, LEAST_IN_REPORTS, max)
     }
 
     fn hidden(&self, text: &str, least: usize, max: usize) -> String {
@@ -243,12 +246,15 @@ mod tests {
 
     #[test]
     fn scrubbed_text_is_safe_to_log() {
+        let secret = |text: &str| Zeroizing::new(text.to_owned());
         let endpoint = endpoint("https://x.example");
         assert_eq!(endpoint.scrub("a\r\nb\u{1b}[31mc\u{202e}d", 99), "a  b [31mcd");
         assert_eq!(endpoint.scrub("you sent s3cret and Basic dTpzM2NyZXQ", 99), "you sent [hidden] and Basic [hidden]");
         assert_eq!(endpoint.scrub("s3\u{200b}cret", 99), "[hidden]");
         assert_eq!(endpoint.scrub("öööö", 3), "ööö…");
-        assert_eq!(endpoint.scrub_report("s3cret answers, not dTpzM2NyZXQ=", 99), "s3cret answers, not [hidden]");
+        assert_eq!(endpoint.scrub_report("s3cret answers, not dTpzM2NyZXQ=", 99), "[hidden] answers, not [hidden]");
+        let short = Endpoint::new("https://x.example".parse().unwrap(), secret("x"), "x".into(), vec![secret("k")]);
+        assert_eq!(short.scrub_report("token k is broken", 99), "token k is broken");
     }
 
     #[test]

@@ -172,6 +172,8 @@ static void reconciliations(const char *base_url, const char *order_id) {
     CHECK(is(takings_reconciliation_capture_id(found), takings_capture_capture_id(capture)));
     CHECK(is(takings_reconciliation_capture_id_at(found, 0), takings_capture_capture_id(capture)));
     CHECK(!takings_reconciliation_capture_id_at(found, 1));
+    CHECK(takings_reconciliation_other_capture_id_count(found) == 0);
+    CHECK(!takings_reconciliation_other_capture_id(found, 0));
     CHECK(is(takings_reconciliation_order_id(found), order_id));
     CHECK(strlen(takings_reconciliation_correlation_id(found)) > 0);
     CHECK(takings_reconciliation_attempts(found) == 1);
@@ -195,6 +197,8 @@ static void reconciliations(const char *base_url, const char *order_id) {
     CHECK(!takings_reconciliation_capture_id(NULL));
     CHECK(takings_reconciliation_capture_id_count(NULL) == 0);
     CHECK(!takings_reconciliation_capture_id_at(NULL, 0));
+    CHECK(takings_reconciliation_other_capture_id_count(NULL) == 0);
+    CHECK(!takings_reconciliation_other_capture_id(NULL, 0));
     CHECK(!takings_reconciliation_order_id(NULL));
     CHECK(!takings_reconciliation_correlation_id(NULL));
     CHECK(takings_reconciliation_attempts(NULL) == 0);

@@ -335,26 +335,30 @@ impl Field for String {
 
 #[inline]
 fn check_text(text: &str, at: &At<'_>, rule: &Rule) -> Result<(), Error> {
-    let (min, max) = match rule {
-        Rule::Text { min, max } | Rule::Url { min, max } => {
-            // Every control character begins with such a byte. Most strings have none and need no closer check.
-            let suspect =
-                text.bytes().fold(false, |found, byte| found | (byte < 0x20) | (byte == 0x7f) | (byte == 0xc2));
-            if suspect && let Some(bad) = text.chars().find(|c| c.is_control()) {
-                return Err(at.refuse(format_args!("a string with the control character U+{:04X}", bad as u32), rule));
-            }
-            (min, max)
-        }
-        Rule::Name { min, max } => match oddity(text) {
-            Some(oddity) => return Err(Error::odd(&at.to_string(), &oddity, &at.allowed(rule).to_string())),
-            None => (min, max),
-        },
-        _ => return Ok(()),
-    };
+    let (Rule::Text { min, max } | Rule::Url { min, max }) = rule else { return check_name(text, at, rule) };
+    // Every control character begins with such a byte. Most strings have none and need no closer check.
+    let suspect = text.bytes().fold(false, |found, byte| found | (byte < 0x20) | (byte == 0x7f) | (byte == 0xc2));
+    if suspect && let Some(bad) = text.chars().find(|c| c.is_control()) {
+        return Err(at.refuse(format_args!("a string with the control character U+{:04X}", bad as u32), rule));
+    }
+    check_length(text, *min, *max, at, rule)
+}
+
+/// Checks a text that identifies something; every other rule lets any text pass.
+fn check_name(text: &str, at: &At<'_>, rule: &Rule) -> Result<(), Error> {
+    let Rule::Name { min, max } = rule else { return Ok(()) };
+    match oddity(text) {
+        Some(oddity) => Err(Error::odd(&at.to_string(), &oddity, &at.allowed(rule).to_string())),
+        None => check_length(text, *min, *max, at, rule),
+    }
+}
+
+#[inline]
+fn check_length(text: &str, min: usize, max: usize, at: &At<'_>, rule: &Rule) -> Result<(), Error> {
     // a string of n bytes has at most n characters
-    if text.len() > *max || text.len() < *min {
+    if text.len() > max || text.len() < min {
         let length = text.chars().count();
-        if length > *max || length < *min {
+        if length > max || length < min {
             return Err(at.refuse(format_args!("a string of {length} characters"), rule));
         }
     }

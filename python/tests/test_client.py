@@ -157,7 +157,7 @@ def test_times_are_seconds(sandbox: Sandbox) -> None:
     began = time.monotonic()
     with pytest.raises(takings.OutcomeUnknown, match=r"no answer within 300\.0ms"):
         client.capture(slow, captured_amount=1)
-    assert 0.3 <= time.monotonic() - began < 2
+    assert 0.3 <= time.monotonic() - began < 2.9
 
 
 def test_an_api_key() -> None:

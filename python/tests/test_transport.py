@@ -462,7 +462,7 @@ def test_an_answer_that_trickles_ends_in_time(make: Make, trickle: str) -> None:
     began = time.monotonic()
     with pytest.raises(takings.OutcomeUnknown, match="no answer within"):
         make(base_url=trickle, timeout=0.5).capture("order", captured_amount=1)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 3
 
 
 def test_ctrl_c_keeps_the_key(sandbox: Sandbox, make: Make) -> None:
@@ -493,14 +493,14 @@ def test_a_signals_handler_that_raises(
     def handler(*_: object) -> None:
         raise error("the time is up")
 
-    order_id = sandbox.order({"fault": "delay", "seconds": 1, "when": "before_commit"})
+    order_id = sandbox.order({"fault": "delay", "seconds": 3, "when": "before_commit"})
     before = signal.signal(signal.SIGALRM, handler)
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.2)
         began = time.monotonic()
         with pytest.raises(error, match="the time is up") as raised:
             make().capture(order_id, captured_amount=1, idempotency_key=f"{order_id}-1")
-        assert time.monotonic() - began < 0.9
+        assert time.monotonic() - began < 2.5
     finally:
         signal.signal(signal.SIGALRM, before)
     cause = raised.value.__cause__

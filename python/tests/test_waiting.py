@@ -43,7 +43,7 @@ def test_slow_calls_overlap(sandbox: Sandbox, client: takings.Client) -> None:
         calls = [pool.submit(client.capture, order_id, captured_amount=1) for order_id in orders]
         captures = [call.result() for call in calls]
     # One after the other, the calls would take 8 s.
-    assert 1 <= time.monotonic() - began < 4
+    assert 1 <= time.monotonic() - began < 6
     assert [capture.order_id for capture in captures] == orders
 
 
@@ -121,10 +121,10 @@ def interrupted(sandbox: Sandbox, order_id: str) -> tuple[subprocess.Popen[str],
 
 
 def test_ctrl_c_leaves_a_known_outcome(sandbox: Sandbox) -> None:
-    order_id = sandbox.order(delay(1.5))
+    order_id = sandbox.order(delay(3))
     process, took = interrupted(sandbox, order_id)
     with process:
-        assert took < 1
+        assert took < 2.5
         assert sandbox.ledger(order_id) == []
         # the capture goes on to its outcome
         until_captured(sandbox, order_id)
@@ -166,12 +166,12 @@ def test_what_a_signal_handler_raises(sandbox: Sandbox, client: takings.Client, 
     def ring(*_: object) -> None:
         raise Alarm
 
-    order_id = sandbox.order(delay(1.5))
+    order_id = sandbox.order(delay(3))
     alarm(ring)
     began = time.monotonic()
     with pytest.raises(Alarm) as caught:
         client.capture(order_id, captured_amount=1)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 2.5
     cause = caught.value.__cause__
     assert isinstance(cause, takings.OutcomeUnknown)
     assert cause.idempotency_key

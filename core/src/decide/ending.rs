@@ -6,6 +6,7 @@ use crate::api::operation::{Effect, Operation};
 use crate::error::{Error, ErrorKind};
 use crate::wire::Endpoint;
 use crate::wire::answer::{Answer, ErrorBody, is_id};
+use crate::wire::stranger::Stranger;
 
 /// Why a call ended without success.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub(crate) struct Refusal {
     pub status: u16,
     pub body: ErrorBody,
     pub correlation_id: Option<String>,
+    /// The answer's account of itself, where it is no error of Klarna's API.
+    pub stranger: Option<Box<Stranger>>,
 }
 
 impl Refusal {
@@ -31,7 +34,13 @@ impl Refusal {
         let body = answer.error().clone();
         let correlation_id = answer.correlation_id().map(str::to_owned);
         let in_body = || body.correlation_id.clone().filter(|id| is_id(id));
-        Refusal { status: answer.status, correlation_id: correlation_id.or_else(in_body), body }
+        let correlation_id = correlation_id.or_else(in_body);
+        Refusal { status: answer.status, correlation_id, body, stranger: None }
+    }
+
+    /// The same, with the sender of an answer that is no error of Klarna's API.
+    pub fn with_sender(answer: &Answer) -> Refusal {
+        Refusal { stranger: Stranger::of(answer).map(Box::new), ..Refusal::of(answer) }
     }
 
     pub fn code(&self) -> Option<&str> {
@@ -99,18 +108,32 @@ impl Subject<'_> {
             .unwrap_or_default();
         let correlation_id = refusal.and_then(|refusal| refusal.correlation_id.as_ref()).map(|id| scrub(id, 255));
 
+        let stranger = refusal.and_then(|refusal| refusal.stranger.as_deref());
         let mut why = match failure.kind {
-            ErrorKind::Rejected => refused(status.unwrap_or_default(), error_code.as_deref(), meaning),
+            ErrorKind::Rejected => {
+                let sender = stranger.map(|stranger| (stranger.is_page, self.traces(stranger)));
+                refused(status.unwrap_or_default(), error_code.as_deref(), sender, meaning)
+            }
             _ => {
                 let mut why = self.endpoint.scrub_report(&failure.why, 500);
                 if let Some(code) = &error_code {
                     why.push_str(&format!(" ({code})"));
                 }
+                match stranger.map(|stranger| (stranger.is_page, self.traces(stranger))) {
+                    Some((true, traces)) => {
+                        why.push_str(&format!(", with a page that is no answer of Klarna's API{traces}"))
+                    }
+                    Some((false, traces)) => why.push_str(&traces),
+                    None => {}
+                }
                 why
             }
         };
-        if let Some(text) = error_messages.first() {
-            why.push_str(&format!(": {}", scrub(text, 200)));
+        let texts = error_messages.first().map(|text| scrub(text, 200));
+        let said = stranger.filter(|stranger| !stranger.texts.is_empty());
+        let said = said.map(|said| said.texts.iter().map(|text| scrub(text, 200)).collect::<Vec<_>>().join(": "));
+        if let Some(text) = texts.or(said) {
+            why.push_str(&format!(": {text}"));
         }
         if *meaning == (Meaning::Open { is_agreed: true }) {
             why.push_str("; another call with this key was answered with success");
@@ -123,7 +146,7 @@ impl Subject<'_> {
             (Meaning::AsEnded, ErrorKind::Rejected) => status == Some(429),
             _ => true,
         };
-        let message = self.message(kind, &why, status, meaning);
+        let message = self.message(kind, &why, refusal, meaning);
         self.named(Error::new(kind, message)).with(|fields| {
             fields.http_status = status;
             fields.error_code = error_code;
@@ -131,6 +154,14 @@ impl Subject<'_> {
             fields.correlation_id = correlation_id;
             fields.retryable = retryable;
         })
+    }
+
+    /// Whatever tells who sent an answer, in brackets.
+    fn traces(&self, stranger: &Stranger) -> String {
+        let title = stranger.title.as_ref().map(|title| format!("title \"{}\"", self.endpoint.scrub(title, 100)));
+        let marks = stranger.marks.iter().map(|(name, value)| format!("{name} {}", self.endpoint.scrub(value, 100)));
+        let traces: Vec<String> = title.into_iter().chain(marks).collect();
+        if traces.is_empty() { String::new() } else { format!(" ({})", traces.join(", ")) }
     }
 
     /// The error for an outcome that cannot be believed, or not be waited for.
@@ -163,19 +194,30 @@ impl Subject<'_> {
     }
 
     /// The way out of refusals that are not about the call itself.
-    fn fix(&self, status: Option<u16>) -> Option<Cow<'static, str>> {
+    fn fix(&self, refusal: Option<&Refusal>) -> Option<Cow<'static, str>> {
         const CREDENTIALS: &str =
             "check the credentials, and that region and environment are the ones they were made for";
+        let status = refusal.map(|refusal| refusal.status);
+        let is_strange = refusal.is_some_and(|refusal| refusal.stranger.is_some());
         match (status, self.endpoint.credential_hint()) {
             (Some(401), Some(hint)) => Some(Cow::Owned(format!("{hint}: {CREDENTIALS}"))),
             (Some(401), None) => Some(Cow::Borrowed(CREDENTIALS)),
+            (Some(404), _) if is_strange => Some(Cow::Owned(format!(
+                "check that Klarna's API answers at {}, which was asked",
+                self.endpoint.place()
+            ))),
+            (Some(404), _) => Some(Cow::Owned(format!(
+                "check the order id, and that the order was made at {}, where it was looked for",
+                self.endpoint.place()
+            ))),
             (Some(429), _) => Some(Cow::Borrowed("this is the rate limit: call again later")),
             _ => None,
         }
     }
 
     /// The message of an end in one line: its meaning, and the way out.
-    fn message(&self, kind: ErrorKind, why: &str, status: Option<u16>, meaning: &Meaning) -> String {
+    fn message(&self, kind: ErrorKind, why: &str, refusal: Option<&Refusal>, meaning: &Meaning) -> String {
+        let status = refusal.map(|refusal| refusal.status);
         let order = self.endpoint.scrub_report(self.order_id, 255);
         let nouns = &self.operation.nouns;
         let (call, done, key) = (nouns.call, nouns.done, self.idempotency_key.unwrap_or_default());
@@ -184,7 +226,7 @@ impl Subject<'_> {
                 Effect::Looks => format!("; whether it was {done} stays unknown"),
                 _ => String::new(),
             };
-            let fix = self.fix(status);
+            let fix = self.fix(refusal);
             let advice = fix.as_deref().unwrap_or("reading changes nothing, so call again at any time");
             return format!("{} of order {order} could not be read: {why}{consequence}; {advice}", nouns.subject);
         }
@@ -195,7 +237,11 @@ impl Subject<'_> {
             ),
             (Meaning::AsEnded, ErrorKind::Rejected) => format!(
                 "{call} of order {order} was rejected: {why}; nothing was {done}; {}",
-                self.fix(status).as_deref().unwrap_or("fix the cause, then call with a new idempotency key")
+                match (self.fix(refusal), status) {
+                    (Some(fix), Some(404)) => format!("{fix}, then call with a new idempotency key"),
+                    (Some(fix), _) => fix.into_owned(),
+                    (None, _) => "fix the cause, then call with a new idempotency key".to_owned(),
+                }
             ),
             (Meaning::EarlierUse, _) => format!(
                 "{why}; order {order} may have been {done} by an earlier call with the idempotency key {key}; {}, then \
@@ -203,7 +249,7 @@ impl Subject<'_> {
                  is the key's first use, say so with first_use)",
                 match status {
                     Some(429) => Cow::Borrowed("wait until the rate limit lets more through"),
-                    _ => self.fix(status).unwrap_or(Cow::Borrowed("fix the cause")),
+                    _ => self.fix(refusal).unwrap_or(Cow::Borrowed("fix the cause")),
                 }
             ),
             (Meaning::EarlierUseWithoutReference, _) => format!(
@@ -234,11 +280,22 @@ impl Subject<'_> {
     }
 }
 
-/// The refusal itself, in words.
-fn refused(status: u16, code: Option<&str>, meaning: &Meaning) -> String {
-    let code = code.map_or_else(|| " and no error code".to_owned(), |code| format!(" {code}"));
-    match (status, meaning) {
-        (401, Meaning::EarlierUse) => format!("Klarna refused the credentials (401){code}"),
-        _ => format!("Klarna refused it with {status}{code}"),
+/// The refusal itself, in words. `sender` is that of an answer which is no error of Klarna's API: whether it is a page,
+/// and the traces of whoever sent it.
+fn refused(status: u16, code: Option<&str>, sender: Option<(bool, String)>, meaning: &Meaning) -> String {
+    let about_credentials = status == 401 && *meaning == Meaning::EarlierUse;
+    match sender {
+        Some((is_page, traces)) => {
+            let what = if about_credentials { "the credentials were" } else { "it was" };
+            let by = if is_page { "by a page that is no error" } else { "without an error" };
+            format!("{what} refused with {status} {by} of Klarna's API{traces}")
+        }
+        None => {
+            let code = code.map_or_else(|| " and no error code".to_owned(), |code| format!(" {code}"));
+            match about_credentials {
+                true => format!("Klarna refused the credentials (401){code}"),
+                false => format!("Klarna refused it with {status}{code}"),
+            }
+        }
     }
 }

@@ -14,6 +14,7 @@ use crate::decide::memory::Known;
 use crate::decide::retry::{Budget, Limits, Pause, Pauses, SHORTEST};
 use crate::error::{Error, ErrorKind};
 use crate::wire::answer::Answer;
+use crate::wire::stranger::Stranger;
 use crate::wire::{Endpoint, HttpRequest};
 
 /// An event that the host reports to a [`Call`](crate::Call).
@@ -283,19 +284,24 @@ impl Machine {
                 Err(why) => {
                     // Any other success may be a gateway's web page.
                     self.note(if status == 201 { Ending::Agreed } else { Ending::Unclear });
-                    format!("Klarna answered {status} {why}")
+                    let is_page = Stranger::of(&answer).is_some_and(|sender| sender.is_page);
+                    let whose = if is_page { "Klarna's address" } else { "Klarna" };
+                    format!("{whose} answered {status} {why}")
                 }
             },
             // A limited request is not executed, so the outcome stays as clear or unclear as it was.
             429 => {
                 self.note(Ending::Refused);
                 let pause = answer.retry_after().map_or(Pause::Jitter, Pause::Asked);
-                let failure = Failure::refused(Refusal::of(&answer));
+                let failure = Failure::refused(Refusal::with_sender(&answer));
                 self.limited = Some(failure.clone());
                 return self.retry(now, failure, pause);
             }
-            408 | 409 | 425 | 500..=599 => format!("Klarna answered {status}, which leaves open what was done"),
-            400..=499 => return self.refused(Refusal::of(&answer)),
+            408 | 409 | 425 | 500..=599 => {
+                let whose = if answer.error().error_code.is_some() { "Klarna" } else { "Klarna's address" };
+                format!("{whose} answered {status}, which leaves open what was done")
+            }
+            400..=499 => return self.refused(Refusal::with_sender(&answer)),
             300..=399 => format!("Klarna's address answered with a redirect ({status}), which is never followed"),
             _ => format!("Klarna's address answered with status {status}, which means nothing here"),
         };
@@ -305,7 +311,7 @@ impl Machine {
             (None, 409) => Pause::Firm,
             (None, _) => Pause::Jitter,
         };
-        let refusal = Some(Refusal::of(&answer));
+        let refusal = Some(Refusal::with_sender(&answer));
         self.retry(now, Failure { refusal, ..Failure::new(ErrorKind::OutcomeUnknown, why) }, pause)
     }
 

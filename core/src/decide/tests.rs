@@ -584,10 +584,19 @@ fn not_allowed() -> Event {
 fn a_refusal_of_a_given_key_says_nothing_of_earlier_calls() {
     for (no, cause) in [
         (code(401, "UNAUTHORIZED"), "Klarna refused the credentials (401) UNAUTHORIZED: why; order order may"),
-        (answer(401, &[], "<html>"), "Klarna refused the credentials (401) and no error code; order order may"),
-        (answer(403, &[], "<html>"), "Klarna refused it with 403 and no error code; order order may"),
-        (answer(404, &[], "<html>"), "Klarna refused it with 404 and no error code; order order may"),
-        (answer(415, &[], ""), "Klarna refused it with 415 and no error code; order order may"),
+        (
+            answer(401, &[], "<html>"),
+            "the credentials were refused with 401 by a page that is no error of Klarna's API; order order may",
+        ),
+        (
+            answer(403, &[], "<html>"),
+            "it was refused with 403 by a page that is no error of Klarna's API; order order may",
+        ),
+        (
+            answer(404, &[], "<html>"),
+            "it was refused with 404 by a page that is no error of Klarna's API; order order may",
+        ),
+        (answer(415, &[], ""), "it was refused with 415 without an error of Klarna's API; order order may"),
         (code(403, "NOT_ALLOWED"), "Klarna refused it with 403 NOT_ALLOWED: why; order order may"),
         (code(400, "A_CODE_OF_A_LATER_DAY"), "Klarna refused it with 400 A_CODE_OF_A_LATER_DAY: why; order order may"),
     ] {

@@ -263,6 +263,7 @@ impl Config {
     /// Where requests go and what they carry.
     pub(crate) fn endpoint(&self) -> Result<Endpoint, Error> {
         let base_url = place::base_url(self.base_url.as_deref(), self.region, self.environment)?;
+        let place = place::in_words(&base_url);
         let credentials = self.credentials();
         if let Some(origin) = credentials.origin() {
             place::check_origin(place::origin_of(&base_url), origin)?;
@@ -281,7 +282,8 @@ impl Config {
         }
         let authorization = credentials.header()?;
         let secrets = credentials.secrets(&authorization);
-        Ok(Endpoint::new(base_url, authorization, user_agent, secrets).with_credential_hint(credentials.hint()))
+        let endpoint = Endpoint::new(base_url, authorization, user_agent, secrets);
+        Ok(endpoint.with_credential_hint(credentials.hint()).with_place(place))
     }
 }
 

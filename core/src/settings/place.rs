@@ -112,6 +112,20 @@ fn klarna_host(region: Region, environment: Environment) -> &'static str {
     }
 }
 
+/// The host that is asked, and which accounts it has: "api-na.klarna.com (region na, live)".
+pub(super) fn in_words(base_url: &Url) -> String {
+    let host = base_url.authority();
+    let all = [Region::Eu, Region::Na, Region::Oc, Region::Kustom]
+        .into_iter()
+        .flat_map(|region| [Environment::Live, Environment::Playground].map(|environment| (region, environment)));
+    let mut known =
+        all.filter(|&(region, environment)| klarna_host(region, environment).ends_with(&format!("//{host}")));
+    match known.next() {
+        Some((region, environment)) => format!("{host} (region {region}, {environment})"),
+        None => format!("{host} (the setting base_url)"),
+    }
+}
+
 fn check_base_url(text: &str) -> Result<Url, Error> {
     const ALLOWED: &str = "an https URL without user, query or fragment, such as https://api.klarna.com \
                            (plain http only for a loopback address)";
@@ -215,6 +229,18 @@ mod tests {
         let mut config = Config::live(Region::Eu, pair());
         config.environment = None;
         assert!(refusal(config).contains("live"), "the environment has no default");
+    }
+
+    #[test]
+    fn a_host_says_whose_accounts_it_has() {
+        for (url, words) in [
+            ("https://api.klarna.com", "api.klarna.com (region eu, live)"),
+            ("https://API-NA.playground.klarna.com/", "api-na.playground.klarna.com (region na, playground)"),
+            ("https://api.playground.kustom.co", "api.playground.kustom.co (region kustom, playground)"),
+            ("https://gw.example:8443/klarna", "gw.example:8443 (the setting base_url)"),
+        ] {
+            assert_eq!(in_words(&url.parse().unwrap()), words);
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub(crate) mod answer;
 pub(crate) mod http1;
+pub(crate) mod stranger;
 
 use std::fmt;
 
@@ -105,6 +106,8 @@ pub(crate) struct Endpoint {
     secrets: Vec<Zeroizing<String>>,
     /// An oddity of the credentials, for the message of a 401.
     credential_hint: Option<String>,
+    /// The host that is asked and the account it has, for the message of a 404.
+    place: String,
 }
 
 const LEAST_SECRET: usize = 8;
@@ -139,7 +142,8 @@ impl Endpoint {
         let mut secrets: Vec<_> = secrets.iter().map(|secret| Zeroizing::new(visible(secret))).collect();
         secrets.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
         secrets.dedup();
-        Endpoint { base_url, headers, secrets, credential_hint: None }
+        let place = base_url.authority().to_owned();
+        Endpoint { base_url, headers, secrets, credential_hint: None, place }
     }
 
     pub fn with_credential_hint(self, credential_hint: Option<String>) -> Endpoint {
@@ -148,6 +152,15 @@ impl Endpoint {
 
     pub fn credential_hint(&self) -> Option<&str> {
         self.credential_hint.as_deref()
+    }
+
+    pub fn with_place(self, place: String) -> Endpoint {
+        Endpoint { place, ..self }
+    }
+
+    /// The host that is asked, in words.
+    pub fn place(&self) -> &str {
+        &self.place
     }
 
     pub fn base_url(&self) -> &Url {

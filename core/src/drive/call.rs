@@ -206,7 +206,10 @@ impl Call {
         match &mut event {
             Event::Answered(answer) => match answer.nonsense() {
                 Some(what) => event = Event::MaybeSent(format!("the answer's head makes no sense: {what}")),
-                None => answer.body.truncate(self.settlement.request().most_answer.of(answer.status)),
+                None => {
+                    answer.body.truncate(self.settlement.request().most_answer.of(answer.status));
+                    answer.received = Some(SystemTime::now());
+                }
             },
             Event::NotSent(why) | Event::MaybeSent(why) if why.is_empty() => {
                 *why = "the host's HTTP client gave no reason".into();

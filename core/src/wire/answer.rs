@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
@@ -18,6 +18,8 @@ pub struct Answer {
     pub(crate) body: Vec<u8>,
     /// The body is known to have ended early. The status still decides, but no document is whole.
     pub(crate) is_cut: bool,
+    /// When it came, by this machine's clock.
+    pub(crate) received: Option<SystemTime>,
     /// The error body, read once: the log of attempts and the decision both need it.
     error: OnceLock<ErrorBody>,
 }
@@ -39,7 +41,7 @@ impl Answer {
         body: Vec<u8>,
     ) -> Answer {
         let headers = headers.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-        Answer { status, headers, body, is_cut: false, error: OnceLock::new() }
+        Answer { status, headers, body, is_cut: false, received: None, error: OnceLock::new() }
     }
 
     /// Every value of a header, whatever the case of its name; `None` for one that is not
@@ -89,13 +91,13 @@ impl Answer {
     /// How long the server asks to be left alone. Of several values the longest counts; what
     /// makes no sense is passed over.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
-        let date = self.all("date").flatten().find_map(|text| httpdate::parse_http_date(text).ok());
+        // A date is a pause by the clock of the server; without that, by this machine's.
+        let date = self.all("date").flatten().find_map(|text| httpdate::parse_http_date(text).ok()).or(self.received);
         let asked = self
             .all("retry-after")
             .flatten()
             .filter_map(|text| match text.parse::<u64>() {
                 Ok(seconds) => Some(Duration::from_secs(seconds)),
-                // The pause is the difference to the server's own clock.
                 Err(_) => httpdate::parse_http_date(text).ok()?.duration_since(date?).ok(),
             })
             .max();
@@ -303,6 +305,20 @@ mod tests {
             None,
             "it lies in the past"
         );
+    }
+
+    #[test]
+    fn a_date_is_read_by_the_clock_here_where_the_server_tells_none() {
+        let mut limited = answer(429, &[("Retry-After", "Sun, 06 Nov 1994 08:50:07 GMT")], "");
+        assert_eq!(limited.retry_after(), None, "no clock is known");
+        let noon = httpdate::parse_http_date("Sun, 06 Nov 1994 08:50:00 GMT").unwrap();
+        limited.received = Some(noon);
+        assert_eq!(limited.retry_after(), Some(Duration::from_secs(7)));
+        limited.headers.push(("Date".into(), b"Sun, 06 Nov 1994 08:50:05 GMT".to_vec()));
+        assert_eq!(limited.retry_after(), Some(Duration::from_secs(2)), "the server's own clock goes before");
+        limited.headers.pop();
+        limited.received = Some(noon + Duration::from_secs(60));
+        assert_eq!(limited.retry_after(), None, "it lies in the past");
     }
 
     fn error(body: &str) -> (Option<String>, Vec<String>) {

@@ -7,10 +7,12 @@ import inspect
 import io
 import os
 import re
+import socket
 import subprocess
 import sys
+import threading
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -350,9 +352,35 @@ def tls() -> Iterator[str]:
         program.terminate()
 
 
+@pytest.fixture
+def refusing_proxy() -> Iterator[Callable[[int], str]]:
+    """Starts a proxy that answers every CONNECT with a status."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve(status: int) -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    with connection:
+                        connection.recv(8192)
+                        connection.sendall(f"HTTP/1.1 {status} No\r\n\r\n".encode())
+
+        def start(status: int) -> str:
+            threading.Thread(target=serve, args=(status,), daemon=True).start()
+            return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+        yield start
+        with contextlib.suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
+
+
 @pytest.mark.parametrize(("page", "block"), MESSAGES)
 def test_an_error_says_what_its_page_says(
-    page: str, block: build.Block, sandbox: KlarnaSandbox, tls: str
+    page: str,
+    block: build.Block,
+    sandbox: KlarnaSandbox,
+    tls: str,
+    refusing_proxy: Callable[[int], str],
 ) -> None:
     """The comment in front of each message makes the call that ends in it."""
     sandbox.reset()
@@ -377,13 +405,16 @@ def test_an_error_says_what_its_page_says(
         "client": client,
         "order": order,
         "order_id": ORDER_ID,
+        "refusing_proxy": refusing_proxy,
         "takings": takings,
         "tls_sandbox": lambda: tls,
     }
     with pytest.raises(takings.TakingsError) as caught:
         exec(block.said, names)
-    # the port is free, and so another one each time
+    # the ports are free, and so others each time
     message = str(caught.value).replace(tls.partition("//")[2], "127.0.0.1:8443")
+    message = message.replace(sandbox.url.partition("//")[2], "127.0.0.1:8080")
+    message = re.sub(r"(?<=the proxy 127\.0\.0\.1:)\d+", "3128", message)
     assert f"{message}\n" == block.text
     assert caught.value.kind == Path(page).stem
 

@@ -3,6 +3,7 @@
 //! The way down: [`Connections::exchange`] takes a request, and [`Exchange::wait`] runs it on the thread that waits.
 //! `Pool::exchange` hands it to `reqwest`; the answer comes back as an [`Event`].
 
+mod failure;
 mod names;
 mod pool;
 mod proxy;
@@ -75,9 +76,11 @@ impl Transport {
         if let Some((proxy, _)) = &self.proxy {
             builder = builder.proxy(proxy.clone());
         }
-        let client =
-            builder.build().map_err(|error| unusable("the HTTP client could not be made", &pool::innermost(&error)))?;
-        let reactor = Reactor::new().map_err(|error| unusable("no I/O could be set up", &error))?;
+        let client = builder
+            .build()
+            .map_err(|error| unusable("the HTTP client could not be made", &failure::innermost(&error)))?;
+        let reactor =
+            Reactor::new().map_err(|error| unusable("no I/O could be set up", &failure::of_system(&error)))?;
         let proxy = self.proxy.as_ref().map(|(_, shown)| shown.clone());
         let pool = Pool { client, trusted: self.trust.in_words(), proxy };
         Ok(Connections { pool: Arc::new(pool), reactor: Arc::new(reactor) })
@@ -132,7 +135,7 @@ impl Connections {
         };
         match thread::Builder::new().name("takings call".into()).spawn(run) {
             Ok(_) => Exchange::Threaded(ended),
-            Err(error) => Exchange::Failed(format!("no thread could be started ({error})")),
+            Err(error) => Exchange::Failed(failure::no_thread("for the call", &error)),
         }
     }
 }

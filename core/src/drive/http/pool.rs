@@ -1,14 +1,13 @@
 //! Sends one request over pooled connections and reads its answer.
 
-use std::error::Error as _;
 use std::io;
-use std::iter;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::yield_now;
 use tokio::time::timeout_at;
 
+use super::failure::{causes, innermost, lost, tunnel};
 use super::tls::handshake_failure;
 use crate::decide::machine::Event;
 use crate::wire::Most;
@@ -54,7 +53,7 @@ impl Pool {
             // counts as proof.
             Ok(Err(error)) if error.is_connect() => Event::NotSent(self.no_connection(&error, &url)),
             Ok(Err(error)) if error.is_builder() => Event::NotSent(innermost(&error)),
-            Ok(Err(error)) => Event::MaybeSent(format!("the answer was lost ({})", innermost(&error))),
+            Ok(Err(error)) => Event::MaybeSent(lost(&error)),
             Err(_) => Event::MaybeSent(format!("no answer within {:.1?}", deadline.given)),
         };
         // The task of the connection has been woken, because nobody waits for the rest of the answer any more. This
@@ -79,6 +78,9 @@ impl Pool {
     fn no_connection(&self, error: &reqwest::Error, url: &reqwest::Url) -> String {
         let host = url.host_str().unwrap_or_default();
         let port = url.port_or_known_default().unwrap_or_default();
+        if let (Some(proxy), Some(did)) = (&self.proxy, tunnel(error)) {
+            return format!("no connection to {host}:{port}: the proxy {proxy} {did}");
+        }
         let why = if error.is_timeout() {
             "it took too long".to_owned()
         } else if let Some(tls) = causes(error).find_map(|cause| cause.downcast_ref()) {
@@ -130,28 +132,4 @@ async fn read(mut answer: reqwest::Response, most: Most, deadline: Deadline) -> 
         body.extend_from_slice(chunk);
     };
     (Answer::new(status, headers, body), ended)
-}
-
-/// The innermost cause in words; outer ones only say that something failed.
-pub(super) fn innermost(error: &reqwest::Error) -> String {
-    let mut source = error.source();
-    while let Some(cause) = source.and_then(|cause| cause.source()) {
-        source = Some(cause);
-    }
-    match source {
-        Some(cause) => cause.to_string(),
-        // The text of reqwest's own error would repeat the URL.
-        None => "the HTTP client failed".into(),
-    }
-}
-
-/// An error and its causes, the innermost last.
-fn causes<'a>(
-    error: &'a (dyn std::error::Error + 'static),
-) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
-    iter::successors(Some(error), |&error| {
-        // `source` passes over the error that an I/O error wraps.
-        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        wrapped.map(|wrapped| wrapped as &(dyn std::error::Error + 'static)).or_else(|| error.source())
-    })
 }

@@ -3,14 +3,16 @@
 use std::fmt;
 use std::fs;
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::time_provider::TimeProvider;
 use rustls::{
     AlertDescription, CertificateError, ClientConfig, InvalidMessage, PeerIncompatible, RootCertStore, crypto,
 };
 
+use super::failure::{of_system, shortage};
 use crate::error::Error;
 use crate::settings::config::Config;
 use crate::text::bytes_without_mark;
@@ -32,7 +34,7 @@ impl Trust {
             Error::invalid(format!("ca_file {path:?} {why}; it must be a PEM file of certificate authorities to trust"))
         };
         let mut roots = RootCertStore::empty();
-        let file = fs::read(path).map_err(|error| refuse(format!("cannot be read ({error})")))?;
+        let file = fs::read(path).map_err(|error| refuse(format!("cannot be read ({})", of_system(&error))))?;
         for certificate in CertificateDer::pem_slice_iter(bytes_without_mark(&file)) {
             certificate
                 .map_err(|error| error.to_string())
@@ -54,7 +56,7 @@ impl Trust {
     pub fn client_config(&self, verifies: bool) -> Result<ClientConfig, String> {
         // The provider is handed over, so that none is installed for the whole process, which is the host's.
         let provider = Arc::new(crypto::ring::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider.clone())
+        let tls = ClientConfig::builder_with_details(provider.clone(), Arc::new(Clock))
             .with_safe_default_protocol_versions()
             .map_err(|error| unusable("TLS could not be set up", &error))?;
         if let Some(roots) = &self.roots {
@@ -63,11 +65,29 @@ impl Trust {
         if !verifies {
             return Ok(tls.with_root_certificates(RootCertStore::empty()).with_no_client_auth());
         }
+        // Authorities that could not be read for want of a descriptor would be missing from then on.
+        if let Some(shortage) = shortage() {
+            return Err(unusable("the system's certificate authorities cannot be read", &shortage));
+        }
         let verifier = rustls_platform_verifier::Verifier::new(provider)
             .map_err(|error| unusable("the system's certificate authorities cannot be read, give ca_file", &error))?;
         // rustls calls every verifier but its own dangerous; this one is the platform's.
         Ok(tls.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
     }
+}
+
+/// This machine's clock, as certificates are checked by it. rustls's own would panic before 1970.
+#[derive(Debug)]
+struct Clock;
+
+impl TimeProvider for Clock {
+    fn current_time(&self) -> Option<UnixTime> {
+        unix_time(SystemTime::now())
+    }
+}
+
+fn unix_time(time: SystemTime) -> Option<UnixTime> {
+    time.duration_since(UNIX_EPOCH).ok().map(UnixTime::since_unix_epoch)
 }
 
 /// The reason why no connection can be made at all, in words.
@@ -122,12 +142,18 @@ pub(super) fn handshake_failure(error: &rustls::Error, host: &str, trusted: &str
         rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
             "what answers there speaks no TLS; is it the right port?".to_owned()
         }
+        rustls::Error::FailedToGetCurrentTime => {
+            "the clock of this machine stands before 1970, so no certificate can be checked".to_owned()
+        }
         other => format!("the TLS handshake failed ({other})"),
     }
 }
 
 fn certificate_fault(fault: &CertificateError) -> String {
-    let date = |time: &UnixTime| httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(time.as_secs()));
+    // The last second of 9999 is the last that an HTTP date can write.
+    let date = |time: &UnixTime| {
+        httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(time.as_secs().min(253_402_300_799)))
+    };
     match fault {
         CertificateError::ExpiredContext { time, not_after } => {
             format!("expired on {}, the clock here says {}", date(not_after), date(time))
@@ -147,5 +173,28 @@ fn certificate_fault(fault: &CertificateError) -> String {
             "is signed by no authority that is trusted".to_owned()
         }
         other => format!("cannot be trusted ({other})"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_before_1970_is_said_and_is_no_panic() {
+        let before = UNIX_EPOCH - Duration::from_secs(1);
+        assert_eq!(
+            (unix_time(before), unix_time(UNIX_EPOCH)),
+            (None, Some(UnixTime::since_unix_epoch(Duration::ZERO)))
+        );
+        let failure = handshake_failure(&rustls::Error::FailedToGetCurrentTime, "klarna.test", "the system's");
+        assert!(failure.contains("before 1970"), "{failure}");
+    }
+
+    #[test]
+    fn dates_beyond_what_a_calendar_of_http_has_are_words_too() {
+        let never = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX));
+        let fault = CertificateError::ExpiredContext { time: never, not_after: never };
+        assert!(certificate_fault(&fault).starts_with("expired on "), "{}", certificate_fault(&fault));
     }
 }

@@ -14,7 +14,7 @@ venv := target/venv/bin
 warnings := -Wall -Wextra -Wpedantic -Werror
 link := -Ltarget/debug -ltakings -Wl,-rpath,$(CURDIR)/target/debug
 
-.PHONY: help setup build rust wheel lua lua-dist examples library install uninstall dist test-dist test check demo docs bench fuzz fmt bless clean
+.PHONY: help setup setup-rust setup-wheel setup-demo build rust wheel lua lua-dist examples library install uninstall dist test-dist test check demo docs bench fuzz fmt bless clean
 .DEFAULT_GOAL := help
 
 help:
@@ -28,8 +28,10 @@ help:
 	@echo
 	@echo '  make bench   takings beside other ways to send a capture: processor time, memory'
 	@echo
-	@echo '  make setup   what both need: interpreters, Python packages'
+	@echo '  make setup   what make test needs: interpreters, Python packages'
 	@echo '  make build   libraries, sandbox, wheel, Lua modules, examples; into target/'
+	@echo '  make wheel   the Python wheel alone, and the environment target/python that has it'
+	@echo '  make lua     the Lua modules alone, into target/lua/; for one Lua: make lua LUA=5.4 (or the path of a Lua)'
 	@echo '  make install the C and C++ library, optimised, into PREFIX (/usr/local); make uninstall takes it away'
 	@echo '  make dist    all that is given away, for this platform, with checksums; into dist/ (make test-dist: its tests)'
 	@echo '  make lua-dist the Lua module, optimised, into target/lua-dist/LUA/takings.so for each Lua'
@@ -42,20 +44,24 @@ help:
 setup:
 	@scripts/setup.sh
 
+# A single surface needs no more than its part of the set-up.
+setup-rust setup-wheel setup-demo:
+	@scripts/setup.sh $(@:setup-%=%)
+
 build: rust wheel lua examples
 
 # The default members, always all of them: another choice of packages would choose other features of the crates
 # they share, and build those again.
-rust: setup
+rust: setup-rust
 	cargo build --locked --lib --bins --examples
 	@# Cargo leaves the ABI's number out of the file's name; programs look for it there.
 	@ln -sf libtakings.so target/debug/libtakings.so.1
 
-wheel: rust
+wheel: setup-wheel
 	scripts/wheel.sh
 
-lua: rust
-	lua/build.sh
+lua: setup-rust
+	lua/build.sh $(LUA)
 
 # The module, optimised, for each Lua; for systems like this one. `make dist` packs it for older ones.
 lua-dist:
@@ -104,7 +110,8 @@ check:
 soak: build
 	TAKINGS_SOAK=100000 target/python/bin/python -m pytest -s -k flat tests/process/test_threads.py
 
-demo: build
+demo: setup-demo rust wheel examples
+	lua/build.sh "$$(lua/find.sh)"
 	@target/python/bin/python scripts/demo.py
 
 # The flags are those of the tests, which then find the Rust documentation built.

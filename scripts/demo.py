@@ -31,9 +31,8 @@ PROGRAMS: dict[str, list[str | Path]] = {
     "C": [TARGET / "examples" / "capture-c"],
     "C++": [TARGET / "examples" / "capture-cpp"],
     "Python": [TARGET / "python" / "bin" / "python", ROOT / "examples" / "capture.py"],
-    "Lua": ["lua5.4", ROOT / "examples" / "capture.lua"],
+    "Lua": ["lua", ROOT / "examples" / "capture.lua"],
 }
-LUA_MODULE = TARGET / "lua" / "5.4" / "?.so"
 
 VARIABLES = (
     "KLARNA_USERNAME",
@@ -47,6 +46,16 @@ VARIABLES = (
 
 class Broken(Exception):
     """Something the demo shows does not hold."""
+
+
+def find_lua() -> tuple[str, str]:
+    """The Lua that lua/find.sh chooses, and where its module was built."""
+    found = subprocess.run([ROOT / "lua" / "find.sh"], capture_output=True, text=True)
+    lua = found.stdout.strip()
+    expect(bool(lua), found.stderr.strip())
+    version = [lua, "-e", "print(jit and 'jit' or _VERSION:match('%d%.%d'))"]
+    name = subprocess.run(version, capture_output=True, text=True, check=True).stdout.strip()
+    return lua, str(TARGET / "lua" / name / "?.so")
 
 
 def expect(holds: bool, otherwise: str) -> None:
@@ -67,8 +76,9 @@ def capture(
     """Runs the surface's program once, from its start to its exit."""
     environment = {name: value for name, value in os.environ.items() if name not in VARIABLES}
     environment |= klarna
-    environment["LUA_CPATH"] = str(LUA_MODULE)
     command = [*map(str, PROGRAMS[surface]), order_id, str(file), *([key] if key else [])]
+    if command[0] == "lua":
+        command[0], environment["LUA_CPATH"] = find_lua()
     began = time.perf_counter()
     try:
         ended = subprocess.run(

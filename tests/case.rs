@@ -116,7 +116,7 @@ pub struct Server {
     pub untrusted: bool,
     pub prefix: String,
     pub api_key: Option<String>,
-    pub html_unauthorized: bool,
+    pub json_unauthorized: bool,
     pub password: Option<String>,
 }
 

@@ -138,7 +138,7 @@ pub fn options(case: &Case) -> Options {
         tls: server.tls,
         prefix: server.prefix.clone(),
         api_key: server.api_key.clone(),
-        html_unauthorized: server.html_unauthorized,
+        json_unauthorized: server.json_unauthorized,
         password: password(case).into(),
         ..Options::default()
     }

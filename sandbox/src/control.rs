@@ -1,7 +1,7 @@
 //! The control endpoint, by which a test in any language sets the sandbox up and reads its state.
 
 use crate::fault::PlannedFault;
-use crate::http::{Answer, Request, percent_decode};
+use crate::http::{Answer, Request, percent_decode, values};
 use crate::klarna::{NewOrder, OrderChange};
 use crate::state::Shared;
 use serde::de::DeserializeOwned;
@@ -24,7 +24,10 @@ struct Clock {
 type Problem = (u16, String);
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    serde_json::from_slice(body).map_err(|e| (400, format!("the body does not fit: {e}")))
+    // By way of a value, so that a mistake in a member is told without its place in the text.
+    serde_json::from_slice::<Value>(body)
+        .and_then(serde_json::from_value)
+        .map_err(|e| (400, format!("the body does not fit: {e}")))
 }
 
 /// Reads one fault or a list of faults.
@@ -36,7 +39,22 @@ fn read_faults(body: &[u8]) -> Result<Vec<PlannedFault>, Problem> {
     .map_err(|e| (400, format!("no such fault: {e}")))
 }
 
+/// Whether the request has the control endpoint's token, if there is one.
+fn may_control(shared: &Shared, request: &Request) -> bool {
+    let Some(token) = &shared.options.token else { return true };
+    let mut given = values(&request.headers, "authorization");
+    given.any(|value| {
+        value
+            .split_once(' ')
+            .is_some_and(|(scheme, rest)| scheme.eq_ignore_ascii_case("bearer") && rest.trim() == token)
+    })
+}
+
 pub(crate) fn answer(shared: &Shared, request: &Request, path: &str) -> Answer {
+    if !may_control(shared, request) {
+        let error = "the control endpoint needs the token of --token: Authorization: Bearer TOKEN";
+        return Answer::new(401).header("WWW-Authenticate", "Bearer").json(&json!({ "error": error }));
+    }
     respond(shared, request, path)
         .unwrap_or_else(|(status, error)| Answer::new(status).json(&json!({ "error": error })))
 }
@@ -85,6 +103,9 @@ fn respond(shared: &Shared, request: &Request, path: &str) -> Result<Answer, Pro
         }
         ("GET", ["ledger"]) => ok(&state.klarna.ledger),
         ("GET", ["orders", id, "ledger"]) => {
+            if !state.klarna.has(id) {
+                return Err(unknown_order(id));
+            }
             let ledger = state.klarna.ledger.iter();
             let of = ledger.filter(|entry| entry.order_id == *id);
             ok(&of.collect::<Vec<_>>())
@@ -125,5 +146,5 @@ fn ok(value: &impl Serialize) -> Result<Answer, Problem> {
 }
 
 fn unknown_order(order_id: &str) -> Problem {
-    (404, format!("there is no order {order_id}"))
+    (404, format!("there is no order {order_id}; POST /sandbox/orders creates it"))
 }

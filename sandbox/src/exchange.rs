@@ -2,7 +2,7 @@
 
 use crate::fault::{Created, Fault, Raw, Status, Then, When, seconds};
 use crate::http::{Answer, Request, percent_encode};
-use crate::klarna::{Place, error_answer, place, usual_error_code};
+use crate::klarna::{Place, error_answer, http_date, place, usual_error_code};
 use crate::state::{Admission, Outcome, Shared};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -207,7 +207,7 @@ impl<'a> Exchange<'a> {
     fn error(&self, status: u16, error_code: Option<&str>, messages: Vec<String>) -> Answer {
         let error_code = error_code.unwrap_or_else(|| usual_error_code(status));
         error_answer(status, error_code, &messages, &self.correlation_id)
-            .header("Klarna-Correlation-Id", &*self.correlation_id)
+            .headers(self.shared.signature(&self.correlation_id))
     }
 
     fn status(&mut self, canned: Status) -> Next {
@@ -216,19 +216,19 @@ impl<'a> Exchange<'a> {
         let id = Some(capture_id.unwrap_or_else(|| Uuid::new_v4().to_string()));
         let status = canned.status;
         let answer = if canned.html {
-            Answer::new(status).html(status)
+            Answer::new(status).header("Date", self.date()).html(status)
         } else if let Some(body) = &canned.body {
             let body = self.fill_in(body, id.as_deref());
             let content_type = match body.trim_start().chars().next() {
                 Some('{' | '[') => "application/json",
                 _ => "text/plain",
             };
-            Answer::new(status).body(content_type, body)
+            Answer::new(status).header("Date", self.date()).body(content_type, body)
         } else if (400..600).contains(&status) || canned.error_code.is_some() || canned.error_messages.is_some() {
             let messages = canned.error_messages.unwrap_or_default();
             self.error(status, canned.error_code.as_deref(), messages)
         } else {
-            Answer::new(status).header("Klarna-Correlation-Id", &*self.correlation_id)
+            Answer::new(status).headers(self.shared.signature(&self.correlation_id))
         };
         let answer = self.with_headers(answer, &canned.headers, id.as_deref());
         self.send(&answer)
@@ -285,10 +285,15 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Adds a fault's headers. Those about the body's framing and type replace ours.
+    fn date(&self) -> String {
+        http_date(self.shared.state().now())
+    }
+
+    /// Adds a fault's headers. `Date` and those about the body's framing and type replace ours.
     fn with_headers(&self, mut answer: Answer, headers: &[(String, String)], capture_id: Option<&str>) -> Answer {
         let ours = |name: &str| {
-            name.eq_ignore_ascii_case("content-type") && headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name))
+            ["content-type", "date"].iter().any(|ours| name.eq_ignore_ascii_case(ours))
+                && headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name))
         };
         answer.headers.retain(|(name, _)| !ours(name));
         for (name, value) in headers {
@@ -301,7 +306,7 @@ impl<'a> Exchange<'a> {
     fn fill_in(&self, text: &str, capture_id: Option<&str>) -> String {
         let place = self.place.as_ref();
         let segment = place.map_or(String::new(), |place| percent_encode(&place.order_id));
-        let text = text.replace("{base}", &self.shared.base).replace("{order_id}", &segment);
+        let text = text.replace("{base}", &self.shared.base_for(self.request)).replace("{order_id}", &segment);
         match capture_id {
             Some(id) => text.replace("{capture_id}", id),
             None => text.replace("{capture_id}", &Uuid::new_v4().to_string()),

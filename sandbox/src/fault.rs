@@ -355,7 +355,12 @@ impl Serialize for PlannedFault {
 
 impl<'de> Deserialize<'de> for PlannedFault {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut members = Map::deserialize(deserializer)?;
+        let mut members = match Value::deserialize(deserializer)? {
+            // A fault without other members may be its name alone.
+            Value::String(name) => Map::from_iter([("fault".into(), name.into())]),
+            Value::Object(members) => members,
+            other => return Err(D::Error::custom(format!("{other} is neither a fault's name nor an object"))),
+        };
         let request = match members.remove("request") {
             None => None,
             Some(number) => match number.as_u64() {
@@ -390,6 +395,11 @@ mod tests {
             let fault = read(value.clone()).unwrap();
             assert_eq!(serde_json::to_value(fault).unwrap(), value);
         }
+    }
+
+    #[test]
+    fn a_name_alone_is_a_fault() {
+        assert_eq!(read(json!("lost_answer")).unwrap(), Fault::LostAnswer.into());
     }
 
     #[test]
@@ -438,7 +448,10 @@ mod tests {
             (json!({"fault": "created", "headers": [["A", "b\r\nC: d"]]}), "line break"),
             (json!({"fault": "close_idle", "request": 0}), "from 1"),
             (json!({"seconds": 1}), "fault"),
-            (json!("lost_answer"), "map"),
+            (json!("lost_anwser"), "lost_anwser"),
+            (json!("delay"), "seconds"),
+            (json!(["lost_answer"]), "neither"),
+            (json!(1), "neither"),
         ] {
             let error = read(value.clone()).unwrap_err();
             assert!(error.contains(says), "{value}: {error}");

@@ -36,6 +36,12 @@ impl Request {
         self.version == "HTTP/1.0" || has_token(&self.headers, "connection", "close")
     }
 
+    /// Host and port as the client named them, if they can stand in a URL.
+    pub fn host(&self) -> Option<&str> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
+        values(&self.headers, "host").next().filter(|host| !host.is_empty() && host.chars().all(plain))
+    }
+
     /// The path without query, and without scheme and host if the target has them (as towards a proxy).
     pub fn path(&self) -> &str {
         let target = match self.target.split_once("://") {
@@ -262,6 +268,11 @@ impl Answer {
         self
     }
 
+    pub fn headers(mut self, headers: impl IntoIterator<Item = (String, String)>) -> Self {
+        self.headers.extend(headers);
+        self
+    }
+
     pub fn body(self, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
         let mut answer = self.header("Content-Type", content_type);
         answer.body = body.into();
@@ -274,8 +285,11 @@ impl Answer {
         self.body("application/json", body)
     }
 
+    /// The page of a web server before the API.
     pub fn html(self, status: u16) -> Self {
-        let title = format!("{status} {}", reason(status));
+        // The title of Klarna's page for wrong credentials, as it was recorded.
+        let reason = if status == 401 { "Authorization Required" } else { reason(status) };
+        let title = format!("{status} {reason}");
         self.body(
             "text/html",
             format!(

@@ -2,7 +2,7 @@
 
 use crate::fault::PlannedFault;
 use crate::http::{Answer, percent_decode, percent_encode};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::{Map, Value, json};
 use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
@@ -44,6 +44,7 @@ pub struct NewOrder {
     #[serde(default)]
     pub order_id: Option<String>,
     /// The amount that can be captured, in minor units, 0 to 200,000,000.
+    #[serde(deserialize_with = "minor_units")]
     pub order_amount: i64,
     /// ISO 4217; `EUR` when absent.
     #[serde(default)]
@@ -51,10 +52,31 @@ pub struct NewOrder {
     /// The order number that the shopper sees.
     #[serde(default)]
     pub merchant_reference1: Option<String>,
+    /// The shop's second reference.
+    #[serde(default)]
+    pub merchant_reference2: Option<String>,
+    /// The shop's own notes.
+    #[serde(default)]
+    pub merchant_data: Option<String>,
+    /// ISO 3166; `DE` when absent.
+    #[serde(default)]
+    pub purchase_country: Option<String>,
+    /// `en-DE` when absent.
+    #[serde(default)]
+    pub locale: Option<String>,
+    /// The shopper; of type `person` when absent. This member and the next two are shown and never checked.
+    #[serde(default)]
+    pub customer: Option<Map<String, Value>>,
+    /// Where the bill goes.
+    #[serde(default)]
+    pub billing_address: Option<Map<String, Value>>,
+    /// Where the goods go.
+    #[serde(default)]
+    pub shipping_address: Option<Map<String, Value>>,
     /// The order's lines, a list of objects; they are shown and never checked.
     #[serde(default)]
     pub order_lines: Option<Value>,
-    /// Seconds until the authorization expires; 28 days when absent. 0 or less: it is expired already.
+    /// Seconds until the authorization expires; when absent, it expires at midnight (UTC) 28 days on. 0 or less: it is expired already.
     #[serde(default)]
     pub expires_in: Option<i64>,
     /// A status to start with: `AUTHORIZED` when absent, or `CANCELLED`, `EXPIRED`, `CLOSED`. The other two are
@@ -259,20 +281,27 @@ impl Klarna {
         if new.order_lines.as_ref().is_some_and(|lines| !lines.is_array()) {
             return Err("order_lines is no list".into());
         }
-        let life = new.expires_in.map_or(AUTHORIZATION_LIFE, |seconds| seconds.saturating_mul(1000));
+        let expires_at = match new.expires_in {
+            Some(seconds) => now.saturating_add(seconds.saturating_mul(1000)),
+            None => now.saturating_add(AUTHORIZATION_LIFE).div_euclid(DAY) * DAY,
+        };
         let reference = Uuid::new_v4().simple().to_string().to_uppercase();
         let order = Order {
             status: settable(new.status)?,
             fraud_status: new.fraud_status.clone().unwrap_or_else(|| "ACCEPTED".into()),
             klarna_reference: reference[..8].into(),
             created_at: now,
-            expires_at: now.saturating_add(life).clamp(0, LAST),
+            expires_at: expires_at.clamp(0, LAST),
             captures: Vec::new(),
             captured_amount: 0,
             new,
         };
         self.orders.insert(order_id.clone(), order);
         Ok(order_id)
+    }
+
+    pub fn has(&self, order_id: &str) -> bool {
+        self.orders.contains_key(order_id)
     }
 
     /// `Ok(false)`: there is no such order.
@@ -302,8 +331,9 @@ impl Klarna {
             "refunded_amount": 0,
             "remaining_authorized_amount": order.remaining(),
             "purchase_currency": order.new.purchase_currency.as_deref().unwrap_or("EUR"),
-            "purchase_country": "DE",
-            "locale": "en-DE",
+            "purchase_country": order.new.purchase_country.as_deref().unwrap_or("DE"),
+            "locale": order.new.locale.as_deref().unwrap_or("en-DE"),
+            "customer": order.new.customer.clone().map_or_else(|| json!({"type": "person"}), Value::Object),
             "klarna_reference": order.klarna_reference,
             "order_lines": order.new.order_lines.clone().unwrap_or_else(|| json!([])),
             "created_at": timestamp(order.created_at),
@@ -313,8 +343,22 @@ impl Klarna {
             "shipping_info": [],
             "initial_payment_method": {"type": "INVOICE", "description": "Pay later"},
         });
-        if let Some(reference) = &order.new.merchant_reference1 {
-            value["merchant_reference1"] = reference.as_str().into();
+        let NewOrder { merchant_reference1, merchant_reference2, merchant_data, .. } = &order.new;
+        for (name, text) in [
+            ("merchant_reference1", merchant_reference1),
+            ("merchant_reference2", merchant_reference2),
+            ("merchant_data", merchant_data),
+        ] {
+            if let Some(text) = text {
+                value[name] = text.as_str().into();
+            }
+        }
+        for (name, address) in
+            [("billing_address", &order.new.billing_address), ("shipping_address", &order.new.shipping_address)]
+        {
+            if let Some(address) = address {
+                value[name] = address.clone().into();
+            }
         }
         Ok(value)
     }
@@ -599,6 +643,33 @@ pub(crate) fn timestamp(millis: Millis) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
 }
 
+/// The form of HTTP's `Date`.
+pub(crate) fn http_date(millis: Millis) -> String {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let (year, month, day) = date(millis);
+    let name = |names: &[&'static str], at: i64| usize::try_from(at).ok().and_then(|at| names.get(at).copied());
+    let weekday = name(&DAYS, millis.div_euclid(DAY).rem_euclid(7)).unwrap_or_default();
+    let month = name(&MONTHS, month - 1).unwrap_or_default();
+    let rest = millis.rem_euclid(DAY);
+    let (hour, minute, second) = (rest / 3_600_000, rest / 60_000 % 60, rest / 1000 % 60);
+    format!("{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
+}
+
+/// Reads an amount; its refusals say how to write another value.
+fn minor_units<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    if let Some(amount) = value.as_i64() {
+        return Ok(amount);
+    }
+    let example = value.as_f64().filter(|major| major.abs() < 1e9).map_or_else(
+        || "6000 for 60.00".into(),
+        // The amount is below 1e12 here.
+        |major| format!("{} for {major:.2}", (major * 100.0).round() as i64),
+    );
+    Err(D::Error::custom(format!("order_amount is {value}; it must be a whole number of minor units: {example}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -777,6 +848,22 @@ mod tests {
         assert_eq!(at("a/refunds").unwrap().resource, None);
         assert_eq!(at(""), None);
         assert_eq!(place("/ordermanagement/v2/orders/a"), None);
+    }
+
+    #[test]
+    fn writes_dates() {
+        assert_eq!(http_date(0), "Thu, 01 Jan 1970 00:00:00 GMT");
+        assert_eq!(http_date(784_111_777_000), "Sun, 06 Nov 1994 08:49:37 GMT");
+    }
+
+    #[test]
+    fn expires_at_midnight_unless_told() {
+        let mut klarna = Klarna::default();
+        let noon = 20_000 * DAY + DAY / 2;
+        let id = klarna.create(NewOrder { order_id: None, ..order(1) }, noon).unwrap();
+        assert_eq!(klarna.order(&id, noon).unwrap()["expires_at"], timestamp(20_028 * DAY));
+        let id = klarna.create(NewOrder { order_id: None, expires_in: Some(60), ..order(1) }, noon).unwrap();
+        assert_eq!(klarna.order(&id, noon).unwrap()["expires_at"], timestamp(noon + 60_000));
     }
 
     #[test]

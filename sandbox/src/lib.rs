@@ -51,8 +51,10 @@ use std::time::Duration;
 /// How a sandbox is started.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// A loopback address; 127.0.0.1 by default.
+    /// An address to listen at; 127.0.0.1 by default. Any but a loopback address needs a token.
     pub bind: IpAddr,
+    /// Requests to the control endpoint have to carry this token, as `Authorization: Bearer TOKEN`.
+    pub token: Option<String>,
     /// 0, the default, takes a free port.
     pub port: u16,
     /// The user name of the Basic credentials; `sandbox` by default.
@@ -66,8 +68,8 @@ pub struct Options {
     pub tls: bool,
     /// A path in front of the API's paths, such as `/gw`; empty by default.
     pub prefix: String,
-    /// Answers wrong credentials with a gateway's HTML page instead of JSON.
-    pub html_unauthorized: bool,
+    /// Answers wrong credentials with Klarna's JSON instead of its gateway's HTML page and challenge.
+    pub json_unauthorized: bool,
     /// Answers 429 beyond so many requests in one second of the sandbox's clock. Without it nothing is limited, and
     /// the headers speak of 200.
     pub rate_limit: Option<u32>,
@@ -77,13 +79,14 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             bind: Ipv4Addr::LOCALHOST.into(),
+            token: None,
             port: 0,
             username: "sandbox".into(),
             password: "sandbox".into(),
             api_key: None,
             tls: false,
             prefix: String::new(),
-            html_unauthorized: false,
+            json_unauthorized: false,
             rate_limit: None,
         }
     }
@@ -172,13 +175,18 @@ impl Sandbox {
     ///
     /// # Errors
     ///
-    /// The port is taken, the address is none of this machine's loopback, or the prefix does not look like `/gw`.
+    /// The port is taken, the address is none of this machine's, it is no loopback address and there is no token of 16
+    /// characters or more, or the prefix does not look like `/gw`.
     pub fn start(options: Options) -> io::Result<Self> {
-        if !options.bind.is_loopback() {
+        let token = options.token.as_deref().map_or(0, str::len);
+        if !options.bind.is_loopback() && token == 0 {
             return Err(invalid(format!(
-                "{} is not a loopback address; the sandbox has no protection worth the name",
+                "{} is not a loopback address, so that other machines could read and change everything: give a token",
                 options.bind
             )));
+        }
+        if options.token.is_some() && token < 16 {
+            return Err(invalid("the token is shorter than 16 characters".into()));
         }
         check_prefix(&options.prefix)?;
         let listener = listen(options.bind, options.port).map_err(|why| {

@@ -14,13 +14,15 @@ usage: takings-sandbox [flags]
 
   --port N           port; 0, the default, takes a free one
   --bind ADDRESS     a loopback address; default 127.0.0.1
+  --listen ADDRESS   an address that other machines or containers reach, such as 0.0.0.0; needs --token
+  --token T          control requests have to carry it: \"Authorization: Bearer T\"; 16 characters or more
   --tls              HTTPS with a certificate made now
   --ca-out FILE      with --tls: writes the CA certificate (PEM) that clients have to trust
   --username U       Basic credentials; default sandbox
   --password P       default sandbox
   --api-key K        an API key that is accepted too, alone behind \"Basic\" or as the password
   --prefix /p        a path in front of the API's paths
-  --html-401         answers wrong credentials with a gateway's HTML page
+  --json-401         answers wrong credentials with JSON; default: the page of Klarna's gateway
   --rate-limit N     429 beyond N requests a second; default: no limit
   --order ID=AMOUNT  creates an order over AMOUNT minor units; may be repeated
   --parent-watch     ends when standard input does, so that no test leaves it behind
@@ -33,7 +35,7 @@ API, below the base URL, with Basic credentials:
   GET  /ordermanagement/v1/orders/{order_id}/captures[/{capture_id}]
   GET  /ordermanagement/v1/orders/{order_id}
 
-control, below the base URL, without credentials:
+control, below the base URL, without credentials but for a token:
   POST /sandbox/orders                {\"order_id\", \"order_amount\", \"expires_in\", \"status\", \"faults\", ...}
   GET, PATCH /sandbox/orders/{id}     {\"status\", \"fraud_status\"}
   POST, GET, DELETE /sandbox/orders/{id}/faults   one fault or a list, e.g. {\"fault\": \"lost_answer\"}
@@ -52,7 +54,7 @@ faults; \"request\": n strikes the order's n-th request, otherwise each request 
   leftover (text), close_idle
 
 This is not a Klarna product. It does not imitate refunds, cancellation, updates of an order, several merchants,
-address and risk checks, or the portal; where Klarna's documentation is silent, it guesses. Loopback only.
+address and risk checks, or the portal; where Klarna's documentation is silent, it guesses.
 ";
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -80,14 +82,21 @@ fn wish(mut flags: lexopt::Parser) -> Result<Wish, lexopt::Error> {
         };
         match name {
             "port" => run.options.port = flags.value()?.parse_with(port)?,
-            "bind" => run.options.bind = flags.value()?.parse()?,
+            "bind" => {
+                run.options.bind = flags.value()?.parse()?;
+                if !run.options.bind.is_loopback() {
+                    return Err("--bind takes a loopback address; --listen takes any".into());
+                }
+            }
+            "listen" => run.options.bind = flags.value()?.parse()?,
+            "token" => run.options.token = Some(flags.value()?.string()?),
             "tls" => run.options.tls = true,
             "ca-out" => run.ca_out = Some(flags.value()?.into()),
             "username" => run.options.username = flags.value()?.string()?,
             "password" => run.options.password = flags.value()?.string()?,
             "api-key" => run.options.api_key = Some(flags.value()?.string()?),
             "prefix" => run.options.prefix = flags.value()?.string()?,
-            "html-401" => run.options.html_unauthorized = true,
+            "json-401" => run.options.json_unauthorized = true,
             "rate-limit" => run.options.rate_limit = Some(flags.value()?.parse()?),
             "order" => run.orders.push(flags.value()?.parse_with(order)?),
             "parent-watch" => run.parent_watch = true,
@@ -119,6 +128,12 @@ fn order(text: &str) -> Result<NewOrder, String> {
 }
 
 fn run(run: Run) -> Result<(), Failure> {
+    let address = run.options.bind;
+    if !address.is_loopback() && run.options.token.is_none() {
+        return Err(
+            "--listen needs --token, without which anybody in the network could read and change everything".into()
+        );
+    }
     let sandbox = Sandbox::start(run.options)?;
     for order in run.orders {
         sandbox.try_create_order(order)?;
@@ -135,6 +150,13 @@ fn run(run: Run) -> Result<(), Failure> {
         "takings-sandbox: a stand-in for Klarna's Order Management API, not a Klarna product; \
          --help lists what it can do"
     );
+    if !address.is_loopback() {
+        let _ = writeln!(
+            io::stderr(),
+            "takings-sandbox: WARNING: it listens at {address}, beyond this machine. Whoever reaches it can send API \
+             requests, and plain http shows them all: use made-up data only"
+        );
+    }
     if run.parent_watch {
         io::copy(&mut io::stdin(), &mut io::sink())?;
         return Ok(());

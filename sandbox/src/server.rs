@@ -218,7 +218,7 @@ impl Connection {
         }
         let correlation_id = Uuid::new_v4().to_string();
         let answer = error_answer(status, error_code, &[message], &correlation_id)
-            .header("Klarna-Correlation-Id", correlation_id);
+            .headers(self.shared.signature(&correlation_id));
         if !self.send(&answer.bytes("", true)) {
             return Next::Drop;
         }

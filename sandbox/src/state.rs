@@ -2,13 +2,16 @@
 
 use crate::fault::{Fault, PlannedFault};
 use crate::http::{Answer, Request, values};
-use crate::klarna::{Circumstances, Key, KeyState, Klarna, Millis, Place, Refusal, Resource, error_answer, timestamp};
+use crate::klarna::{
+    Circumstances, Key, KeyState, Klarna, Millis, Place, Refusal, Resource, error_answer, http_date, timestamp,
+};
 use crate::{Connections, Options, Received};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use uuid::Uuid;
 
 /// How many requests are remembered; the oldest are forgotten first.
 const REMEMBERED: usize = 10_000;
@@ -42,6 +45,8 @@ pub(crate) struct State {
 pub(crate) enum Admission {
     /// The answer is known; there is nothing to commit.
     Answered(Outcome),
+    /// The answer comes from a gateway before the API.
+    Page(Answer),
     /// The request may go on, and its key is taken.
     Open { key: Option<Key>, rate: Vec<(String, String)> },
 }
@@ -91,9 +96,30 @@ impl Shared {
         *self.stopping.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A path without the prefix, if it has it.
+    /// A path without the prefix, if it has it. Several slashes at the head of either count as one, as at Klarna: the
+    /// base URL of some shops ends with a slash.
     pub fn below_prefix<'a>(&self, path: &'a str) -> Option<&'a str> {
-        path.strip_prefix(self.options.prefix.as_str()).filter(|rest| rest.starts_with('/'))
+        let rest = fold(path).strip_prefix(self.options.prefix.as_str())?;
+        rest.starts_with('/').then(|| fold(rest))
+    }
+
+    /// The base URL under the host that the client called.
+    pub fn base_for(&self, request: &Request) -> String {
+        match (request.host(), self.base.split_once("://")) {
+            (Some(host), Some((scheme, _))) => format!("{scheme}://{host}{}", self.options.prefix),
+            _ => self.base.clone(),
+        }
+    }
+
+    /// The headers that each answer of Klarna's has.
+    pub fn signature(&self, correlation_id: &str) -> [(String, String); 3] {
+        let transaction_id = Uuid::new_v4().to_string();
+        [
+            ("Date", http_date(self.state().now())),
+            ("Klarna-Correlation-Id", correlation_id.into()),
+            ("Transaction-Id", transaction_id),
+        ]
+        .map(|(name, value)| (name.into(), value))
     }
 
     /// The merchant who sends the request.
@@ -124,12 +150,12 @@ impl Shared {
             error_answer(status, error_code, &[message], correlation_id)
         };
         let Some(merchant) = self.merchant(request) else {
-            let answer = if self.options.html_unauthorized {
-                Answer::new(401).html(401)
-            } else {
-                refuse(401, "UNAUTHORIZED", "the credentials are wrong".into())
-            };
-            return Admission::Answered(answer.into());
+            if self.options.json_unauthorized {
+                return Admission::Answered(refuse(401, "UNAUTHORIZED", "the credentials are wrong".into()).into());
+            }
+            // Recorded at Klarna's gateway: a page with a challenge, without ids.
+            let page = Answer::new(401).header("WWW-Authenticate", "Basic realm=\"Klarna\"").html(401);
+            return Admission::Page(page);
         };
 
         let mut state = self.state();
@@ -192,9 +218,13 @@ impl Shared {
     ) -> Outcome {
         let mut outcome = match admission {
             Admission::Answered(outcome) => outcome,
+            Admission::Page(page) => {
+                let date = http_date(self.state().now());
+                return page.header("Date", date).into();
+            }
             Admission::Open { key, rate } => {
                 let mut state = self.state();
-                let done = state.perform(&self.base, request, place, number, key.clone());
+                let done = state.perform(&self.base_for(request), request, place, number, key.clone());
                 if let Some(key) = key {
                     state.klarna.release(&key);
                 }
@@ -203,8 +233,7 @@ impl Shared {
                 outcome
             }
         };
-        let correlation = ("Klarna-Correlation-Id".into(), correlation_id.into());
-        outcome.answer.headers.push(correlation);
+        outcome.answer.headers.extend(self.signature(correlation_id));
         outcome
     }
 
@@ -214,6 +243,11 @@ impl Shared {
             self.state().klarna.release(&key);
         }
     }
+}
+
+/// A path with one slash at its head.
+fn fold(path: &str) -> &str {
+    &path[path.bytes().take_while(|byte| *byte == b'/').count().saturating_sub(1)..]
 }
 
 /// Klarna's answer to a capture: an empty body.

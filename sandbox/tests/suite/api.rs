@@ -17,7 +17,10 @@ fn a_capture_is_201_with_its_id_and_no_body() {
     assert_eq!(reply.header("Content-Length"), Some("0"));
     let location = format!("{}{CAPTURES}/{id}", sandbox.url());
     assert_eq!(reply.header("Location"), Some(location.as_str()));
-    assert!(reply.header("Klarna-Correlation-Id").is_some());
+    assert_eq!(reply.header("Content-Type"), None);
+    let ids = ["Klarna-Correlation-Id", "Transaction-Id"].map(|name| reply.header(name).expect(name));
+    assert!(ids[0] != ids[1] && ids.iter().all(|id| id.len() == 36), "{ids:?}");
+    assert!(reply.header("Date").is_some_and(|date| date.ends_with(" GMT")));
     assert_eq!(reply.header("X-Ratelimit-Limit"), Some("200, 200;w=1"));
     assert_eq!(reply.header("X-Ratelimit-Reset"), Some("1"));
     let remaining: u32 = reply.header("X-Ratelimit-Remaining").unwrap().parse().unwrap();
@@ -147,7 +150,10 @@ fn the_clock_expires_orders() {
     sandbox.advance(Duration::from_secs(3600));
     assert_eq!(status("short"), "EXPIRED");
     assert_eq!(status("o"), "AUTHORIZED");
-    sandbox.advance(28 * DAY);
+    // Without expires_in an order ends at midnight.
+    sandbox.advance(27 * DAY - Duration::from_secs(3600));
+    assert_eq!(status("o"), "AUTHORIZED");
+    sandbox.advance(DAY);
     assert_eq!(status("o"), "EXPIRED");
     assert_eq!(capture(&sandbox, "k").error(), (403, "CAPTURE_NOT_ALLOWED".into()));
 }
@@ -163,7 +169,7 @@ fn a_cancelled_order_is_not_captured_until_it_is_authorized_again() {
 
 #[test]
 fn refuses_as_klarna_does() {
-    let sandbox = sandbox();
+    let sandbox = sandbox_with(Options { json_unauthorized: true, ..Options::default() });
     let mut client = Client::connect(sandbox.url());
     let post = format!("POST {CAPTURES}");
     let good = r#"{"captured_amount":1}"#;
@@ -230,13 +236,55 @@ fn takes_an_api_key_in_all_its_forms() {
 }
 
 #[test]
-fn answers_wrong_credentials_in_html_if_asked_to() {
-    let sandbox = sandbox_with(Options { html_unauthorized: true, ..Options::default() });
+fn answers_wrong_credentials_with_the_gateways_page() {
+    let sandbox = sandbox();
     let mut client = Client::connect(sandbox.url());
     client.send(&format!("GET {CAPTURES}"), &[], "");
     let reply = client.reply();
     assert_eq!((reply.status, reply.header("Content-Type")), (401, Some("text/html")));
-    assert!(reply.body.starts_with("<html>"));
+    assert!(reply.header("WWW-Authenticate").is_some_and(|value| value.starts_with("Basic realm=")));
+    assert!(reply.body.contains("<title>401 Authorization Required</title>"), "{}", reply.body);
+    for name in ["Klarna-Correlation-Id", "Transaction-Id", "X-Ratelimit-Limit"] {
+        assert_eq!(reply.header(name), None);
+    }
+    assert!(reply.header("Date").is_some());
+}
+
+#[test]
+fn several_slashes_at_the_head_count_as_one() {
+    let sandbox = sandbox();
+    let mut client = Client::connect(sandbox.url());
+    for slashes in ["/", "//"] {
+        client.send(&format!("POST {slashes}{CAPTURES}"), &[CREDENTIALS, JSON], r#"{"captured_amount":1}"#);
+        let reply = client.reply();
+        let location = format!("{}{CAPTURES}/{}", sandbox.url(), reply.id());
+        assert_eq!(reply.header("Location"), Some(location.as_str()));
+    }
+    assert_eq!(sandbox.requests_of("o").len(), 2);
+    client.send("GET /ordermanagement//v1/orders/o", &[CREDENTIALS], "");
+    assert_eq!(client.reply().error(), (404, "NOT_FOUND".into()));
+
+    let sandbox = sandbox_with(Options { prefix: "/gw".into(), ..Options::default() });
+    let mut client = Client::connect(sandbox.url());
+    assert_eq!(client.get(&format!("/gw/{CAPTURES}")).status, 200);
+    assert_eq!(client.get(&format!("//gw{CAPTURES}")).status, 200);
+}
+
+#[test]
+fn a_location_names_the_host_that_was_called() {
+    let sandbox = sandbox();
+    let mut client = Client::connect(sandbox.url());
+    let own = sandbox.url().strip_prefix("http://").unwrap().to_owned();
+    for (host, named) in [("localhost:8181", "localhost:8181"), ("[::1]:1", "[::1]:1"), ("a/b", &own), ("", &own)] {
+        client.host = host.into();
+        let reply = client.capture(&format!("key {host}"), r#"{"captured_amount":1}"#);
+        let location = format!("http://{named}{CAPTURES}/{}", reply.id());
+        assert_eq!(reply.header("Location"), Some(location.as_str()), "{host}");
+    }
+    sandbox.fault("o", Fault::Created(takings_sandbox::Created::default()));
+    client.host = "shop.test".into();
+    let reply = client.capture("l", r#"{"captured_amount":1}"#);
+    assert!(reply.header("Location").is_some_and(|value| value.starts_with("http://shop.test/")), "{reply:?}");
 }
 
 #[test]
@@ -338,9 +386,13 @@ fn a_head_that_makes_no_sense_is_400_and_the_end() {
 }
 
 #[test]
-fn starts_on_loopback_only_and_with_a_sane_prefix() {
+fn starts_on_loopback_or_with_a_token_and_with_a_sane_prefix() {
     let bind = "0.0.0.0".parse().unwrap();
     assert!(Sandbox::start(Options { bind, ..Options::default() }).is_err());
+    let token = Some("0123456789abcde".into());
+    assert!(Sandbox::start(Options { token, ..Options::default() }).is_err(), "a short token");
+    let token = Some("0123456789abcdef".into());
+    Sandbox::start(Options { bind, token, ..Options::default() }).unwrap();
     for prefix in ["gw", "/gw/", "/", "/g w", "/a?b"] {
         let options = Options { prefix: prefix.into(), ..Options::default() };
         assert!(Sandbox::start(options).is_err(), "{prefix}");

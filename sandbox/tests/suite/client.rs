@@ -58,6 +58,8 @@ impl<T: Read + Write> Wire for T {}
 
 pub struct Client {
     wire: Box<dyn Wire>,
+    /// The value of `Host`.
+    pub host: String,
     ahead: Vec<u8>,
 }
 
@@ -70,11 +72,12 @@ pub fn tcp(url: &str) -> TcpStream {
 
 impl Client {
     pub fn connect(url: &str) -> Self {
-        Self::over(tcp(url))
+        let host = url.split('/').nth(2).unwrap();
+        Self { host: host.into(), ..Self::over(tcp(url)) }
     }
 
     pub fn over(wire: impl Wire + 'static) -> Self {
-        Self { wire: Box::new(wire), ahead: Vec::new() }
+        Self { wire: Box::new(wire), host: "localhost".into(), ahead: Vec::new() }
     }
 
     pub fn write(&mut self, bytes: impl AsRef<[u8]>) {
@@ -84,7 +87,7 @@ impl Client {
 
     /// Sends a request with these header lines and, unless it is empty, a body.
     pub fn send(&mut self, line: &str, headers: &[&str], body: &str) {
-        let mut head = format!("{line} HTTP/1.1\r\nHost: x\r\n");
+        let mut head = format!("{line} HTTP/1.1\r\nHost: {}\r\n", self.host);
         for header in headers {
             head += &format!("{header}\r\n");
         }

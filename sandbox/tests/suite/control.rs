@@ -14,15 +14,25 @@ fn creates_orders() {
     let order = reply.json();
     assert_eq!(order["order_id"].as_str().unwrap().len(), 36);
     assert_eq!((&order["order_amount"], &order["status"]), (&json!(5), &json!("AUTHORIZED")));
+    assert!(order["expires_at"].as_str().unwrap().ends_with("T00:00:00.000Z"));
+    assert_eq!(order["customer"], json!({"type": "person"}));
+    for name in ["merchant_reference1", "merchant_reference2", "billing_address", "shipping_address"] {
+        assert_eq!(order.get(name), None);
+    }
 
     let full = json!({
         "order_id": "a b", "order_amount": 7, "purchase_currency": "SEK", "merchant_reference1": "m",
+        "merchant_reference2": "n", "merchant_data": "{}", "purchase_country": "SE", "locale": "sv-SE",
+        "billing_address": {"given_name": "Anna", "postal_code": "11122"}, "shipping_address": {"city": "Lund"},
+        "customer": {"type": "organization"},
         "order_lines": [{"name": "n"}], "expires_in": 60, "status": "CANCELLED", "fraud_status": "PENDING",
         "faults": [{"fault": "status", "status": 503}],
     });
     let order = client.control("POST /sandbox/orders", &full.to_string()).json();
-    for member in ["order_id", "purchase_currency", "merchant_reference1", "order_lines", "status", "fraud_status"] {
-        assert_eq!(order[member], full[member]);
+    for (name, value) in full.as_object().unwrap() {
+        if !["expires_in", "faults"].contains(&name.as_str()) {
+            assert_eq!(&order[name], value, "{name}");
+        }
     }
     let target = "/ordermanagement/v1/orders/a%20b";
     assert_eq!(client.get(target).status, 503);
@@ -47,7 +57,13 @@ fn says_what_is_wrong() {
     let mut client = Client::connect(sandbox.url());
     for (line, body, status, says) in [
         ("POST /sandbox/orders", "{}", 400, "order_amount"),
-        ("POST /sandbox/orders", r#"{"order_amount":"5"}"#, 400, "i64"),
+        ("POST /sandbox/orders", r#"{"order_amount":"5"}"#, 400, "order_amount is \"5\"; it must be a whole number"),
+        ("POST /sandbox/orders", r#"{"order_amount":60.0}"#, 400, "order_amount is 60.0; it must be a whole number"),
+        ("POST /sandbox/orders", r#"{"order_amount":60.0}"#, 400, "6000 for 60.00"),
+        ("POST /sandbox/orders", r#"{"order_amount":19.99}"#, 400, "1999 for 19.99"),
+        ("POST /sandbox/orders", r#"{"order_amount":null}"#, 400, "6000 for 60.00"),
+        ("POST /sandbox/orders", r#"{"order_amount":5,"billing_address":"here"}"#, 400, "expected a map"),
+        ("GET /sandbox/orders/p/ledger", "", 404, "there is no order p; POST /sandbox/orders creates it"),
         ("POST /sandbox/orders", r#"{"order_amount":5,"order_amuont":5}"#, 400, "order_amuont"),
         ("POST /sandbox/orders", r#"{"order_amount":5,"order_id":"o"}"#, 409, "exists already"),
         ("POST /sandbox/orders", r#"{"order_amount":5,"faults":[{"fault":"x"}]}"#, 400, "unknown variant `x`"),
@@ -75,6 +91,16 @@ fn plans_faults_one_by_one_or_in_a_list() {
     let sandbox = sandbox();
     let mut client = Client::connect(sandbox.url());
     let faults = "/sandbox/orders/o/faults";
+    let names = client.control(&format!("POST {faults}"), r#"["lost_answer", "close_idle"]"#);
+    assert_eq!(names.json(), json!([{"fault": "lost_answer"}, {"fault": "close_idle"}]));
+    assert_eq!(
+        client.control(&format!("POST {faults}"), r#""reset_after_commit""#).json().as_array().unwrap().len(),
+        3
+    );
+    let order = client.control("POST /sandbox/orders", r#"{"order_id":"q","order_amount":5,"faults":["lost_answer"]}"#);
+    assert_eq!(order.status, 201);
+    assert_eq!(client.control("GET /sandbox/orders/q/faults", "").json(), json!([{"fault": "lost_answer"}]));
+    client.control(&format!("DELETE {faults}"), "");
     let one = json!({"fault": "lost_answer", "request": 9});
     assert_eq!(client.control(&format!("POST {faults}"), &one.to_string()).status, 201);
     let list = json!([{"fault": "too_many_requests", "retry_after": "1"}, {"fault": "close_idle"}]);
@@ -116,7 +142,7 @@ fn shows_the_ledger_and_the_requests() {
         json!({
             "number": 1, "order_id": "o", "order_request": 1, "method": "POST", "target": CAPTURES,
             "version": "HTTP/1.1",
-            "headers": [["Host", "x"], ["Authorization", "Basic c2FuZGJveDpzYW5kYm94"],
+            "headers": [["Host", client.host], ["Authorization", "Basic c2FuZGJveDpzYW5kYm94"],
                         ["Content-Type", "application/json"], ["Klarna-Idempotency-Key", "k"], ["Content-Length", "39"]],
             "body": r#"{"captured_amount":100,"reference":"r"}"#,
             "connection": 1, "committed": true, "fault": null, "answered_status": 201,
@@ -152,6 +178,7 @@ fn resets() {
     client.control("POST /sandbox/orders/o/faults", r#"{"fault":"lost_answer"}"#);
     client.control("POST /sandbox/clock", r#"{"advance_seconds":5}"#);
     assert_eq!(client.control("POST /sandbox/reset", "").status, 204);
+    assert_eq!(client.control("GET /sandbox/orders/o/ledger", "").status, 404);
     for list in ["ledger", "requests", "orders/o/faults"] {
         assert_eq!(client.control(&format!("GET /sandbox/{list}"), "").json(), json!([]));
     }
@@ -174,6 +201,22 @@ fn counts_the_connections_of_clients_only() {
     client.send(&format!("GET {CAPTURES}"), &[CREDENTIALS, "Connection: close"], "");
     client.rest();
     assert_eq!(count(), json!({"accepted": 1, "open": 0}));
+}
+
+#[test]
+fn asks_for_its_token() {
+    let token = "0123456789abcdef";
+    let sandbox = Sandbox::start(Options { token: Some(token.into()), ..Options::default() }).unwrap();
+    let mut client = Client::connect(sandbox.url());
+    for header in [&[][..], &["Authorization: Bearer 0123456789abcdeg"], &["Authorization: Basic 0123456789abcdef"]] {
+        client.send("GET /sandbox/ledger", header, "");
+        let reply = client.reply();
+        assert_eq!(reply.status, 401, "{header:?}");
+        assert!(reply.json()["error"].as_str().unwrap().contains("--token"));
+    }
+    client.send("GET /sandbox/ledger", &[&format!("Authorization: bearer {token}")], "");
+    assert_eq!(client.reply().json(), json!([]));
+    assert_eq!(client.get("/ordermanagement/v1/orders/o").status, 404, "the API itself needs none");
 }
 
 #[test]

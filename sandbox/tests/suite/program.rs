@@ -60,7 +60,7 @@ fn prints_its_url_and_ends_with_its_parent() {
 
 #[test]
 fn takes_its_flags() {
-    let flags = ["--username", "u", "--password", "p", "--api-key", "raw", "--prefix", "/gw", "--html-401"];
+    let flags = ["--username", "u", "--password", "p", "--api-key", "raw", "--prefix", "/gw", "--json-401"];
     let program =
         Program::start(&[&flags[..], &["--rate-limit", "100", "--bind", "127.0.0.1", "--order", "o=5"]].concat());
     assert!(program.url.ends_with("/gw"));
@@ -72,9 +72,23 @@ fn takes_its_flags() {
         assert_eq!(reply.status, status);
         match status {
             200 => assert_eq!(reply.header("X-Ratelimit-Limit"), Some("100, 100;w=1")),
-            _ => assert_eq!(reply.header("Content-Type"), Some("text/html")),
+            _ => assert_eq!(reply.header("Content-Type"), Some("application/json")),
         }
     }
+}
+
+#[test]
+fn listens_for_other_machines_with_a_token_and_a_warning() {
+    let mut program = Program::start(&["--listen", "0.0.0.0", "--token", "0123456789abcdef", "--order", "o=5"]);
+    let port = program.url.rsplit(':').next().unwrap().to_owned();
+    let mut client = Client::connect(&format!("http://127.0.0.1:{port}"));
+    assert_eq!(client.get(CAPTURES).status, 200);
+    assert_eq!(client.control("GET /sandbox/ledger", "").status, 401);
+    drop(program.child.stdin.take());
+    assert!(program.child.wait().unwrap().success());
+    let mut said = String::new();
+    program.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(said.contains("WARNING: it listens at 0.0.0.0"), "{said}");
 }
 
 #[test]
@@ -112,7 +126,9 @@ fn refuses_flags_that_make_no_sense() {
         (&["--order", "o=1", "--order", "o=2"], "exists already"),
         (&["--order", "o=-1"], "order_amount"),
         (&["--ca-out", "x"], "--tls"),
-        (&["--bind", "0.0.0.0"], "loopback"),
+        (&["--bind", "0.0.0.0"], "--listen takes any"),
+        (&["--listen", "0.0.0.0"], "--listen needs --token"),
+        (&["--listen", "0.0.0.0", "--token", "short"], "16 characters"),
         (&["--prefix", "x"], "prefix"),
         (&["--tls", "--ca-out", "/nowhere/ca.pem"], "/nowhere/ca.pem"),
     ] {

@@ -59,6 +59,7 @@ LANGUAGES = {
     ".py": "python",
     ".rs": "rust",
     ".txt": "cmake",
+    ".yaml": "yaml",
 }
 HERE = re.compile(r"\[(?P<text>.*)\]\((?P<link>\S+)\)<!-- here(?P<as>: tabs)? -->")
 LINK = re.compile(r"(!?\[(?:[^\]\[]|\[[^\]]*\])*\])\(([^)\s]+)\)")

@@ -429,7 +429,11 @@ void takings_call_free(takings_call_t *call);
  * - environment (live or playground): Live or playground. There is no default: one of them moves
  *   money.
  * - base_url: Another host than Klarna's own, with an optional path prefix:
- *   https://gateway.example/klarna. Plain http only for a loopback address.
+ *   https://gateway.example/klarna. Plain http only for a loopback address, or the
+ *   insecure_http_host.
+ * - insecure_http_host: Allows plain http in base_url to this one host, which must not be
+ *   Klarna's. Everybody on the way reads the credentials and all data then, and can change
+ *   answers: for a stand-in Klarna in another container, with made-up data.
  * - username: The user of the pair that Klarna's portal shows.
  * - password: The password that belongs to username. Not together with api_key.
  * - api_key: An API key, with the username it was made together with, or alone.

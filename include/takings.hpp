@@ -243,8 +243,13 @@ struct config {
      * playground. */
     std::optional<std::string> environment;
     /* Another host than Klarna's own, with an optional path prefix:
-     * https://gateway.example/klarna. Plain http only for a loopback address. */
+     * https://gateway.example/klarna. Plain http only for a loopback address, or the
+     * insecure_http_host. */
     std::optional<std::string> base_url;
+    /* Allows plain http in base_url to this one host, which must not be Klarna's. Everybody on
+     * the way reads the credentials and all data then, and can change answers: for a stand-in
+     * Klarna in another container, with made-up data. */
+    std::optional<std::string> insecure_http_host;
     /* The user of the pair that Klarna's portal shows. */
     std::optional<std::string> username;
     /* The password that belongs to username. Not together with api_key. */
@@ -579,6 +584,7 @@ struct fields<config> {
         visit("region", value.region);
         visit("environment", value.environment);
         visit("base_url", value.base_url);
+        visit("insecure_http_host", value.insecure_http_host);
         visit("username", value.username);
         visit("password", value.password);
         visit("api_key", value.api_key);

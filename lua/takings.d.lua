@@ -13,7 +13,8 @@ local takings = {}
 ---@class takings.config
 ---@field region? takings.region Where the account lives; `eu` when only the environment is given. Not together with `base_url`.
 ---@field environment? takings.environment Live or playground. There is no default: one of them moves money.
----@field base_url? string Another host than Klarna's own, with an optional path prefix: `https://gateway.example/klarna`. Plain `http` only for a loopback address.
+---@field base_url? string Another host than Klarna's own, with an optional path prefix: `https://gateway.example/klarna`. Plain `http` only for a loopback address, or the `insecure_http_host`.
+---@field insecure_http_host? string Allows plain `http` in `base_url` to this one host, which must not be Klarna's. Everybody on the way reads the credentials and all data then, and can change answers: for a stand-in Klarna in another container, with made-up data.
 ---@field username? string The user of the pair that Klarna's portal shows.
 ---@field password? string The password that belongs to `username`. Not together with `api_key`.
 ---@field api_key? string An API key, with the `username` it was made together with, or alone.

@@ -64,6 +64,7 @@ class Client(_Base):
         region: Literal["eu", "na", "oc", "kustom"] | None = None,
         environment: Literal["live", "playground"] | None = None,
         base_url: str | None = None,
+        insecure_http_host: str | None = None,
         api_key: str | None = None,
         auth: Literal["basic", "raw"] | None = None,
         connect_timeout: float | None = 5.0,
@@ -92,7 +93,11 @@ class Client(_Base):
           with `base_url`.
         - `environment`: Live or playground. There is no default: one of them moves money.
         - `base_url`: Another host than Klarna's own, with an optional path prefix:
-          `https://gateway.example/klarna`. Plain `http` only for a loopback address.
+          `https://gateway.example/klarna`. Plain `http` only for a loopback address, or the
+          `insecure_http_host`.
+        - `insecure_http_host`: Allows plain `http` in `base_url` to this one host, which must not
+          be Klarna's. Everybody on the way reads the credentials and all data then, and can change
+          answers: for a stand-in Klarna in another container, with made-up data.
         - `api_key`: An API key, with the `username` it was made together with, or alone.
         - `auth`: How an `api_key` is sent: as the password of a pair, or as it is. `basic`.
         - `connect_timeout`: Time to connect: name look-up, every address, TLS. 5 s; at most half of

@@ -13,6 +13,7 @@ class Settings(TypedDict, total=False):
     region: Literal["eu", "na", "oc", "kustom"] | None
     environment: Literal["live", "playground"] | None
     base_url: str | None
+    insecure_http_host: str | None
     api_key: str | None
     auth: Literal["basic", "raw"] | None
     connect_timeout: float | None

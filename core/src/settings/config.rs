@@ -43,8 +43,13 @@ object! {
         /// Live or playground. There is no default: one of them moves money.
         optional environment "environment": Environment, Environment::RULE;
         /// Another host than Klarna's own, with an optional path prefix:
-        /// `https://gateway.example/klarna`. Plain `http` only for a loopback address.
+        /// `https://gateway.example/klarna`. Plain `http` only for a loopback address,
+        /// or the `insecure_http_host`.
         optional base_url "base_url": String, Rule::Url { min: 1, max: 1024 };
+        /// Allows plain `http` in `base_url` to this one host, which must not be Klarna's. Everybody on
+        /// the way reads the credentials and all data then, and can change answers: for a stand-in
+        /// Klarna in another container, with made-up data.
+        optional insecure_http_host "insecure_http_host": String, TEXT;
         /// The user of the pair that Klarna's portal shows.
         optional(crate) username "username": String, Rule::Secret;
         /// The password that belongs to `username`. Not together with `api_key`.
@@ -262,7 +267,8 @@ impl Config {
 
     /// Where requests go and what they carry.
     pub(crate) fn endpoint(&self) -> Result<Endpoint, Error> {
-        let base_url = place::base_url(self.base_url.as_deref(), self.region, self.environment)?;
+        let (given, insecure) = (self.base_url.as_deref(), self.insecure_http_host.as_deref());
+        let base_url = place::base_url(given, insecure, self.region, self.environment)?;
         let place = place::in_words(&base_url);
         let credentials = self.credentials();
         if let Some(origin) = credentials.origin() {

@@ -34,6 +34,7 @@ words! {
 /// The URL that all paths begin with.
 pub(super) fn base_url(
     given: Option<&str>,
+    insecure_host: Option<&str>,
     region: Option<Region>,
     environment: Option<Environment>,
 ) -> Result<Url, Error> {
@@ -41,7 +42,10 @@ pub(super) fn base_url(
         (Some(_), Some(_), _) | (Some(_), _, Some(_)) => {
             Err(Error::invalid("base_url is given together with region or environment; it must be one or the other"))
         }
-        (Some(url), None, None) => check_base_url(url),
+        (Some(url), None, None) => check_base_url(url, insecure_host),
+        _ if insecure_host.is_some() => Err(Error::invalid(
+            "insecure_http_host is given without base_url; Klarna's own hosts are reached over https alone",
+        )),
         (None, _, None) => Err(Error::invalid(
             "environment is missing; it must be live (captures move money) or playground (Klarna's test \
              system), or give base_url",
@@ -126,7 +130,7 @@ pub(super) fn in_words(base_url: &Url) -> String {
     }
 }
 
-fn check_base_url(text: &str) -> Result<Url, Error> {
+fn check_base_url(text: &str, insecure_host: Option<&str>) -> Result<Url, Error> {
     const ALLOWED: &str = "an https URL without user, query or fragment, such as https://api.klarna.com \
                            (plain http only for a loopback address)";
     let refuse = |got: &str| Err(Error::invalid_argument("base_url", got, ALLOWED));
@@ -157,7 +161,10 @@ fn check_base_url(text: &str) -> Result<Url, Error> {
     if url.port() == Some(0) {
         return refuse("a URL with port 0, where nothing listens");
     }
-    if url.scheme() == "http" && !is_loopback(&url) {
+    let is_named =
+        insecure_host.is_some_and(|host| url.host_str().is_some_and(|called| called.eq_ignore_ascii_case(host)));
+    let may_be_plain = is_loopback(&url) || (is_named && origin_of(&url).0.is_none());
+    if url.scheme() == "http" && !may_be_plain {
         return refuse("plain http to another host, which would show the credentials to the network");
     }
     Ok(url)
@@ -241,6 +248,32 @@ mod tests {
         ] {
             assert_eq!(in_words(&url.parse().unwrap()), words);
         }
+    }
+
+    #[test]
+    fn plain_http_goes_to_the_host_that_was_named() {
+        let config = |host: &str, url: &str| {
+            let mut config = Config::at(url, pair());
+            config.insecure_http_host = Some(host.into());
+            config
+        };
+        for url in ["http://sandbox:8181", "http://Sandbox/gw", "https://gw.example", "http://127.0.0.1:1"] {
+            assert!(config("sandbox", url).endpoint().is_ok(), "{url}");
+        }
+        for (host, url) in [
+            ("sandbox", "http://sandbox.example"),
+            ("sandbox", "http://other"),
+            ("api.klarna.com", "http://api.klarna.com"),
+            ("api.klarna.com", "http://API.klarna.com."),
+            ("api.klarna.com.", "http://api.klarna.com."),
+            ("api.kustom.co", "http://api.kustom.co"),
+            ("sandbox:8181", "http://sandbox:8181"),
+        ] {
+            assert!(refusal(config(host, url)).contains("plain http"), "{host} {url}");
+        }
+        let mut config = Config::playground(Region::Eu, pair());
+        config.insecure_http_host = Some("sandbox".into());
+        assert!(refusal(config).contains("without base_url"));
     }
 
     #[test]

@@ -35,7 +35,8 @@ impl HttpRequest {
         self.url.as_str()
     }
 
-    /// Whether the scheme of the URL is `https`. It is plain http for a loopback address alone.
+    /// Whether the scheme of the URL is `https`. It is plain http for a loopback address, or the
+    /// `insecure_http_host`, alone.
     pub fn is_tls(&self) -> bool {
         self.url.scheme() == "https"
     }

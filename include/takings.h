@@ -1,6 +1,6 @@
 /*
- * takings captures Klarna orders: call it as often as you like, the money moves once, and you
- * always know whether it moved.
+ * takings captures Klarna orders: call it as often as you like, the money moves once, and what
+ * you are told about it is true.
  *
  * Rules of this header
  *

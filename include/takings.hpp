@@ -1,6 +1,6 @@
 /*
  * takings for C++17: captures Klarna orders. Call it as often as you like, the money moves once,
- * and you always know whether it moved. A thin layer over takings.h, whose rules about threads
+ * and what you are told about it is true. A thin layer over takings.h, whose rules about threads
  * and fork hold here too; link with -ltakings.
  *
  *     takings::client client = takings::client::from_env();

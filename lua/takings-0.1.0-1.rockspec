@@ -10,7 +10,7 @@ source = {
 }
 description = {
    summary = "Captures Klarna orders from inside your own program",
-   detailed = "Call it as often as you like: the money moves once, and you always know whether it moved.",
+   detailed = "Call it as often as you like: the money moves once, and what you are told about it is true.",
    homepage = "https://github.com/takings/takings",
    license = "MIT OR Apache-2.0",
    labels = { "klarna", "payments" },

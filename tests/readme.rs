@@ -1,4 +1,4 @@
-//! Every snippet of the README is run as it stands, against the sandbox: a snippet that does
+//! Every snippet of the README, and of that of the examples, is run as it stands, against the sandbox: a snippet that does
 //! not capture, or does not say so, fails.
 
 use std::path::{Path, PathBuf};
@@ -19,9 +19,17 @@ fn built() -> PathBuf {
     test.ancestors().nth(2).expect("target/<profile>/deps/<test>").to_owned()
 }
 
+fn page(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).expect("a page")
+}
+
+/// The page with a sample in each language.
+const SAMPLES: &str = "examples/README.md";
+const README: &str = "README.md";
+
 /// The blocks of one language.
-fn snippets(language: &str) -> Vec<String> {
-    let text = std::fs::read_to_string(root().join("README.md")).expect("the README");
+fn snippets(path: &str, language: &str) -> Vec<String> {
+    let text = page(path);
     let opening = format!("```{language}\n");
     let blocks = text.match_indices(&opening).map(|(at, _)| {
         let block = &text[at + opening.len()..];
@@ -34,7 +42,7 @@ fn snippets(language: &str) -> Vec<String> {
 
 /// Runs the only snippet of a language twice: once as usual, once with every answer lost.
 fn run(language: &str, file: &str, command: impl Fn(&Path) -> Command) {
-    let [snippet] = &snippets(language)[..] else { panic!("one {language} snippet is expected") };
+    let [snippet] = &snippets(SAMPLES, language)[..] else { panic!("one {language} snippet is expected") };
     let folder = tempfile::tempdir().expect("a temporary folder");
     let source = folder.path().join(file);
     std::fs::write(&source, snippet).expect("the snippet's file");
@@ -130,7 +138,7 @@ fn lua() {
 
 #[test]
 fn shell() {
-    for snippet in snippets("sh") {
+    for snippet in snippets(README, "sh") {
         // A person starts and ends the sandbox; the test does so on a free port.
         let start = "takings-sandbox --port 0 >url &\nfor try in $(seq 200); do [ -s url ] && break; sleep 0.05; done\n\
                      port=$(sed 's/.*://' url)\n";
@@ -147,8 +155,15 @@ fn shell() {
 
 #[test]
 fn no_snippet_is_left_out() {
-    let text = std::fs::read_to_string(root().join("README.md")).expect("the README");
-    let fences = text.matches("```").count() / 2;
-    let run: usize = ["rust", "c", "cpp", "python", "lua", "sh"].iter().map(|language| snippets(language).len()).sum();
-    assert_eq!(fences, run);
+    for (path, languages) in [(README, &["python", "sh"][..]), (SAMPLES, &["rust", "c", "cpp", "python", "lua"])] {
+        let fences = page(path).matches("```").count() / 2;
+        let run: usize = languages.iter().map(|language| snippets(path, language).len()).sum();
+        assert_eq!(fences, run, "{path}");
+    }
+}
+
+#[test]
+fn the_readme_is_short_and_its_sample_is_the_python_one() {
+    assert!(page(README).lines().count() <= 120);
+    assert_eq!(snippets(README, "python"), snippets(SAMPLES, "python"));
 }

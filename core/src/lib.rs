@@ -1,5 +1,5 @@
 //! Captures Klarna orders from inside your own program. Call it as often as you like: the
-//! money moves once, and you always know whether it moved.
+//! money moves once, and what you are told about it is true.
 //!
 //! ```no_run
 //! use takings::{CaptureRequest, Client, Config, Credentials, Region};

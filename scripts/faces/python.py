@@ -697,7 +697,7 @@ def preparing(schema: Schema, operation: dict[str, Any]) -> str:
 
 PACKAGE = '''"""Captures Klarna orders from inside your own program.
 
-Call it as often as you like: the money moves once, and you always know whether it moved.
+Call it as often as you like: the money moves once, and what you are told about it is true.
 
     import takings
 

@@ -237,12 +237,12 @@ def test_the_reference_has_all_of_rust() -> None:
 
 # The tests that run the blocks of each README. They refuse a block that they do not know.
 RUN_BY = {
-    ("README.md", "c"): "tests/readme.rs",
-    ("README.md", "cpp"): "tests/readme.rs",
-    ("README.md", "lua"): "tests/readme.rs",
-    ("README.md", "python"): "tests/readme.rs",
-    ("README.md", "rust"): "tests/readme.rs",
     ("README.md", "sh"): "tests/readme.rs",
+    ("examples/README.md", "c"): "tests/readme.rs",
+    ("examples/README.md", "cpp"): "tests/readme.rs",
+    ("examples/README.md", "lua"): "tests/readme.rs",
+    ("examples/README.md", "python"): "tests/readme.rs",
+    ("examples/README.md", "rust"): "tests/readme.rs",
     ("docs/install.md", "sh"): "tests/dist/conftest.py",
     ("ffi-c/README.md", "c"): "ffi-c/tests/readme.rs",
     ("ffi-c/README.md", "cmake"): "tests/hosts/test_readme.py",

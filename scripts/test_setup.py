@@ -1,4 +1,4 @@
-"""Tests of scripts/setup.sh on a made-up machine: a folder of programs, with an apt-get of its own."""
+"""Tests of scripts/setup.sh on a made-up machine: a folder of programs with an apt-get of its own."""
 
 from __future__ import annotations
 
@@ -12,14 +12,51 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 # What the script itself calls, and the toolchains.
-SHELL = (
-    "bash cat cksum chmod cut dirname env flock grep head id printf rm sed sort tr true uname"
-    " cc c++ cargo rustc cargo-fmt cargo-clippy rustfmt clippy-driver"
-).split()
-TESTS = (
-    "lua5.1 lua5.2 lua5.3 lua5.4 luajit luacheck valgrind curl curl-config pkg-config cmake php"
-    " cobc nginx luarocks"
-).split()
+SHELL = [
+    "bash",
+    "cat",
+    "cksum",
+    "chmod",
+    "cut",
+    "dirname",
+    "env",
+    "flock",
+    "grep",
+    "head",
+    "id",
+    "printf",
+    "rm",
+    "sed",
+    "sort",
+    "tr",
+    "true",
+    "uname",
+    "cc",
+    "c++",
+    "cargo",
+    "rustc",
+    "cargo-fmt",
+    "cargo-clippy",
+    "rustfmt",
+    "clippy-driver",
+]
+TESTS = [
+    "lua5.1",
+    "lua5.2",
+    "lua5.3",
+    "lua5.4",
+    "luajit",
+    "luacheck",
+    "valgrind",
+    "curl",
+    "curl-config",
+    "pkg-config",
+    "cmake",
+    "php",
+    "cobc",
+    "nginx",
+    "luarocks",
+]
 
 # The package gnucobol3 conflicts with one that is installed; every other one can be installed.
 APT = """#!/bin/sh

@@ -419,6 +419,20 @@ def test_an_error_says_what_its_page_says(
     assert caught.value.kind == Path(page).stem
 
 
+@pytest.mark.parametrize(
+    "page", sorted((ROOT / "docs/errors").glob("*.md")), ids=lambda page: page.stem
+)
+def test_each_case_has_a_heading_of_its_own(page: Path) -> None:
+    """Others can link to a case then: behind a heading texts follow each other without prose."""
+    _, _, cases = page.read_text().partition("## What it looks like\n")
+    for case in re.split(r"^### ", cases, flags=re.MULTILINE)[1:]:
+        between = case.split("```text\n")[1:]
+        prose = [re.sub(r"<!-- .* -->", "", text.partition("```")[2]).strip() for text in between]
+        assert not any(prose[:-1]), case.splitlines()[0]
+    before, _, _ = cases.partition("### ")
+    assert "```" not in before
+
+
 def test_every_kind_has_a_page() -> None:
     kinds = re.findall(r'^    \w+ = "(\w+)",$', (ROOT / "core/src/error.rs").read_text(), re.M)
     assert len(kinds) == 5

@@ -1,4 +1,4 @@
-"""Tests of scripts/setup.sh on a made-up machine: a folder of programs with an apt-get of its own."""
+"""Tests of scripts/setup.sh on a made-up machine: a folder of programs and its own apt-get."""
 
 from __future__ import annotations
 

@@ -437,7 +437,8 @@ mod tests {
     }
 
     /// A value other than the default, for each setting that may stand beside the others.
-    const EACH: &str = r#"{"region":"na","environment":"live","username":"u","password":"p","auth":"basic",
+    const EACH: &str = r#"{"region":"na","environment":"live","insecure_http_host":"h","username":"u","password":"p",
+        "auth":"basic",
         "connect_timeout_ms":1,"attempt_timeout_ms":2,"timeout_ms":3,"max_attempts":4,"backoff_ms":0,
         "max_backoff_ms":6,"proxy":"http://p.example","ca_file":"/ca.pem","user_agent_suffix":"shop/1",
         "check_lines":"refuse","accept_unknown_values":true,"reconcile":true}"#;

@@ -66,6 +66,10 @@ impl Stranger {
         if known.error_code.is_some() || !known.error_messages.is_empty() || known.correlation_id.is_some() {
             return None;
         }
+        // Klarna's own 401 is a page with a challenge (recorded in 2021).
+        if answer.status == 401 && answer.all("www-authenticate").next().is_some() {
+            return None;
+        }
         let searched = &answer.body[..answer.body.len().min(MOST_SEARCHED)];
         let start = String::from_utf8_lossy(searched);
         let start = without_mark(&start).trim_start();

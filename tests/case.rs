@@ -34,6 +34,9 @@ pub struct Case {
     pub what: String,
     /// Which surfaces can express it; all, when absent.
     pub surfaces: Option<Vec<String>>,
+    /// Against its hostile server, too, a transport ends exactly as the case says.
+    #[serde(default)]
+    pub strict: bool,
     #[serde(default)]
     pub server: Server,
     /// Settings beside the usual ones; null takes a usual one away.

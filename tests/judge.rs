@@ -35,7 +35,7 @@ pub struct Judge<'a> {
 impl Judge<'_> {
     /// Whether only the truth of an outcome is judged: HTTP clients differ in how they read a hostile server.
     fn loosely(&self) -> bool {
-        self.transport && self.case.server.hostile.is_some()
+        self.transport && self.case.server.hostile.is_some() && !self.case.strict
     }
 
     pub fn call(&self, call: &Call, made: &Made) -> Vec<String> {

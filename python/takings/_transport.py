@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 from ._exchange import Transport
@@ -291,19 +292,17 @@ def _requests(session: Any, send: Send, arriving: Arriving) -> None:
         try:
             head = list(raw.headers.items())
             real = _sense(raw)
-            unended = real and not real.chunked and _unended(real, raw.connection)
+            whole = real is None or _is_whole(real, raw.connection)
+            if real:
+                _use_no_more(raw.connection)
             chunks, begun, broken = _chunks(raw), b"", False
             try:
                 begun = next(chunks, b"")
             except urllib3.exceptions.HTTPError:
                 broken = True
-            # http.client takes the end of a connection for the end of a head as well. The head was
-            # whole where a body begins, or where an empty body leaves the connection open.
-            # Otherwise the last line may have been cut.
-            if real and not begun and (broken or unended):
-                cut = answer.status_code >= 300 or not "".join(head.pop()).isprintable()
-                if cut:
-                    raise ConnectionError("the answer may have been cut")
+            # a body begins behind the blank line alone
+            if not (whole or begun):
+                raise ConnectionError("the head of the answer was cut")
             arriving.head = answer.status_code, head
             if arriving.more(begun) and not broken:
                 with suppress(urllib3.exceptions.HTTPError):
@@ -338,14 +337,53 @@ def _requests(session: Any, send: Send, arriving: Arriving) -> None:
     if send.url.startswith("http:"):
         # plain http is for this machine alone: no proxy may see the credential
         settings["proxies"] = {}
+    with suppress(Exception):
+        # no double has these, and an old requests has them by another name
+        find = session.get_adapter(send.url).get_connection_with_tls_context
+        trust = {name: settings[name] for name in ("verify", "proxies", "cert")}
+        _note_heads(find(prepared, **trust))
     timeout = send.connect_timeout, send.timeout
     session.send(prepared, timeout=timeout, allow_redirects=False, **settings)
+
+
+class _Noting(http.client.HTTPResponse):
+    """An answer that knows whether its head came to the blank line.
+
+    http.client takes the end of a connection for the end of a head as well, and an interim answer
+    for the answer, except for a 100.
+    """
+
+    last_line = b""
+
+    def begin(self, **settings: Any) -> None:
+        # only readline is wanted of it while the head is read
+        file: Any = self.fp
+
+        def readline(limit: int) -> bytes:
+            self.last_line = file.readline(limit)
+            return self.last_line
+
+        self.fp = SimpleNamespace(readline=readline, close=file.close)  # type: ignore[assignment]
+        try:
+            super().begin(**settings)
+            while 100 <= self.status < 200 and self.status != 101:
+                self.headers = None  # type: ignore[assignment]
+                super().begin(**settings)
+        finally:
+            self.fp = file
+
+
+def _note_heads(pool: Any) -> None:
+    """Lets the connections that this pool will make note how heads end."""
+    made = pool.ConnectionCls
+    if getattr(made, "response_class", None) is http.client.HTTPResponse:
+        pool.ConnectionCls = type(made.__name__, (made,), {"response_class": _Noting})
 
 
 def _sense(raw: Any) -> http.client.HTTPResponse | None:
     """Refuses a head that http.client could not read to its end. None for a test's double.
 
-    The core refuses headers that were read and make no sense.
+    The core refuses interim answers, and headers that were read and make no sense.
     """
     answer = getattr(raw, "_original_response", None)
     if not isinstance(answer, http.client.HTTPResponse):
@@ -356,12 +394,25 @@ def _sense(raw: Any) -> http.client.HTTPResponse | None:
     return answer
 
 
-def _unended(answer: http.client.HTTPResponse, connection: Any) -> bool:
-    """Whether an answer without a body may have ended with its connection."""
+def _is_whole(answer: http.client.HTTPResponse, connection: Any) -> bool:
+    """Whether the head is known to have come to its blank line.
+
+    A connection that was made before the first call notes nothing. There an empty body shows it
+    where it leaves the connection open.
+    """
     from urllib3.util.connection import is_connection_dropped
 
-    dropped = not answer.will_close and is_connection_dropped(connection)
-    return answer.length is None or dropped
+    if isinstance(answer, _Noting):
+        return answer.last_line in (b"\r\n", b"\n")
+    return answer.length == 0 and not answer.will_close and not is_connection_dropped(connection)
+
+
+def _use_no_more(connection: Any) -> None:
+    """Lets no other request use the connection: bytes that come late would be its answer."""
+    if connection is not None and connection.sock is not None:
+        # the answer can still be read, which has a file of the socket
+        connection.sock.close()
+        connection.sock = None
 
 
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")

@@ -635,3 +635,36 @@ def test_a_session_that_sends_again(methods: Any) -> None:
     )
     with pytest.raises(takings.NotSent, match="sends a POST again"):
         client.capture("order", captured_amount=1)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        f"HTTP/1.1 201 Created\r\nContent-Length: 0\r\nCapture-Id: {ID}\r\n",
+        f"HTTP/1.1 201 Created\r\nConnection: close\r\nContent-Length: 0\r\nCapture-Id: {ID}\r\n",
+        f"HTTP/1.1 103 Early Hints\r\nCapture-Id: {ID}\r\n\r\n",
+    ],
+)
+def test_a_connection_that_the_program_has_made(answer: str) -> None:
+    """No answer's head on it is read by takings, and it serves no later request."""
+    with socket.create_server(("127.0.0.1", 0)) as server, requests.Session() as http:
+
+        def serve() -> None:
+            with server.accept()[0] as connection:
+                for text in ("HTTP/1.1 204 X\r\n\r\n", answer):
+                    connection.recv(65536)
+                    connection.sendall(text.encode())
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(65536):
+                    pass
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        assert http.get(url).status_code == 204
+        client = takings.Client("s", "s", base_url=url, transport=http, max_attempts=1, timeout=5)
+        with pytest.raises(takings.OutcomeUnknown) as caught:
+            client.capture("order", captured_amount=1)
+        assert (caught.value.http_status, caught.value.attempts) == (None, 1)
+        thread.join(5)
+        assert not thread.is_alive()

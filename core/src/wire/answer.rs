@@ -35,6 +35,8 @@ impl Answer {
     /// its headers (names in any case; a header that came twice is given twice, not joined), and the
     /// body with its transfer coding undone. An answer whose head HTTP does not allow (a header
     /// without a proper name, two lengths) counts as no answer: it may belong to another request.
+    /// So does an interim answer (1xx). A head that the end of the connection cut before its blank line
+    /// must not get here: the host reports that the request may have been sent, and closes the connection.
     pub fn new<N: Into<String>, V: Into<Vec<u8>>>(
         status: u16,
         headers: impl IntoIterator<Item = (N, V)>,
@@ -57,7 +59,10 @@ impl Answer {
     /// may belong to an answer cut in two, or to another request's.
     pub(crate) fn nonsense(&self) -> Option<&'static str> {
         let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-        if self.headers.iter().any(|(name, _)| name.is_empty() || !name.bytes().all(is_token)) {
+        if (100..200).contains(&self.status) && self.status != 101 {
+            // The answer is still to come, and must not meet the next request.
+            Some("an interim answer is none")
+        } else if self.headers.iter().any(|(name, _)| name.is_empty() || !name.bytes().all(is_token)) {
             Some("a header without a proper name")
         } else if self.headers.iter().any(|(_, value)| value.iter().any(|b| b.is_ascii_control() && *b != b'\t')) {
             Some("a header with a control character")
@@ -278,6 +283,14 @@ mod tests {
         let lengths =
             |second: &str| Answer::new(404, [("Content-Length", "5"), ("content-length", second)], Vec::new());
         assert!(lengths("6").nonsense().is_some() && lengths("5").nonsense().is_none());
+    }
+
+    #[test]
+    fn an_interim_answer_is_none() {
+        for (status, is_interim) in [(100, true), (103, true), (199, true), (101, false), (200, false)] {
+            let answer = Answer::new(status, [("Capture-Id", "a")], Vec::new());
+            assert_eq!(answer.nonsense().is_some(), is_interim, "{status}");
+        }
     }
 
     fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> Answer {

@@ -356,21 +356,22 @@ class _Noting(http.client.HTTPResponse):
     last_line = b""
 
     def begin(self, **settings: Any) -> None:
-        # only readline is wanted of it while the head is read
-        file: Any = self.fp
+        # a head is read by its lines alone
+        this: Any = self
+        file = this.fp
 
         def readline(limit: int) -> bytes:
-            self.last_line = file.readline(limit)
-            return self.last_line
+            self.last_line = line = bytes(file.readline(limit))
+            return line
 
-        self.fp = SimpleNamespace(readline=readline, close=file.close)  # type: ignore[assignment]
+        this.fp = SimpleNamespace(readline=readline, close=file.close)
         try:
             super().begin(**settings)
             while 100 <= self.status < 200 and self.status != 101:
-                self.headers = None  # type: ignore[assignment]
+                this.headers = None
                 super().begin(**settings)
         finally:
-            self.fp = file
+            this.fp = file
 
 
 def _note_heads(pool: Any) -> None:

@@ -13,12 +13,12 @@ mod modules;
 mod money;
 mod outcome;
 mod report;
+mod sandbox;
 mod settings;
 mod slot;
 mod value;
 mod wait;
 
-use std::ffi::OsString;
 use std::sync::Arc;
 
 use pyo3::exceptions::PyTypeError;
@@ -208,12 +208,6 @@ fn schema() -> String {
     takings::binding::schema()
 }
 
-/// The program `takings-sandbox` with these flags, for `takings.__main__` alone; its exit code.
-#[pyfunction]
-fn sandbox(py: Python<'_>, flags: Vec<OsString>) -> u8 {
-    u8::from(!py.detach(|| takings_sandbox::program(flags)))
-}
-
 /// Makes an `InvalidInput` in the core's words for the half that is written in Python.
 #[pyfunction]
 fn invalid_argument<'py>(py: Python<'py>, field: &str, got: &str, allowed: &str) -> PyResult<Bound<'py, PyAny>> {
@@ -237,7 +231,8 @@ mod _takings {
         // functions for the package alone: `add` would put them in `__all__`
         module.setattr("diagnosis", wrap_pyfunction!(super::diagnosis, module)?)?;
         module.setattr("schema", wrap_pyfunction!(super::schema, module)?)?;
-        module.setattr("sandbox", wrap_pyfunction!(super::sandbox, module)?)?;
+        module.setattr("Sandbox", module.py().get_type::<super::sandbox::Sandbox>())?;
+        module.setattr("sandbox", wrap_pyfunction!(super::sandbox::sandbox, module)?)?;
         super::gate::open(module)?;
         module.add("__version__", takings::VERSION)
     }

@@ -175,5 +175,16 @@ def diagnosis() -> str:
 def schema() -> str:
     """The core's description of its operations, requests, replies and settings, as JSON."""
 
+@final
+class Sandbox:
+    """The stand-in Klarna, running in this process until `close`."""
+
+    url: str
+
+    def inherited(self) -> list[int]:
+        """The file descriptors of its sockets, in a forked child; none elsewhere."""
+
+    def close(self) -> None: ...
+
 def sandbox(flags: list[str]) -> int:
     """Be the program `takings-sandbox` and give its exit code. It handles no signals."""

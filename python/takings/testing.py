@@ -13,17 +13,16 @@ product.
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
-import subprocess
-import sys
+import os
 import urllib.parse
+import weakref
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from ._operations import Client
+from ._takings import Sandbox
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -92,11 +91,26 @@ class ReceivedRequest(_Received, total=False):
     """In place of `body`, where that is no UTF-8."""
 
 
-class KlarnaSandbox:
-    """A running stand-in for Klarna, in a process of its own that ends with this one.
+_running: weakref.WeakSet[Sandbox] = weakref.WeakSet()
 
-    It listens on 127.0.0.1 alone. Its methods raise `ValueError` with the sandbox's words where
-    something cannot be.
+
+def _leave() -> None:
+    """A forked child would hold connections open that the sandbox ends."""
+    for sandbox in _running:
+        for descriptor in sandbox.inherited():
+            os.close(descriptor)
+    _running.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave)
+
+
+class KlarnaSandbox:
+    """A running stand-in for Klarna, on threads of this process, until `close` or the end of it.
+
+    It listens on 127.0.0.1 alone. Forked children may call it, and only this process can end it.
+    Its methods raise `ValueError` with the sandbox's words where something cannot be.
     """
 
     username = "sandbox"
@@ -105,22 +119,9 @@ class KlarnaSandbox:
     """The `base_url` for a client of the sandbox."""
 
     def __init__(self) -> None:
-        # the folder of this package is the same, wherever the tests run
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "takings", "sandbox", "--port", "0", "--parent-watch"],
-            cwd=Path(__file__).parent.parent,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            # Ctrl-C is for the tests alone, which may still ask the sandbox
-            start_new_session=True,
-        )
-        assert self._process.stdout is not None
-        self.url = self._process.stdout.readline().strip()
-        if not self.url:
-            _, complaint = self._process.communicate()
-            raise RuntimeError(f"the sandbox did not start: {complaint.strip()}")
+        self._sandbox = Sandbox()
+        _running.add(self._sandbox)
+        self.url = self._sandbox.url
 
     @property
     def env(self) -> dict[str, str]:
@@ -208,12 +209,8 @@ class KlarnaSandbox:
         return document
 
     def close(self) -> None:
-        """End it."""
-        process = self._process
-        with contextlib.suppress(OSError):
-            # closing its standard input is not enough: a forked child may hold it open
-            process.terminate()
-        process.communicate()
+        """End it, with all its connections. A forked child's call ends nothing."""
+        self._sandbox.close()
 
     def __enter__(self) -> Self:
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -191,3 +192,110 @@ def test_it_runs_from_wherever_the_tests_run(
     monkeypatch.setattr(sys, "path", [path for path in sys.path if Path(path) != pytester.path])
     with KlarnaSandbox() as sandbox:
         assert sandbox.ledger() == []
+
+
+def run(script: str, **settings: str) -> str:
+    """The output of a program of its own, whose errors fail the test."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        env={**os.environ, **settings},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+@pytest.mark.parametrize("executable", ["sys.executable", "'/nonexistent/uwsgi'", "''", "None"])
+def test_no_interpreter_is_looked_for(executable: str) -> None:
+    """Frozen programs, uWSGI and embedded Python name another program, or none."""
+    assert (
+        run(f"""
+        import os, sys
+        sys.executable, sys.frozen = {executable}, True
+        def audit(event, arguments):
+            if event in ("subprocess.Popen", "os.exec", "os.posix_spawn", "os.fork", "os.system"):
+                os.write(2, event.encode())
+        sys.addaudithook(audit)
+        from takings.testing import KlarnaSandbox
+        with KlarnaSandbox() as sandbox, sandbox.client() as client:
+            order_id = sandbox.create_order(1, faults=["lost_answer"])
+            print(client.capture(order_id, captured_amount=1).attempts)
+    """)
+        == "2\n"
+    )
+
+
+def test_it_ends_with_the_program() -> None:
+    assert (
+        run("""
+        from takings.testing import KlarnaSandbox
+        kept = KlarnaSandbox()
+        kept.create_order(1, order_id="o", faults=["stall"])
+        print("over")
+    """)
+        == "over\n"
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_forked_children_call_it_and_cannot_end_it() -> None:
+    assert (
+        run("""
+        import os, warnings
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from takings.testing import KlarnaSandbox
+        with KlarnaSandbox() as sandbox, sandbox.client(max_attempts=1) as client:
+            order_id = sandbox.create_order(9)
+            client.capture(order_id, captured_amount=1)
+            for _ in range(2):
+                if not os.fork():
+                    with sandbox:
+                        client.capture(order_id, captured_amount=1)
+                    del sandbox
+                    # as a program ends, with its exit handlers
+                    raise SystemExit
+            for _ in range(2):
+                assert os.wait()[1] == 0
+            print(len(sandbox.ledger(order_id)))
+    """)
+        == "3\n"
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.parametrize("fault", ["lost_answer", "reset_after_commit"])
+def test_a_forked_child_holds_no_connection_open(fault: str) -> None:
+    """The parent's call ends as soon as the sandbox ends its connection."""
+    assert (
+        run(f"""
+        import os, time, warnings
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import takings
+        from takings.testing import KlarnaSandbox
+        sandbox = KlarnaSandbox()
+        client = sandbox.client(max_attempts=1, timeout=20)
+        order_id = sandbox.create_order(9)
+        client.capture(order_id, captured_amount=1)
+        child = os.fork()
+        if not child:
+            time.sleep(60)
+            os._exit(0)
+        sandbox.fault(order_id, "{fault}")
+        began = time.monotonic()
+        try:
+            client.capture(order_id, captured_amount=1)
+        except takings.OutcomeUnknown as error:
+            print(error.kind, time.monotonic() - began < 5)
+        sandbox.close()
+        try:
+            sandbox.ledger()
+        except ConnectionRefusedError:
+            print("closed")
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+    """)
+        == "outcome_unknown True\nclosed\n"
+    )

@@ -44,7 +44,11 @@ use socket2::{Domain, Socket, Type};
 use state::Shared;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+#[cfg(unix)]
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
+#[cfg(unix)]
+use std::sync::Weak;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -161,6 +165,7 @@ pub struct Sandbox {
     shared: Arc<Shared>,
     /// The address and the thread of the listener.
     acceptor: Option<(SocketAddr, JoinHandle<()>)>,
+    listener: Option<Arc<TcpListener>>,
     ca_pem: Option<String>,
 }
 
@@ -205,11 +210,12 @@ impl Sandbox {
         } else {
             (None, None)
         };
+        let listener = Arc::new(listener);
         let acceptor = thread::Builder::new().name("sandbox".into()).spawn({
-            let shared = shared.clone();
+            let (shared, listener) = (shared.clone(), listener.clone());
             move || server::accept(&listener, &shared, tls.as_ref())
         })?;
-        Ok(Self { shared, acceptor: Some((address, acceptor)), ca_pem })
+        Ok(Self { shared, acceptor: Some((address, acceptor)), listener: Some(listener), ca_pem })
     }
 
     /// A sandbox that listens nowhere: requests are handed to [`Sandbox::exchange`]. The port of [`Sandbox::url`] is 9.
@@ -220,7 +226,7 @@ impl Sandbox {
     pub fn without_socket(options: Options) -> io::Result<Self> {
         check_prefix(&options.prefix)?;
         let base = format!("http://{}{}", SocketAddr::from((options.bind, 9)), options.prefix);
-        Ok(Self { shared: Arc::new(Shared::new(options, base)), acceptor: None, ca_pem: None })
+        Ok(Self { shared: Arc::new(Shared::new(options, base)), acceptor: None, listener: None, ca_pem: None })
     }
 
     /// Handles a request at once, as if it had come over a connection of its own. No time passes; the answer says how
@@ -338,6 +344,18 @@ impl Sandbox {
     /// How many connections there were and are.
     pub fn connections(&self) -> Connections {
         self.shared.state().connections
+    }
+
+    /// The file descriptors of the listener and of all connections, for a forked child that has none of the sandbox's
+    /// threads. While the child holds them, no connection ends that the sandbox ends. The child closes them, and lets
+    /// the sandbox itself lie: dropping it would wait for threads that are not there.
+    #[cfg(unix)]
+    pub fn descriptors(&self) -> Vec<RawFd> {
+        // A thread of the parent's may have held the lock at the fork; the few sockets then stay open.
+        let sockets = self.shared.sockets.try_lock();
+        let sockets = sockets.iter().flat_map(|sockets| sockets.iter()).filter_map(Weak::upgrade);
+        let connections = sockets.map(|socket| socket.as_raw_fd());
+        connections.chain(self.listener.iter().map(|listener| listener.as_raw_fd())).collect()
     }
 
     /// Forgets orders, captures, keys, faults and requests, and sets the clock right.

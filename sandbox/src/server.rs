@@ -9,7 +9,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use socket2::SockRef;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use uuid::Uuid;
@@ -84,7 +84,7 @@ impl Write for Stream {
 
 /// Accepts connections until the sandbox stops, then ends them all and returns.
 pub(crate) fn accept(listener: &TcpListener, shared: &Arc<Shared>, tls: Option<&Arc<ServerConfig>>) {
-    let mut running: Vec<(Weak<TcpStream>, JoinHandle<()>)> = Vec::new();
+    let mut running: Vec<JoinHandle<()>> = Vec::new();
     let mut number = 0;
     while !shared.stopping() {
         let Ok((socket, _)) = listener.accept() else {
@@ -95,9 +95,13 @@ pub(crate) fn accept(listener: &TcpListener, shared: &Arc<Shared>, tls: Option<&
         if shared.stopping() {
             break;
         }
-        running.retain(|(_, thread)| !thread.is_finished());
+        running.retain(|thread| !thread.is_finished());
         let socket = Arc::new(socket);
-        let weak = Arc::downgrade(&socket);
+        {
+            let mut sockets = shared.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+            sockets.retain(|socket| socket.strong_count() > 0);
+            sockets.push(Arc::downgrade(&socket));
+        }
         let stream = match tls {
             None => Stream::Plain(Socket(socket)),
             Some(config) => match ServerConnection::new(config.clone()) {
@@ -118,16 +122,14 @@ pub(crate) fn accept(listener: &TcpListener, shared: &Arc<Shared>, tls: Option<&
             let next = connection.serve();
             connection.end(next);
         }) {
-            running.push((weak, thread));
+            running.push(thread);
         }
     }
-    for (socket, _) in &running {
-        if let Some(socket) = socket.upgrade() {
-            // The connection may be gone already.
-            let _ = socket.shutdown(Shutdown::Both);
-        }
+    for socket in shared.sockets.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade) {
+        // The connection may be gone already.
+        let _ = socket.shutdown(Shutdown::Both);
     }
-    for (_, thread) in running {
+    for thread in running {
         // A panic in it has been reported by its thread.
         let _ = thread.join();
     }

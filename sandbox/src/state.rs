@@ -9,7 +9,8 @@ use crate::{Connections, Options, Received};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::net::TcpStream;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use uuid::Uuid;
 
@@ -22,6 +23,8 @@ pub(crate) struct Shared {
     pub options: Options,
     /// Scheme, host, port and prefix.
     pub base: String,
+    /// The connections that are open.
+    pub sockets: Mutex<Vec<Weak<TcpStream>>>,
     state: Mutex<State>,
     stopping: Mutex<bool>,
     stop: Condvar,
@@ -66,7 +69,8 @@ impl From<Answer> for Outcome {
 
 impl Shared {
     pub fn new(options: Options, base: String) -> Self {
-        Self { options, base, state: Mutex::default(), stopping: Mutex::new(false), stop: Condvar::new() }
+        let (sockets, state, stopping) = (Mutex::default(), Mutex::default(), Mutex::new(false));
+        Self { options, base, sockets, state, stopping, stop: Condvar::new() }
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {

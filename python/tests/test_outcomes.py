@@ -207,7 +207,12 @@ class Booked(takings.Capture):
 def test_values_are_dataclasses() -> None:
     attempt = takings.Attempt(datetime.now(timezone.utc), "POST u", 0.5, "201", wait=1.0)
     capture = takings.Capture("c", "o", "k", attempt_log=(attempt,))
-    for value in (attempt, capture, takings.Wait(1.0), takings.Reconciliation("never", (), (), "o")):
+    for value in (
+        attempt,
+        capture,
+        takings.Wait(1.0),
+        takings.Reconciliation("never", (), (), "o"),
+    ):
         assert dataclasses.is_dataclass(value)
         names = [field.name for field in dataclasses.fields(value)]
         assert list(dataclasses.asdict(value)) == names == list(type(value).__match_args__)

@@ -12,7 +12,7 @@ use crate::key;
 use crate::minor;
 use crate::settings::config::{Config, VARIABLES};
 use crate::strict::schema::{ObjectInfo, Reachable};
-use crate::strict::{Field, Item, Object, Reader, Rule, object, shown_word};
+use crate::strict::{Field, Item, Object, Reader, Rule, Voice, object, shown_word};
 
 #[doc(hidden)]
 pub use crate::api::operation::{Effect, Nouns, Operation, ReplyKind};
@@ -25,6 +25,12 @@ pub use crate::record::{
 };
 #[doc(hidden)]
 pub use crate::wire::http1::Http1;
+
+/// A string as an argument that is none has to become one, for Python: `got` is the argument's kind, such as `a UUID`.
+#[doc(hidden)]
+pub fn string_for_python(got: &str) -> String {
+    format!("a string{}", Rule::Secret.way_out(got, Voice::Python))
+}
 
 /// The operations of a client, in the order of the table.
 #[doc(hidden)]

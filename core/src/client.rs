@@ -26,6 +26,7 @@ use crate::drive::session::{KeyUse, PerProcess, Session};
 use crate::error::{Error, ErrorKind};
 use crate::key;
 use crate::settings::config::Config;
+use crate::strict::Voice;
 
 /// Makes calls for one merchant account.
 ///
@@ -248,7 +249,8 @@ impl Client {
 
     fn reading(&self) -> Reading {
         let config = &self.0.config;
-        Reading { accept_unknown_values: config.accept_unknown_values, check_lines: config.check_lines }
+        let voice = Voice::of(config.surface);
+        Reading { accept_unknown_values: config.accept_unknown_values, check_lines: config.check_lines, voice }
     }
 
     /// Makes a call whose arguments are still to be read.

@@ -8,6 +8,7 @@ use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyMapping, PyString};
 use serde::de::value::{Error, MapDeserializer, SeqDeserializer};
 use serde::de::{Deserializer, Error as _, IntoDeserializer, Unexpected, Visitor};
 use serde::forward_to_deserialize_any;
+use takings::binding::string_for_python;
 
 /// The exception that a mapping's own code raised while it was read. The exception goes on unchanged, since it may be a
 /// KeyboardInterrupt.
@@ -21,7 +22,7 @@ pub fn text<'a>(name: &str, value: &'a Bound<'_, PyAny>) -> Result<&'a str, taki
         Err(_) if value.is_none() => "None".to_owned(),
         Err(_) => kind(value),
     };
-    Err(takings::Error::invalid_argument(name, &got, "a string"))
+    Err(takings::Error::invalid_argument(name, &got, &string_for_python(&got)))
 }
 
 /// A text of the program's HTTP client. The text may come after a request has left, so any text will do. A value that is

@@ -31,8 +31,8 @@ def test_found_never_once_and_several_times(client: takings.Client, order_id: st
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        ({"reference": "r", "captured_amount": 1.5}, "captured_amount is the number 1.5"),
-        ({"reference": "r", "captured_amount": True}, "captured_amount is true"),
+        ({"reference": "r", "captured_amount": 1.5}, "captured_amount is 1.5, a float"),
+        ({"reference": "r", "captured_amount": True}, "captured_amount is True"),
         ({"reference": "r", "captured_amount": 0}, "captured_amount is 0"),
         ({"reference": "", "captured_amount": 1}, "reference is a string of 0 characters"),
         ({"captured_amount": 1}, "reference is missing"),

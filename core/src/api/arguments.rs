@@ -7,7 +7,7 @@ use crate::api::ids::check_segment;
 use crate::api::lines::{self, CheckLines};
 use crate::api::request::{CAPTURED_AMOUNT, CaptureRequest};
 use crate::error::Error;
-use crate::strict::{Field, Item, Object, Reader, Rule, object};
+use crate::strict::{Field, Item, Object, Reader, Rule, Voice, object};
 
 /// Klarna's limit for a request body is 1 MB.
 const MOST_BODY: usize = 1_000_000;
@@ -99,6 +99,8 @@ impl Arguments for ReconcileRequest {
 pub(crate) struct Reading {
     pub accept_unknown_values: bool,
     pub check_lines: CheckLines,
+    /// The language of values that are no JSON text.
+    pub voice: Voice,
 }
 
 /// Arguments that have been checked.
@@ -113,7 +115,8 @@ pub(crate) struct Checked {
 
 /// Reads arguments from any serde source, as strictly as JSON.
 pub(crate) fn read<'de, A: Arguments, D: Deserializer<'de>>(source: D, reading: Reading) -> Result<Checked, Error> {
-    options_checked::<A>(Reader::new(A::WHOLE, reading.accept_unknown_values).read_two(source)?, reading)
+    let reader = Reader::new(A::WHOLE, reading.accept_unknown_values).in_words_of(reading.voice);
+    options_checked::<A>(reader.read_two(source)?, reading)
 }
 
 /// The same from JSON text.

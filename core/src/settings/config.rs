@@ -11,7 +11,7 @@ use super::place;
 use crate::api::lines::CheckLines;
 use crate::decide::retry::Limits;
 use crate::error::Error;
-use crate::strict::{Field, Item, Reader, Rule, Written, object, shown_word};
+use crate::strict::{Field, Item, Reader, Rule, Voice, Written, object, shown_word};
 use crate::wire::Endpoint;
 
 pub use super::credentials::Credentials;
@@ -167,7 +167,7 @@ impl Config {
     /// As [`from_json`](Config::from_json), in seconds.
     #[doc(hidden)]
     pub fn from_deserializer_in_seconds<'de, D: Deserializer<'de>>(source: D) -> Result<Config, Error> {
-        Config::checked(Reader::in_seconds(WHOLE).read_by_unit(source)?)
+        Config::checked(Reader::in_seconds(WHOLE).in_words_of(Voice::Python).read_by_unit(source)?)
     }
 
     /// The settings that differ from their defaults, as [`from_json`](Config::from_json) reads them.
@@ -364,14 +364,14 @@ mod tests {
             Config::from_deserializer_in_seconds(settings)
         };
         let config =
-            read(serde_json::json!({"timeout": 1.5, "backoff": 0, "connect_timeout": 86400, "max_attempts": 2}));
+            read(serde_json::json!({"timeout": 1.5, "backoff": 0, "connect_timeout": 3600, "max_attempts": 2}));
         let config = config.unwrap();
         assert_eq!(config.timeout, Duration::from_millis(1500));
-        assert_eq!((config.backoff, config.connect_timeout), (Duration::ZERO, Duration::from_secs(86_400)));
+        assert_eq!((config.backoff, config.connect_timeout), (Duration::ZERO, Duration::from_secs(3600)));
         assert_eq!((config.max_attempts, config.max_backoff), (2, Duration::from_secs(8)));
 
         let message = |times| read(times).unwrap_err().message().to_owned();
-        const SECONDS: &str = "it must be a number of seconds, more than nothing and at most 86400";
+        const SECONDS: &str = "it must be a number of seconds, more than nothing and at most 3600";
         for (time, got) in [
             (serde_json::json!(-1), "-1.0"),
             (serde_json::json!(0), "0.0"),
@@ -380,15 +380,20 @@ mod tests {
             (serde_json::json!(1e-9), "1e-9, less than a millisecond"),
             (serde_json::json!("5"), "the string \"5\""),
             (serde_json::json!("soon"), "a string"),
-            (serde_json::json!(true), "true"),
+            (serde_json::json!(true), "True"),
             (serde_json::json!([1]), "a list"),
-            (serde_json::json!({}), "an object"),
+            (serde_json::json!({}), "a dict"),
+            (serde_json::json!(25000), "25000.0; times are in seconds here, not in milliseconds: write 25 for 25 s"),
+            (
+                serde_json::json!(3601),
+                "3601.0; times are in seconds here, not in milliseconds: write 3.601 for 3.601 s",
+            ),
         ] {
             assert_eq!(message(serde_json::json!({"timeout": time})), format!("timeout is {got}; {SECONDS}"));
         }
         assert_eq!(
             message(serde_json::json!({"backoff": -0.5})),
-            "backoff is -0.5; it must be a number of seconds, 0 or more and at most 86400"
+            "backoff is -0.5; it must be a number of seconds, 0 or more and at most 3600"
         );
         assert_eq!(
             message(serde_json::json!({"timeout_ms": 5})),
@@ -401,7 +406,10 @@ mod tests {
         let all = message(serde_json::json!({"zzzzzz": 5}));
         assert!(all.contains(" attempt_timeout, timeout, max_attempts, backoff,") && !all.contains("_ms"), "{all}");
         let error = Config::from_deserializer_in_seconds(serde_json::json!([])).unwrap_err();
-        assert_eq!(error.message(), "the configuration is a list; it must be an object (a setting)");
+        assert_eq!(
+            error.message(),
+            "the configuration is a list; it must be a dict (a setting): ._asdict() makes a dict of a namedtuple"
+        );
         assert!(Config::from_json(r#"{"username": "u", "password": "p", "timeout": 5}"#).is_err());
     }
 

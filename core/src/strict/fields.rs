@@ -9,7 +9,7 @@ use serde::{Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
 use super::reader::{At, Field, Item, Seed, nearest, shown_word};
-use super::rule::{Rule, Unit};
+use super::rule::{MOST_SECONDS, Rule, Unit};
 use super::schema::{Kind, ListInfo};
 use crate::error::Error;
 use crate::text::oddity;
@@ -54,11 +54,7 @@ impl ScalarVisitor<'_> {
 
     /// The refusal of a number. Its digits are shown only where a number is expected; elsewhere they could be a secret.
     fn number<E: de::Error>(&self, got: impl fmt::Display) -> E {
-        if self.wants_number() {
-            self.at.wrong(format_args!("the number {got}"), self.rule)
-        } else {
-            self.at.wrong("a number", self.rule)
-        }
+        if self.wants_number() { self.at.wrong(got, self.rule) } else { self.at.wrong("a number", self.rule) }
     }
 }
 
@@ -70,28 +66,32 @@ impl<'de> Visitor<'de> for ScalarVisitor<'_> {
     }
 
     fn visit_i64<E: de::Error>(self, value: i64) -> Result<Scalar, E> {
-        if self.wants_number() { Ok(Scalar::Integer(value)) } else { Err(self.number(value)) }
+        if self.wants_number() {
+            Ok(Scalar::Integer(value))
+        } else {
+            Err(self.number(format_args!("the number {value}")))
+        }
     }
 
     fn visit_u64<E: de::Error>(self, value: u64) -> Result<Scalar, E> {
         match i64::try_from(value) {
             Ok(value) => self.visit_i64(value),
-            Err(_) => Err(self.number(value)),
+            Err(_) => Err(self.number(format_args!("the number {value}"))),
         }
     }
 
     fn visit_i128<E: de::Error>(self, value: i128) -> Result<Scalar, E> {
-        Err(self.number(value))
+        Err(self.number(format_args!("the number {value}")))
     }
 
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<Scalar, E> {
-        Err(self.number(format_args!("{value:?} with a fraction, an exponent or more than 64 bits")))
+        Err(self.number(self.rule.fraction(value, self.at.reader.voice)))
     }
 
     fn visit_bool<E: de::Error>(self, value: bool) -> Result<Scalar, E> {
         match self.rule {
             Rule::Bool => Ok(Scalar::Bool(value)),
-            _ => Err(self.at.wrong(value, self.rule)),
+            _ => Err(self.at.wrong(self.at.reader.voice.boolean(value), self.rule)),
         }
     }
 
@@ -108,8 +108,7 @@ impl<'de> Visitor<'de> for ScalarVisitor<'_> {
     }
 
     fn visit_unit<E: de::Error>(self) -> Result<Scalar, E> {
-        let allowed = self.at.allowed(self.rule);
-        Err(self.at.fail(format_args!("{} is null; leave an optional field out; it must be {allowed}", self.at)))
+        Err(self.at.fail(self.at.nothing(self.rule)))
     }
 
     fn visit_none<E: de::Error>(self) -> Result<Scalar, E> {
@@ -121,7 +120,7 @@ impl<'de> Visitor<'de> for ScalarVisitor<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<Scalar, A::Error> {
-        Err(self.at.wrong("an object", self.rule))
+        Err(self.at.wrong(self.at.reader.voice.object(), self.rule))
     }
 }
 
@@ -264,6 +263,13 @@ impl<'de> Visitor<'de> for SecondsVisitor<'_> {
 
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<Duration, E> {
         match Duration::try_from_secs_f64(value) {
+            Ok(time) if time > Duration::from_secs(MOST_SECONDS) && time_fits(time, self.rule) => {
+                let meant = value / 1000.0;
+                let got = format_args!(
+                    "{value:?}; times are in seconds here, not in milliseconds: write {meant} for {meant} s"
+                );
+                Err(self.at.wrong(got, self.rule))
+            }
             Ok(time) if time_fits(time, self.rule) => Ok(time),
             // Such a time is more than nothing, so the rule alone would let it pass.
             Ok(time) if value > 0.0 && time < Duration::from_millis(1) => {

@@ -10,6 +10,7 @@ use serde::{Deserializer, Serializer};
 
 use super::rule::{Allowed, Rule, Unit};
 use super::schema::{Kind, ObjectInfo};
+use super::voice::Voice;
 use crate::error::Error;
 use crate::text::without_mark;
 
@@ -18,6 +19,7 @@ pub(crate) struct Reader {
     whole: &'static str,
     pub(super) accept_unknown_values: bool,
     pub(super) unit: Unit,
+    pub(super) voice: Voice,
     /// Names that the outermost object may hold beside its own fields.
     pub(super) others: Cell<&'static [&'static str]>,
     problem: RefCell<Option<String>>,
@@ -32,6 +34,7 @@ impl Reader {
             whole,
             accept_unknown_values,
             unit: Unit::Milliseconds,
+            voice: Voice::Json,
             others: Cell::new(&[]),
             problem: RefCell::new(None),
             broken: RefCell::new(None),
@@ -41,6 +44,11 @@ impl Reader {
     /// A reader of one flat object whose times are in seconds.
     pub fn in_seconds(whole: &'static str) -> Reader {
         Reader { unit: Unit::Seconds, ..Reader::new(whole, false) }
+    }
+
+    /// The reader, in the words of a language.
+    pub fn in_words_of(self, voice: Voice) -> Reader {
+        Reader { voice, ..self }
     }
 
     /// Reads `T` from JSON text.
@@ -68,7 +76,7 @@ impl Reader {
     }
 
     pub fn root(&self) -> At<'_> {
-        At { reader: self, up: None, segment: Segment::Root }
+        At { reader: self, up: None, segment: Segment::Root, is_optional: false }
     }
 
     pub(super) fn refusal(&self, root: &At<'_>, error: &impl fmt::Display, rule: &Rule) -> Error {
@@ -86,6 +94,8 @@ pub(crate) struct At<'a> {
     pub(super) reader: &'a Reader,
     up: Option<&'a At<'a>>,
     segment: Segment<'a>,
+    /// The value need not be there.
+    is_optional: bool,
 }
 
 /// The last part of a place.
@@ -114,16 +124,27 @@ impl fmt::Display for At<'_> {
 
 impl<'a> At<'a> {
     pub fn key(&'a self, key: &'a str) -> At<'a> {
-        At { reader: self.reader, up: Some(self), segment: Segment::Key(key) }
+        At { reader: self.reader, up: Some(self), segment: Segment::Key(key), is_optional: false }
     }
 
     pub fn index(&'a self, index: usize) -> At<'a> {
-        At { reader: self.reader, up: Some(self), segment: Segment::Index(index) }
+        At { reader: self.reader, up: Some(self), segment: Segment::Index(index), is_optional: false }
     }
 
-    /// The rule in words, in the unit of the reading.
+    /// The place of a value that may be left out.
+    pub fn optional(self) -> At<'a> {
+        At { is_optional: true, ..self }
+    }
+
+    /// The rule in words, in the unit and the language of the reading.
     pub(super) fn allowed<'r>(&self, rule: &'r Rule) -> Allowed<'r> {
-        Allowed(rule, self.reader.unit)
+        Allowed(rule, self.reader.unit, self.reader.voice)
+    }
+
+    /// The refusal of nothing in the place of a value.
+    pub(super) fn nothing(&self, rule: &Rule) -> String {
+        let leave_out = if self.is_optional { "; leave an optional field out" } else { "" };
+        format!("{self} is {}{leave_out}; it must be {}", self.reader.voice.null(), self.allowed(rule))
     }
 
     /// A refusal found while checking a value.
@@ -158,7 +179,15 @@ impl<'a> At<'a> {
         let allowed = self.allowed(rule);
         // serde's own words for a value of the wrong type: "invalid type: map, expected ..."
         let message = match text.strip_prefix("invalid type: ") {
-            Some(rest) => format!("{self} is {}; it must be {allowed}", kind_of(rest)),
+            Some(rest) => match kind_of(rest, self.reader.voice) {
+                Ok(kind) if kind == self.reader.voice.null() => self.nothing(rule),
+                // A namedtuple comes as a list.
+                Ok(kind @ "a list") if matches!(rule, Rule::Object(_)) => {
+                    format!("{self} is {kind}; it must be {allowed}{}", rule.way_out(kind, self.reader.voice))
+                }
+                Ok(kind) => format!("{self} is {kind}; it must be {allowed}"),
+                Err(kind) => format!("{self} is {kind}; it must be {allowed}{}", rule.way_out(kind, self.reader.voice)),
+            },
             None if self.up.is_none() => format!("{self} is not valid JSON: {text}; it must be {allowed}"),
             None => format!("{self} cannot be read: {text}; it must be {allowed}"),
         };
@@ -191,24 +220,23 @@ impl<'a> At<'a> {
     }
 }
 
-/// The kind in one of serde's "invalid type" texts, without the value.
-fn kind_of(text: &str) -> &str {
-    const KINDS: [(&str, &str); 9] = [
-        ("map", "an object"),
+/// The kind in one of serde's "invalid type" texts, without the value. An error is a kind that is none of JSON's.
+fn kind_of(text: &str, voice: Voice) -> Result<&str, &str> {
+    let kinds: [(&str, &str); 9] = [
+        ("map", voice.object()),
         ("sequence", "a list"),
         ("string", "a string"),
         ("integer", "a number"),
         ("floating point", "a number"),
         ("boolean", "a boolean"),
-        ("null", "null"),
-        ("unit", "null"),
-        ("Option", "null"),
+        ("null", voice.null()),
+        ("unit", voice.null()),
+        ("Option", voice.null()),
     ];
-    KINDS
-        .iter()
-        .find(|(word, _)| text.starts_with(word))
-        .map(|&(_, kind)| kind)
-        .unwrap_or_else(|| text.split(", expected").next().unwrap_or(text))
+    match kinds.iter().find(|(word, _)| text.starts_with(word)) {
+        Some(&(_, kind)) => Ok(kind),
+        None => Err(text.split(", expected").next().unwrap_or(text)),
+    }
 }
 
 /// A value that can be read strictly, checked against its rule, and written.
@@ -313,7 +341,7 @@ impl<'de> DeserializeSeed<'de> for KeySeed<'_> {
                 Some(rest) => self.at.fail(format_args!(
                     "{} has {} as a key; its keys must be field names",
                     self.at,
-                    kind_of(rest)
+                    kind_of(rest, self.at.reader.voice).unwrap_or_else(|kind| kind)
                 )),
                 None => error,
             }

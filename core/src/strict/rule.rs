@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::voice::Voice;
+
 /// The values that a field may have. Texts stand first and numbers last, so that a single comparison
 /// separates each of these groups from the rest.
 pub(crate) enum Rule {
@@ -44,6 +46,44 @@ pub(crate) enum Rule {
     },
 }
 
+impl Rule {
+    /// A number where a whole one is wanted.
+    pub fn fraction(&self, value: f64, voice: Voice) -> String {
+        let is_python = voice == Voice::Python;
+        // An integer of Python's that is larger than 64 bits comes as such a number too.
+        if !is_python || !value.is_finite() || value.abs() > i64::MAX as f64 {
+            return format!("the number {value:?} with a fraction, an exponent or more than 64 bits");
+        }
+        let is_amount = matches!(self, Rule::Integer { unit, .. } if unit.starts_with("minor units"));
+        let way_out = if is_amount { "; write 6000 for 60.00" } else { "" };
+        format!("{value:?}, a float{way_out}")
+    }
+
+    /// The way from a value of a type that is none of JSON's to the value that the rule wants.
+    pub fn way_out(&self, kind: &str, voice: Voice) -> &'static str {
+        if voice != Voice::Python {
+            return "";
+        }
+        match self {
+            Rule::Text { .. } | Rule::Name { .. } | Rule::Url { .. } | Rule::Secret | Rule::Word(_) => match kind {
+                "a bytes" | "a bytearray" => ": .decode() makes a str of it",
+                // Neither of them is of another type.
+                "None" | "a str with half of a surrogate pair" => "",
+                _ => ": str(…) makes one of it, and .value gives that of an Enum",
+            },
+            Rule::Integer { unit, .. } if unit.starts_with("minor units") && kind == "a Decimal" => {
+                ": takings.minor(…, currency) makes it of a Decimal"
+            }
+            Rule::Integer { .. } => ": int(…) makes one of a number",
+            Rule::Time { .. } => ": float(…) makes one, and .total_seconds() that of a timedelta",
+            Rule::Bool => ": bool(…) makes one of it",
+            Rule::List { .. } => ": list(…) makes one of it",
+            Rule::Object(_) if kind == "a list" => ": ._asdict() makes a dict of a namedtuple",
+            Rule::Object(_) => ": dataclasses.asdict(…), .model_dump() or ._asdict() makes a dict of it",
+        }
+    }
+}
+
 /// The unit in which a source gives times. A field's name shows it: `timeout_ms`, or `timeout`
 /// for seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +91,9 @@ pub(crate) enum Unit {
     Milliseconds,
     Seconds,
 }
+
+/// The longest time in seconds. A longer one was meant in milliseconds, which other languages give.
+pub(crate) const MOST_SECONDS: u64 = 3600;
 
 /// The end of a declared name that holds a time.
 const MILLISECONDS_END: &str = "_ms";
@@ -70,8 +113,8 @@ impl Unit {
     }
 }
 
-/// A rule in words, as a source of the unit has to follow it.
-pub(crate) struct Allowed<'a>(pub &'a Rule, pub Unit);
+/// A rule in words, as a source of the unit and the language has to follow it.
+pub(crate) struct Allowed<'a>(pub &'a Rule, pub Unit, pub Voice);
 
 impl fmt::Display for Allowed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -95,12 +138,13 @@ impl fmt::Display for Allowed<'_> {
             }
             Rule::Time { min_ms, max_ms } => {
                 let least = if *min_ms == 0 { "0 or more" } else { "more than nothing" };
-                write!(f, "a number of seconds, {least} and at most {}", max_ms / 1000)
+                let most = (max_ms / 1000).min(MOST_SECONDS);
+                write!(f, "a number of seconds, {least} and at most {most}")
             }
-            Rule::Bool => f.write_str("true or false"),
+            Rule::Bool => f.write_str(self.2.booleans()),
             Rule::Word(words) => write!(f, "one of {}", words.join(", ")),
             Rule::List { max, of } => write!(f, "a list of at most {max} {of}"),
-            Rule::Object(noun) => write!(f, "an object ({noun})"),
+            Rule::Object(noun) => write!(f, "{} ({noun})", self.2.object()),
         }
     }
 }

@@ -1,5 +1,5 @@
 use super::schema::Reachable;
-use super::{Field, Item, Reader, Rule, object};
+use super::{Field, Item, Reader, Rule, Voice, object};
 
 object! {
     /// The options of a call, beside its body.
@@ -127,4 +127,58 @@ fn the_schema_tells_types_and_limits() {
             ],
         })
     );
+}
+
+#[test]
+fn nothing_is_told_by_what_the_field_needs() {
+    let read = |voice, text: &str| {
+        let reader = Reader::new("the request", false).in_words_of(voice);
+        let source = &mut serde_json::Deserializer::from_str(text);
+        reader.read_two::<Options, Body, _>(source).unwrap_err().message().to_owned()
+    };
+    for (text, json, python) in [
+        (r#"{"amount": null}"#, "amount is null; it must be a whole", "amount is None; it must be a whole"),
+        (r#"{"reference": null}"#, "reference is null; leave an opt", "reference is None; leave an opt"),
+        (r#"{"needs": null}"#, "needs is null; leave an opt", "needs is None; leave an opt"),
+        (r#"{"first_use": null}"#, "first_use is null; leave an opt", "first_use is None; leave an opt"),
+        (r#"{"needs": [null]}"#, "needs[0] is null; it must be an object", "needs[0] is None; it must be a dict"),
+        (r#"{"needs": {}}"#, "needs is an object; it must be a list", "needs is a dict; it must be a list"),
+        (r#"{"amount": true}"#, "amount is true; ", "amount is True; "),
+        (
+            r#"{"first_use": 1}"#,
+            "first_use is a number; it must be true or",
+            "first_use is a number; it must be True or",
+        ),
+        (r#"{"amount": 6.0}"#, "amount is the number 6.0 with a fraction", "amount is 6.0, a float; it must be"),
+        (r#"{"amount": 1e60}"#, "amount is the number 1e60 with a", "amount is the number 1e60 with a"),
+        ("null", "the request is null; it must be", "the request is None; it must be"),
+    ] {
+        for (voice, says) in [(Voice::Json, json), (Voice::Python, python)] {
+            let message = read(voice, text);
+            assert!(message.starts_with(says), "{text}: {message}");
+        }
+    }
+}
+
+#[test]
+fn the_way_out_is_told_where_the_language_has_other_types() {
+    let amount = Rule::Integer { min: 1, max: 9, unit: "minor units: 60.00 is 6000" };
+    let name = Rule::Name { min: 1, max: 9 };
+    let list = Rule::List { max: 3, of: "needs" };
+    for (kind, rule, says) in [
+        ("a Decimal", &amount, "takings.minor(…, currency)"),
+        ("an int64", &amount, "int(…)"),
+        ("an UUID", &name, "str(…)"),
+        ("a bytes", &name, ".decode()"),
+        ("None", &name, ""),
+        ("a generator", &list, "list(…)"),
+        ("a Line", &Rule::Object("a need"), "dataclasses.asdict(…)"),
+        ("a bool_", &Rule::Bool, "bool(…)"),
+        ("a timedelta", &Rule::Time { min_ms: 1, max_ms: 9 }, ".total_seconds()"),
+    ] {
+        let way_out = rule.way_out(kind, Voice::Python);
+        assert!(way_out.contains(says) && way_out.is_empty() == says.is_empty(), "{kind}: {way_out}");
+        assert_eq!(rule.way_out(kind, Voice::Json), "");
+    }
+    assert!(amount.fraction(60.0, Voice::Python).ends_with("60.0, a float; write 6000 for 60.00"));
 }

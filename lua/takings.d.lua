@@ -364,10 +364,11 @@ function call:abandoned() end
 ---@return takings.error? err
 function takings.client(config) end
 
----A client of the environment: KLARNA_USERNAME, KLARNA_PASSWORD, KLARNA_API_KEY, KLARNA_REGION, KLARNA_ENVIRONMENT, KLARNA_BASE_URL.
+---A client of the environment (KLARNA_USERNAME, KLARNA_PASSWORD, KLARNA_API_KEY, KLARNA_REGION, KLARNA_ENVIRONMENT, KLARNA_BASE_URL, KLARNA_AUTH, KLARNA_CONNECT_TIMEOUT, KLARNA_ATTEMPT_TIMEOUT, KLARNA_TIMEOUT, KLARNA_MAX_ATTEMPTS, KLARNA_BACKOFF, KLARNA_MAX_BACKOFF, KLARNA_PROXY, KLARNA_CA_FILE, KLARNA_USER_AGENT_SUFFIX, KLARNA_CHECK_LINES, KLARNA_ACCEPT_UNKNOWN_VALUES, KLARNA_RECONCILE) and of the settings in `config`, which count before it.
+---@param config? takings.config
 ---@return takings.client? client
 ---@return takings.error? err
-function takings.client_from_env() end
+function takings.client_from_env(config) end
 
 ---The key of the capture called `name` of an order: the same after a crash, on any host, in every language.
 ---Two parcels need two names.

@@ -10,7 +10,7 @@ use crate::api::reply::{Capture, Document, Done, Reconciliation};
 use crate::error::{Error, ErrorKind};
 use crate::key;
 use crate::minor;
-use crate::settings::config::{Config, VARIABLES};
+use crate::settings::config::{Config, variables};
 use crate::strict::schema::{ObjectInfo, Reachable};
 use crate::strict::{Field, Item, Object, Reader, Rule, Voice, object, shown_word};
 
@@ -71,7 +71,7 @@ pub fn schema() -> String {
         "settings": Config::SCHEMA.name,
         "options": CallOptions::SCHEMA.name,
         "functions": functions,
-        "variables": VARIABLES,
+        "variables": variables(),
     })
     .to_string()
 }

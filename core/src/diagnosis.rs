@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use crate::client::Client;
 use crate::drive::http::{authorities_in_words, proxy_in_words};
-use crate::settings::config::{Config, Credentials, Environment, Region, VARIABLES};
+use crate::settings::config::{Config, Credentials, Environment, Region, variables};
 
 /// Describes this build of takings, what it sees in the environment, where a client of
 /// [`Config::from_env`] would send, through which proxy, and whose certificates it would trust: one
@@ -29,8 +29,12 @@ fn from(get: impl Fn(&str) -> Option<OsString>) -> String {
     let profile = if cfg!(debug_assertions) { "unoptimised" } else { "release" };
     let system = if cfg!(target_env = "musl") { "linux-musl" } else { std::env::consts::OS };
     say("build", &format!("{profile}, {} {system}, TLS by rustls with ring", std::env::consts::ARCH));
-    for name in VARIABLES {
-        say(name, &seen(name, get(name)));
+    for (place, name) in variables().iter().enumerate() {
+        let value = get(name);
+        // The first six say who captures, and where; the others have defaults.
+        if place < 6 || value.is_some() {
+            say(name, &seen(name, value));
+        }
     }
     let config = Config::from_variables(&get);
     match config.clone().and_then(Client::new) {
@@ -103,7 +107,7 @@ mod tests {
         });
         let mut asked = asked.into_inner();
         asked.sort();
-        let mut listed = VARIABLES.map(String::from);
+        let mut listed = variables();
         listed.sort();
         assert_eq!(asked, listed);
     }

@@ -10,7 +10,7 @@ mod records;
 mod source;
 
 use mlua::{Lua, Table, Value};
-use takings::{Config, Error};
+use takings::Error;
 
 use crate::functions::{Arguments, Failure, Functions};
 use crate::source::{FLOATS_SKIP, HAS_INTEGERS};
@@ -22,10 +22,13 @@ fn takings(lua: &Lua) -> mlua::Result<Table> {
     records::prepare(lua)?;
     let module = Functions { lua, table: lua.create_table()?, prefix: "takings.", is_self: None };
     module.add("client", false, &[("config", "any")], |lua, arguments| {
-        let (config, transport) = client::settings(lua, arguments.value("config"))?;
+        let (config, transport) = client::settings(lua, arguments.value("config"), false)?;
         client::make(config, transport)
     })?;
-    module.add("client_from_env", false, &[], |_, _| client::make(Config::from_env()?, "auto"))?;
+    module.add("client_from_env", false, &[("config", "table?")], |lua, arguments| {
+        let (config, transport) = client::settings(lua, arguments.value("config"), true)?;
+        client::make(config, transport)
+    })?;
     let takes = [("order_id", "string"), ("name", "string"), ("operation", "string?")];
     module.add("idempotency_key", false, &takes, |_, arguments| {
         let (order_id, name) = (arguments.text("order_id")?, arguments.text("name")?);

@@ -72,7 +72,7 @@ test("misuse is raised, and names the argument", function()
   raises({"takings.new_idempotency_key", "arguments is 1; it must be no arguments"}, takings.new_idempotency_key, 1)
   raises({"takings.client:", "arguments is 0; it must be 1 (config)"}, takings.client)
   raises({"takings.client:", "arguments is 2"}, takings.client, takings, {})
-  raises({"takings.client_from_env", "arguments is 1"}, takings.client_from_env, {})
+  raises({"takings.client_from_env", "arguments is 2"}, takings.client_from_env, {}, {})
   local names = "(order_id, request, idempotency_key)"
   raises({"client:capture: ", "arguments is 1; it must be 2 to 3 " .. names}, client.capture, client, "o")
   raises({"client:capture", "arguments is 4"}, client.capture, client, "o", {}, "k", 1)
@@ -156,4 +156,12 @@ test("settings from the environment are asked for", function()
   equal(from_env, nil)
   equal(err.kind, "invalid_input")
   holds(err, "KLARNA_USERNAME")
+end)
+
+test("settings stand beside the environment, in place of its own", function()
+  local pair = {username = "u", password = "p", base_url = "http://127.0.0.1:1", timeout_ms = 5}
+  holds(tostring(takings.client_from_env(pair)), "http://127.0.0.1:1")
+  pair.timeout_ms = 0
+  local _, err = takings.client_from_env(pair)
+  holds(err, "timeout_ms is 0")
 end)

@@ -98,14 +98,18 @@ impl Client {
         let settings = settings.unwrap_or_else(|| PyDict::new(py));
         settings.set_item("username", username)?;
         settings.set_item("password", password)?;
-        self.open(py, settings::config(&settings)?, transport)
+        self.open(py, settings::config(&settings, false)?, transport)
     }
 
     #[classmethod]
-    #[pyo3(signature = (*, transport=None))]
-    fn from_env<'py>(cls: &Bound<'py, PyType>, transport: Option<Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
+    #[pyo3(signature = (*, transport=None, **settings))]
+    fn from_env<'py>(
+        cls: &Bound<'py, PyType>,
+        transport: Option<Bound<'py, PyAny>>,
+        settings: Option<Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let py = cls.py();
-        let config = Config::from_env().map_err(|error| exception_of(py, &error))?;
+        let config = settings::config(&settings.unwrap_or_else(|| PyDict::new(py)), true)?;
         let made = cls.call_method1("__new__", (cls,))?;
         made.cast::<Client>()?.get().open(py, config, transport)?;
         Ok(made)

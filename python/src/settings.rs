@@ -7,8 +7,8 @@ use takings::Config;
 use crate::outcome::exception_of;
 use crate::value::{Raised, Value};
 
-/// The configuration that the keywords of `Client` say.
-pub fn config(settings: &Bound<'_, PyDict>) -> PyResult<Config> {
+/// The configuration that the keywords of `Client` say, or those of `Client.from_env` over the environment.
+pub fn config(settings: &Bound<'_, PyDict>, over_env: bool) -> PyResult<Config> {
     let py = settings.py();
     let given = PyDict::new(py);
     for (name, value) in settings {
@@ -20,6 +20,7 @@ pub fn config(settings: &Bound<'_, PyDict>) -> PyResult<Config> {
         let value = if is_path { py.import("os")?.call_method1("fspath", (value,))? } else { value };
         given.set_item(name.to_string_lossy(), value)?;
     }
-    Config::from_deserializer_in_seconds(Value::new(given.into_any(), &Raised::default()))
-        .map_err(|error| exception_of(py, &error))
+    let (given, raised) = (given.into_any(), Raised::default());
+    let read = if over_env { Config::from_env_with_in_seconds } else { Config::from_deserializer_in_seconds };
+    read(Value::new(given, &raised)).map_err(|error| exception_of(py, &error))
 }

@@ -89,11 +89,15 @@ class AsyncClient(AsyncOperations):
 
     @classmethod
     def from_env(
-        cls, *, max_concurrency: int = 32, transport: AsyncTransport | None = None
+        cls,
+        *,
+        max_concurrency: int = 32,
+        transport: AsyncTransport | None = None,
+        **settings: Unpack[Settings],
     ) -> Self:
-        """Make a client from the environment, as `Client.from_env` does."""
+        """Make a client from the environment and these settings, as `Client.from_env` does."""
         made = cls.__new__(cls)
-        made._open(Client.from_env, max_concurrency, transport)
+        made._open(partial(Client.from_env, **settings), max_concurrency, transport)
         return made
 
     def _open(

@@ -6,9 +6,10 @@ from os import PathLike
 from types import GenericAlias
 from typing import Any, Generic, NoReturn, TypeVar, final
 
-from typing_extensions import Self, disjoint_base
+from typing_extensions import Self, Unpack, disjoint_base
 
 from ._exchange import Transport
+from ._settings import Settings
 from .outcomes import Attempt, InvalidInput, OutcomeUnknown, Reply
 from .steps import Send, Wait
 
@@ -41,14 +42,15 @@ class Client:
         """Check the settings and make a client."""
 
     @classmethod
-    def from_env(cls, *, transport: Transport | None = None) -> Self:
-        """Make a client from the environment.
+    def from_env(cls, *, transport: Transport | None = None, **settings: Unpack[Settings]) -> Self:
+        """Make a client from the environment, with these settings in place of it.
 
         Reads `KLARNA_USERNAME` and `KLARNA_PASSWORD` or `KLARNA_API_KEY`, and `KLARNA_REGION` with
-        `KLARNA_ENVIRONMENT` or `KLARNA_BASE_URL`. An empty variable counts as absent. A
-        subclass's `__init__` is not called.
+        `KLARNA_ENVIRONMENT` or `KLARNA_BASE_URL`. Every other setting has its variable too, times
+        in seconds: `KLARNA_TIMEOUT`, `KLARNA_RECONCILE` (`true` or `false`). An empty variable
+        counts as absent. A subclass's `__init__` is not called.
 
-        Raises `InvalidInput`, naming the variable.
+        Raises `InvalidInput`, naming the variable or the setting.
         """
 
     @property

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import gc
 import inspect
+import json
 import os
 import pickle
 import re
@@ -16,6 +18,8 @@ from typing import Any
 import pytest
 import takings
 from conftest import Sandbox
+from takings._settings import Settings
+from takings._takings import schema
 
 SECRET = "s3cret-0a1b2c"
 USUAL: dict[str, Any] = {"username": "u", "password": SECRET, "environment": "live"}
@@ -218,6 +222,40 @@ def test_from_env(sandbox: Sandbox, order_id: str, environment: pytest.MonkeyPat
     environment.setenv("KLARNA_REGION", "us")
     with pytest.raises(takings.InvalidInput, match="KLARNA_REGION"):
         takings.Client.from_env()
+
+
+def test_settings_beside_the_environment(
+    sandbox: Sandbox, order_id: str, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("KLARNA_USERNAME", "sandbox")
+    environment.setenv("KLARNA_PASSWORD", "sandbox")
+    environment.setenv("KLARNA_BASE_URL", "http://127.0.0.1:1")
+    environment.setenv("KLARNA_USER_AGENT_SUFFIX", "of-the-environment")
+    environment.setenv("KLARNA_MAX_ATTEMPTS", "1")
+    with takings.Client.from_env(base_url=sandbox.url, timeout=10, reconcile=True) as client:
+        client.capture(order_id, captured_amount=1)
+    [request] = sandbox.requests(order_id)
+    assert "of-the-environment" in str(request["headers"])
+    other = sandbox.order({"fault": "lost_answer"})
+    made = takings.AsyncClient.from_env(base_url=sandbox.url, max_attempts=2, backoff=0.01)
+    assert asyncio.run(made.capture(other, captured_amount=1)).attempts == 2
+    refusals: list[tuple[dict[str, Any], str]] = [
+        ({"time_out": 1}, "time_out is not a field of a setting; did you mean timeout"),
+        ({"timeout": 25000}, "timeout is 25000.0; times are in seconds"),
+    ]
+    for settings, message in refusals:
+        with pytest.raises(takings.InvalidInput, match=message):
+            takings.Client.from_env(**settings)
+    environment.setenv("KLARNA_TIMEOUT", "25000")
+    with pytest.raises(takings.InvalidInput, match=r"^KLARNA_TIMEOUT is 25000.0; times are in sec"):
+        takings.Client.from_env()
+
+
+def test_every_setting_has_its_variable() -> None:
+    settings = [*Settings.__annotations__, "username", "password"]
+    assert sorted(json.loads(schema())["variables"]) == sorted(
+        f"KLARNA_{name.upper()}" for name in settings
+    )
 
 
 def test_the_environment_is_read_only_when_asked(environment: pytest.MonkeyPatch) -> None:

@@ -161,7 +161,7 @@ def test_a_fresh_time_is_sent(client: takings.Client, order_id: str) -> None:
         ({"first_used": -1.5}, "first_used is -2"),
         ({"first_used": float("nan")}, "first_used is "),
         ({"first_used": float("inf")}, "first_used is "),
-        ({"first_used": True}, "first_used is true"),
+        ({"first_used": True}, "first_used is True"),
         ({"first_use": 1}, "first_use is "),
         ({"first_use": True, "first_used": 1}, "first_use and first_used are both given"),
     ],

@@ -1,9 +1,11 @@
 //! The settings, each declared once, and what follows from them: an [`Endpoint`] and [`Limits`].
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserializer;
+use serde_json::{Map, Number, Value};
 use zeroize::Zeroizing;
 
 use super::credentials::Auth;
@@ -11,7 +13,8 @@ use super::place;
 use crate::api::lines::CheckLines;
 use crate::decide::retry::Limits;
 use crate::error::Error;
-use crate::strict::{Field, Item, Reader, Rule, Voice, Written, object, shown_word};
+use crate::strict::schema::Kind;
+use crate::strict::{Field, Item, Object, Reader, Rule, Unit, Voice, Written, object};
 use crate::wire::Endpoint;
 
 pub use super::credentials::Credentials;
@@ -97,9 +100,29 @@ object! {
 
 const WHOLE: &str = "the configuration";
 
-/// The variables that [`Config::from_env`] reads.
-pub(crate) const VARIABLES: [&str; 6] =
-    ["KLARNA_USERNAME", "KLARNA_PASSWORD", "KLARNA_API_KEY", "KLARNA_REGION", "KLARNA_ENVIRONMENT", "KLARNA_BASE_URL"];
+/// The variables that [`Config::from_env`] reads, those that every program needs first.
+pub(crate) fn variables() -> Vec<String> {
+    const FIRST: [&str; 6] = ["username", "password", "api_key", "region", "environment", "base_url"];
+    let others = Config::FIELDS.iter().copied().filter(|name| !FIRST.contains(name));
+    FIRST.into_iter().chain(others).map(variable).collect()
+}
+
+/// The variable of a setting: `KLARNA_TIMEOUT` for `timeout_ms`.
+fn variable(declared: &str) -> String {
+    format!("KLARNA_{}", Unit::Seconds.name_of(declared).to_ascii_uppercase())
+}
+
+/// The value that a variable's text says. A text that says none of the kind stays one, and is refused when it is read.
+fn said(kind: &Kind, text: String) -> Value {
+    let word = text.trim().to_ascii_lowercase();
+    let value = match kind {
+        Kind::Duration => word.parse().ok().and_then(Number::from_f64).map(Value::Number),
+        Kind::Integer => word.parse::<i64>().ok().map(Value::from),
+        Kind::Boolean => ["false", "true"].iter().position(|known| *known == word).map(|place| Value::Bool(place == 1)),
+        _ => None,
+    };
+    value.unwrap_or(Value::String(text))
+}
 
 impl Config {
     /// Klarna's live system of a region: captures move money.
@@ -183,8 +206,10 @@ impl Config {
     }
 
     /// Reads `KLARNA_USERNAME` and `KLARNA_PASSWORD` or `KLARNA_API_KEY`, and `KLARNA_REGION`
-    /// with `KLARNA_ENVIRONMENT` or `KLARNA_BASE_URL`. An empty variable counts as absent.
-    /// Beside this function only [`diagnosis`](crate::diagnosis) reads these variables.
+    /// with `KLARNA_ENVIRONMENT` or `KLARNA_BASE_URL`. Every other setting has its variable too:
+    /// `KLARNA_TIMEOUT` and other times in seconds, `KLARNA_RECONCILE` as `true` or `false`. An empty
+    /// variable counts as absent. Beside this function only [`diagnosis`](crate::diagnosis) reads these
+    /// variables.
     ///
     /// # Errors
     ///
@@ -193,29 +218,57 @@ impl Config {
         Config::from_variables(|name| std::env::var_os(name))
     }
 
-    pub(crate) fn from_variables(get: impl Fn(&str) -> Option<std::ffi::OsString>) -> Result<Config, Error> {
-        let text = |name: &str| match get(name).filter(|value| !value.is_empty()).map(|value| value.into_string()) {
-            None => Ok(None),
-            Some(Ok(value)) => Ok(Some(value)),
-            Some(Err(_)) => Err(Error::invalid_argument(name, "not UTF-8", "a text")),
-        };
-        let word = |name: &str, known: &[&str]| match text(name)? {
-            Some(value) if !known.contains(&value.as_str()) => {
-                Err(Error::invalid_argument(name, &shown_word(&value), &format!("one of {}", known.join(", "))))
-            }
-            other => Ok(other),
-        };
-        let region = word("KLARNA_REGION", Region::KNOWN)?;
-        let environment = word("KLARNA_ENVIRONMENT", Environment::KNOWN)?;
-        Config::checked(Config {
-            region: region.as_deref().and_then(Region::from_word),
-            environment: environment.as_deref().and_then(Environment::from_word),
-            base_url: text("KLARNA_BASE_URL")?,
-            username: text("KLARNA_USERNAME")?,
-            password: text("KLARNA_PASSWORD")?.map(Zeroizing::new),
-            api_key: text("KLARNA_API_KEY")?.map(Zeroizing::new),
-            ..Config::blank()
-        })
+    /// For bindings: the environment, with these settings in place of it, named as
+    /// [`from_json`](Config::from_json) names them.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_input`, naming the variable or the setting.
+    #[doc(hidden)]
+    pub fn from_env_with<'de, D: Deserializer<'de>>(settings: D) -> Result<Config, Error> {
+        Config::over_env(&Reader::new(WHOLE, false), settings)
+    }
+
+    /// The same for bindings whose language gives times in seconds.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_env_with`](Config::from_env_with).
+    #[doc(hidden)]
+    pub fn from_env_with_in_seconds<'de, D: Deserializer<'de>>(settings: D) -> Result<Config, Error> {
+        Config::over_env(&Reader::in_seconds(WHOLE).in_words_of(Voice::Python), settings)
+    }
+
+    fn over_env<'de, D: Deserializer<'de>>(reader: &Reader, settings: D) -> Result<Config, Error> {
+        let environment = Config::said_by(|name| std::env::var_os(name))?;
+        Config::checked(reader.read_over(settings, Written(&environment).to_json())?)
+    }
+
+    pub(crate) fn from_variables(get: impl Fn(&str) -> Option<OsString>) -> Result<Config, Error> {
+        Config::checked(Config::said_by(get)?)
+    }
+
+    /// The settings of the variables. Each is read by itself first, so that a refusal can name the variable.
+    fn said_by(get: impl Fn(&str) -> Option<OsString>) -> Result<Config, Error> {
+        let read =
+            |settings: Map<String, Value>| Reader::in_seconds(WHOLE).read_by_unit::<Config, _>(Value::Object(settings));
+        let mut all = Map::new();
+        for field in Config::SCHEMA.fields {
+            let (name, variable) = (Unit::Seconds.name_of(field.name), variable(field.name));
+            let text = match get(&variable).filter(|value| !value.is_empty()).map(OsString::into_string) {
+                None => continue,
+                Some(Ok(text)) => text,
+                Some(Err(_)) => return Err(Error::invalid_argument(&variable, "not UTF-8", "a text")),
+            };
+            let value = said(&field.kind, text);
+            let checked = read(Map::from_iter([(name.to_owned(), value.clone())]));
+            checked.map_err(|error| match error.message().strip_prefix(name) {
+                Some(rest) => Error::invalid(format!("{variable}{rest}")),
+                None => error,
+            })?;
+            all.insert(name.to_owned(), value);
+        }
+        read(all)
     }
 
     /// A configuration that was read, if it holds together.
@@ -326,7 +379,10 @@ mod tests {
         assert!(with(r#""timeout_ms": 1.5"#).starts_with("timeout_ms is the number 1.5"));
         assert!(with(r#""timeout_ms": 0"#).starts_with("timeout_ms is 0"));
         assert!(with(r#""max_attempts": 21"#).starts_with("max_attempts is 21"));
-        assert!(with(r#""region": "EU""#).contains("did you mean \"eu\"?"));
+        assert!(with(r#""region": "us""#).contains("did you mean \"na\"?"));
+        assert!(with(r#""environment": "Production""#).contains("did you mean \"live\"?"));
+        let shouted = Config::from_json(r#"{"api_key": "k", "region": "EU", "environment": "Playground"}"#).unwrap();
+        assert_eq!((shouted.region, shouted.environment), (Some(Region::Eu), Some(Environment::Playground)));
         assert!(message("[]").starts_with("the configuration is a list"));
         assert!(message("{").starts_with("the configuration is not valid JSON"));
     }
@@ -343,7 +399,23 @@ mod tests {
         assert_eq!(config.region, None);
         assert!(from(&[]).unwrap_err().message().contains("KLARNA_API_KEY"));
         let error = from(&[("KLARNA_API_KEY", "k"), ("KLARNA_REGION", "us")]).unwrap_err();
-        assert_eq!(error.message(), "KLARNA_REGION is \"us\"; it must be one of eu, na, oc, kustom");
+        assert_eq!(error.message(), "KLARNA_REGION is \"us\", which is not known; did you mean \"na\"?");
+        let set = |name: &str, value: &str| from(&[("KLARNA_API_KEY", "k"), ("KLARNA_REGION", "EU"), (name, value)]);
+        assert_eq!(set("KLARNA_TIMEOUT", "2.5").unwrap().timeout, Duration::from_millis(2500));
+        assert_eq!(set("KLARNA_MAX_ATTEMPTS", "4").unwrap().max_attempts, 4);
+        assert!(set("KLARNA_RECONCILE", "True").unwrap().reconcile);
+        for (name, value, says) in [
+            ("KLARNA_TIMEOUT", "soon", "KLARNA_TIMEOUT is a string; it must be a number of seconds"),
+            ("KLARNA_TIMEOUT", "25000", "KLARNA_TIMEOUT is 25000.0; times are in seconds"),
+            ("KLARNA_BACKOFF", "NaN", "KLARNA_BACKOFF is a string; it must be a number of seconds"),
+            ("KLARNA_MAX_ATTEMPTS", "1.5", "KLARNA_MAX_ATTEMPTS is the string \"1.5\"; it must be a whole number"),
+            ("KLARNA_MAX_ATTEMPTS", "21", "KLARNA_MAX_ATTEMPTS is 21; it must be"),
+            ("KLARNA_RECONCILE", "maybe", "KLARNA_RECONCILE is a string; it must be true or false"),
+            ("KLARNA_CHECK_LINES", "of", "KLARNA_CHECK_LINES is \"of\", which is not known; did you mean \"off\"?"),
+        ] {
+            let message = set(name, value).unwrap_err();
+            assert!(message.message().starts_with(says), "{name}={value}: {message}");
+        }
     }
 
     #[test]

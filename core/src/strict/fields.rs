@@ -471,7 +471,21 @@ fn max_of(rule: &Rule) -> usize {
     }
 }
 
-/// Reads one of an enumeration's words. `open`: Klarna adds words of its own.
+/// Words of other libraries for regions and environments.
+const OTHER_WORDS: [(&str, &str); 10] = [
+    ("us", "na"),
+    ("usa", "na"),
+    ("au", "oc"),
+    ("europe", "eu"),
+    ("prod", "live"),
+    ("production", "live"),
+    ("test", "playground"),
+    ("testing", "playground"),
+    ("staging", "playground"),
+    ("sandbox", "playground"),
+];
+
+/// Reads one of an enumeration's words, those of regions and environments in any case of letters. `open`: Klarna adds words of its own.
 pub(crate) fn word<'de, D: Deserializer<'de>, T: Field>(
     source: D,
     at: &At<'_>,
@@ -480,12 +494,18 @@ pub(crate) fn word<'de, D: Deserializer<'de>, T: Field>(
     make: impl FnOnce(String) -> T,
     open: bool,
 ) -> Result<T, D::Error> {
-    let text = String::read(source, at, rule)?;
+    let mut text = String::read(source, at, rule)?;
+    // These words are takings' own; those of Klarna's fields go out as they are.
+    let is_place = OTHER_WORDS.iter().any(|(_, word)| known.contains(word));
+    if let Some(same) = known.iter().find(|word| is_place && word.eq_ignore_ascii_case(&text)) {
+        text = (*same).to_owned();
+    }
     if known.contains(&text.as_str()) || (open && at.reader.accept_unknown_values) {
         return Ok(at.checked(make(text), rule));
     }
     let shown = if open { format!("{:?}", text.chars().take(40).collect::<String>()) } else { shown_word(&text) };
-    let hint = match nearest(&text, known.iter().copied()) {
+    let other = OTHER_WORDS.iter().find(|(other, word)| other.eq_ignore_ascii_case(&text) && known.contains(word));
+    let hint = match other.map(|(_, word)| *word).or_else(|| nearest(&text, known.iter().copied())) {
         Some(near) => format!("did you mean {near:?}?"),
         None => format!("it must be one of {}", known.join(", ")),
     };

@@ -18,5 +18,5 @@ mod voice;
 pub(crate) use fields::{Written, word};
 pub(crate) use object::{Hidden, doc_line, object, words};
 pub(crate) use reader::{At, Field, Item, KeySeed, Object, Reader, Seed, nearest, object, shown_word};
-pub(crate) use rule::Rule;
+pub(crate) use rule::{Rule, Unit};
 pub(crate) use voice::Voice;

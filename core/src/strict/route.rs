@@ -6,17 +6,24 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::Deserializer;
-use serde::de::{DeserializeSeed, IntoDeserializer, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Error as _, IntoDeserializer, MapAccess, Visitor};
+use serde_json::Value;
 
 use super::reader::{At, Item, KeySeed, Object, Reader};
+use super::rule::Unit;
 use crate::error::Error;
 use crate::text::without_mark;
 
 impl Reader {
     /// Reads one object by the names of the reader's unit.
     pub fn read_by_unit<'de, T: Object + Item, D: Deserializer<'de>>(&self, source: D) -> Result<T, Error> {
+        self.read_over(source, Value::Null)
+    }
+
+    /// The same, over an object with the declared names, whose fields count where the source has none.
+    pub fn read_over<'de, T: Object + Item, D: Deserializer<'de>>(&self, source: D, below: Value) -> Result<T, Error> {
         let root = self.root();
-        self.kept(by_unit(source, &root).map_err(|error| self.refusal(&root, &error, &T::RULE))?)
+        self.kept(by_unit(source, below, &root).map_err(|error| self.refusal(&root, &error, &T::RULE))?)
     }
 
     /// Reads two objects out of one flat source: the fields of `A` go to `A`, all others to `B`.
@@ -43,18 +50,18 @@ impl Reader {
 }
 
 /// Reads an object by the names of the reader's unit.
-fn by_unit<'de, T: Object + Item, D: Deserializer<'de>>(source: D, at: &At<'_>) -> Result<T, D::Error> {
-    struct Renamed<'a, T>(&'a At<'a>, PhantomData<T>);
+fn by_unit<'de, T: Object + Item, D: Deserializer<'de>>(source: D, below: Value, at: &At<'_>) -> Result<T, D::Error> {
+    struct Renamed<'a, T>(&'a At<'a>, Value, PhantomData<T>);
     impl<'de, T: Object + Item> Visitor<'de> for Renamed<'_, T> {
         type Value = T;
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             write!(f, "{}", self.0.allowed(&T::RULE))
         }
         fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<T, M::Error> {
-            T::pairs(ByUnit { map, at: self.0, known: T::FIELDS, noun: T::NOUN }, self.0)
+            T::pairs(ByUnit { map, at: self.0, known: T::FIELDS, noun: T::NOUN, below: self.1, value: None }, self.0)
         }
     }
-    source.deserialize_map(Renamed(at, PhantomData))
+    source.deserialize_map(Renamed(at, below, PhantomData))
 }
 
 /// Pairs whose keys become the declared names.
@@ -63,13 +70,33 @@ struct ByUnit<'a, M> {
     at: &'a At<'a>,
     known: &'static [&'static str],
     noun: &'static str,
+    /// The object below the source: the fields that the source has not named.
+    below: Value,
+    /// The value of such a field, whose key was given.
+    value: Option<Value>,
+}
+
+impl<M> ByUnit<'_, M> {
+    /// The next field of the object below; a time in the unit of the reading.
+    fn next_below(&mut self) -> Option<String> {
+        let fields = self.below.as_object_mut()?;
+        let key = fields.keys().next()?.clone();
+        let value = fields.remove(&key)?;
+        let is_time = self.at.reader.unit == Unit::Seconds && Unit::Seconds.refuses(&key);
+        let seconds = value.as_f64().filter(|_| is_time).map(|value| Value::from(value / 1000.0));
+        self.value = Some(seconds.unwrap_or(value));
+        Some(key)
+    }
 }
 
 impl<'de, M: MapAccess<'de>> MapAccess<'de> for ByUnit<'_, M> {
     type Error = M::Error;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, M::Error> {
-        let Some(key) = self.map.next_key_seed(KeySeed { at: self.at, known: self.known })? else { return Ok(None) };
+        let Some(key) = self.map.next_key_seed(KeySeed { at: self.at, known: self.known })? else {
+            let Some(key) = self.next_below() else { return Ok(None) };
+            return seed.deserialize(IntoDeserializer::<M::Error>::into_deserializer(key)).map(Some);
+        };
         let unit = self.at.reader.unit;
         if unit.refuses(&key) {
             let shown: String = key.chars().take(64).flat_map(char::escape_debug).collect();
@@ -80,11 +107,18 @@ impl<'de, M: MapAccess<'de>> MapAccess<'de> for ByUnit<'_, M> {
         }
         let declared = self.known.iter().find(|known| unit.name_of(known) == key);
         let key = declared.copied().unwrap_or(key.as_ref());
+        if let Some(fields) = self.below.as_object_mut() {
+            fields.remove(key);
+        }
         seed.deserialize(IntoDeserializer::<M::Error>::into_deserializer(key)).map(Some)
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, M::Error> {
-        self.map.next_value_seed(seed)
+        match self.value.take() {
+            // Its refusal was noted with the place.
+            Some(value) => seed.deserialize(value).map_err(|_| M::Error::custom("refused")),
+            None => self.map.next_value_seed(seed),
+        }
     }
 }
 

@@ -2,7 +2,6 @@
 //! could run it in another is wrong in a frozen program, which would start itself, and where Python is embedded.
 
 use std::ffi::OsString;
-use std::process;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -16,7 +15,6 @@ use crate::slot::Slot;
 pub struct Sandbox {
     #[pyo3(get)]
     url: String,
-    process: u32,
     running: Slot<Running>,
 }
 
@@ -27,38 +25,18 @@ impl Sandbox {
         let _inside = Inside::new(py);
         let failed = |why| PyRuntimeError::new_err(format!("the sandbox did not start: {why}"));
         let running = Running::start(Options::default()).map_err(failed)?;
-        Ok(Sandbox { url: running.url().to_owned(), process: process::id(), running: Slot::new(Some(running)) })
+        Ok(Sandbox { url: running.url().to_owned(), running: Slot::new(Some(running)) })
     }
 
     /// The sockets that a forked child has to close.
     fn inherited(&self) -> Vec<i32> {
-        let sockets = if self.is_inherited() { self.running.look(Running::descriptors) } else { None };
-        sockets.unwrap_or_default()
+        self.running.look(Running::inherited).unwrap_or_default()
     }
 
     fn close(&self, py: Python<'_>) {
         let inside = Inside::new(py);
         let running = self.running.replace(None);
-        inside.detach(py, || self.end(running));
-    }
-}
-
-impl Sandbox {
-    fn is_inherited(&self) -> bool {
-        self.process != process::id()
-    }
-
-    /// A forked child has none of the threads that the end of a sandbox waits for.
-    fn end(&self, running: Option<Running>) {
-        if self.is_inherited() {
-            std::mem::forget(running);
-        }
-    }
-}
-
-impl Drop for Sandbox {
-    fn drop(&mut self) {
-        self.end(self.running.replace(None));
+        inside.detach(py, || drop(running));
     }
 }
 

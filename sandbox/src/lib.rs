@@ -46,6 +46,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 #[cfg(unix)]
 use std::os::fd::{AsRawFd, RawFd};
+use std::process;
 use std::sync::Arc;
 #[cfg(unix)]
 use std::sync::Weak;
@@ -160,8 +161,10 @@ pub struct Connections {
     pub open: u64,
 }
 
-/// A running sandbox. Dropping it closes every connection and ends its threads.
+/// A running sandbox. Dropping it closes every connection and ends its threads. In a forked child, which has none of the
+/// threads, dropping it does nothing; [`Sandbox::inherited`] says what the child has to close.
 pub struct Sandbox {
+    process: u32,
     shared: Arc<Shared>,
     /// The address and the thread of the listener.
     acceptor: Option<(SocketAddr, JoinHandle<()>)>,
@@ -215,7 +218,13 @@ impl Sandbox {
             let (shared, listener) = (shared.clone(), listener.clone());
             move || server::accept(&listener, &shared, tls.as_ref())
         })?;
-        Ok(Self { shared, acceptor: Some((address, acceptor)), listener: Some(listener), ca_pem })
+        Ok(Self {
+            process: process::id(),
+            shared,
+            acceptor: Some((address, acceptor)),
+            listener: Some(listener),
+            ca_pem,
+        })
     }
 
     /// A sandbox that listens nowhere: requests are handed to [`Sandbox::exchange`]. The port of [`Sandbox::url`] is 9.
@@ -226,7 +235,13 @@ impl Sandbox {
     pub fn without_socket(options: Options) -> io::Result<Self> {
         check_prefix(&options.prefix)?;
         let base = format!("http://{}{}", SocketAddr::from((options.bind, 9)), options.prefix);
-        Ok(Self { shared: Arc::new(Shared::new(options, base)), acceptor: None, listener: None, ca_pem: None })
+        Ok(Self {
+            process: process::id(),
+            shared: Arc::new(Shared::new(options, base)),
+            acceptor: None,
+            listener: None,
+            ca_pem: None,
+        })
     }
 
     /// Handles a request at once, as if it had come over a connection of its own. No time passes; the answer says how
@@ -346,11 +361,13 @@ impl Sandbox {
         self.shared.state().connections
     }
 
-    /// The file descriptors of the listener and of all connections, for a forked child that has none of the sandbox's
-    /// threads. While the child holds them, no connection ends that the sandbox ends. The child closes them, and lets
-    /// the sandbox itself lie: dropping it would wait for threads that are not there.
+    /// In a forked child the file descriptors of the listener and of all connections, for the child to close: while it
+    /// holds them, no connection ends that the sandbox ends. In the sandbox's own process there are none.
     #[cfg(unix)]
-    pub fn descriptors(&self) -> Vec<RawFd> {
+    pub fn inherited(&self) -> Vec<RawFd> {
+        if self.process == process::id() {
+            return Vec::new();
+        }
         // A thread of the parent's may have held the lock at the fork; the few sockets then stay open.
         let sockets = self.shared.sockets.try_lock();
         let sockets = sockets.iter().flat_map(|sockets| sockets.iter()).filter_map(Weak::upgrade);
@@ -392,8 +409,13 @@ fn listen(bind: IpAddr, port: u16) -> io::Result<TcpListener> {
 
 impl Drop for Sandbox {
     fn drop(&mut self) {
+        let Some((address, acceptor)) = self.acceptor.take() else { return self.shared.stop() };
+        if self.process != process::id() {
+            // The child closes the descriptor by its number, so the listener must not close it again.
+            std::mem::forget(self.listener.take());
+            return;
+        }
         self.shared.stop();
-        let Some((address, acceptor)) = self.acceptor.take() else { return };
         // The acceptor blocks in accept(2); a connection wakes it.
         if (0..5).any(|_| TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok()) {
             // A panic in it has been reported by its thread.

@@ -159,3 +159,7 @@ def test_the_example(sandbox: Sandbox, order_id: str) -> None:
         done = run(sandbox, *wrong)
         assert (done.returncode, done.stdout) == (1, "")
         assert "Traceback" not in done.stderr
+
+
+def test_only_what_is_public_is_listed() -> None:
+    assert dir(takings) == sorted(takings.__all__)

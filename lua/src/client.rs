@@ -13,8 +13,8 @@ use crate::source::Source;
 /// connections elsewhere.
 const TRANSPORTS: [&str; 3] = ["auto", "blocking", "cosocket"];
 
-/// Takes `transport` out of the settings; the rest is the core's, over the environment or without it.
-pub(crate) fn settings(lua: &Lua, settings: &Value, over_env: bool) -> Result<(Config, &'static str), Failure> {
+/// A client of these settings, over the environment or without it. `transport` is Lua's own; the rest is the core's.
+pub(crate) fn make(lua: &Lua, settings: &Value, over_env: bool) -> Result<Handle, Failure> {
     let (mut transport, mut settings) = (TRANSPORTS[0], settings.clone());
     if let Value::Table(given) = &settings
         && let Some(chosen) = given.raw_get::<Option<Value>>("transport")?
@@ -25,16 +25,8 @@ pub(crate) fn settings(lua: &Lua, settings: &Value, over_env: bool) -> Result<(C
         rest.raw_set("transport", Value::Nil)?;
         settings = Value::Table(rest);
     }
-    let read = match &settings {
-        Value::Nil if over_env => return Ok((Config::from_env()?, transport)),
-        _ if over_env => Config::from_env_with,
-        _ => Config::from_deserializer,
-    };
-    Ok((read(Source(settings))?, transport))
-}
-
-pub(crate) fn make(config: Config, transport: &'static str) -> Result<Handle, Failure> {
-    Ok(Handle { client: Some(Client::new(config.surface("lua"))?), transport })
+    let read = if over_env { Config::from_env_with } else { Config::from_deserializer };
+    Ok(Handle { client: Some(Client::new(read(Source(settings))?.surface("lua"))?), transport })
 }
 
 /// The userdata of a client, empty once the client is closed. Lua's collector drops it.

@@ -22,12 +22,10 @@ fn takings(lua: &Lua) -> mlua::Result<Table> {
     records::prepare(lua)?;
     let module = Functions { lua, table: lua.create_table()?, prefix: "takings.", is_self: None };
     module.add("client", false, &[("config", "any")], |lua, arguments| {
-        let (config, transport) = client::settings(lua, arguments.value("config"), false)?;
-        client::make(config, transport)
+        client::make(lua, arguments.value("config"), false)
     })?;
     module.add("client_from_env", false, &[("config", "table?")], |lua, arguments| {
-        let (config, transport) = client::settings(lua, arguments.value("config"), true)?;
-        client::make(config, transport)
+        client::make(lua, arguments.value("config"), true)
     })?;
     let takes = [("order_id", "string"), ("name", "string"), ("operation", "string?")];
     module.add("idempotency_key", false, &takes, |_, arguments| {

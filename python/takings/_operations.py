@@ -83,7 +83,7 @@ class Client(_Base):
     ) -> None:
         """Check the settings and make a client. Nothing is connected before the first call.
 
-        `None` is the same as leaving a setting out. Times are seconds, up to a day.
+        `None` is the same as leaving a setting out. Times are seconds, up to an hour.
 
         Raises `InvalidInput`, naming the setting.
 

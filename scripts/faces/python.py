@@ -495,7 +495,7 @@ KEY = (
 MAPPING = "The request is Klarna's, as keywords or as one mapping; see `{arguments}`."
 SETTINGS_DOC = (
     "Check the settings and make a client. Nothing is connected before the first call.\n\n"
-    "`None` is the same as leaving a setting out. Times are seconds, up to a day.\n\n"
+    "`None` is the same as leaving a setting out. Times are seconds, up to an hour.\n\n"
     "Raises `InvalidInput`, naming the setting."
 )
 

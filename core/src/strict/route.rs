@@ -6,7 +6,8 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::Deserializer;
-use serde::de::{DeserializeSeed, Error as _, IntoDeserializer, MapAccess, Visitor};
+use serde::de::value::MapDeserializer;
+use serde::de::{self, DeserializeSeed, Error as _, IntoDeserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::reader::{At, Item, KeySeed, Object, Reader};
@@ -56,6 +57,13 @@ fn by_unit<'de, T: Object + Item, D: Deserializer<'de>>(source: D, below: Value,
         type Value = T;
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             write!(f, "{}", self.0.allowed(&T::RULE))
+        }
+        /// No settings at all, where there are others below.
+        fn visit_unit<E: de::Error>(self) -> Result<T, E> {
+            if self.1.is_null() {
+                return Err(self.0.fail(self.0.nothing(&T::RULE)));
+            }
+            self.visit_map(MapDeserializer::new(std::iter::empty::<(&str, &str)>()))
         }
         fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<T, M::Error> {
             T::pairs(ByUnit { map, at: self.0, known: T::FIELDS, noun: T::NOUN, below: self.1, value: None }, self.0)

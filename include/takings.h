@@ -467,11 +467,12 @@ takings_client_t *takings_client_new(const char *config_json, takings_error_t **
 
 /**
  * Makes a client from the environment variables KLARNA_USERNAME, KLARNA_PASSWORD,
- * KLARNA_API_KEY, KLARNA_REGION, KLARNA_ENVIRONMENT, KLARNA_BASE_URL, KLARNA_AUTH,
- * KLARNA_CONNECT_TIMEOUT, KLARNA_ATTEMPT_TIMEOUT, KLARNA_TIMEOUT, KLARNA_MAX_ATTEMPTS,
- * KLARNA_BACKOFF, KLARNA_MAX_BACKOFF, KLARNA_PROXY, KLARNA_CA_FILE, KLARNA_USER_AGENT_SUFFIX,
- * KLARNA_CHECK_LINES, KLARNA_ACCEPT_UNKNOWN_VALUES and KLARNA_RECONCILE, as far as they are set.
- * An empty variable counts as absent. No other thread may change the environment meanwhile.
+ * KLARNA_API_KEY, KLARNA_REGION, KLARNA_ENVIRONMENT, KLARNA_BASE_URL, KLARNA_INSECURE_HTTP_HOST,
+ * KLARNA_AUTH, KLARNA_CONNECT_TIMEOUT, KLARNA_ATTEMPT_TIMEOUT, KLARNA_TIMEOUT,
+ * KLARNA_MAX_ATTEMPTS, KLARNA_BACKOFF, KLARNA_MAX_BACKOFF, KLARNA_PROXY, KLARNA_CA_FILE,
+ * KLARNA_USER_AGENT_SUFFIX, KLARNA_CHECK_LINES, KLARNA_ACCEPT_UNKNOWN_VALUES and
+ * KLARNA_RECONCILE, as far as they are set. An empty variable counts as absent. No other thread
+ * may change the environment meanwhile.
  *
  * Returns a client for takings_client_free, or NULL and an error (invalid_input).
  */

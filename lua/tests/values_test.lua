@@ -107,7 +107,7 @@ test("strings must be UTF-8", function()
     equal(err.kind, "invalid_input")
     holds(err, "idempotency_key is a string that is not UTF-8")
   end
-  holds(refused({captured_amount = 1, reference = "a\0b"}), "holds U+0000 at position 2")
+  holds(refused({captured_amount = 1, reference = "a\0b"}), "is a string that holds U+0000 at position 2")
 end)
 
 test("texts are not numbers or booleans", function()

@@ -351,7 +351,7 @@ mod tests {
         assert!(CaptureRequest::from_json(&with(&"ö".repeat(255))).is_ok());
         assert!(refusal(&with(&"ö".repeat(256))).starts_with("reference is a string of 256 characters;"));
         for control in ["\\u0000", "\\n", "\\u007f", "\\u0085"] {
-            assert!(refusal(&with(control)).starts_with("reference holds U+00"), "{control}");
+            assert!(refusal(&with(control)).starts_with("reference is a string that holds U+00"), "{control}");
         }
         assert!(line("quantity_unit", "\"12345678901\"").starts_with("order_lines[0].quantity_unit"));
     }

@@ -354,6 +354,9 @@ fn check_text(text: &str, at: &At<'_>, rule: &Rule) -> Result<(), Error> {
 fn check_name(text: &str, at: &At<'_>, rule: &Rule) -> Result<(), Error> {
     let Rule::Name { min, max } = rule else { return Ok(()) };
     match oddity(text) {
+        Some(oddity) if text.chars().any(char::is_control) => {
+            Err(at.refuse(format_args!("a string that {oddity}, a control character"), rule))
+        }
         Some(oddity) => Err(Error::odd(&at.to_string(), &oddity, &at.allowed(rule).to_string())),
         None => check_length(text, *min, *max, at, rule),
     }

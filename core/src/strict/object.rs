@@ -122,7 +122,7 @@ macro_rules! object {
                     $( let mut $field: Option<$T> = None; )*
                     while let Some(key) = map.next_key_seed($crate::strict::KeySeed { at, known: $Name::FIELDS })? {
                         match key.as_ref() {
-                            $( $wire => $crate::strict::object!(@put $field, $T, $rule, map, $crate::strict::object!(@at $need at.key($wire))), )*
+                            $( $wire => $crate::strict::object!(@put $field, $T, $rule, map, $crate::strict::object!(@at $need at, $wire)), )*
                             unknown => return Err(at.unknown(unknown, $noun, $Name::FIELDS)),
                         }
                     }
@@ -139,7 +139,7 @@ macro_rules! object {
                     at: &$crate::strict::At<'_>,
                 ) -> Result<bool, M::Error> {
                     match key {
-                        $( $wire => $crate::strict::object!(@put slots.$field, $T, $rule, map, $crate::strict::object!(@at $need at.key($wire))), )*
+                        $( $wire => $crate::strict::object!(@put slots.$field, $T, $rule, map, $crate::strict::object!(@at $need at, $wire)), )*
                         _ => return Ok(false),
                     }
                     Ok(true)
@@ -213,8 +213,8 @@ macro_rules! object {
     };
     (@default $need:ident $T:ty) => { None };
 
-    (@at required $at:expr) => { $at };
-    (@at $need:ident $at:expr) => { $at.optional() };
+    (@at required $at:ident, $wire:literal) => { $at.key($wire) };
+    (@at $need:ident $at:ident, $wire:literal) => { $at.optional_key($wire) };
 
     (@put $slot:expr, $T:ty, $rule:expr, $map:ident, $at:expr) => {{
         let here = $at;

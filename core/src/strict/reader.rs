@@ -132,8 +132,8 @@ impl<'a> At<'a> {
     }
 
     /// The place of a value that may be left out.
-    pub fn optional(self) -> At<'a> {
-        At { is_optional: true, ..self }
+    pub fn optional_key(&'a self, key: &'a str) -> At<'a> {
+        At { reader: self.reader, up: Some(self), segment: Segment::Key(key), is_optional: true }
     }
 
     /// The rule in words, in the unit and the language of the reading.

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-# What the script itself calls, and the toolchains.
+# The commands that the script itself calls, and the toolchains.
 SHELL = [
     "bash",
     "cat",

@@ -97,7 +97,7 @@ def test_calls_overlap(sandbox: Sandbox, clients: Clients, run: Any) -> None:
 
     began = time.monotonic()
     captures, ticks = run(ship())
-    # One after the other, the calls would take 8 s.
+    # The calls would take 8 s one after the other.
     assert 1 <= time.monotonic() - began < 6
     # The loop is free all the while; a busy machine slows it.
     assert ticks > 10

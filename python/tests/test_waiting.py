@@ -42,7 +42,7 @@ def test_slow_calls_overlap(sandbox: Sandbox, client: takings.Client) -> None:
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         calls = [pool.submit(client.capture, order_id, captured_amount=1) for order_id in orders]
         captures = [call.result() for call in calls]
-    # One after the other, the calls would take 8 s.
+    # The calls would take 8 s one after the other.
     assert 1 <= time.monotonic() - began < 6
     assert [capture.order_id for capture in captures] == orders
 

@@ -156,7 +156,7 @@ impl Subject<'_> {
         })
     }
 
-    /// Whatever tells who sent an answer, in brackets.
+    /// The marks that tell who sent an answer, in brackets.
     fn traces(&self, stranger: &Stranger) -> String {
         let title = stranger.title.as_ref().map(|title| format!("title \"{}\"", self.endpoint.scrub(title, 100)));
         let marks = stranger.marks.iter().map(|(name, value)| format!("{name} {}", self.endpoint.scrub(value, 100)));

@@ -35,7 +35,7 @@ impl Answer {
     /// its headers (names in any case; a header that came twice is given twice, not joined), and the
     /// body with its transfer coding undone. An answer whose head HTTP does not allow (a header
     /// without a proper name, two lengths) counts as no answer: it may belong to another request.
-    /// So does an interim answer (1xx). A head that the end of the connection cut before its blank line
+    /// An interim answer (1xx) counts as none too. A head that the end of the connection cut before its blank line
     /// must not get here: the host reports that the request may have been sent, and closes the connection.
     pub fn new<N: Into<String>, V: Into<Vec<u8>>>(
         status: u16,

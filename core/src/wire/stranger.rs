@@ -60,7 +60,7 @@ const MOST_SEARCHED: usize = 64 * 1024;
 const MOST_TEXT: usize = 4 * 1024;
 
 impl Stranger {
-    /// Nothing where the body is an error of Klarna's API, or the answer one of success that is no page.
+    /// Absent where the body is an error of Klarna's API, or the answer is a success without a page.
     pub fn of(answer: &Answer) -> Option<Stranger> {
         let known = answer.error();
         if known.error_code.is_some() || !known.error_messages.is_empty() || known.correlation_id.is_some() {

@@ -10,7 +10,7 @@ import takings
 from flask import Flask, request
 
 app = Flask(__name__)
-# One for the module: each process that is forked from this one opens connections of its own.
+# The module has a client: each process that is forked from this one opens connections of its own.
 klarna = takings.Client.from_env()
 
 

@@ -33,13 +33,19 @@ pub(crate) fn visible(text: &str) -> String {
     clean
 }
 
+/// Whether a text has printable ASCII characters alone, and no blank at an end. Most texts are of this kind.
+#[inline]
+pub(crate) fn is_plain(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    // A fold is several times as fast as a search that may end early.
+    let is_printable = bytes.iter().fold(true, |printable, byte| printable & matches!(byte, b' '..=b'~'));
+    is_printable && bytes.first() != Some(&b' ') && bytes.last() != Some(&b' ')
+}
+
 /// The thing in a text that nobody means, if the text is to identify something: "holds U+200B at position 37". Copying
 /// adds such characters, and two people who write one name would mean two.
 pub(crate) fn oddity(text: &str) -> Option<String> {
-    let bytes = text.as_bytes();
-    // Most texts are of such bytes. A fold is several times as fast as a search that may end early.
-    let is_usual = bytes.iter().fold(true, |usual, byte| usual & matches!(byte, b' '..=b'~'));
-    if is_usual && bytes.first() != Some(&b' ') && bytes.last() != Some(&b' ') {
+    if is_plain(text) {
         return None;
     }
     if let Some(found) = strange(text) {

@@ -12,7 +12,7 @@ use crate::api::operation::{Effect, Nouns, Operation, ReplyKind};
 use crate::api::reply::{CAPTURE as CAPTURE_FACE, RECONCILIATION};
 use crate::api::request::CaptureRequest;
 use crate::error::Error;
-use crate::strict::{Object, nearest};
+use crate::strict::{Object, suggestion};
 
 /// Refusals of the bytes of a request. A 401 or a page may be a gateway's; a 403 speaks of the state of the order,
 /// which a lost attempt may have changed (CAPTURE_NOT_ALLOWED answers a second capture of the same money); a code that
@@ -84,7 +84,7 @@ operations! {
     RECONCILE = "reconcile"(ReconcileRequest) {
         method: Method::GET,
         path: "/captures",
-        reply: ReplyKind::Found { id: "capture_id", amount: "captured_amount" },
+        reply: ReplyKind::Matches { id: "capture_id", amount: "captured_amount" },
         face: &RECONCILIATION,
         effect: Effect::Looks,
         settles: &[],
@@ -103,10 +103,7 @@ pub(crate) fn named(name: &str) -> Result<&'static Operation, Error> {
 fn unknown(name: &str) -> Error {
     let names: Vec<&str> = OPERATIONS.iter().map(|operation| operation.name).collect();
     let shown: String = name.chars().take(64).collect();
-    let hint = match nearest(name, names.iter().copied()) {
-        Some(near) => format!("did you mean {near:?}?"),
-        None => format!("it must be one of {}", names.join(", ")),
-    };
+    let hint = suggestion(name, &names);
     Error::invalid(format!("operation is {shown:?}, which is not known; {hint}"))
 }
 

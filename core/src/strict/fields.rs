@@ -8,11 +8,11 @@ use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde::{Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
-use super::reader::{At, Field, Item, Seed, nearest, shown_word};
+use super::reader::{At, Field, Item, Seed, shown_word, suggestion};
 use super::rule::{MOST_SECONDS, Rule, Unit};
 use super::schema::{Kind, ListInfo};
 use crate::error::Error;
-use crate::text::oddity;
+use crate::text::{is_plain, oddity};
 
 /// A field's value, written as its source would give it in milliseconds.
 pub(crate) struct Written<'a, T>(pub &'a T);
@@ -341,37 +341,33 @@ impl Field for String {
 
 #[inline]
 fn check_text(text: &str, at: &At<'_>, rule: &Rule) -> Result<(), Error> {
-    let (Rule::Text { min, max } | Rule::Url { min, max }) = rule else { return check_name(text, at, rule) };
-    // Every control character begins with such a byte. Most strings have none and need no closer check.
-    let suspect = text.bytes().fold(false, |found, byte| found | (byte < 0x20) | (byte == 0x7f) | (byte == 0xc2));
-    if suspect && let Some(bad) = text.chars().find(|c| c.is_control()) {
+    let (Rule::Text { min, max } | Rule::Name { min, max } | Rule::Url { min, max }) = rule else { return Ok(()) };
+    // A string of n bytes has at most n characters, and n of them where it is plain.
+    match (*min..=*max).contains(&text.len()) && is_plain(text) {
+        true => Ok(()),
+        false => check_closely(text, at, rule, (*min, *max)),
+    }
+}
+
+/// Checks a text that is not plain, or has more bytes than it may have characters.
+#[inline(never)]
+fn check_closely(text: &str, at: &At<'_>, rule: &Rule, (min, max): (usize, usize)) -> Result<(), Error> {
+    let control = text.chars().find(|c| c.is_control());
+    if matches!(rule, Rule::Name { .. })
+        && let Some(oddity) = oddity(text)
+    {
+        return Err(match control {
+            Some(_) => at.refuse(format_args!("a string that {oddity}, a control character"), rule),
+            None => Error::odd(&at.to_string(), &oddity, &at.allowed(rule).to_string()),
+        });
+    }
+    if let Some(bad) = control {
         return Err(at.refuse(format_args!("a string with the control character U+{:04X}", bad as u32), rule));
     }
-    check_length(text, *min, *max, at, rule)
-}
-
-/// Checks a text that identifies something; every other rule lets any text pass.
-fn check_name(text: &str, at: &At<'_>, rule: &Rule) -> Result<(), Error> {
-    let Rule::Name { min, max } = rule else { return Ok(()) };
-    match oddity(text) {
-        Some(oddity) if text.chars().any(char::is_control) => {
-            Err(at.refuse(format_args!("a string that {oddity}, a control character"), rule))
-        }
-        Some(oddity) => Err(Error::odd(&at.to_string(), &oddity, &at.allowed(rule).to_string())),
-        None => check_length(text, *min, *max, at, rule),
+    match text.chars().count() {
+        length if length < min || length > max => Err(at.refuse(format_args!("a string of {length} characters"), rule)),
+        _ => Ok(()),
     }
-}
-
-#[inline]
-fn check_length(text: &str, min: usize, max: usize, at: &At<'_>, rule: &Rule) -> Result<(), Error> {
-    // a string of n bytes has at most n characters
-    if text.len() > max || text.len() < min {
-        let length = text.chars().count();
-        if length > max || length < min {
-            return Err(at.refuse(format_args!("a string of {length} characters"), rule));
-        }
-    }
-    Ok(())
 }
 
 /// A text that is wiped when dropped.
@@ -497,21 +493,18 @@ pub(crate) fn word<'de, D: Deserializer<'de>, T: Field>(
     make: impl FnOnce(String) -> T,
     open: bool,
 ) -> Result<T, D::Error> {
-    let mut text = String::read(source, at, rule)?;
-    // These words are takings' own; those of Klarna's fields go out as they are.
-    let is_place = OTHER_WORDS.iter().any(|(_, word)| known.contains(word));
-    if let Some(same) = known.iter().find(|word| is_place && word.eq_ignore_ascii_case(&text)) {
-        text = (*same).to_owned();
-    }
+    let text = String::read(source, at, rule)?;
     if known.contains(&text.as_str()) || (open && at.reader.accept_unknown_values) {
         return Ok(at.checked(make(text), rule));
     }
+    // These words are takings' own; those of Klarna's fields go out as they are.
+    let is_place = OTHER_WORDS.iter().any(|(_, word)| known.contains(word));
+    if let Some(same) = known.iter().find(|word| is_place && word.eq_ignore_ascii_case(&text)) {
+        return Ok(at.checked(make((*same).to_owned()), rule));
+    }
     let shown = if open { format!("{:?}", text.chars().take(40).collect::<String>()) } else { shown_word(&text) };
     let other = OTHER_WORDS.iter().find(|(other, word)| other.eq_ignore_ascii_case(&text) && known.contains(word));
-    let hint = match other.map(|(_, word)| *word).or_else(|| nearest(&text, known.iter().copied())) {
-        Some(near) => format!("did you mean {near:?}?"),
-        None => format!("it must be one of {}", known.join(", ")),
-    };
+    let hint = suggestion(other.map_or(&text, |(_, word)| word), known);
     let opt_in = if open { " (accept_unknown_values lets a value pass that Klarna added later)" } else { "" };
     Err(at.fail(format_args!("{at} is {shown}, which is not known; {hint}{opt_in}")))
 }

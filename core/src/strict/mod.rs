@@ -17,6 +17,6 @@ mod voice;
 
 pub(crate) use fields::{Written, word};
 pub(crate) use object::{Hidden, doc_line, object, words};
-pub(crate) use reader::{At, Field, Item, KeySeed, Object, Reader, Seed, nearest, object, shown_word};
+pub(crate) use reader::{At, Field, Item, KeySeed, Object, Reader, Seed, object, shown_word, suggestion};
 pub(crate) use rule::{Rule, Unit};
 pub(crate) use voice::Voice;

@@ -112,18 +112,24 @@ macro_rules! object {
                     } ),*],
                 };
                 const FIELDS: &'static [&'static str] = $Name::FIELDS;
-                const NOUN: &'static str = $noun;
                 type Slots = Slots;
 
                 fn pairs<'de, M: serde::de::MapAccess<'de>>(
                     mut map: M,
                     at: &$crate::strict::At<'_>,
                 ) -> Result<$Name, M::Error> {
+                    #[allow(non_camel_case_types, reason = "the names of the fields")]
+                    enum Known { $( $field, )* }
                     $( let mut $field: Option<$T> = None; )*
-                    while let Some(key) = map.next_key_seed($crate::strict::KeySeed { at, known: $Name::FIELDS })? {
-                        match key.as_ref() {
-                            $( $wire => $crate::strict::object!(@put $field, $T, $rule, map, $crate::strict::object!(@at $need at, $wire)), )*
-                            unknown => return Err(at.unknown(unknown, $noun, $Name::FIELDS)),
+                    loop {
+                        // The name is compared once, and then known by its number.
+                        let known = |key: &str| -> Option<Known> { match key { $( $wire => Some(Known::$field), )* _ => None } };
+                        match map.next_key_seed($crate::strict::KeySeed { at, known })? {
+                            None => break,
+                            $( Some(Ok(Known::$field)) => $crate::strict::object!(
+                                @put $field, $T, $rule, map, $crate::strict::object!(@at $need at, $wire)
+                            ), )*
+                            Some(Err(unknown)) => return Err(at.unknown(&unknown, $noun, $Name::FIELDS)),
                         }
                     }
                     Ok($Name {

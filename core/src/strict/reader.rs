@@ -1,6 +1,5 @@
 //! The reader: walks a source, keeps the path, and words the first refusal.
 
-use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::marker::PhantomData;
@@ -211,6 +210,18 @@ impl<'a> At<'a> {
         }
     }
 
+    /// The refusal of a key that is no text.
+    #[cold]
+    fn odd_key<E: de::Error>(&self, error: E) -> E {
+        match error.to_string().strip_prefix("invalid type: ") {
+            Some(rest) => self.fail(format_args!(
+                "{self} has {} as a key; its keys must be field names",
+                kind_of(rest, self.reader.voice).unwrap_or_else(|kind| kind)
+            )),
+            None => error,
+        }
+    }
+
     pub fn duplicate<E: de::Error>(&self) -> E {
         self.fail(format_args!("{self} is given twice; it must stand once"))
     }
@@ -260,7 +271,6 @@ pub(crate) trait Object: Sized {
     const SCHEMA: ObjectInfo;
     /// The declared names, in the order in which they are written.
     const FIELDS: &'static [&'static str];
-    const NOUN: &'static str;
 
     /// Reads the object of the pairs of a source.
     fn pairs<'de, M: MapAccess<'de>>(map: M, at: &At<'_>) -> Result<Self, M::Error>;
@@ -316,36 +326,26 @@ impl<'de, T: Field> DeserializeSeed<'de> for Seed<'_, T> {
     }
 }
 
-/// The key of an object, as text. A known name is not copied.
-pub(crate) struct KeySeed<'a> {
+/// The key of an object: a known one as `known` knows it, any other as text.
+pub(crate) struct KeySeed<'a, F> {
     pub at: &'a At<'a>,
-    pub known: &'static [&'static str],
+    pub known: F,
 }
 
-impl<'de> DeserializeSeed<'de> for KeySeed<'_> {
-    type Value = Cow<'static, str>;
+impl<'de, K, F: FnOnce(&str) -> Option<K>> DeserializeSeed<'de> for KeySeed<'_, F> {
+    type Value = Result<K, String>;
     fn deserialize<D: Deserializer<'de>>(self, source: D) -> Result<Self::Value, D::Error> {
-        struct Text(&'static [&'static str]);
-        impl Visitor<'_> for Text {
-            type Value = Cow<'static, str>;
+        struct Text<F>(F);
+        impl<K, F: FnOnce(&str) -> Option<K>> Visitor<'_> for Text<F> {
+            type Value = Result<K, String>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a field name")
             }
             fn visit_str<E>(self, value: &str) -> Result<Self::Value, E> {
-                let known = self.0.iter().copied().find(|&name| name == value);
-                Ok(known.map_or_else(|| Cow::Owned(value.to_owned()), Cow::Borrowed))
+                Ok((self.0)(value).ok_or_else(|| value.to_owned()))
             }
         }
-        source.deserialize_str(Text(self.known)).map_err(|error| {
-            match error.to_string().strip_prefix("invalid type: ") {
-                Some(rest) => self.at.fail(format_args!(
-                    "{} has {} as a key; its keys must be field names",
-                    self.at,
-                    kind_of(rest, self.at.reader.voice).unwrap_or_else(|kind| kind)
-                )),
-                None => error,
-            }
-        })
+        source.deserialize_str(Text(self.known)).map_err(|error| self.at.odd_key(error))
     }
 }
 
@@ -360,6 +360,14 @@ pub(crate) fn nearest<'a>(got: &str, known: impl Iterator<Item = &'a str>) -> Op
         .filter(|&(distance, name)| distance <= (name.len() / 3).max(1))
         .min_by_key(|&(distance, _)| distance)
         .map(|(_, name)| name)
+}
+
+/// The way from an unknown word to a known one.
+pub(crate) fn suggestion(got: &str, known: &[&str]) -> String {
+    match nearest(got, known.iter().copied()) {
+        Some(near) => format!("did you mean {near:?}?"),
+        None => format!("it must be one of {}", known.join(", ")),
+    }
 }
 
 /// A text in the place of a known word, for messages. A long text may be a credential in the wrong place.

@@ -1,7 +1,7 @@
 //! Sources whose keys are translated before an object can read them: names in another unit, and two objects in one
 //! source. All other sources are read without this file.
 
-use std::borrow::Cow;
+use std::convert::Infallible;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -66,7 +66,10 @@ fn by_unit<'de, T: Object + Item, D: Deserializer<'de>>(source: D, below: Value,
             self.visit_map(MapDeserializer::new(std::iter::empty::<(&str, &str)>()))
         }
         fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<T, M::Error> {
-            T::pairs(ByUnit { map, at: self.0, known: T::FIELDS, noun: T::NOUN, below: self.1, value: None }, self.0)
+            T::pairs(
+                ByUnit { map, at: self.0, known: T::FIELDS, noun: T::SCHEMA.noun, below: self.1, value: None },
+                self.0,
+            )
         }
     }
     source.deserialize_map(Renamed(at, below, PhantomData))
@@ -101,7 +104,8 @@ impl<'de, M: MapAccess<'de>> MapAccess<'de> for ByUnit<'_, M> {
     type Error = M::Error;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, M::Error> {
-        let Some(key) = self.map.next_key_seed(KeySeed { at: self.at, known: self.known })? else {
+        let as_text = KeySeed { at: self.at, known: |_: &str| None::<Infallible> };
+        let Some(Err(key)) = self.map.next_key_seed(as_text)? else {
             let Some(key) = self.next_below() else { return Ok(None) };
             return seed.deserialize(IntoDeserializer::<M::Error>::into_deserializer(key)).map(Some);
         };
@@ -114,7 +118,7 @@ impl<'de, M: MapAccess<'de>> MapAccess<'de> for ByUnit<'_, M> {
                 .fail(format_args!("{shown} is not {noun}; it must be given in seconds, under a name without _ms")));
         }
         let declared = self.known.iter().find(|known| unit.name_of(known) == key);
-        let key = declared.copied().unwrap_or(key.as_ref());
+        let key = declared.copied().unwrap_or(&key);
         if let Some(fields) = self.below.as_object_mut() {
             fields.remove(key);
         }
@@ -160,11 +164,14 @@ impl<'de, A: Object, B: Object, M: MapAccess<'de>> MapAccess<'de> for Split<'_, 
     type Error = M::Error;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, M::Error> {
-        while let Some(key) = self.map.next_key_seed(KeySeed { at: self.at, known: B::FIELDS })? {
-            // A name of `B` is borrowed: most keys are, and need no look at the names of `A`.
-            if matches!(key, Cow::Borrowed(_)) || !A::put(self.first, &key, &mut self.map, self.at)? {
-                return seed.deserialize(IntoDeserializer::<M::Error>::into_deserializer(key)).map(Some);
-            }
+        let known = |key: &str| B::FIELDS.iter().copied().find(|&name| name == key);
+        while let Some(key) = self.map.next_key_seed(KeySeed { at: self.at, known })? {
+            let key = match &key {
+                Ok(known) => known,
+                Err(other) if A::put(self.first, other, &mut self.map, self.at)? => continue,
+                Err(other) => other.as_str(),
+            };
+            return seed.deserialize(IntoDeserializer::<M::Error>::into_deserializer(key)).map(Some);
         }
         Ok(None)
     }

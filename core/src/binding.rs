@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::api::arguments::CallOptions;
 use crate::api::operations::OPERATIONS;
-use crate::api::reply::{Capture, Document, Done, Reconciliation};
+use crate::api::reply::{Capture, Confirmation, Document, Reconciliation};
 use crate::error::{Error, ErrorKind};
 use crate::key;
 use crate::minor;
@@ -17,7 +17,7 @@ use crate::strict::{Field, Item, Object, Reader, Rule, Voice, object, shown_word
 #[doc(hidden)]
 pub use crate::api::operation::{Effect, Nouns, Operation, ReplyKind};
 #[doc(hidden)]
-pub use crate::api::reply::{DOCUMENT, DONE, Face};
+pub use crate::api::reply::{CONFIRMATION, DOCUMENT, Face};
 #[doc(hidden)]
 pub use crate::drive::sending::{News, Sending};
 pub use crate::record::{
@@ -55,7 +55,7 @@ pub fn schema() -> String {
     let functions: Vec<Value> =
         FUNCTIONS.iter().map(|function| json!({"name": function.name, "arguments": function.arguments.name})).collect();
     let records: Vec<Value> =
-        [&Capture::INFO, &Reconciliation::INFO, &Done::INFO, &Document::INFO, &Attempt::INFO, &Error::INFO]
+        [&Capture::INFO, &Reconciliation::INFO, &Confirmation::INFO, &Document::INFO, &Attempt::INFO, &Error::INFO]
             .iter()
             .map(|record| record.schema())
             .collect();
@@ -248,7 +248,10 @@ mod tests {
             list.as_array().unwrap().iter().map(|entry| entry["name"].as_str().unwrap().to_owned()).collect()
         };
         assert_eq!(names(&schema["operations"]), ["capture", "reconcile"]);
-        assert_eq!(names(&schema["records"]), ["Capture", "Reconciliation", "Done", "Document", "Attempt", "Error"]);
+        assert_eq!(
+            names(&schema["records"]),
+            ["Capture", "Reconciliation", "Confirmation", "Document", "Attempt", "Error"]
+        );
         for operation in schema["operations"].as_array().unwrap() {
             assert!(schema["objects"][operation["arguments"].as_str().unwrap()]["fields"].is_array(), "{operation}");
         }

@@ -51,7 +51,7 @@ mod wire;
 
 pub use api::lines::CheckLines;
 pub use api::operation::Reply;
-pub use api::reply::{Capture, Document, Done, Found, Json, Reconciliation};
+pub use api::reply::{Capture, Confirmation, Document, Found, Json, Reconciliation};
 pub use api::request::{
     CaptureRequest, Interval, OrderLine, OrderLineType, ProductIdentifiers, ShippingInfo, ShippingMethod, Subscription,
 };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use reqwest::Method;
 
-use crate::api::reply::{Capture, Content, Document, Done, Face, Facts, Found, Reconciliation};
+use crate::api::reply::{Capture, Confirmation, Content, Document, Face, Facts, Found, Reconciliation};
 use crate::error::{Error, ErrorKind};
 use crate::record::{Attempt, Fact, RecordInfo, text_of, to_json};
 use crate::strict::schema::ObjectInfo;
@@ -51,7 +51,7 @@ pub enum ReplyKind {
     /// 200 with a JSON object.
     Document,
     /// 200 with a list, in which something is looked for by its reference and its amount.
-    Found {
+    Matches {
         /// The member with the id.
         id: &'static str,
         /// The member with the amount.
@@ -99,7 +99,7 @@ impl Operation {
     pub(crate) fn request(&self, endpoint: &Endpoint, path: &str, key: Option<&str>, body: Vec<u8>) -> HttpRequest {
         let most = match self.reply {
             ReplyKind::Created { .. } | ReplyKind::Nothing => Most::ERROR,
-            ReplyKind::Document | ReplyKind::Found { .. } => Most::DOCUMENT,
+            ReplyKind::Document | ReplyKind::Matches { .. } => Most::DOCUMENT,
         };
         endpoint.request(&self.method, path, key, body, most)
     }
@@ -215,7 +215,7 @@ impl Reply {
     /// The ids that a look found, with the reference and the amount; none for any other call.
     pub fn found_ids(&self) -> Option<&[String]> {
         match &self.facts.content {
-            Content::Found(finds) => Some(&finds.ids),
+            Content::Matches(finds) => Some(&finds.ids),
             _ => None,
         }
     }
@@ -223,7 +223,7 @@ impl Reply {
     /// How a log names the end: `captured`, or how often a look found something.
     pub fn outcome(&self) -> &'static str {
         match &self.facts.content {
-            Content::Found(finds) => Found::of(finds).as_str(),
+            Content::Matches(finds) => Found::of(finds).as_str(),
             _ => self.operation.nouns.done,
         }
     }
@@ -270,7 +270,7 @@ macro_rules! typed {
 
 typed! {
     Capture: Content::Created(_),
-    Reconciliation: Content::Found(_),
-    Done: Content::Nothing,
+    Reconciliation: Content::Matches(_),
+    Confirmation: Content::Nothing,
     Document: Content::Document(_),
 }

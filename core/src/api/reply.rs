@@ -25,12 +25,12 @@ pub(crate) enum Content {
     /// A JSON object of Klarna's.
     Document(String),
     /// The entries that a look found.
-    Found(Finds),
+    Matches(Matches),
 }
 
 /// The ids of the listed entries with a reference, each once, in the list's order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Finds {
+pub(crate) struct Matches {
     /// Those with the amount as well.
     pub ids: Vec<String>,
     /// Those with another amount.
@@ -63,7 +63,7 @@ pub enum Found {
 }
 
 impl Found {
-    pub(crate) fn of(finds: &Finds) -> Found {
+    pub(crate) fn of(finds: &Matches) -> Found {
         match (finds.ids.len(), finds.others.len()) {
             (0, 0) => Found::Never,
             (0, _) => Found::AmountDiffers,
@@ -98,10 +98,10 @@ impl Facts {
         }
     }
 
-    fn finds(&self) -> &Finds {
-        const NONE: &Finds = &Finds { ids: Vec::new(), others: Vec::new() };
+    fn matches(&self) -> &Matches {
+        const NONE: &Matches = &Matches { ids: Vec::new(), others: Vec::new() };
         match &self.content {
-            Content::Found(finds) => finds,
+            Content::Matches(finds) => finds,
             _ => NONE,
         }
     }
@@ -179,14 +179,14 @@ faces! {
         /// How often: `once`, `never` or `several`; `amount_differs` if the reference was found with another amount
         /// alone. `never` says so only of the moment: a capture whose answer was lost may still be on its way, so
         /// capture again with the same key, not with a new one.
-        found: Found = |facts| Found::of(facts.finds());
+        found: Found = |facts| Found::of(facts.matches());
         /// The capture, if it was found once.
-        capture_id: Option<&str> = |facts| match facts.finds().ids.as_slice() {
+        capture_id: Option<&str> = |facts| match facts.matches().ids.as_slice() {
             [id] => Some(id.as_str()),
             _ => None,
         };
         /// Every capture with this reference and amount, as Klarna lists them.
-        capture_ids: &[String] = |facts| &facts.finds().ids;
+        capture_ids: &[String] = |facts| &facts.matches().ids;
         /// The order that was looked into.
         order_id: &str = |facts| &facts.order_id;
         /// Klarna's name for the answered request, where it gave one.
@@ -196,11 +196,11 @@ faces! {
         /// Each request with its time, what came back and the pause after it.
         attempt_log: &[Attempt] = |facts| &facts.attempt_log;
         /// Every capture with this reference and another amount.
-        other_capture_ids: &[String] = |facts| &facts.finds().others;
+        other_capture_ids: &[String] = |facts| &facts.matches().others;
     }
 
     /// A call that Klarna has carried out, and answers with nothing more.
-    Done, DONE {
+    Confirmation, CONFIRMATION {
         /// The order it was for.
         order_id: &str = |facts| &facts.order_id;
         /// The key the call used, given or made.

@@ -10,6 +10,9 @@ pub(crate) enum Doubt {
     Untouched,
     /// Klarna refused every request.
     Refused,
+    /// Klarna refused every request that is known. An earlier one, which this memory does not know, may have been
+    /// carried out: a caller gave its time, or nobody knows the first use of the key.
+    EarlierUse,
     /// A request may have been carried out.
     Unclear,
     /// A request was answered with success that named nothing: no refusal says that nothing was done.
@@ -21,48 +24,68 @@ pub(crate) enum Doubt {
 /// How a call, or one attempt of it, ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// No request was sent.
-    NotSent,
-    /// Klarna refused this request.
-    Refused,
+    /// By itself, the request leaves this.
+    Left(Doubt),
     /// Klarna refused this request for its bytes, so an earlier one with the same bytes did nothing either.
     Settled,
-    /// The answer was lost, or leaves open what was done.
-    Unclear,
-    /// Success that names nothing.
-    Agreed,
-    /// Success, with the id of what was made.
-    Done(Arc<str>),
 }
 
 impl Doubt {
-    /// The doubt after `ending`.
+    /// The doubt after `ending`. Nothing else changes what is known of a key.
     pub fn after(self, ending: Ending) -> Doubt {
         match ending {
-            Ending::NotSent => self,
             Ending::Settled if self <= Doubt::Unclear => Doubt::Refused,
-            Ending::Refused | Ending::Settled => self.max(Doubt::Refused),
-            Ending::Unclear => self.max(Doubt::Unclear),
-            Ending::Agreed => self.max(Doubt::Agreed),
-            Ending::Done(id) => Doubt::Done(id),
+            Ending::Settled => self,
+            Ending::Left(Doubt::Done(id)) => Doubt::Done(id),
+            // A call that leaves this knows that there was no earlier use.
+            Ending::Left(Doubt::Refused) if self == Doubt::EarlierUse => Doubt::Refused,
+            Ending::Left(doubt) => self.max(doubt),
         }
     }
 
-    /// Whether a request may have been carried out.
+    /// Whether a request of a known call may have been carried out.
     pub fn is_open(&self) -> bool {
         *self >= Doubt::Unclear
     }
+
+    /// Whether it is known if the key was carried out, by any call.
+    pub fn is_decided(&self) -> bool {
+        matches!(self, Doubt::Untouched | Doubt::Refused | Doubt::Done(_))
+    }
 }
 
-/// The end of a call that leaves this behind.
-impl From<Doubt> for Ending {
-    fn from(doubt: Doubt) -> Ending {
-        match doubt {
-            Doubt::Untouched => Ending::NotSent,
-            Doubt::Refused => Ending::Refused,
-            Doubt::Unclear => Ending::Unclear,
-            Doubt::Agreed => Ending::Agreed,
-            Doubt::Done(id) => Ending::Done(id),
+impl Ending {
+    /// The ending of a call whose next attempt, or look-up, ends as `next`.
+    pub fn then(self, next: Ending) -> Ending {
+        match next {
+            Ending::Settled if self.doubt() <= Doubt::Unclear => Ending::Settled,
+            next => Ending::Left(self.doubt().after(next)),
+        }
+    }
+
+    /// The ending as it counts for the key. `is_alone`: no other call with the key has ended open since this one's last
+    /// request left, so a refusal of the bytes holds for all of them.
+    pub fn of_key(self, is_alone: bool, first_use: FirstUse) -> Ending {
+        match self {
+            Ending::Settled if is_alone => Ending::Settled,
+            Ending::Settled | Ending::Left(Doubt::Refused) if first_use == FirstUse::Unknown => {
+                Ending::Left(Doubt::EarlierUse)
+            }
+            Ending::Settled => Ending::Left(Doubt::Refused),
+            left => left,
+        }
+    }
+
+    /// Whether a request of the call may have been carried out.
+    pub fn is_open(&self) -> bool {
+        self.doubt().is_open()
+    }
+
+    /// The doubt that remains where nothing else was sent with the key.
+    pub fn doubt(&self) -> Doubt {
+        match self {
+            Ending::Settled => Doubt::Refused,
+            Ending::Left(doubt) => doubt.clone(),
         }
     }
 }
@@ -87,31 +110,57 @@ mod tests {
 
     #[test]
     fn doubt_only_grows_but_for_a_refusal_of_the_bytes() {
-        use Ending::*;
-        let done = || Done("a".into());
+        use Doubt::*;
+        use Ending::{Left, Settled};
+        let done = || Left(Done("a".into()));
         for (endings, left) in [
-            (&[NotSent][..], Doubt::Untouched),
-            (&[Refused, NotSent], Doubt::Refused),
-            (&[Unclear, Refused], Doubt::Unclear),
-            (&[Unclear, Settled], Doubt::Refused),
-            (&[Settled], Doubt::Refused),
-            (&[Agreed, Settled], Doubt::Agreed),
-            (&[Agreed, Unclear], Doubt::Agreed),
-            (&[Agreed, done()], Doubt::Done("a".into())),
-            (&[done(), Settled], Doubt::Done("a".into())),
-            (&[done(), Unclear, Refused, NotSent], Doubt::Done("a".into())),
-            (&[done(), Done("b".into())], Doubt::Done("b".into())),
+            (&[Left(Untouched)][..], Untouched),
+            (&[Left(Refused), Left(Untouched)], Refused),
+            (&[Left(EarlierUse), Left(Untouched)], EarlierUse),
+            (&[Left(EarlierUse), Left(Refused)], Refused),
+            (&[Left(EarlierUse), Settled], Refused),
+            (&[Left(Unclear), Left(Refused)], Unclear),
+            (&[Left(Unclear), Left(EarlierUse)], Unclear),
+            (&[Left(Unclear), Settled], Refused),
+            (&[Settled], Refused),
+            (&[Left(Agreed), Settled], Agreed),
+            (&[Left(Agreed), Left(Unclear)], Agreed),
+            (&[Left(Agreed), done()], Done("a".into())),
+            (&[done(), Settled], Done("a".into())),
+            (&[done(), Left(Unclear), Left(Refused), Left(Untouched)], Done("a".into())),
+            (&[done(), Left(Done("b".into()))], Done("b".into())),
         ] {
             assert_eq!(after(endings), left, "{endings:?}");
+            let call = endings.iter().cloned().fold(Left(Untouched), Ending::then);
+            assert_eq!(call.doubt(), left, "{endings:?} within one call");
+            assert_eq!(call == Settled, left == Refused && endings.contains(&Settled), "{endings:?}");
         }
     }
 
     #[test]
     fn an_ending_repeats_what_a_call_left() {
-        for doubt in [Doubt::Untouched, Doubt::Refused, Doubt::Unclear, Doubt::Agreed, Doubt::Done("a".into())] {
-            assert_eq!(Doubt::Untouched.after(doubt.clone().into()), doubt);
-        }
-        let ordered = [Doubt::Untouched, Doubt::Refused, Doubt::Unclear, Doubt::Agreed, Doubt::Done("".into())];
+        use Doubt::*;
+        let ordered = [Untouched, Refused, EarlierUse, Unclear, Agreed, Done("a".into())];
         assert!(ordered.is_sorted());
+        for doubt in ordered {
+            assert_eq!(Untouched.after(Ending::Left(doubt.clone())), doubt);
+        }
+    }
+
+    #[test]
+    fn a_refusal_counts_for_the_key_as_far_as_its_uses_are_known() {
+        use FirstUse::{Known, Unknown};
+        let (refused, earlier) = (Ending::Left(Doubt::Refused), Ending::Left(Doubt::EarlierUse));
+        for (ending, is_alone, first_use, of_key) in [
+            (refused.clone(), true, Known, refused.clone()),
+            (refused.clone(), true, Unknown, earlier.clone()),
+            (Ending::Settled, true, Known, Ending::Settled),
+            (Ending::Settled, true, Unknown, Ending::Settled),
+            (Ending::Settled, false, Known, refused.clone()),
+            (Ending::Settled, false, Unknown, earlier),
+            (Ending::Left(Doubt::Unclear), false, Unknown, Ending::Left(Doubt::Unclear)),
+        ] {
+            assert_eq!(ending.clone().of_key(is_alone, first_use), of_key, "{ending:?} {is_alone} {first_use:?}");
+        }
     }
 }

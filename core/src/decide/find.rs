@@ -1,4 +1,4 @@
-//! Finds what a call did among what Klarna lists, by its reference and its amount.
+//! Matches what a call did among what Klarna lists, by its reference and its amount.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::api::reply::Finds;
+use crate::api::reply::Matches;
 use crate::text::bytes_without_mark;
 use crate::wire::answer::is_id;
 
@@ -36,8 +36,8 @@ pub(crate) fn in_list(
     id: &'static str,
     amount: &'static str,
     is_believed: impl Fn(&str) -> bool,
-) -> Result<Finds, String> {
-    let mut list = List { identity, id, amount, finds: Finds::default(), seen: HashSet::new() };
+) -> Result<Matches, String> {
+    let mut list = List { identity, id, amount, finds: Matches::default(), seen: HashSet::new() };
     let mut source = serde_json::Deserializer::from_slice(bytes_without_mark(body));
     source.deserialize_seq(&mut list).and_then(|()| source.end()).map_err(|_| NO_LIST)?;
     let List { mut finds, seen, .. } = list;
@@ -53,7 +53,7 @@ struct List<'a> {
     identity: &'a Identity,
     id: &'static str,
     amount: &'static str,
-    finds: Finds,
+    finds: Matches,
     seen: HashSet<(String, bool)>,
 }
 
@@ -140,7 +140,7 @@ mod tests {
         finds(body).map(|finds| finds.ids)
     }
 
-    fn finds(body: &str) -> Result<Finds, String> {
+    fn finds(body: &str) -> Result<Matches, String> {
         let identity = Identity { reference: "parcel-1".into(), amount: 6000 };
         in_list(body.as_bytes(), &identity, "capture_id", "captured_amount", |id| id != "s3cret-s3cret")
     }

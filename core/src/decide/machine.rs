@@ -10,7 +10,7 @@ use crate::api::reply::{Content, Facts};
 use crate::decide::doubt::{Doubt, Ending, FirstUse};
 use crate::decide::ending::{Failure, Meaning, Refusal, Subject};
 use crate::decide::find::{self, Identity};
-use crate::decide::memory::Known;
+use crate::decide::memory::KeyState;
 use crate::decide::retry::{Budget, Limits, Pause, Pauses, SHORTEST};
 use crate::error::{Error, ErrorKind};
 use crate::wire::answer::Answer;
@@ -70,14 +70,12 @@ pub(crate) struct Machine {
     state: State,
     deadline: Duration,
     attempts: u32,
-    /// The doubt that this call's own attempts leave.
-    own: Doubt,
+    /// How this call ends by its own attempts so far, and by the look-up after them.
+    own: Ending,
     /// The memory's knowledge of the key from other calls.
-    known: Known,
+    known: KeyState,
     /// The count of open ends with the key when the last attempt was sent.
     opened_before: u32,
-    /// The last refusal, or the look-up after it, proves for every call with the key that nothing was done.
-    is_settled: bool,
     /// The failure of the last attempt, during the pause that follows.
     last: Option<Failure>,
     /// The refusal by a rate limit, once there was one. Its end must not say that nothing reached Klarna.
@@ -105,10 +103,9 @@ impl Machine {
             state: State::New,
             deadline: Duration::ZERO,
             attempts: 0,
-            own: Doubt::Untouched,
-            known: Known::FRESH,
+            own: Ending::Left(Doubt::Untouched),
+            known: KeyState::FRESH,
             opened_before: 0,
-            is_settled: false,
             last: None,
             limited: None,
         }
@@ -122,31 +119,34 @@ impl Machine {
     }
 
     /// Takes over what other calls with the same key did so far.
-    pub fn learn(&mut self, known: Known) {
+    pub fn learn(&mut self, known: KeyState) {
         self.known = known;
     }
 
     /// The ending to note in the memory, for other calls with the same key.
     pub fn ending(&self) -> Ending {
-        match self.is_settled {
-            true => Ending::Settled,
-            false => self.own.clone().into(),
-        }
+        self.own.clone()
+    }
+
+    /// Whether it is proven, for every call with the key so far, that nothing was done.
+    fn is_settled(&self) -> bool {
+        self.own == Ending::Settled
     }
 
     /// Notes a success that a look-up found.
     pub fn found(&mut self, id: &str) {
-        self.own = Doubt::Done(id.into());
+        self.note(Ending::Left(Doubt::Done(id.into())));
     }
 
     /// Notes that a look-up found nothing made by a call with the key.
     pub fn settle(&mut self) {
-        self.is_settled = true;
+        self.note(Ending::Settled);
     }
 
     /// Whether this call, or another with its key, may have been carried out.
     pub fn is_open(&self) -> bool {
-        self.own.is_open() || (self.purpose.operation.writes() && !self.is_settled && self.known.is_open())
+        let others = || self.purpose.operation.writes() && !self.is_settled() && self.known.is_open();
+        self.own.is_open() || others()
     }
 
     /// Whether the key must not be sent any more.
@@ -166,11 +166,12 @@ impl Machine {
     pub fn meaning(&self, failure: &Failure) -> Meaning {
         if !self.purpose.operation.writes() {
             Meaning::AsEnded
-        } else if self.is_old() && !self.is_settled {
+        } else if self.is_old() && !self.is_settled() {
             Meaning::Old
         } else if self.is_open() {
             Meaning::Open { is_agreed: self.known.doubt >= Doubt::Agreed }
-        } else if failure.kind == ErrorKind::Rejected && !self.is_settled && self.known.first_use == FirstUse::Unknown {
+        } else if failure.kind == ErrorKind::Rejected && !self.is_settled() && self.known.first_use == FirstUse::Unknown
+        {
             Meaning::EarlierUse
         } else {
             Meaning::AsEnded
@@ -241,7 +242,7 @@ impl Machine {
                 Ok(self.retry(now, Failure::new(ErrorKind::NotSent, why), Pause::Jitter))
             }
             (State::Sending, Event::MaybeSent(why)) => {
-                self.note(Ending::Unclear);
+                self.note(Ending::Left(Doubt::Unclear));
                 Ok(self.retry(now, Failure::new(ErrorKind::OutcomeUnknown, why), Pause::Jitter))
             }
             _ => {
@@ -253,7 +254,7 @@ impl Machine {
 
     fn note(&mut self, ending: Ending) {
         if self.purpose.operation.writes() {
-            self.own = std::mem::take(&mut self.own).after(ending);
+            self.own = self.own.clone().then(ending);
         }
     }
 
@@ -273,17 +274,17 @@ impl Machine {
         let why = match status {
             200..=299 => match self.read(&answer) {
                 Ok(content) => {
-                    self.note(Ending::Done(match &content {
+                    self.note(Ending::Left(Doubt::Done(match &content {
                         Content::Created(id) => id.as_str().into(),
                         _ => "".into(),
-                    }));
+                    })));
                     self.shared.budget.success(now);
                     self.state = State::Ended;
                     return Turn::Ended(Ok(self.reply(content, answer.correlation_id())));
                 }
                 Err(why) => {
                     // Any other success may be a gateway's web page.
-                    self.note(if status == 201 { Ending::Agreed } else { Ending::Unclear });
+                    self.note(Ending::Left(if status == 201 { Doubt::Agreed } else { Doubt::Unclear }));
                     let is_page = Stranger::of(&answer).is_some_and(|sender| sender.is_page);
                     let whose = if is_page { "Klarna's address" } else { "Klarna" };
                     format!("{whose} answered {status} {why}")
@@ -291,7 +292,7 @@ impl Machine {
             },
             // A limited request is not executed, so the outcome stays as clear or unclear as it was.
             429 => {
-                self.note(Ending::Refused);
+                self.note(Ending::Left(Doubt::Refused));
                 let pause = answer.retry_after().map_or(Pause::Jitter, Pause::Asked);
                 let failure = Failure::refused(Refusal::with_sender(&answer));
                 self.limited = Some(failure.clone());
@@ -305,7 +306,7 @@ impl Machine {
             300..=399 => format!("Klarna's address answered with a redirect ({status}), which is never followed"),
             _ => format!("Klarna's address answered with status {status}, which means nothing here"),
         };
-        self.note(Ending::Unclear);
+        self.note(Ending::Left(Doubt::Unclear));
         let pause = match (answer.retry_after(), status) {
             (Some(asked), _) => Pause::Asked(asked),
             (None, 409) => Pause::Firm,
@@ -325,18 +326,18 @@ impl Machine {
             ReplyKind::Nothing if answer.status == 204 => Ok(Content::Nothing),
             ReplyKind::Nothing => Err("where 204 is the only success".into()),
             // A part of a document (206) would look like a whole one.
-            ReplyKind::Document | ReplyKind::Found { .. } if answer.status != 200 => {
+            ReplyKind::Document | ReplyKind::Matches { .. } if answer.status != 200 => {
                 Err("which is not how a document is answered".into())
             }
             // A cut document could be read as far as it came, but that takes time that the call may not have.
-            ReplyKind::Document | ReplyKind::Found { .. } if answer.is_cut => {
+            ReplyKind::Document | ReplyKind::Matches { .. } if answer.is_cut => {
                 Err("with a document that broke off".into())
             }
             ReplyKind::Document => find::object(&answer.body).map(Content::Document),
-            ReplyKind::Found { id, amount } => {
+            ReplyKind::Matches { id, amount } => {
                 let identity = self.purpose.identity.as_ref().ok_or("though nothing was looked for")?;
                 let is_believed = |id: &str| !self.shared.endpoint.is_echo(id.as_bytes());
-                find::in_list(&answer.body, identity, id, amount, is_believed).map(Content::Found)
+                find::in_list(&answer.body, identity, id, amount, is_believed).map(Content::Matches)
             }
         }
     }
@@ -346,9 +347,8 @@ impl Machine {
         let speaks_of_the_bytes = self.purpose.operation.is_settled_by(refusal.status, refusal.code());
         // Another call with the key may have met another answer: one that runs, or ended open since this attempt left.
         let is_alone = !self.known.running && self.known.opened == self.opened_before;
-        let can_settle = self.own <= Doubt::Unclear && self.known.doubt <= Doubt::Unclear;
-        self.is_settled = speaks_of_the_bytes && is_alone && can_settle;
-        self.note(if self.is_settled { Ending::Settled } else { Ending::Refused });
+        let is_settled = speaks_of_the_bytes && is_alone && self.known.doubt <= Doubt::Unclear;
+        self.note(if is_settled { Ending::Settled } else { Ending::Left(Doubt::Refused) });
         self.fail(Failure::refused(refusal), None)
     }
 

@@ -33,7 +33,7 @@ pub(crate) trait Memory: Send + Sync {
 
     /// The knowledge of `key` from other calls, for a call that runs. `is_inherited`: that call began in the process
     /// this one was forked from.
-    fn known(&self, key: u64, is_inherited: bool, now: Moment) -> Known;
+    fn known(&self, key: u64, is_inherited: bool, now: Moment) -> KeyState;
 
     /// Notes the id that a call was answered with.
     fn answered(&self, key: u64, kind: &'static str, id: &str) -> MatchedTo;
@@ -83,9 +83,9 @@ pub(crate) struct End {
     pub now: Moment,
     /// The call began in the process this one was forked from.
     pub is_inherited: bool,
-    /// [`Known::opened`] as the call last read it. A call that ended open since then is not settled by this one.
+    /// [`KeyState::opened`] as the call last read it. A call that ended open since then is not settled by this one.
     pub opened: u32,
-    /// [`Known::first_use`] as the call last read it.
+    /// [`KeyState::first_use`] as the call last read it.
     pub first_use: FirstUse,
 }
 
@@ -101,7 +101,7 @@ pub(crate) enum Begun {
 
 /// The knowledge of a key beside the asking call's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Known {
+pub(crate) struct KeyState {
     pub doubt: Doubt,
     /// Other calls with the key run.
     pub running: bool,
@@ -114,9 +114,9 @@ pub(crate) struct Known {
     pub opened: u32,
 }
 
-impl Known {
+impl KeyState {
     /// A key that nobody else uses.
-    pub const FRESH: Known = Known {
+    pub const FRESH: KeyState = KeyState {
         doubt: Doubt::Untouched,
         running: false,
         first_use: FirstUse::Known,
@@ -195,9 +195,6 @@ struct Use {
     /// The age of the key at `since`, if a caller gave the time of its first use.
     age: Option<Duration>,
     doubt: Doubt,
-    /// An earlier use of the key, unknown to this memory, may have been carried out: its caller gave its time, or Klarna
-    /// refused a call whose first use of the key is unknown.
-    earlier_in_doubt: bool,
     opened: u32,
     running: u32,
     /// The key stands in `ended`. A key that runs again stays there until its turn comes.
@@ -215,7 +212,6 @@ impl Use {
             last: now,
             age: None,
             doubt: Doubt::Untouched,
-            earlier_in_doubt: false,
             opened: 0,
             running: 1,
             queued: false,
@@ -224,12 +220,10 @@ impl Use {
         }
     }
 
-    fn is_decided(&self) -> bool {
-        match self.doubt {
-            Doubt::Done(_) => true,
-            Doubt::Untouched | Doubt::Refused => !self.earlier_in_doubt,
-            Doubt::Unclear | Doubt::Agreed => false,
-        }
+    /// Notes an ending of the key.
+    fn note(&mut self, ending: Ending) {
+        self.opened += u32::from(matches!(&ending, Ending::Left(doubt) if doubt.is_open()));
+        self.doubt = mem::take(&mut self.doubt).after(ending);
     }
 
     /// Whether Klarna may have forgotten the key: its 24 hours are over by one of the clocks.
@@ -240,7 +234,7 @@ impl Use {
     /// Whether the key may stand for another call: nothing was sent with it, or Klarna has forgotten it by either clock.
     fn is_free(&self, now: Moment) -> bool {
         let is_forgotten = now.since(self.last).0 >= KEY_FORGOTTEN;
-        self.running == 0 && self.is_decided() && (self.doubt == Doubt::Untouched || is_forgotten)
+        self.running == 0 && self.doubt.is_decided() && (self.doubt == Doubt::Untouched || is_forgotten)
     }
 }
 
@@ -251,14 +245,13 @@ impl Keys {
         for (key, known) in keys.uses.iter_mut().filter(|(_, known)| known.running > 0) {
             // Running calls go on in the parent, and this process never learns how they end.
             known.running = 0;
-            known.doubt = mem::take(&mut known.doubt).after(Ending::Unclear);
-            known.opened += 1;
+            known.note(Ending::Left(Doubt::Unclear));
             // Only a decided key makes room for another.
-            if known.is_decided() && !mem::replace(&mut known.queued, true) {
+            if known.doubt.is_decided() && !mem::replace(&mut known.queued, true) {
                 left.push((known.since, *key));
             }
         }
-        keys.open = keys.uses.values().filter(|known| !known.is_decided()).count();
+        keys.open = keys.uses.values().filter(|known| !known.doubt.is_decided()).count();
         left.sort_unstable();
         keys.ended.extend(left.iter().map(|(_, key)| key));
         keys
@@ -269,9 +262,9 @@ impl Keys {
             let is_free = known.is_free(now);
             let is_same = known.fingerprint == fingerprint;
             if !is_same && !is_free {
-                let is_decided = known.running == 0 && known.is_decided();
-                let doubt = if is_decided { Ending::NotSent } else { Ending::Unclear };
-                return Begun::OfAnotherCall(known.doubt.clone().after(doubt));
+                let is_decided = known.running == 0 && known.doubt.is_decided();
+                let left = if is_decided { Doubt::Untouched } else { Doubt::Unclear };
+                return Begun::OfAnotherCall(known.doubt.clone().after(Ending::Left(left)));
             }
             // A refused key counts as new once Klarna has forgotten it. A key that was carried out never does.
             if is_same && !(is_free && known.doubt <= Doubt::Refused) {
@@ -303,19 +296,19 @@ impl Keys {
         if let Some(known) = self.uses.get_mut(&key) {
             let age = age.saturating_sub(now.since(known.since).0);
             known.age = known.age.max(Some(age));
-            let was_decided = known.is_decided();
-            known.earlier_in_doubt = true;
-            self.open += usize::from(was_decided && !known.is_decided());
+            let was_decided = known.doubt.is_decided();
+            known.note(Ending::Left(Doubt::EarlierUse));
+            self.open += usize::from(was_decided && !known.doubt.is_decided());
         }
     }
 
-    pub fn known(&self, key: u64, is_inherited: bool, now: Moment) -> Known {
+    pub fn known(&self, key: u64, is_inherited: bool, now: Moment) -> KeyState {
         match self.uses.get(&key) {
             Some(known) => {
                 let running = known.running > u32::from(!is_inherited);
                 let is_past = known.is_past(now);
-                let may_be_done = running || !known.is_decided() || known.doubt.is_open();
-                Known {
+                let may_be_done = running || known.doubt >= Doubt::EarlierUse;
+                KeyState {
                     doubt: known.doubt.clone(),
                     running,
                     first_use: FirstUse::Unknown,
@@ -325,7 +318,7 @@ impl Keys {
                 }
             }
             // A call that this memory does not know began in the process this one was forked from.
-            None => Known { doubt: Doubt::Unclear, first_use: FirstUse::Unknown, ..Known::FRESH },
+            None => KeyState { doubt: Doubt::Unclear, first_use: FirstUse::Unknown, ..KeyState::FRESH },
         }
     }
 
@@ -353,25 +346,15 @@ impl Keys {
         if !end.is_inherited {
             known.running = known.running.saturating_sub(1);
         }
-        let was_decided = known.is_decided();
-        let ending = match &end.ending {
-            Ending::Settled if known.opened != end.opened => Ending::Refused,
-            ending => ending.clone(),
-        };
-        match ending {
-            Ending::Refused => known.earlier_in_doubt = end.first_use == FirstUse::Unknown,
-            Ending::Settled => known.earlier_in_doubt = false,
-            Ending::Unclear | Ending::Agreed | Ending::Done(_) => known.opened += 1,
-            Ending::NotSent => {}
-        }
-        known.doubt = mem::take(&mut known.doubt).after(ending);
-        self.open = self.open + usize::from(!known.is_decided()) - usize::from(!was_decided);
+        let was_decided = known.doubt.is_decided();
+        known.note(end.ending.clone().of_key(known.opened == end.opened, end.first_use));
+        self.open = self.open + usize::from(!known.doubt.is_decided()) - usize::from(!was_decided);
         if known.running > 0 {
             return;
         }
-        if known.doubt == Doubt::Untouched && known.is_decided() && !known.queued {
+        if known.doubt == Doubt::Untouched && !known.queued {
             self.uses.remove(&key);
-        } else if known.is_decided() {
+        } else if known.doubt.is_decided() {
             if known.queued {
                 known.ended_since = true;
             } else {
@@ -386,7 +369,7 @@ impl Keys {
             let Some(key) = self.ended.pop_front() else { return };
             match self.uses.get_mut(&key) {
                 // The key is queued again when it ends decided.
-                Some(known) if known.running > 0 || !known.is_decided() => {
+                Some(known) if known.running > 0 || !known.doubt.is_decided() => {
                     (known.queued, known.ended_since) = (false, false);
                 }
                 Some(known) if known.ended_since => {
@@ -420,7 +403,7 @@ mod tests {
     }
 
     fn done() -> Ending {
-        Ending::Done("id".into())
+        Ending::Left(Doubt::Done("id".into()))
     }
 
     fn ended(ending: &Ending) -> End {
@@ -434,7 +417,7 @@ mod tests {
     }
 
     /// Makes one whole call.
-    fn run(keys: &mut Keys, key: u64, ending: &Ending) -> Known {
+    fn run(keys: &mut Keys, key: u64, ending: &Ending) -> KeyState {
         assert!(begin(keys, key, 10, hours(1)));
         let known = keys.known(key, false, hours(1));
         end(keys, key, ending);
@@ -444,7 +427,7 @@ mod tests {
     #[test]
     fn a_key_stands_for_one_call() {
         let mut keys = Keys::default();
-        run(&mut keys, 1, &Ending::Refused);
+        run(&mut keys, 1, &Ending::Left(Doubt::Refused));
         assert!(begin(&mut keys, 1, 10, hours(1)), "the same call again is the point of a key");
         assert!(!keys.known(1, false, hours(1)).is_open());
         assert!(!begin(&mut keys, 1, 11, hours(1)), "another call is not");
@@ -453,11 +436,11 @@ mod tests {
     #[test]
     fn an_open_key_is_kept_beyond_its_24_hours_and_is_old_then() {
         let mut keys = Keys::default();
-        run(&mut keys, 1, &Ending::Unclear);
+        run(&mut keys, 1, &Ending::Left(Doubt::Unclear));
         assert!(begin(&mut keys, 1, 10, hours(24)));
         assert!(!keys.known(1, false, hours(24)).is_old);
         assert!(keys.known(1, false, hours(25)).is_old);
-        end(&mut keys, 1, &Ending::NotSent);
+        end(&mut keys, 1, &Ending::Left(Doubt::Untouched));
         assert!(!begin(&mut keys, 1, 11, hours(100)), "it never stands for another call");
         assert!(begin(&mut keys, 1, 10, hours(100)));
         assert!(keys.known(1, false, hours(100)).is_old);
@@ -466,13 +449,13 @@ mod tests {
     #[test]
     fn a_decided_key_is_free_after_24_hours() {
         let mut keys = Keys::default();
-        run(&mut keys, 1, &Ending::Refused);
+        run(&mut keys, 1, &Ending::Left(Doubt::Refused));
         assert!(!begin(&mut keys, 1, 11, hours(25)));
         assert!(begin(&mut keys, 1, 11, hours(26)));
         // Its first request may have been sent by the last of its calls.
         let mut keys = Keys::default();
         begin(&mut keys, 1, 10, hours(1));
-        keys.end(1, &End { now: hours(6), ..ended(&Ending::Refused) });
+        keys.end(1, &End { now: hours(6), ..ended(&Ending::Left(Doubt::Refused)) });
         assert!(!begin(&mut keys, 1, 11, hours(26)));
         assert!(begin(&mut keys, 1, 11, hours(31)));
         let mut keys = Keys::default();
@@ -496,7 +479,7 @@ mod tests {
 
     #[test]
     fn a_refusal_says_nothing_of_earlier_uses_that_are_not_known() {
-        let refused = |first_use| End { first_use, ..ended(&Ending::Refused) };
+        let refused = |first_use| End { first_use, ..ended(&Ending::Left(Doubt::Refused)) };
         for (end, is_in_doubt) in [
             (refused(FirstUse::Unknown), true),
             (refused(FirstUse::Known), false),
@@ -520,7 +503,7 @@ mod tests {
         let mut keys = Keys::default();
         begin(&mut keys, 1, 10, hours(20));
         keys.first_used(1, HOUR * 20, hours(20));
-        end(&mut keys, 1, &Ending::NotSent);
+        end(&mut keys, 1, &Ending::Left(Doubt::Untouched));
         assert_eq!(keys.open, 1);
         assert!(!begin(&mut keys, 1, 11, hours(21)), "it may stand for an earlier call");
         assert!(begin(&mut keys, 1, 10, hours(25)));
@@ -535,9 +518,9 @@ mod tests {
         let mut keys = Keys::default();
         begin(&mut keys, 1, 10, hours(1));
         begin(&mut keys, 1, 10, hours(1));
-        end(&mut keys, 1, &Ending::Unclear);
+        end(&mut keys, 1, &Ending::Left(Doubt::Unclear));
         keys.end(1, &ended(&Ending::Settled));
-        assert!(run(&mut keys, 1, &Ending::NotSent).is_open());
+        assert!(run(&mut keys, 1, &Ending::Left(Doubt::Untouched)).is_open());
     }
 
     #[test]
@@ -554,7 +537,7 @@ mod tests {
         let moment = |steady, wall| Moment::new(HOUR * steady, HOUR * wall);
         let mut keys = Keys::default();
         begin(&mut keys, 1, 10, moment(1, 148));
-        end(&mut keys, 1, &Ending::Unclear);
+        end(&mut keys, 1, &Ending::Left(Doubt::Unclear));
         begin(&mut keys, 1, 10, moment(26, 125));
         assert!(keys.known(1, false, moment(26, 125)).is_old, "the wall's clock was two days ahead");
         run(&mut keys, 2, &done());
@@ -569,12 +552,12 @@ mod tests {
         begin(&mut keys, 1, 10, hours(1));
         begin(&mut keys, 1, 10, hours(1));
         assert!(keys.known(1, false, hours(1)).is_open(), "each may capture meanwhile");
-        end(&mut keys, 1, &Ending::NotSent);
+        end(&mut keys, 1, &Ending::Left(Doubt::Untouched));
         assert!(!keys.known(1, false, hours(1)).is_open(), "it did not");
         assert!(!begin(&mut keys, 1, 11, hours(1)), "one call is still running");
-        end(&mut keys, 1, &Ending::NotSent);
+        end(&mut keys, 1, &Ending::Left(Doubt::Untouched));
         assert!(begin(&mut keys, 1, 11, hours(1)));
-        end(&mut keys, 1, &Ending::Refused);
+        end(&mut keys, 1, &Ending::Left(Doubt::Refused));
         assert!(!begin(&mut keys, 1, 10, hours(1)));
     }
 
@@ -582,29 +565,29 @@ mod tests {
     fn the_next_call_knows_what_the_last_one_left() {
         let mut keys = Keys::default();
         for (ending, left) in [
-            (Ending::Unclear, Doubt::Unclear),
-            (Ending::NotSent, Doubt::Unclear),
-            (Ending::Refused, Doubt::Unclear),
+            (Ending::Left(Doubt::Unclear), Doubt::Unclear),
+            (Ending::Left(Doubt::Untouched), Doubt::Unclear),
+            (Ending::Left(Doubt::Refused), Doubt::Unclear),
             (Ending::Settled, Doubt::Refused),
-            (Ending::Agreed, Doubt::Agreed),
+            (Ending::Left(Doubt::Agreed), Doubt::Agreed),
             (Ending::Settled, Doubt::Agreed),
             (done(), Doubt::Done("id".into())),
             (Ending::Settled, Doubt::Done("id".into())),
-            (Ending::NotSent, Doubt::Done("id".into())),
+            (Ending::Left(Doubt::Untouched), Doubt::Done("id".into())),
         ] {
             run(&mut keys, 1, &ending);
-            assert_eq!(run(&mut keys, 1, &Ending::NotSent).doubt, left, "{ending:?}");
+            assert_eq!(run(&mut keys, 1, &Ending::Left(Doubt::Untouched)).doubt, left, "{ending:?}");
         }
     }
 
     #[test]
     fn decided_keys_make_room_and_open_ones_stay() {
         let mut keys = Keys::default();
-        run(&mut keys, 1, &Ending::Unclear);
-        run(&mut keys, 2, &Ending::Agreed);
+        run(&mut keys, 1, &Ending::Left(Doubt::Unclear));
+        run(&mut keys, 2, &Ending::Left(Doubt::Agreed));
         let others = 3..3 + 3 * MOST_DECIDED as u64;
         for key in others.clone() {
-            run(&mut keys, key, if key % 2 == 0 { &Ending::Refused } else { &Ending::Settled });
+            run(&mut keys, key, if key % 2 == 0 { &Ending::Left(Doubt::Refused) } else { &Ending::Settled });
         }
         assert!(keys.uses.len() <= MOST_DECIDED + 2);
         assert!(!keys.uses.contains_key(&others.start) && keys.uses.contains_key(&(others.end - 1)));
@@ -623,11 +606,11 @@ mod tests {
         let mut keys = Keys::default();
         let others = |keys: &mut Keys, from: u64, count: u64| {
             for key in from..from + count {
-                run(keys, key, &Ending::Refused);
+                run(keys, key, &Ending::Left(Doubt::Refused));
             }
         };
         let most = MOST_DECIDED as u64;
-        run(&mut keys, 1, &Ending::Refused);
+        run(&mut keys, 1, &Ending::Left(Doubt::Refused));
         others(&mut keys, 2, most - 2);
         run(&mut keys, 1, &done());
         others(&mut keys, most, most - 3);
@@ -640,7 +623,7 @@ mod tests {
         others(&mut keys, 3 * most, most);
         assert!(!keys.uses.contains_key(&1) && keys.ended.len() <= MOST_DECIDED && keys.uses.len() <= MOST_DECIDED + 1);
         for _ in 0..3 {
-            run(&mut keys, 3 * most, &Ending::Refused);
+            run(&mut keys, 3 * most, &Ending::Left(Doubt::Refused));
         }
         assert!(keys.ended.len() <= MOST_DECIDED, "a key is queued once");
     }
@@ -649,7 +632,7 @@ mod tests {
     fn a_memory_that_is_full_says_so() {
         let mut keys = Keys::default();
         for key in 0..MOST_OPEN as u64 {
-            run(&mut keys, key, &Ending::Unclear);
+            run(&mut keys, key, &Ending::Left(Doubt::Unclear));
         }
         assert_eq!(keys.begin(u64::MAX, 1, hours(1)), Begun::Full);
         assert!(begin(&mut keys, 7, 10, hours(1)), "a known key can be settled");
@@ -664,14 +647,14 @@ mod tests {
     fn running_keys_are_not_forgotten() {
         let mut keys = Keys::default();
         begin(&mut keys, 1, 10, hours(1));
-        run(&mut keys, 2, &Ending::Refused);
+        run(&mut keys, 2, &Ending::Left(Doubt::Refused));
         begin(&mut keys, 2, 10, hours(1));
         for key in 3..3 + 2 * MOST_DECIDED as u64 {
-            run(&mut keys, key, &Ending::Refused);
+            run(&mut keys, key, &Ending::Left(Doubt::Refused));
         }
         assert!(!begin(&mut keys, 1, 11, hours(1)) && !begin(&mut keys, 2, 11, hours(1)));
-        end(&mut keys, 1, &Ending::NotSent);
-        end(&mut keys, 2, &Ending::NotSent);
+        end(&mut keys, 1, &Ending::Left(Doubt::Untouched));
+        end(&mut keys, 2, &Ending::Left(Doubt::Untouched));
         assert!(begin(&mut keys, 1, 11, hours(1)), "nothing was sent with it");
         assert!(!begin(&mut keys, 2, 11, hours(1)));
     }
@@ -680,22 +663,22 @@ mod tests {
     fn a_child_knows_the_parents_calls_as_open() {
         let mut keys = Keys::default();
         begin(&mut keys, 1, 10, hours(1));
-        run(&mut keys, 2, &Ending::Refused);
+        run(&mut keys, 2, &Ending::Left(Doubt::Refused));
         let mut child = keys.inherited();
         assert!(!begin(&mut child, 1, 11, hours(1)));
-        assert_eq!(run(&mut child, 1, &Ending::NotSent).doubt, Doubt::Unclear);
-        assert_eq!(run(&mut child, 2, &Ending::NotSent).doubt, Doubt::Refused);
+        assert_eq!(run(&mut child, 1, &Ending::Left(Doubt::Untouched)).doubt, Doubt::Unclear);
+        assert_eq!(run(&mut child, 2, &Ending::Left(Doubt::Untouched)).doubt, Doubt::Refused);
         assert_eq!(child.open, 1);
         assert!(!begin(&mut child, 1, 11, hours(72)), "an open key stays");
         // A call that the parent began and the child continues is in neither count.
-        child.end(9, &End { is_inherited: true, ..ended(&Ending::Unclear) });
+        child.end(9, &End { is_inherited: true, ..ended(&Ending::Left(Doubt::Unclear)) });
         assert_eq!(child.known(9, false, hours(1)).doubt, Doubt::Unclear);
     }
 
     #[test]
     fn a_child_does_not_know_the_first_use() {
         let mut keys = Keys::default();
-        run(&mut keys, 1, &Ending::Refused);
+        run(&mut keys, 1, &Ending::Left(Doubt::Refused));
         let mut child = keys.inherited();
         assert!(begin(&mut child, 1, 10, hours(1)));
         assert_eq!(child.known(1, false, hours(1)).first_use, FirstUse::Unknown, "the parent may send it at any time");

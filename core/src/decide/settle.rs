@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use crate::api::ids;
 use crate::api::operation::{Operation, Reply, ReplyKind};
-use crate::api::reply::{Content, Facts, Finds};
+use crate::api::reply::{Content, Facts, Matches};
 use crate::decide::doubt::Ending;
 use crate::decide::ending::{Failure, Meaning};
 use crate::decide::machine::{Event, Machine, Purpose, Turn};
-use crate::decide::memory::Known;
+use crate::decide::memory::KeyState;
 use crate::error::{Error, ErrorKind};
 use crate::wire::HttpRequest;
 
@@ -29,7 +29,7 @@ pub enum Step {
 pub(crate) struct Settlement {
     call: Machine,
     /// The setting `reconcile`: an open call is looked up, and a single match is its answer.
-    takes_finds: bool,
+    takes_matches: bool,
     look: Option<Look>,
 }
 
@@ -49,11 +49,11 @@ enum Reason {
 }
 
 impl Settlement {
-    pub fn new(call: Machine, takes_finds: bool) -> Settlement {
-        Settlement { call, takes_finds, look: None }
+    pub fn new(call: Machine, takes_matches: bool) -> Settlement {
+        Settlement { call, takes_matches, look: None }
     }
 
-    pub fn learn(&mut self, known: Known) {
+    pub fn learn(&mut self, known: KeyState) {
         self.call.learn(known);
     }
 
@@ -120,7 +120,7 @@ impl Settlement {
         let why = "the idempotency key was first used more than 24 hours ago, and its outcome is not known";
         let failure = Failure::new(ErrorKind::OutcomeUnknown, why);
         self.call.begin(now);
-        Some(match self.takes_finds {
+        Some(match self.takes_matches {
             true => self.look(now, Reason::Open, failure),
             false => self.unsettled(failure),
         })
@@ -136,7 +136,7 @@ impl Settlement {
                 self.fail(failure, &Meaning::EarlierUseWithoutReference)
             }
             Meaning::EarlierUse if is_of_state => self.look(now, Reason::EarlierUse, failure),
-            Meaning::Open { .. } | Meaning::Old | Meaning::EarlierUse if self.takes_finds => {
+            Meaning::Open { .. } | Meaning::Old | Meaning::EarlierUse if self.takes_matches => {
                 self.look(now, Reason::Open, failure)
             }
             _ => self.fail(failure, &meaning),
@@ -177,13 +177,13 @@ impl Settlement {
             Err(_) => None,
         };
         let (reason, failure) = (look.reason, look.failure.clone());
-        let Some(Facts { content: Content::Found(Finds { mut ids, others }), correlation_id, .. }) = found else {
+        let Some(Facts { content: Content::Matches(Matches { mut ids, others }), correlation_id, .. }) = found else {
             return self.unsettled(failure);
         };
         // Another call with the key may have begun, or ended open, meanwhile.
         let is_open = reason != Reason::EarlierUse || self.call.is_open();
         match ids.len() {
-            1 if self.takes_finds => {
+            1 if self.takes_matches => {
                 let id = ids.swap_remove(0);
                 self.call.found(&id);
                 let facts = self.call.reply(self.content(id), correlation_id.as_deref());

@@ -9,12 +9,12 @@ use reqwest::Method;
 use super::doubt::{Doubt, Ending, FirstUse};
 use super::find::Identity;
 use super::machine::{Event, Machine, Purpose, Shared};
-use super::memory::Known;
+use super::memory::KeyState;
 use super::retry::{Budget, Limits};
 use super::settle::{Settlement, Step};
 use crate::api::operation::{Effect, Nouns, Operation, Reply, ReplyKind};
 use crate::api::operations::CAPTURE;
-use crate::api::reply::{DOCUMENT, DONE};
+use crate::api::reply::{CONFIRMATION, DOCUMENT};
 use crate::error::{Error, ErrorKind};
 use crate::wire::Most;
 use crate::wire::answer::Answer;
@@ -204,7 +204,7 @@ fn a_definite_no_after_an_unclear_attempt() {
 fn a_definite_no_after_an_unclear_call_with_the_same_key() {
     let in_doubt = || {
         let mut machine = machine();
-        machine.learn(Known { doubt: Doubt::Unclear, ..Known::FRESH });
+        machine.learn(KeyState { doubt: Doubt::Unclear, ..KeyState::FRESH });
         machine
     };
     let again = |event| run_of(&mut in_doubt(), vec![event]);
@@ -223,7 +223,7 @@ fn a_definite_no_after_an_unclear_call_with_the_same_key() {
 fn no_refusal_undoes_a_success() {
     for no in [code(404, "NO_SUCH_ORDER"), code(422, "UNPROCESSABLE_ENTITY"), code(400, "BAD_VALUE")] {
         let mut machine = machine();
-        machine.learn(Known { doubt: Doubt::Done("id".into()), ..Known::FRESH });
+        machine.learn(KeyState { doubt: Doubt::Done("id".into()), ..KeyState::FRESH });
         let error = run_of(&mut machine, vec![no]).unwrap_err();
         assert_eq!((error.kind(), error.retryable()), (ErrorKind::OutcomeUnknown, true), "{error}");
         assert!(error.message().contains("another call with this key was answered with success"), "{error}");
@@ -233,7 +233,7 @@ fn no_refusal_undoes_a_success() {
         let mut machine = machine();
         let error = run_of(&mut machine, vec![answer(201, &[], ""), no]).unwrap_err();
         assert_eq!((error.kind(), error.retryable()), (ErrorKind::OutcomeUnknown, true), "{error}");
-        assert_eq!(machine.ending(), Ending::Agreed);
+        assert_eq!(machine.ending(), Ending::Left(Doubt::Agreed));
     }
 }
 
@@ -523,7 +523,7 @@ fn an_unclear_capture_is_looked_for() {
     let reply = run_of(&mut call, vec![lost(), refused, lost(), listed(FOUND)]).unwrap();
     assert_eq!((reply.created_id(), reply.attempts()), (Some("a"), 2), "the look has attempts of its own");
     assert_eq!(call.request().method, Method::GET);
-    assert_eq!(call.ending(), Ending::Done("a".into()));
+    assert_eq!(call.ending(), Ending::Left(Doubt::Done("a".into())));
 }
 
 #[test]
@@ -534,7 +534,7 @@ fn only_a_find_settles_it() {
         let error = run_of(&mut call, [vec![lost(), lost(), lost()], end].concat()).unwrap_err();
         assert_eq!((error.kind(), error.attempts()), (ErrorKind::OutcomeUnknown, 3));
         assert_eq!(error.idempotency_key(), Some("key"));
-        assert_eq!(call.ending(), Ending::Unclear);
+        assert_eq!(call.ending(), Ending::Left(Doubt::Unclear));
     }
 }
 
@@ -572,7 +572,7 @@ fn no_look_is_begun_after_the_deadline() {
 
 /// A call with a key that its caller gave.
 fn given_to(mut call: Settlement, events: Vec<Event>) -> Result<Reply, Error> {
-    call.learn(Known { first_use: FirstUse::Unknown, ..Known::FRESH });
+    call.learn(KeyState { first_use: FirstUse::Unknown, ..KeyState::FRESH });
     run_of(&mut call, events)
 }
 
@@ -667,7 +667,7 @@ fn without_a_reference_there_is_nothing_to_look_for() {
 
 #[test]
 fn a_key_that_grows_old_during_a_call_is_not_sent_again() {
-    let old = || Known { is_past: true, ..Known::FRESH };
+    let old = || KeyState { is_past: true, ..KeyState::FRESH };
     let mut paused = machine();
     paused.step(SECOND, Event::Start);
     assert!(matches!(paused.step(SECOND, lost()), Step::Wait(_)));
@@ -685,12 +685,12 @@ fn a_key_that_grows_old_during_a_call_is_not_sent_again() {
 
 #[test]
 fn a_call_that_began_meanwhile_keeps_a_look_from_deciding() {
-    let unknown = Known { first_use: FirstUse::Unknown, ..Known::FRESH };
+    let unknown = KeyState { first_use: FirstUse::Unknown, ..KeyState::FRESH };
     let mut call = machine();
     call.learn(unknown.clone());
     call.step(SECOND, Event::Start);
     assert!(matches!(call.step(SECOND, not_allowed()), Step::Send(_)));
-    call.learn(Known { running: true, ..unknown });
+    call.learn(KeyState { running: true, ..unknown });
     let Step::Done(Err(error)) = call.step(SECOND, listed(&[])) else { panic!() };
     assert_eq!(error.kind(), ErrorKind::OutcomeUnknown);
 }
@@ -700,28 +700,29 @@ fn a_call_that_began_meanwhile_keeps_a_look_from_deciding() {
 #[test]
 fn a_refusal_does_not_undo_the_doubt_of_a_call_beside_it() {
     let no = || code(422, "UNPROCESSABLE_ENTITY");
-    for meanwhile in
-        [Known { running: true, ..Known::FRESH }, Known { doubt: Doubt::Unclear, opened: 1, ..Known::FRESH }]
-    {
+    for meanwhile in [
+        KeyState { running: true, ..KeyState::FRESH },
+        KeyState { doubt: Doubt::Unclear, opened: 1, ..KeyState::FRESH },
+    ] {
         let mut call = machine();
         call.step(SECOND, Event::Start);
         call.learn(meanwhile);
         let Step::Done(Err(error)) = call.step(SECOND, no()) else { panic!() };
         assert_eq!(error.kind(), ErrorKind::OutcomeUnknown);
         assert!(!error.message().contains("new idempotency key"), "{error}");
-        assert_eq!(call.ending(), Ending::Refused);
+        assert_eq!(call.ending(), Ending::Left(Doubt::Refused));
     }
     // A call that ended open before this attempt was sent had the same bytes.
     let mut call = machine();
-    call.learn(Known { doubt: Doubt::Unclear, opened: 1, ..Known::FRESH });
+    call.learn(KeyState { doubt: Doubt::Unclear, opened: 1, ..KeyState::FRESH });
     assert_eq!(run_of(&mut call, vec![no()]).unwrap_err().kind(), ErrorKind::Rejected);
     assert_eq!(call.ending(), Ending::Settled);
 }
 
 // --- a key past its 24 hours ---------------------------------------------------------------------------------
 
-fn old() -> Known {
-    Known { doubt: Doubt::Unclear, is_past: true, is_old: true, ..Known::FRESH }
+fn old() -> KeyState {
+    KeyState { doubt: Doubt::Unclear, is_past: true, is_old: true, ..KeyState::FRESH }
 }
 
 #[test]
@@ -731,7 +732,7 @@ fn an_old_key_is_never_sent() {
     let Step::Done(Err(error)) = call.step(SECOND, Event::Start) else { panic!("it was sent") };
     assert_eq!((error.kind(), error.attempts(), error.retryable()), (ErrorKind::OutcomeUnknown, 0, false));
     assert!(error.message().contains("nothing was sent") && error.message().contains("reconcile"), "{error}");
-    assert_eq!(call.ending(), Ending::NotSent);
+    assert_eq!(call.ending(), Ending::Left(Doubt::Untouched));
 }
 
 #[test]
@@ -754,7 +755,7 @@ fn an_old_key_is_looked_for_where_the_setting_allows() {
 fn a_key_that_grows_old_is_not_retried() {
     let mut call = machine();
     call.step(SECOND, Event::Start);
-    call.learn(Known { is_past: true, ..Known::FRESH });
+    call.learn(KeyState { is_past: true, ..KeyState::FRESH });
     let Step::Done(Err(error)) = call.step(SECOND, lost()) else { panic!("it was sent again") };
     assert!(error.message().contains("24 hours"), "{error}");
 }
@@ -762,7 +763,7 @@ fn a_key_that_grows_old_is_not_retried() {
 #[test]
 fn a_capture_of_long_ago_is_remembered() {
     let mut call = machine();
-    call.learn(Known { doubt: Doubt::Done("a".into()), ..old() });
+    call.learn(KeyState { doubt: Doubt::Done("a".into()), ..old() });
     let Step::Done(Ok(reply)) = call.step(SECOND, Event::Start) else { panic!("it was sent") };
     assert_eq!((reply.created_id(), reply.attempts()), (Some("a"), 0));
     assert!(reply.warnings()[1].contains("nothing was sent now"), "{reply:?}");
@@ -774,7 +775,7 @@ static SETTER: Operation = Operation {
     name: "set",
     method: Method::PATCH,
     reply: ReplyKind::Nothing,
-    face: &DONE,
+    face: &CONFIRMATION,
     key_word: "set",
     nouns: Nouns { call: "the change", done: "changed", subject: "" },
     found_by: None,

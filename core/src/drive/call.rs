@@ -249,11 +249,11 @@ impl Call {
         self.settlement.learn(known);
         let step = self.settlement.step(now, event);
         let ending = self.settlement.ending();
-        let or_unclear = |ending| Ending::from(Doubt::default().after(ending).after(Ending::Unclear));
+        let unclear = || Ending::Left(Doubt::Unclear);
         let result = match step {
             Step::Done(result) => result.and_then(|reply| matched(reply, key_use, own, &self.settlement)),
             Step::Send(_) if !self.settlement.is_looking() => {
-                key_use.goes_on(or_unclear(ending));
+                key_use.goes_on(ending.then(unclear()));
                 return step;
             }
             _ => {
@@ -262,10 +262,10 @@ impl Call {
             }
         };
         let ending = match (&result, ending) {
-            (Err(error), _) if error.attempts() == 0 => Ending::NotSent,
+            (Err(error), _) if error.attempts() == 0 => Ending::Left(Doubt::Untouched),
             // The id belongs to another key, so it proves nothing for this one.
-            (Err(_), Ending::Done(_)) => Ending::Unclear,
-            (Err(error), ending) if error.kind() == ErrorKind::Internal => or_unclear(ending),
+            (Err(_), Ending::Left(Doubt::Done(_))) => unclear(),
+            (Err(error), ending) if error.kind() == ErrorKind::Internal => ending.then(unclear()),
             (_, ending) => ending,
         };
         key_use.end(own, &ending);

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError, RwLock, TryLockError};
 use std::time::Duration;
 
-use crate::decide::memory::{Begun, End, Keys, Known, MatchedTo, Memory, Moment, fingerprint};
+use crate::decide::memory::{Begun, End, KeyState, Keys, MatchedTo, Memory, Moment, fingerprint};
 
 /// There are two copies, written one after the other: whenever a thread forks, one of them is consistent, and the child
 /// takes that one over.
@@ -35,7 +35,7 @@ impl Memory for InProcess {
         self.change(|keys| keys.first_used(key, age, now));
     }
 
-    fn known(&self, key: u64, is_inherited: bool, now: Moment) -> Known {
+    fn known(&self, key: u64, is_inherited: bool, now: Moment) -> KeyState {
         let copy = self.copies[0].read().unwrap_or_else(PoisonError::into_inner);
         copy.known(key, is_inherited, now)
     }
@@ -74,8 +74,13 @@ mod tests {
     fn memory() -> InProcess {
         let memory = InProcess::default();
         assert_eq!(memory.begin(1, 10, now()), Begun::Ready);
-        let end =
-            End { ending: Ending::Unclear, now: now(), is_inherited: false, opened: 0, first_use: FirstUse::Known };
+        let end = End {
+            ending: Ending::Left(Doubt::Unclear),
+            now: now(),
+            is_inherited: false,
+            opened: 0,
+            first_use: FirstUse::Known,
+        };
         memory.end(1, &end);
         memory
     }

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use once_cell::race::OnceBox;
 
-use crate::decide::doubt::{Ending, FirstUse};
+use crate::decide::doubt::{Doubt, Ending, FirstUse};
 use crate::decide::machine::Shared;
-use crate::decide::memory::{End, Known, Memory, Moment};
+use crate::decide::memory::{End, KeyState, Memory, Moment};
 use crate::decide::retry::{Budget, Limits};
 use crate::drive::http::{Connections, Transport};
 use crate::drive::in_process::InProcess;
@@ -145,7 +145,7 @@ pub(crate) struct KeyUse {
     /// takings made the key for this call, or the caller says that nobody sent it before.
     is_first: bool,
     /// The state of the key as the call last read it, and when that was.
-    known: Known,
+    known: KeyState,
     read: Moment,
     /// How the call ends if it is given up now; none once it has ended.
     pending: Option<Ending>,
@@ -154,8 +154,8 @@ pub(crate) struct KeyUse {
 impl KeyUse {
     /// For a key that the memory of this process has just noted.
     pub fn new(key: u64, is_made: bool, own: &PerProcess, now: Moment) -> KeyUse {
-        let pending = Some(Ending::NotSent);
-        KeyUse { key, process: own.process, is_first: is_made, known: Known::FRESH, read: now, pending }
+        let pending = Some(Ending::Left(Doubt::Untouched));
+        KeyUse { key, process: own.process, is_first: is_made, known: KeyState::FRESH, read: now, pending }
     }
 
     pub fn key(&self) -> u64 {
@@ -165,7 +165,7 @@ impl KeyUse {
     /// Notes the first use of the key as its caller knows it: `age` ago, or by this very call. After the key was sent
     /// it is too late for that, and the word is ignored.
     pub fn first_use(&mut self, session: &Session, age: Option<Duration>) {
-        if self.pending != Some(Ending::NotSent) {
+        if self.pending != Some(Ending::Left(Doubt::Untouched)) {
             return;
         }
         match age {
@@ -175,7 +175,7 @@ impl KeyUse {
     }
 
     /// Reads the state of the key in the memory.
-    pub fn known(&mut self, session: &Session, own: &PerProcess) -> Known {
+    pub fn known(&mut self, session: &Session, own: &PerProcess) -> KeyState {
         let is_inherited = self.process != own.process;
         self.read = session.moment();
         // An attempt that begins now may take this long to arrive.
@@ -198,7 +198,7 @@ impl KeyUse {
             return;
         }
         let is_inherited = self.process != own.process;
-        let Known { opened, first_use, .. } = self.known;
+        let KeyState { opened, first_use, .. } = self.known;
         let end = End { ending: ending.clone(), now: self.read, is_inherited, opened, first_use };
         own.memory.end(self.key, &end);
     }

@@ -119,16 +119,23 @@ of_cargo() {
 
 # --- what runs beside it ----------------------------------------------------------------------------------------
 
+# Each run has a cache of its own: mypy throws away what another run with other options has left.
+mypy() {
+    local name=$1 cache
+    shift
+    cache=$target/mypy/$(tr -c 'a-z\n' - <<<"$name")
+    step "mypy: $name" env MYPY_CACHE_DIR="$cache" "$python" -m mypy "$@"
+}
+
 of_python_and_lua() {
     step "ruff" "$venv/ruff" check
     step "ruff format" "$venv/ruff" format --check
-    step "mypy" "$python" -m mypy --config-file python/pyproject.toml
-    step "mypy: scripts" "$python" -m mypy --strict scripts
-    step "mypy: package tests" env MYPYPATH=scripts:tests/process:tests/hosts \
-        "$python" -m mypy --strict --follow-imports=silent tests/dist
-    step "mypy: docs" "$python" -m mypy --strict docs tests/docs
+    mypy "the package" --config-file python/pyproject.toml
+    mypy scripts --strict scripts
+    MYPYPATH=scripts:tests/process:tests/hosts mypy "package tests" --strict --follow-imports=silent tests/dist
+    mypy docs --strict docs tests/docs
     # The packages that `make bench` compares are not installed here.
-    step "mypy: bench" "$python" -m mypy --strict --ignore-missing-imports bench
+    mypy bench --strict --ignore-missing-imports bench
     step "pyright" "$venv/pyright" --project python
     step "stubtest" "$python" -m mypy.stubtest takings pytest_takings
     step "luacheck" luacheck --quiet --no-color lua examples tests bench

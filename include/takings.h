@@ -112,7 +112,7 @@ typedef enum {
  */
 typedef enum {
   /**
-   * No look-up was made: the result for NULL.
+   * No query was made: the result for NULL.
    */
   TAKINGS_FOUND_NOTHING = 0,
   /**
@@ -129,7 +129,7 @@ typedef enum {
    */
   TAKINGS_FOUND_SEVERAL = 3,
   /**
-   * With another amount alone: a person has to look.
+   * With another amount alone: a person has to decide.
    */
   TAKINGS_FOUND_AMOUNT_DIFFERS = 4,
 } takings_found_t;
@@ -211,7 +211,7 @@ typedef struct takings_error_t takings_error_t;
 typedef struct takings_json_t takings_json_t;
 
 /**
- * The result of a look into an order's captures. Any number of threads may read it.
+ * The result of a query of an order's captures. Any number of threads may read it.
  */
 typedef struct takings_reconciliation_t takings_reconciliation_t;
 
@@ -457,9 +457,9 @@ void takings_call_free(takings_call_t *call);
  *   default.
  * - accept_unknown_values: Let values pass that takings does not know, for the line type and
  *   shipping_method of requests read from JSON or a script's values.
- * - reconcile: When a capture with a reference ends unclear, look into the order's captures for
- *   the one with this reference and amount, and take it for the answer. Only sound when each
- *   capture of an order has a reference of its own.
+ * - reconcile: When a capture with a reference ends unclear, search the order's captures for the
+ *   one with this reference and amount, and take it for the answer. Only sound when each capture
+ *   of an order has a reference of its own.
  *
  * Returns a client for takings_client_free, or NULL and an error (invalid_input).
  */
@@ -631,7 +631,7 @@ uint32_t takings_error_attempts(const takings_error_t *error);
 
 /**
  * How many requests its attempt log holds. Each request with its time, what came back and the
- * pause after it. The requests that looked for the capture are among them.
+ * pause after it. The requests that searched for the capture are among them.
  */
 size_t takings_error_attempt_log_count(const takings_error_t *error);
 
@@ -642,7 +642,7 @@ const takings_attempt_t *takings_error_attempt_log(const takings_error_t *error,
 
 /**
  * Whether the same call, with the same key, can end differently later. True for not_sent,
- * outcome_unknown (but for a look that was refused and a key past its 24 hours), a rate limit,
+ * outcome_unknown (but for a query that was refused and a key past its 24 hours), a rate limit,
  * and an internal error after a request was begun.
  */
 bool takings_error_retryable(const takings_error_t *error);
@@ -697,7 +697,7 @@ const char *takings_capture_warning(const takings_capture_t *capture, size_t ind
 
 /**
  * How many requests its attempt log holds. Each request with its time, what came back and the
- * pause after it. The requests that looked for the capture are among them.
+ * pause after it. The requests that searched for the capture are among them.
  */
 size_t takings_capture_attempt_log_count(const takings_capture_t *capture);
 
@@ -743,7 +743,7 @@ const char *takings_reconciliation_capture_id_at(const takings_reconciliation_t 
                                                  size_t index);
 
 /**
- * The order that was looked into.
+ * The order whose captures were read.
  */
 const char *takings_reconciliation_order_id(const takings_reconciliation_t *reconciliation);
 
@@ -857,7 +857,7 @@ int64_t takings_attempt_wait_ms(const takings_attempt_t *attempt);
  *
  * With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
  * after a crash: the money moves once. With NULL a fresh key is made for this call and its
- * retries; it comes back in what the call ends in. So look whether takings_idempotency_key gave
+ * retries; it comes back in what the call ends in. So check whether takings_idempotency_key gave
  * NULL before passing it on: a repeat would be carried out again.
  *
  * Returns a capture for takings_capture_free, or NULL and an error.
@@ -882,8 +882,8 @@ takings_call_t *takings_client_prepare(const takings_client_t *client,
                                        takings_error_t **error);
 
 /**
- * Looks into the order's captures for the one with this reference and amount. Sound only when
- * each capture of an order has a reference of its own. It waits for the outcome, at most
+ * Reads the order's captures and searches for the one with this reference and amount. Sound only
+ * when each capture of an order has a reference of its own. It waits for the outcome, at most
  * timeout_ms.
  *
  * - reference: The capture's own name, as its request gave it.

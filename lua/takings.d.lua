@@ -30,7 +30,7 @@ local takings = {}
 ---@field user_agent_suffix? string Your program's name for itself, appended to the `User-Agent`: `acme-shop/2.1`.
 ---@field check_lines? takings.check_lines How order lines that do not add up are taken: warn by default. Default warn.
 ---@field accept_unknown_values? boolean Let values pass that takings does not know, for the line `type` and `shipping_method` of requests read from JSON or a script's values. Default false.
----@field reconcile? boolean When a capture with a `reference` ends unclear, look into the order's captures for the one with this reference and amount, and take it for the answer. Only sound when each capture of an order has a reference of its own. Default false.
+---@field reconcile? boolean When a capture with a `reference` ends unclear, search the order's captures for the one with this reference and amount, and take it for the answer. Only sound when each capture of an order has a reference of its own. Default false.
 ---@field transport? takings.transport what calls are sent over; default auto: cosockets inside nginx, which block no worker, and connections of its own elsewhere, for which a call waits
 
 ---@alias takings.transport "auto"|"blocking"|"cosocket"
@@ -44,7 +44,7 @@ local takings = {}
 
 ---The treatment of order lines that do not add up.
 ---@alias takings.check_lines
----| "off" # Do not look.
+---| "off" # Do not check.
 ---| "warn" # Capture, and say so in `warnings`.
 ---| "refuse" # Refuse as `invalid_input` before anything is sent.
 
@@ -161,14 +161,14 @@ local takings = {}
 ---@field correlation_id? string Klarna's name for the answered request, where it gave one.
 ---@field attempts integer How many requests it took, 1 or more; 0 where a key past its 24 hours was known to have captured, and nothing was sent.
 ---@field warnings string[] Order lines that do not add up (see the setting `check_lines`), though it was captured all the same; and that an earlier call of this client with the same key was answered with another capture.
----@field attempt_log takings.attempt[] Each request with its time, what came back and the pause after it. The requests that looked for the capture are among them.
+---@field attempt_log takings.attempt[] Each request with its time, what came back and the pause after it. The requests that searched for the capture are among them.
 
----The result of a look into an order's captures.
+---The result of a query of an order's captures.
 ---@class takings.reconciliation
 ---@field found takings.found How often: `once`, `never` or `several`; `amount_differs` if the reference was found with another amount alone. `never` says so only of the moment: a capture whose answer was lost may still be on its way, so capture again with the same key, not with a new one.
 ---@field capture_id? string The capture, if it was found once.
 ---@field capture_ids string[] Every capture with this reference and amount, as Klarna lists them.
----@field order_id string The order that was looked into.
+---@field order_id string The order whose captures were read.
 ---@field correlation_id? string Klarna's name for the answered request, where it gave one.
 ---@field attempts integer How many requests it took, 1 or more.
 ---@field attempt_log takings.attempt[] Each request with its time, what came back and the pause after it.
@@ -196,8 +196,8 @@ local takings = {}
 ---@field order_id? string The order the call was for, when it got as far as having one.
 ---@field idempotency_key? string The key the call used. Keep it: after `outcome_unknown`, calling again with it is what makes the second call safe.
 ---@field attempts integer How many requests were begun, 0 when nothing was sent.
----@field attempt_log takings.attempt[] Each request with its time, what came back and the pause after it. The requests that looked for the capture are among them.
----@field retryable boolean Whether the same call, with the same key, can end differently later. True for `not_sent`, `outcome_unknown` (but for a look that was refused and a key past its 24 hours), a rate limit, and an `internal` error after a request was begun.
+---@field attempt_log takings.attempt[] Each request with its time, what came back and the pause after it. The requests that searched for the capture are among them.
+---@field retryable boolean Whether the same call, with the same key, can end differently later. True for `not_sent`, `outcome_unknown` (but for a query that was refused and a key past its 24 hours), a rate limit, and an `internal` error after a request was begun.
 
 ---The operations of a client: each is a method of that name.
 ---@alias takings.operation "capture"|"reconcile"
@@ -222,8 +222,8 @@ function client:capture(order_id, request, idempotency_key) end
 ---@return takings.error? err
 function client:prepare(order_id, request, idempotency_key) end
 
----Looks into the order's captures for the one with this reference and amount. Sound only when each capture of an
----order has a reference of its own.
+---Reads the order's captures and searches for the one with this reference and amount. Sound only when each capture
+---of an order has a reference of its own.
 ---@param order_id string
 ---@param reference string The capture's own name, as its request gave it.
 ---@param captured_amount integer Its amount, in minor units (60.00 is 6000).

@@ -364,7 +364,7 @@ impl Client {
             ))),
             Begun::OfAnotherCall(doubt) if doubt.is_open() => Err(Error::invalid(format!(
                 "idempotency_key {text} was used for another {name}, or for another operation, which may have been carried \
-                 out; settle that one first: call it again as it was, with this key, or look for it (reconcile)"
+                 out; settle that one first: call it again as it was, with this key, or search for it (reconcile)"
             ))),
             Begun::OfAnotherCall(_) => Err(Error::invalid(format!(
                 "idempotency_key {text} was used for another {name}, or for another operation; Klarna would answer with \
@@ -374,8 +374,8 @@ impl Client {
                 ErrorKind::NotSent,
                 format!(
                     "nothing was sent: this client remembers {MOST_OPEN} keys whose calls ended in outcome_unknown, and can \
-                     remember no more; settle those first, by calling again with their keys, or by a look at their orders \
-                     (reconcile) and then a new client"
+                     remember no more; settle those first, by calling again with their keys, or by reading their orders \
+                     (reconcile) and then making a new client"
                 ),
             )),
         }

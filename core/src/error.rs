@@ -106,11 +106,11 @@ record! {
         /// How many requests were begun, 0 when nothing was sent.
         attempts: u32 = |fields| fields.attempts;
         /// Each request with its time, what came back and the pause after it. The requests that
-        /// looked for the capture are among them.
+        /// searched for the capture are among them.
         attempt_log: &[Attempt] = |fields| &fields.attempt_log;
         /// Whether the same call, with the same key, can end differently later. True for
-        /// `not_sent`, `outcome_unknown` (but for a look that was refused and a key past its 24
-        /// hours), a rate limit, and an `internal` error after a request was begun.
+        /// `not_sent`, `outcome_unknown` (but for a query that was refused and a key past its
+        /// 24 hours), a rate limit, and an `internal` error after a request was begun.
         retryable: bool = |fields| fields.retryable;
     }
 }

@@ -18,7 +18,7 @@
 //! # Outcomes
 //!
 //! A call ends in a [`Capture`] or in an [`Error`] whose [`ErrorKind`] says what it means for
-//! the money: nothing was sent, Klarna said no, or it is not known. In the last case call
+//! the money: nothing was sent, Klarna refused it, or it is not known. In the last case call
 //! again with the same idempotency key: Klarna answers a known key with the first result.
 //!
 //! # What it does not do

@@ -43,7 +43,7 @@ use takings_error_kind_t::*;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum takings_found_t {
-    /// No look-up was made: the result for NULL.
+    /// No query was made: the result for NULL.
     TAKINGS_FOUND_NOTHING = 0,
     /// Exactly once: this is the capture.
     TAKINGS_FOUND_ONCE = 1,
@@ -52,7 +52,7 @@ pub enum takings_found_t {
     TAKINGS_FOUND_NEVER = 2,
     /// More than once: the reference does not tell them apart.
     TAKINGS_FOUND_SEVERAL = 3,
-    /// With another amount alone: a person has to look.
+    /// With another amount alone: a person has to decide.
     TAKINGS_FOUND_AMOUNT_DIFFERS = 4,
 }
 use takings_found_t::*;
@@ -96,9 +96,9 @@ use takings_found_t::*;
 ///   default.
 /// - accept_unknown_values: Let values pass that takings does not know, for the line type and
 ///   shipping_method of requests read from JSON or a script's values.
-/// - reconcile: When a capture with a reference ends unclear, look into the order's captures for
-///   the one with this reference and amount, and take it for the answer. Only sound when each
-///   capture of an order has a reference of its own.
+/// - reconcile: When a capture with a reference ends unclear, search the order's captures for the
+///   one with this reference and amount, and take it for the answer. Only sound when each capture
+///   of an order has a reference of its own.
 ///
 /// Returns a client for takings_client_free, or NULL and an error (invalid_input).
 #[unsafe(no_mangle)]
@@ -363,7 +363,7 @@ pub extern "C" fn takings_error_attempts(error: Option<&takings_error_t>) -> u32
 }
 
 /// How many requests its attempt log holds. Each request with its time, what came back and the
-/// pause after it. The requests that looked for the capture are among them.
+/// pause after it. The requests that searched for the capture are among them.
 #[unsafe(no_mangle)]
 pub extern "C" fn takings_error_attempt_log_count(error: Option<&takings_error_t>) -> usize {
     count_of(error.map(|error| &error.0), 9)
@@ -379,7 +379,7 @@ pub extern "C" fn takings_error_attempt_log(
 }
 
 /// Whether the same call, with the same key, can end differently later. True for not_sent,
-/// outcome_unknown (but for a look that was refused and a key past its 24 hours), a rate limit,
+/// outcome_unknown (but for a query that was refused and a key past its 24 hours), a rate limit,
 /// and an internal error after a request was begun.
 #[unsafe(no_mangle)]
 pub extern "C" fn takings_error_retryable(error: Option<&takings_error_t>) -> bool {
@@ -447,7 +447,7 @@ pub extern "C" fn takings_capture_warning(capture: Option<&takings_capture_t>, i
 }
 
 /// How many requests its attempt log holds. Each request with its time, what came back and the
-/// pause after it. The requests that looked for the capture are among them.
+/// pause after it. The requests that searched for the capture are among them.
 #[unsafe(no_mangle)]
 pub extern "C" fn takings_capture_attempt_log_count(capture: Option<&takings_capture_t>) -> usize {
     count_of(capture.map(|capture| &capture.0), 6)
@@ -474,7 +474,7 @@ pub extern "C" fn takings_capture_free(capture: Option<Box<takings_capture_t>>) 
     free(capture);
 }
 
-/// The result of a look into an order's captures. Any number of threads may read it.
+/// The result of a query of an order's captures. Any number of threads may read it.
 pub struct takings_reconciliation_t(pub(crate) Record);
 
 /// How often: once, never or several; amount_differs if the reference was found with another
@@ -516,7 +516,7 @@ pub extern "C" fn takings_reconciliation_capture_id_at(
     pointer(item_of(reconciliation.map(|reconciliation| &reconciliation.0), 2, index))
 }
 
-/// The order that was looked into.
+/// The order whose captures were read.
 #[unsafe(no_mangle)]
 pub extern "C" fn takings_reconciliation_order_id(reconciliation: Option<&takings_reconciliation_t>) -> *const c_char {
     pointer(text_of(reconciliation.map(|reconciliation| &reconciliation.0), 3))
@@ -660,7 +660,7 @@ pub extern "C" fn takings_attempt_wait_ms(attempt: Option<&takings_attempt_t>) -
 ///
 /// With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
 /// after a crash: the money moves once. With NULL a fresh key is made for this call and its
-/// retries; it comes back in what the call ends in. So look whether takings_idempotency_key gave
+/// retries; it comes back in what the call ends in. So check whether takings_idempotency_key gave
 /// NULL before passing it on: a repeat would be carried out again.
 ///
 /// Returns a capture for takings_capture_free, or NULL and an error.
@@ -702,8 +702,8 @@ pub unsafe extern "C" fn takings_client_prepare(
     })
 }
 
-/// Looks into the order's captures for the one with this reference and amount. Sound only when
-/// each capture of an order has a reference of its own. It waits for the outcome, at most
+/// Reads the order's captures and searches for the one with this reference and amount. Sound only
+/// when each capture of an order has a reference of its own. It waits for the outcome, at most
 /// timeout_ms.
 ///
 /// - reference: The capture's own name, as its request gave it.

@@ -119,9 +119,9 @@ class Client(_Base):
         - `check_lines`: How order lines that do not add up are taken: warn by default.
         - `accept_unknown_values`: Let values pass that takings does not know, for the line `type`
           and `shipping_method` of requests read from JSON or a script's values.
-        - `reconcile`: When a capture with a `reference` ends unclear, look into the order's
-          captures for the one with this reference and amount, and take it for the answer. Only
-          sound when each capture of an order has a reference of its own.
+        - `reconcile`: When a capture with a `reference` ends unclear, search the order's captures
+          for the one with this reference and amount, and take it for the answer. Only sound when
+          each capture of an order has a reference of its own.
         - `transport`: an `httpx.Client` or a `requests.Session` that sends in place of takings' own
           connections, with its proxies, certificates, hooks and mocks. It is not closed with the
           client. See the README for what takings takes from it.
@@ -265,8 +265,8 @@ class Client(_Base):
         return made
 
     def reconcile(self, order_id: str, /, **fields: Unpack[ReconcileRequest]) -> Reconciliation:
-        """Looks into the order's captures for the one with this reference and amount. Sound only
-        when each capture of an order has a reference of its own.
+        """Reads the order's captures and searches for the one with this reference and amount. Sound
+        only when each capture of an order has a reference of its own.
 
         Waits for the outcome.
 
@@ -359,8 +359,8 @@ class AsyncOperations:
     async def reconcile(
         self, order_id: str, /, **fields: Unpack[ReconcileRequest]
     ) -> Reconciliation:
-        """Looks into the order's captures for the one with this reference and amount. Sound only
-        when each capture of an order has a reference of its own.
+        """Reads the order's captures and searches for the one with this reference and amount. Sound
+        only when each capture of an order has a reference of its own.
 
         As `Client.reconcile` does.
         """

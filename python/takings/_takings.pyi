@@ -110,7 +110,7 @@ class Call(Generic[_ReplyT]):
 
     @property
     def outcome(self) -> str | None:
-        """The end as a log names it: `captured`, how often a look found a capture, or the kind of
+        """The end as a log names it: `captured`, how often a query found a capture, or the kind of
         an error. None before the end."""
 
     def send(self) -> _ReplyT:

@@ -150,7 +150,7 @@ class CaptureRequest(_CaptureRequestRequired, total=False):
 
 
 class ReconcileRequest(TypedDict):
-    """The capture that is looked for."""
+    """The capture that is searched for."""
 
     reference: str
     """The capture's own name, as its request gave it."""

@@ -22,7 +22,7 @@ FOUND = {
     "never": "Not when Klarna was asked. A capture whose answer was lost may still be on its way: "
     "capture again with the same key, not with a new one.",
     "several": "More than once: the reference does not tell them apart.",
-    "amount_differs": "With another amount alone: a person has to look.",
+    "amount_differs": "With another amount alone: a person has to decide.",
 }
 SAFETY = "// SAFETY: C strings or NULL, by the header's rules."
 ERROR = "error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>"
@@ -195,7 +195,7 @@ def _kinds(schema: Described) -> str:
 
 
 def _found() -> str:
-    members = {"TAKINGS_FOUND_NOTHING": "No look-up was made: the result for NULL."}
+    members = {"TAKINGS_FOUND_NOTHING": "No query was made: the result for NULL."}
     members |= {f"TAKINGS_FOUND_{word.upper()}": said for word, said in FOUND.items()}
     return _enum("takings_found_t", "How often a capture was found.", members)
 
@@ -571,7 +571,7 @@ def _operation(schema: Described, operation: Described) -> Iterator[str]:
 _KEY = (
     "With an idempotency_key of your own (takings_idempotency_key makes one) it can be called "
     "again after a crash: the money moves once. With NULL a fresh key is made for this call and "
-    "its retries; it comes back in what the call ends in. So look whether takings_idempotency_key "
+    "its retries; it comes back in what the call ends in. So check whether takings_idempotency_key "
     "gave NULL before passing it on: a repeat would be carried out again."
 )
 

@@ -320,7 +320,7 @@ def base_error(record: dict[str, Any]) -> str:
     out = "\n\nclass TakingsError(Exception):\n"
     out += docstring(
         "The call did not end well. The class says what that means for the money.\n\n"
-        "`str(error)` is one line for a log: what, where, how to mend it. It never holds a "
+        "`str(error)` is one line for a log: what, where, how to fix it. It never holds a "
         "credential or customer data.",
         4,
     )

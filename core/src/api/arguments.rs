@@ -34,8 +34,8 @@ impl CallOptions {
 }
 
 object! {
-    /// The capture that is looked for.
-    pub(crate) struct ReconcileRequest: "a look for a capture" {
+    /// The capture that is searched for.
+    pub(crate) struct ReconcileRequest: "a query for a capture" {
         /// The capture's own name, as its request gave it.
         required reference "reference": String, Rule::Name { min: 1, max: 255 };
         /// Its amount, in minor units (60.00 is 6000).
@@ -87,7 +87,7 @@ impl Arguments for CaptureRequest {
 }
 
 impl Arguments for ReconcileRequest {
-    const WHOLE: &'static str = "the look for a capture";
+    const WHOLE: &'static str = "the query for a capture";
 
     fn identity(&self) -> Option<(&str, i64)> {
         Some((&self.reference, self.captured_amount))

@@ -8,7 +8,7 @@ use crate::strict::words;
 words! {
     /// The treatment of order lines that do not add up.
     pub enum CheckLines: closed {
-        /// Do not look.
+        /// Do not check.
         Off = "off",
         /// Capture, and say so in [`Capture::warnings`](crate::Capture::warnings).
         Warn = "warn",

@@ -199,7 +199,7 @@ impl Reply {
         &self.facts.attempt_log
     }
 
-    /// Findings that are worth a look, though the call went well.
+    /// Warnings to be read by a person, though the call went well.
     pub fn warnings(&self) -> &[String] {
         &self.facts.warnings
     }
@@ -212,7 +212,7 @@ impl Reply {
         }
     }
 
-    /// The ids that a look found, with the reference and the amount; none for any other call.
+    /// The ids that a query found, with the reference and the amount; none for any other call.
     pub fn found_ids(&self) -> Option<&[String]> {
         match &self.facts.content {
             Content::Matches(finds) => Some(&finds.ids),
@@ -220,7 +220,7 @@ impl Reply {
         }
     }
 
-    /// How a log names the end: `captured`, or how often a look found something.
+    /// How a log names the end: `captured`, or how often a query found something.
     pub fn outcome(&self) -> &'static str {
         match &self.facts.content {
             Content::Matches(finds) => Found::of(finds).as_str(),

@@ -79,8 +79,8 @@ operations! {
         nouns: Nouns { call: "the capture", done: "captured", subject: "the captures" },
     }
 
-    /// Looks into the order's captures for the one with this reference and amount. Sound only when each capture of an
-    /// order has a reference of its own.
+    /// Reads the order's captures and searches for the one with this reference and amount. Sound only when each capture
+    /// of an order has a reference of its own.
     RECONCILE = "reconcile"(ReconcileRequest) {
         method: Method::GET,
         path: "/captures",
@@ -91,7 +91,7 @@ operations! {
         of_state: &[],
         found_by: None,
         key_word: "",
-        nouns: Nouns { call: "the look", done: "captured", subject: "the captures" },
+        nouns: Nouns { call: "the query", done: "captured", subject: "the captures" },
     }
 }
 

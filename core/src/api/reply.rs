@@ -20,11 +20,11 @@ pub(crate) struct Facts {
 pub(crate) enum Content {
     /// Klarna made something, and this is its id.
     Created(String),
-    /// Klarna carried it out, and says no more.
+    /// Klarna carried it out, and gives no details.
     Nothing,
     /// A JSON object of Klarna's.
     Document(String),
-    /// The entries that a look found.
+    /// The entries that a query found.
     Matches(Matches),
 }
 
@@ -58,7 +58,7 @@ pub enum Found {
     Never,
     /// `several`: the reference does not tell them apart.
     Several,
-    /// `amount_differs`: the reference was found, with another amount alone. A person has to look.
+    /// `amount_differs`: the reference was found, with another amount alone. A person has to decide.
     AmountDiffers,
 }
 
@@ -170,11 +170,11 @@ faces! {
         /// that an earlier call of this client with the same key was answered with another capture.
         warnings: &[String] = |facts| &facts.warnings;
         /// Each request with its time, what came back and the pause after it. The requests that
-        /// looked for the capture are among them.
+        /// searched for the capture are among them.
         attempt_log: &[Attempt] = |facts| &facts.attempt_log;
     }
 
-    /// The result of a look into an order's captures.
+    /// The result of a query of an order's captures.
     Reconciliation, RECONCILIATION {
         /// How often: `once`, `never` or `several`; `amount_differs` if the reference was found with another amount
         /// alone. `never` says so only of the moment: a capture whose answer was lost may still be on its way, so
@@ -187,7 +187,7 @@ faces! {
         };
         /// Every capture with this reference and amount, as Klarna lists them.
         capture_ids: &[String] = |facts| &facts.matches().ids;
-        /// The order that was looked into.
+        /// The order whose captures were read.
         order_id: &str = |facts| &facts.order_id;
         /// Klarna's name for the answered request, where it gave one.
         correlation_id: Option<&str> = |facts| facts.correlation_id.as_deref();
@@ -209,7 +209,7 @@ faces! {
         correlation_id: Option<&str> = |facts| facts.correlation_id.as_deref();
         /// How many requests it took, 1 or more.
         attempts: u32 = |facts| facts.attempts;
-        /// Findings that are worth a look, though it was carried out.
+        /// Warnings to be read by a person, though it was carried out.
         warnings: &[String] = |facts| &facts.warnings;
         /// Each request with its time, what came back and the pause after it.
         attempt_log: &[Attempt] = |facts| &facts.attempt_log;

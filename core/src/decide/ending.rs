@@ -207,7 +207,7 @@ impl Subject<'_> {
                 self.endpoint.place()
             ))),
             (Some(404), _) => Some(Cow::Owned(format!(
-                "check the order id, and that the order was made at {}, where it was looked for",
+                "check the order id, and that the order was made at {}, where it was searched for",
                 self.endpoint.place()
             ))),
             (Some(429), _) => Some(Cow::Borrowed("this is the rate limit: call again later")),
@@ -254,12 +254,12 @@ impl Subject<'_> {
             ),
             (Meaning::EarlierUseWithoutReference, _) => format!(
                 "{why}; order {order} may have been {done} by an earlier call with the idempotency key {key}, and without \
-                 a reference it cannot be looked for: look at the order, give each later call a reference of its own, and \
+                 a reference it cannot be searched for: check the order, give each later call a reference of its own, and \
                  do not book it as failed (where this is the key's first use, say so with first_use)"
             ),
             (Meaning::EarlierUseFound { ids, amount }, _) => format!(
                 "{why}; order {order} has {} with this reference and {amount} ({}), so an earlier call with the idempotency \
-                 key {key} may have {done} it: look at the order, and do not book it as failed (where each call has a \
+                 key {key} may have {done} it: check the order, and do not book it as failed (where each call has a \
                  reference of its own, the setting reconcile takes what is found for the answer)",
                 match ids.len() {
                     1 => "something".to_owned(),
@@ -269,7 +269,7 @@ impl Subject<'_> {
             ),
             (Meaning::Old, _) => format!(
                 "order {order} may have been {done}: {why}; {}, since Klarna keeps a key for 24 hours and would carry the \
-                 idempotency key {key} out again; look for it (reconcile), and do not book it as failed",
+                 idempotency key {key} out again; search for it (reconcile), and do not book it as failed",
                 if self.attempts == 0 { "nothing was sent" } else { "it was not sent again" }
             ),
             _ => format!(

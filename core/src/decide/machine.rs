@@ -335,7 +335,7 @@ impl Machine {
             }
             ReplyKind::Document => find::object(&answer.body).map(Content::Document),
             ReplyKind::Matches { id, amount } => {
-                let identity = self.purpose.identity.as_ref().ok_or("though nothing was looked for")?;
+                let identity = self.purpose.identity.as_ref().ok_or("though nothing was searched for")?;
                 let is_believed = |id: &str| !self.shared.endpoint.is_echo(id.as_bytes());
                 find::in_list(&answer.body, identity, id, amount, is_believed).map(Content::Matches)
             }

@@ -88,7 +88,7 @@ object! {
         /// Let values pass that takings does not know, for the line `type` and `shipping_method`
         /// of requests read from JSON or a script's values.
         default accept_unknown_values "accept_unknown_values": bool, Rule::Bool, false;
-        /// When a capture with a `reference` ends unclear, look into the order's captures for the
+        /// When a capture with a `reference` ends unclear, search the order's captures for the
         /// one with this reference and amount, and take it for the answer. Only sound when each
         /// capture of an order has a reference of its own.
         default reconcile "reconcile": bool, Rule::Bool, false;

@@ -1,7 +1,7 @@
 """The conformance adapter of the Lua module inside nginx, over its cosockets; JSON lines in, out.
 
-nginx learns at its start whom to trust, so another `ca_file` means another nginx. It checks only
-names in a certificate, so 127.0.0.1 becomes localhost. The rest is adapter.lua.
+nginx reads at its start which authorities to trust, so another `ca_file` means another nginx. It
+checks only names in a certificate, so 127.0.0.1 becomes localhost. The rest is adapter.lua.
 """
 
 from __future__ import annotations

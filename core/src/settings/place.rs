@@ -132,7 +132,7 @@ pub(super) fn in_words(base_url: &Url) -> String {
 
 fn check_base_url(text: &str, insecure_host: Option<&str>) -> Result<Url, Error> {
     const ALLOWED: &str = "an https URL without user, query or fragment, such as https://api.klarna.com \
-                           (plain http only for a loopback address)";
+                           (plain http only for a loopback address, or the host that insecure_http_host names)";
     let refuse = |got: &str| Err(Error::invalid_argument("base_url", got, ALLOWED));
     // URL parsers fold these away silently
     if text.chars().any(|c| c.is_control() || c.is_whitespace() || c == '\\') {

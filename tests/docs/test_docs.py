@@ -295,6 +295,19 @@ def test_no_fence_is_overlooked() -> None:
         assert fences == 2 * len(page.blocks), name
 
 
+def test_comments_in_code_are_no_wider_than_a_narrow_page() -> None:
+    """A reader would have to move long lines; a command in a comment stays as it is typed."""
+    comment = re.compile(r"^\s*(?:#|//|/?\*|--)\s(?!  )|\s(?:#|//|--|/\*)\s")
+    wide = {
+        (block.origin, line)
+        for _, block in BLOCKS
+        if block.origin != "reference"
+        for line in block.text.split("\n")
+        if len(line) > 80 and comment.search(line) and not re.match(r"\s*(?:#|\*)   ", line)
+    }
+    assert not wide
+
+
 # Pages of this folder with programs in Python: what they print stands below each.
 PRINTING = sorted(
     {

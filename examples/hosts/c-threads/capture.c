@@ -5,10 +5,12 @@
  *     ./capture 8 < orders
  *
  * orders has a line for each capture: ORDER_ID AMOUNT NAME, such as
- * f3392f8b-6116-4073-ab96-e330819e2c07 6000 parcel-1. A line is printed for each: ORDER_ID NAME captured
- * CAPTURE_ID, or ORDER_ID NAME and the error. Ends with 75 when an outcome is unknown: run it again with the same
- * lines, what was captured is not captured twice. The account comes from KLARNA_USERNAME, KLARNA_PASSWORD and
- * KLARNA_ENVIRONMENT, or the other variables that takings_client_from_env names.
+ * f3392f8b-6116-4073-ab96-e330819e2c07 6000 parcel-1. A line is printed for
+ * each: ORDER_ID NAME captured CAPTURE_ID, or ORDER_ID NAME and the error. Ends
+ * with 75 when an outcome is unknown: run it again with the same lines, what
+ * was captured is not captured twice. The account comes from KLARNA_USERNAME,
+ * KLARNA_PASSWORD and KLARNA_ENVIRONMENT, or the other variables that
+ * takings_client_from_env names.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -18,7 +20,8 @@
 
 enum { MOST_THREADS = 64, TRY_AGAIN = 75 };
 
-/* Made before the threads and freed after them; between, every thread may use it. */
+/* Made before the threads and freed after them; between, every thread may use
+ * it. */
 static takings_client_t *client;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int status = EXIT_SUCCESS;
@@ -71,7 +74,8 @@ static void *work(void *unused) {
         if (!read) {
             return unused;
         }
-        /* "60.00" is no whole number, and "parcel 1" would be the key of "parcel 2" without its second word. */
+        /* "60.00" is no whole number, and "parcel 1" would be the key of
+         * "parcel 2" without its second word. */
         if (sscanf(line, "%s %s %s %s", order_id, digits, name, more) == 3 && (amount = strtoll(digits, &end, 10), !*end)) {
             capture(order_id, amount, name);
         } else {

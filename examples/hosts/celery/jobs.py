@@ -14,7 +14,8 @@ from celery import Celery, Task
 
 app = Celery("shop")
 app.config_from_object("celeryconfig")
-# Made before the pool is forked: each of its processes opens connections of its own.
+# Made before the pool is forked: each of its processes opens connections of its
+# own.
 klarna = takings.Client.from_env()
 
 
@@ -37,10 +38,12 @@ def ship(
             idempotency_key=takings.idempotency_key(order_id, name),
         )
     except takings.TakingsError as error:
-        # Klarna knows the key for a day. After that a person has to check the order.
+        # Klarna knows the key for a day. After that a person has to check the
+        # order.
         if not error.retryable or time.time() - since > 23 * 3600:
             raise
-        # the same job again, with the same key, settles it; after 1, 2, 4 ... 600 seconds
+        # the same job again, with the same key, settles it; after 1, 2, 4 ...
+        # 600 seconds
         pause = min(2**self.request.retries, 600)
         raise self.retry(exc=error, countdown=pause, kwargs={"since": since}) from error
     return capture.capture_id

@@ -3,10 +3,12 @@
 //     build/capture < orders
 //
 // orders has a line for each capture: ORDER_ID AMOUNT NAME, such as
-// f3392f8b-6116-4073-ab96-e330819e2c07 6000 parcel-1. A line is printed for each: ORDER_ID NAME captured CAPTURE_ID,
-// or ORDER_ID NAME and the error. Ends with 75 when an outcome is unknown: run it again with the same lines, what was
-// captured is not captured twice. The account comes from KLARNA_USERNAME, KLARNA_PASSWORD and KLARNA_ENVIRONMENT, or
-// the other variables that takings::client::from_env reads.
+// f3392f8b-6116-4073-ab96-e330819e2c07 6000 parcel-1. A line is printed for
+// each: ORDER_ID NAME captured CAPTURE_ID, or ORDER_ID NAME and the error. Ends
+// with 75 when an outcome is unknown: run it again with the same lines, what
+// was captured is not captured twice. The account comes from KLARNA_USERNAME,
+// KLARNA_PASSWORD and KLARNA_ENVIRONMENT, or the other variables that
+// takings::client::from_env reads.
 #include <charconv>
 #include <cstdint>
 #include <cstdlib>
@@ -27,7 +29,8 @@ int capture(const takings::client &client, const std::string &line) {
     words >> order_id >> digits >> name;
     std::int64_t amount = 0;
     const auto [end, failure] = std::from_chars(digits.data(), digits.data() + digits.size(), amount);
-    // "60.00" is no whole number, and "parcel 1" would be the key of "parcel 2" without its second word.
+    // "60.00" is no whole number, and "parcel 1" would be the key of "parcel 2"
+    // without its second word.
     if (!words || words >> more || failure != std::errc() || end != digits.data() + digits.size()) {
         std::cout << "no ORDER_ID AMOUNT NAME: " << line << '\n';
         return EXIT_FAILURE;

@@ -16,8 +16,9 @@ from django.views.decorators.http import require_POST
 
 settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["127.0.0.1"], SECRET_KEY="of this example")
 
-# In a project: in a module of the app, such as shop/klarna.py, and not in a view. It is one for
-# the process, and each process that is forked from it opens connections of its own.
+# In a project: in a module of the app, such as shop/klarna.py, and not in a
+# view. It is one for the process, and each process that is forked from it opens
+# connections of its own.
 klarna = takings.Client.from_env()
 
 

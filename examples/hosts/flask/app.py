@@ -10,7 +10,8 @@ import takings
 from flask import Flask, request
 
 app = Flask(__name__)
-# The module has a client: each process that is forked from this one opens connections of its own.
+# The module has a client: each process that is forked from this one opens
+# connections of its own.
 klarna = takings.Client.from_env()
 
 

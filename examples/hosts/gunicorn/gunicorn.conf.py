@@ -4,7 +4,7 @@ wsgi_app = "wsgi"
 workers = 2
 worker_class = "gthread"
 threads = 8
-# A worker that is killed in the middle of a call leaves its outcome unknown: longer than the 25
-# seconds that a call of takings may last.
+# A worker that is killed in the middle of a call leaves its outcome unknown:
+# longer than the 25 seconds that a call of takings may last.
 timeout = 30
 graceful_timeout = 30

@@ -15,7 +15,8 @@ import takings
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-# With --preload it is made before the workers are forked: each opens connections of its own.
+# With --preload it is made before the workers are forked: each opens
+# connections of its own.
 klarna = takings.Client.from_env()
 
 
@@ -40,7 +41,8 @@ def application(environ: "WSGIEnvironment", start_response: "StartResponse") -> 
     asked_for = None
     status, told = "404 Not Found", {"detail": "POST /orders/ORDER_ID/parcels/NAME"}
     try:
-        # WSGI has the bytes of a path as Latin-1; a name that is read wrongly is another name
+        # WSGI has the bytes of a path as Latin-1; a name that is read wrongly
+        # is another name
         path = environ["PATH_INFO"].encode("latin-1").decode().split("/")
         if environ["REQUEST_METHOD"] == "POST" and path[1::2] == ["orders", "parcels"]:
             length = int(environ.get("CONTENT_LENGTH") or 0)

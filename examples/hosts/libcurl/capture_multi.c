@@ -1,15 +1,18 @@
 /*
- * Captures many orders side by side in one thread, over libcurl's multi interface.
+ * Captures many orders side by side in one thread, over libcurl's multi
+ * interface.
  *
  *     cc -std=c99 capture_multi.c sender.c -o capture_multi $(pkg-config --cflags --libs takings libcurl) \
  *         -Wl,-rpath,"$PREFIX/lib"
  *     ./capture_multi [-v] 20 < orders
  *
  * orders has a line for each capture: ORDER_ID AMOUNT NAME, such as
- * f3392f8b-6116-4073-ab96-e330819e2c07 6000 parcel-1. So many as the argument says are on their way at once. A line
- * is printed for each: ORDER_ID NAME captured CAPTURE_ID, or ORDER_ID NAME and the error; with -v each request is
- * printed on standard error. Ends with 75 when an outcome is unknown: run it again with the same lines, and no order
- * is captured twice. The account comes from KLARNA_USERNAME, KLARNA_PASSWORD and KLARNA_ENVIRONMENT, or the other
+ * f3392f8b-6116-4073-ab96-e330819e2c07 6000 parcel-1. So many as the argument
+ * says are on their way at once. A line is printed for each: ORDER_ID NAME
+ * captured CAPTURE_ID, or ORDER_ID NAME and the error; with -v each request is
+ * printed on standard error. Ends with 75 when an outcome is unknown: run it
+ * again with the same lines, and no order is captured twice. The account comes
+ * from KLARNA_USERNAME, KLARNA_PASSWORD and KLARNA_ENVIRONMENT, or the other
  * variables that takings_client_from_env names.
  */
 #include <curl/curl.h>
@@ -114,7 +117,8 @@ static bool begin_next(sender_t *sender, const takings_client_t *client, int *ru
     if (!fgets(line, sizeof line, stdin)) {
         return false;
     }
-    /* "60.00" is no whole number, and "parcel 1" would be the key of "parcel 2" without its second word. */
+    /* "60.00" is no whole number, and "parcel 1" would be the key of "parcel 2"
+     * without its second word. */
     if (sscanf(line, "%s %s %s %s", order_id, digits, name, more) == 3 && (amount = strtoll(digits, &end, 10), !*end)) {
         *running += begin(sender, client, order_id, amount, name);
     } else {

@@ -22,7 +22,8 @@ struct transfer {
     takings_step_t step;
     long long due; /* when its pause is over */
 
-    /* The attempt that runs: a handle of its own, so that nothing of it is left for the next one. */
+    /* The attempt that runs: a handle of its own, so that nothing of it is left
+     * for the next one. */
     CURL *easy;
     struct curl_slist *headers;
     bool begun;  /* a connection was there and the request was about to leave */
@@ -43,9 +44,9 @@ static long long now_ms(void) {
     return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
 }
 
-/* libcurl calls this when a connection has been made, TLS and all, and nothing of the request has
- * been sent over it: the one proof of "not sent" is that it was never called. A second time would
- * be libcurl sending again by itself. */
+/* libcurl calls this when a connection has been made, TLS and all, and nothing
+ * of the request has been sent over it: the one proof of "not sent" is that it
+ * was never called. A second time would be libcurl sending again by itself. */
 static int on_connected(void *data, char *address, char *own_address, int port, int own_port) {
     struct transfer *transfer = data;
     (void)address, (void)own_address, (void)port, (void)own_port;
@@ -82,7 +83,8 @@ static bool give_header(struct transfer *transfer, const char *line, size_t leng
     return true;
 }
 
-/* "HTTP/1.1 201 Created", to the letter: libcurl reads a status in what only begins like it. */
+/* "HTTP/1.1 201 Created", to the letter: libcurl reads a status in what only
+ * begins like it. */
 static bool is_status_line(const char *line, size_t length) {
     /* memchr, since strchr finds a NUL as well */
     return length > 12 && strncmp(line, "HTTP/1.", 7) == 0 && memchr("01", line[7], 2) && line[8] == ' ' &&
@@ -96,7 +98,8 @@ static size_t on_header(char *line, size_t size, size_t count, void *data) {
     size_t length = size * count;
     long status = 0;
     transfer->head += length;
-    /* libcurl is set to HTTP/1.1, and would take an answer of another version for a good one */
+    /* libcurl is set to HTTP/1.1, and would take an answer of another version
+     * for a good one */
     if (transfer->head > MOST_HEAD || (length > 5 && strncmp(line, "HTTP/", 5) == 0 && !is_status_line(line, length))) {
         return 0;
     }
@@ -109,7 +112,8 @@ static size_t on_header(char *line, size_t size, size_t count, void *data) {
         transfer->status = status;
         return length;
     }
-    /* A value that goes on in a second line is not taken for the whole of it. */
+    /* A value that goes on in a second line is not taken for the whole of
+     * it. */
     if (line[0] == ' ' || line[0] == '\t') {
         return 0;
     }
@@ -148,7 +152,8 @@ static bool prepare(const sender_t *sender, struct transfer *transfer) {
     if (!transfer->easy) {
         return false;
     }
-    /* With an empty value libcurl leaves out what it would add: no pause before a long body. */
+    /* With an empty value libcurl leaves out what it would add: no pause before
+     * a long body. */
     transfer->headers = curl_slist_append(NULL, "Expect:");
     if (!transfer->headers) {
         return false;
@@ -159,8 +164,8 @@ static bool prepare(const sender_t *sender, struct transfer *transfer) {
             return false;
         }
     }
-    /* A write says how long its body is, also where it has none. The body stays where it is until the call knows what
-     * came of it. */
+    /* A write says how long its body is, also where it has none. The body stays
+     * where it is until the call knows what came of it. */
     if (strcmp(takings_call_method(call), "GET") != 0 &&
         !(SET(CURLOPT_POST, 1L) && SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)takings_call_body_length(call)) &&
           SET(CURLOPT_POSTFIELDS, body ? body : ""))) {
@@ -170,8 +175,9 @@ static bool prepare(const sender_t *sender, struct transfer *transfer) {
            SET(CURLOPT_CUSTOMREQUEST, takings_call_method(call)) &&
            SET(CURLOPT_HTTPHEADER, transfer->headers) &&
            SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) &&
-           /* A connection for each request: on one that is kept, libcurl takes what a server still had
-            * to say of an earlier request for the answer to this one. */
+           /* A connection for each request: on one that is kept, libcurl takes
+            * what a server still had to say of an earlier request for the
+            * answer to this one. */
            SET(CURLOPT_FRESH_CONNECT, 1L) && SET(CURLOPT_FORBID_REUSE, 1L) &&
            /* where it goes: there and nowhere else */
            SET(CURLOPT_PROTOCOLS_STR, "http,https") && SET(CURLOPT_FOLLOWLOCATION, 0L) &&
@@ -179,7 +185,8 @@ static bool prepare(const sender_t *sender, struct transfer *transfer) {
            SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) &&
            (!sender->ca_file || SET(CURLOPT_CAINFO, sender->ca_file)) &&
            (strncmp(url, "http:", 5) != 0 || SET(CURLOPT_PROXY, "")) && SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L) &&
-           /* how long; libcurl itself would wait for a name look-up that has begun */
+           /* how long; libcurl itself would wait for a name look-up that has
+            * begun */
            SET(CURLOPT_TIMEOUT_MS, (long)takings_call_time_ms(call)) &&
            SET(CURLOPT_CONNECTTIMEOUT_MS, (long)takings_call_connect_timeout_ms(call)) &&
            SET(CURLOPT_QUICK_EXIT, 1L) && SET(CURLOPT_NOSIGNAL, 1L) &&
@@ -192,7 +199,8 @@ static bool prepare(const sender_t *sender, struct transfer *transfer) {
 
 static void clean_up(sender_t *sender, struct transfer *transfer) {
     if (transfer->easy) {
-        curl_multi_remove_handle(sender->multi, transfer->easy); /* one that was not added is fine */
+        /* a handle that was not added is fine */
+        curl_multi_remove_handle(sender->multi, transfer->easy);
         curl_easy_cleanup(transfer->easy);
     }
     curl_slist_free_all(transfer->headers);

@@ -3,9 +3,11 @@
 --     lua capture.lua < orders
 --
 -- orders has a line for each capture: ORDER_ID AMOUNT NAME, such as
--- f3392f8b-6116-4073-ab96-e330819e2c07 6000 parcel-1. A line is printed for each: ORDER_ID NAME captured CAPTURE_ID,
--- or ORDER_ID NAME and the error. Ends with 75 when an outcome is unknown: run it again with the same lines, what was
--- captured is not captured twice. The account comes from KLARNA_USERNAME, KLARNA_PASSWORD and KLARNA_ENVIRONMENT.
+-- f3392f8b-6116-4073-ab96-e330819e2c07 6000 parcel-1. A line is printed for
+-- each: ORDER_ID NAME captured CAPTURE_ID, or ORDER_ID NAME and the error. Ends
+-- with 75 when an outcome is unknown: run it again with the same lines, what
+-- was captured is not captured twice. The account comes from KLARNA_USERNAME,
+-- KLARNA_PASSWORD and KLARNA_ENVIRONMENT.
 
 local takings = require "takings"
 
@@ -28,7 +30,8 @@ end
 
 local status = 0
 for line in io.lines() do
-  -- "60.00" is no whole number, and "parcel 1" would be the key of "parcel 2" without its second word
+  -- "60.00" is no whole number, and "parcel 1" would be the key of "parcel 2"
+  -- without its second word
   local order_id, amount, name = line:match("^(%S+) (%-?%d+) (%S+)$")
   if not order_id then
     print("no ORDER_ID AMOUNT NAME: " .. line)

@@ -1,4 +1,5 @@
--- POST /capture?order_id=…&amount=60.00&parcel=parcel-1: captures while the customer waits, and the worker serves others.
+-- POST /capture?order_id=…&amount=60.00&parcel=parcel-1: captures while the
+-- customer waits, and the worker serves others.
 
 local shop = require "shop"
 

@@ -1,4 +1,5 @@
--- Code that the handler and the timer share: one client for all requests of a worker.
+-- Code that the handler and the timer share: one client for all requests of a
+-- worker.
 
 local takings = require "takings"
 
@@ -9,12 +10,14 @@ end
 
 local shop = {}
 
--- The arguments of a request: {order_id = …, amount = "60.00", parcel = "parcel-1"}. If one is missing, gives nil and
--- tells the customer: two parcels without a name would share a key.
+-- The arguments of a request: {order_id = …, amount = "60.00", parcel =
+-- "parcel-1"}. If one is missing, gives nil and tells the customer: two parcels
+-- without a name would share a key.
 function shop.asked_for()
   local arguments, shipment = ngx.req.get_uri_args(), {}
   for _, name in ipairs {"order_id", "amount", "parcel"} do
-    -- An argument without a value is true, and an argument that came twice is a table.
+    -- An argument without a value is true, and an argument that came twice is a
+    -- table.
     if type(arguments[name]) ~= "string" then
       ngx.status = 400
       ngx.say(name, " is missing")
@@ -31,7 +34,8 @@ function shop.capture(shipment)
   if not amount then
     return nil, err
   end
-  -- the same for the same order and parcel, in every worker and after every crash
+  -- the same for the same order and parcel, in every worker and after every
+  -- crash
   local key
   key, err = takings.idempotency_key(shipment.order_id, shipment.parcel)
   if not key then
@@ -40,7 +44,8 @@ function shop.capture(shipment)
   return client:capture(shipment.order_id, {captured_amount = amount, reference = shipment.parcel}, key)
 end
 
--- Leaves a shipment to the timer. A real shop has them in its database, where a restart does not lose them.
+-- Leaves a shipment to the timer. A real shop has them in its database, where a
+-- restart does not lose them.
 function shop.leave(shipment)
   ngx.shared.shipments:rpush("waiting", ngx.encode_args(shipment))
   ngx.status = 202

@@ -1,4 +1,5 @@
--- Captures the shipments that wait, once a second, and asks again for those whose outcome is not known.
+-- Captures the shipments that wait, once a second, and asks again for those
+-- whose outcome is not known.
 
 local shop = require "shop"
 

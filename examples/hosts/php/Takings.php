@@ -2,7 +2,8 @@
 
 namespace Takings;
 
-/** Why a call failed: its class says what it means for the money. Its fields are those of takings.h; null: absent. */
+/** Why a call failed: its class says what it means for the money. Its fields
+ * are those of takings.h; null: absent. */
 abstract class Error extends \RuntimeException
 {
     final public function __construct(public readonly array $fields) { parent::__construct($fields['message']); }
@@ -11,47 +12,56 @@ abstract class Error extends \RuntimeException
 }
 /** The input was refused and nothing was sent: fix the code or the data. */
 final class InvalidInput extends Error {}
-/** Nothing can have reached Klarna: call again at any time, with the same key. */
+/** Nothing can have reached Klarna: call again at any time, with the same
+ * key. */
 final class NotSent extends Error {}
-/** Klarna refused it, and nothing was captured under this key: fix the cause; the next capture needs a new key. */
+/** Klarna refused it, and nothing was captured under this key: fix the cause;
+ * the next capture needs a new key. */
 final class Rejected extends Error {}
-/** It may have been captured: call again with the same key within 24 hours of its first use; never book it as failed. */
+/** It may have been captured: call again with the same key within 24 hours of
+ * its first use; never book it as failed. */
 final class OutcomeUnknown extends Error {}
-/** A bug in takings: report it. If attempts is above 0, treat it as OutcomeUnknown. */
+/** A bug in takings: report it. If attempts is above 0, treat it as
+ * OutcomeUnknown. */
 final class Internal extends Error {}
 
-/** Calls Klarna for one account, through libtakings where `make install` put it. Keep it: it reuses its connections. */
+/** Calls Klarna for one account, through libtakings where `make install` put
+ * it. Keep it: it reuses its connections. */
 final class Client
 {
     private static array $libraries = [];
     private function __construct(private readonly \FFI $c, private readonly \FFI\CData $client) {}
 
-    /** From the settings by their names in C: environment, username, timeout_ms … */
+    /** From the settings by their names in C: environment, username … */
     public static function fromConfig(#[\SensitiveParameter] array $config, string $prefix = '/usr/local'): self
     {
         return new self($c = self::library($prefix), self::ask($c, 'client_new', self::json($config)));
     }
 
-    /** From KLARNA_USERNAME, KLARNA_PASSWORD, KLARNA_ENVIRONMENT and the other variables that takings.h names. */
+    /** From KLARNA_USERNAME, KLARNA_PASSWORD, KLARNA_ENVIRONMENT and the other
+     * variables that takings.h names. */
     public static function fromEnvironment(string $prefix = '/usr/local'): self
     {
         return new self($c = self::library($prefix), self::ask($c, 'client_from_env'));
     }
 
-    /** The same key for the same order and name, after a crash, on any host. Two parcels need two names. */
+    /** The same key for the same order and name, after a crash, on any host.
+     * Two parcels need two names. */
     public function idempotencyKey(string $orderId, string $name, string $operation = 'capture'): string
     {
         $key = self::ask($this->c, 'idempotency_key_for', $operation, $orderId, $name);
         try { return \FFI::string($key); } finally { $this->c->takings_string_free($key); }
     }
 
-    /** Captures the order. With a key of your own it can be called again after a crash: the money moves once. */
+    /** Captures the order. With a key of your own it can be called again after
+     * a crash: the money moves once. */
     public function capture(string $orderId, array $request, ?string $idempotencyKey = null): object
     {
         return $this->call('capture', $orderId, $request, $idempotencyKey);
     }
 
-    /** Any operation that takings.h has, with its arguments by name. It blocks for timeout_ms at most. */
+    /** Any operation that takings.h has, with its arguments by name. It blocks
+     * for timeout_ms at most. */
     public function call(string $operation, string $orderId, array $arguments, ?string $idempotencyKey = null): object
     {
         $json = self::json($arguments);
@@ -74,14 +84,16 @@ final class Client
         }
     }
 
-    /** A list stays a list and 6000.0 a fraction, so that the library judges what the program meant. */
+    /** A list stays a list and 6000.0 a fraction, so that the library judges
+     * what the program meant. */
     private static function json(#[\SensitiveParameter] array $value): string
     {
         return json_encode($value ?: new \stdClass(), JSON_PRESERVE_ZERO_FRACTION)
             ?: self::refuse('the arguments cannot be JSON: ' . json_last_error_msg());
     }
 
-    /** What a function of takings.h gives, or its error. C's texts end at a NUL: half an order id is another's. */
+    /** What a function of takings.h gives, or its error. C's texts end at a
+     * NUL: half an order id is another's. */
     private static function ask(\FFI $c, string $function, #[\SensitiveParameter] mixed ...$arguments): \FFI\CData
     {
         foreach ($arguments as $text) {

@@ -52,6 +52,7 @@ LANGUAGES = {
     ".cob": "cobol",
     ".conf": "nginx",
     ".cpp": "cpp",
+    ".graphql": "graphql",
     ".h": "c",
     ".json": "json",
     ".lua": "lua",
@@ -59,6 +60,7 @@ LANGUAGES = {
     ".py": "python",
     ".rs": "rust",
     ".txt": "cmake",
+    ".xml": "xml",
     ".yaml": "yaml",
 }
 HERE = re.compile(r"\[(?P<text>.*)\]\((?P<link>\S+)\)<!-- here(?P<as>: tabs)? -->")
@@ -67,7 +69,7 @@ FENCE = re.compile(r"( *)(```+)")
 
 
 class Mistake(Exception):
-    """Something in a page that has to be mended."""
+    """Something in a page that has to be fixed."""
 
 
 @dataclass

@@ -1,0 +1,1 @@
+from . import stock_picking as stock_picking

@@ -2,9 +2,10 @@
 
 Each text has one place. The pages in this folder take the others in: a line that is a link and ends
 in `<!-- here -->` is a link in the repository, and on the site what it leads to: a section of a
-README, or a program as a block of code. FILES are pages as they are. Links are written as the
-repository needs them and turned into links of the site, or into ones of the repository's address
-where the site has no page of it.
+README, or a program as a block of code. `<!-- here: tabs -->` puts the blocks of a section one
+behind the other, and `<!-- here: python -->` takes the block in that language alone. FILES are
+pages as they are. Links are written as the repository needs them and turned into links of the site,
+or into ones of the repository's address where the site has no page of it.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ LANGUAGES = {
     ".xml": "xml",
     ".yaml": "yaml",
 }
-HERE = re.compile(r"\[(?P<text>.*)\]\((?P<link>\S+)\)<!-- here(?P<as>: tabs)? -->")
+HERE = re.compile(r"\[(?P<text>.*)\]\((?P<link>\S+)\)<!-- here(?:: (?P<as>\w+))? -->")
 LINK = re.compile(r"(!?\[(?:[^\]\[]|\[[^\]]*\])*\])\(([^)\s]+)\)")
 FENCE = re.compile(r"( *)(```+)")
 
@@ -171,6 +172,13 @@ def blocks_of(text: str, origin: str) -> list[Block]:
     return found
 
 
+def one_block(text: str, origin: str, language: str) -> Block:
+    found = [block for block in blocks_of(text, origin) if block.language == language]
+    if len(found) != 1:
+        raise Mistake(f"{origin} has {len(found)} blocks of {language} in that section")
+    return found[0]
+
+
 def tabs(text: str) -> str:
     """Blocks of code that follow each other, one behind the other."""
     names = {"python": "Python", "lua": "Lua", "rust": "Rust", "c": "C", "cpp": "C++"}
@@ -251,6 +259,12 @@ class Site:
                 page.blocks.append(Block(source, language, code + "\n"))
                 continue
             taken = section(source, anchor)
+            if here["as"] not in (None, "tabs"):
+                # One block may stand on several pages; the section has one.
+                block = one_block(taken, source, here["as"])
+                lines.append(f"```{block.language}\n{block.text}```")
+                page.blocks.append(block)
+                continue
             page.blocks += blocks_of(taken, source)
             for within in [anchor, *(slug(title) for _, title in headings(taken))]:
                 if other := self.taken.get((source, within)):

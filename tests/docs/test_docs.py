@@ -79,6 +79,21 @@ def test_every_page_is_in_the_navigation() -> None:
     assert sorted(listed) == sorted(SITE.pages)
 
 
+def test_the_home_page_begins_with_code() -> None:
+    title, _, rest = SITE.pages["index.md"].text.partition("\n\n")
+    assert (title, rest.startswith("```python\nimport takings\n")) == ("# takings", True)
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs/surfaces").glob("[!i]*.md")), ids=str)
+def test_each_language_s_page_leads_from_install_to_logs(page: Path) -> None:
+    text = SITE.pages[f"surfaces/{page.name}"].text
+    titles = [title for depth, title in build.headings(text) if depth == 2]
+    wanted = ["Install", "First call", "Testing", "Logs"]
+    assert [title for title in titles if title in wanted] == wanted
+    first = text.partition("\n## First call\n")[2].partition("\n## ")[0]
+    assert "```" in first
+
+
 def test_links_lead_somewhere(pages: dict[Path, Html]) -> None:
     broken = []
     for path, html in ours(pages).items():

@@ -641,9 +641,9 @@ size_t takings_error_attempt_log_count(const takings_error_t *error);
 const takings_attempt_t *takings_error_attempt_log(const takings_error_t *error, size_t index);
 
 /**
- * Whether the same call, with the same key, can end differently later. True for not_sent,
- * outcome_unknown (but for a query that was refused and a key past its 24 hours), a rate limit,
- * and an internal error after a request was begun.
+ * Whether the same call, with the same key, can end differently later. True for not_sent, a rate
+ * limit, and an internal error after a request was begun. True for outcome_unknown too, but not
+ * after a refused query, or for a key past its 24 hours.
  */
 bool takings_error_retryable(const takings_error_t *error);
 

@@ -197,7 +197,7 @@ local takings = {}
 ---@field idempotency_key? string The key the call used. Keep it: after `outcome_unknown`, calling again with it is what makes the second call safe.
 ---@field attempts integer How many requests were begun, 0 when nothing was sent.
 ---@field attempt_log takings.attempt[] Each request with its time, what came back and the pause after it. The requests that searched for the capture are among them.
----@field retryable boolean Whether the same call, with the same key, can end differently later. True for `not_sent`, `outcome_unknown` (but for a query that was refused and a key past its 24 hours), a rate limit, and an `internal` error after a request was begun.
+---@field retryable boolean Whether the same call, with the same key, can end differently later. True for `not_sent`, a rate limit, and an `internal` error after a request was begun. True for `outcome_unknown` too, but not after a refused query, or for a key past its 24 hours.
 
 ---The operations of a client: each is a method of that name.
 ---@alias takings.operation "capture"|"reconcile"

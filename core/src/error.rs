@@ -109,8 +109,8 @@ record! {
         /// searched for the capture are among them.
         attempt_log: &[Attempt] = |fields| &fields.attempt_log;
         /// Whether the same call, with the same key, can end differently later. True for
-        /// `not_sent`, `outcome_unknown` (but for a query that was refused and a key past its
-        /// 24 hours), a rate limit, and an `internal` error after a request was begun.
+        /// `not_sent`, a rate limit, and an `internal` error after a request was begun. True for
+        /// `outcome_unknown` too, but not after a refused query, or for a key past its 24 hours.
         retryable: bool = |fields| fields.retryable;
     }
 }

@@ -378,9 +378,9 @@ pub extern "C" fn takings_error_attempt_log(
     attempt_of(error.map(|error| &error.0), 9, index)
 }
 
-/// Whether the same call, with the same key, can end differently later. True for not_sent,
-/// outcome_unknown (but for a query that was refused and a key past its 24 hours), a rate limit,
-/// and an internal error after a request was begun.
+/// Whether the same call, with the same key, can end differently later. True for not_sent, a rate
+/// limit, and an internal error after a request was begun. True for outcome_unknown too, but not
+/// after a refused query, or for a key past its 24 hours.
 #[unsafe(no_mangle)]
 pub extern "C" fn takings_error_retryable(error: Option<&takings_error_t>) -> bool {
     number(error.map(|error| &error.0), 10, 0) != 0

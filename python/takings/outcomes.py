@@ -143,9 +143,9 @@ class TakingsError(Exception):
     """Each request with its time, what came back and the pause after it. The requests that searched
     for the capture are among them."""
     retryable: bool = False
-    """Whether the same call, with the same key, can end differently later. True for `not_sent`,
-    `outcome_unknown` (but for a query that was refused and a key past its 24 hours), a rate limit,
-    and an `internal` error after a request was begun."""
+    """Whether the same call, with the same key, can end differently later. True for `not_sent`, a
+    rate limit, and an `internal` error after a request was begun. True for `outcome_unknown` too,
+    but not after a refused query, or for a key past its 24 hours."""
 
     def __init__(
         self,

@@ -205,9 +205,9 @@ impl CaptureRequest {
         CaptureRequest { captured_amount, ..Field::blank() }
     }
 
-    /// Reads a request from JSON text, strictly: an unknown or doubled field, a number with a
-    /// fraction, a string or boolean for a number, a value out of its limits or of the wrong
-    /// shape is refused, never converted. So is a word that takings does not know in [`OrderLineType`]
+    /// Reads a request from JSON text, strictly: nothing is converted. An unknown or doubled field
+    /// is refused, and so is a number with a fraction, or a string or boolean for a number. So is
+    /// a value out of its limits or of the wrong shape. So is a word that takings does not know in [`OrderLineType`]
     /// or [`ShippingMethod`]; [`Client::capture_json`](crate::Client::capture_json) of a client with
     /// [`accept_unknown_values`](crate::Config::accept_unknown_values) lets it pass, and so does
     /// [`from_deserializer`](CaptureRequest::from_deserializer) where asked to.

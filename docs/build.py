@@ -260,7 +260,7 @@ class Site:
                 continue
             taken = section(source, anchor)
             if here["as"] not in (None, "tabs"):
-                # One block may stand on several pages; the section has one.
+                # A block may stand on several pages, and a section on one page alone.
                 block = one_block(taken, source, here["as"])
                 lines.append(f"```{block.language}\n{block.text}```")
                 page.blocks.append(block)

@@ -25,7 +25,7 @@ from flask import Flask, request
 API = os.environ["SALEOR_API_URL"]
 # the app's own token, with the permission HANDLE_PAYMENTS
 TOKEN = os.environ["SALEOR_TOKEN"]
-# one file for the web server and the job
+# the file that the web server and the job share
 CHARGES = os.environ.get("CHARGES", "charges.sqlite")
 
 app = Flask(__name__)

@@ -209,11 +209,22 @@ def test_a_delivery_that_was_open_for_a_day_needs_a_person(shop: Shop) -> None:
 
 def test_other_deliveries_are_left_alone(shop: Shop) -> None:
     order_id = shop.klarna.create_order(12000)
-    shop.ship(
-        shop.delivery("", "WH/OUT/00001"),
-        shop.delivery(order_id, "WH/IN/00001", picking_type_code="incoming"),
-    )
+    unpaid = shop.delivery("", "WH/OUT/00001")
+    incoming = shop.delivery(order_id, "WH/IN/00001", picking_type_code="incoming")
+    shop.ship(unpaid, incoming)
     assert shop.klarna.requests() == []
+    for picking in (unpaid, incoming):
+        assert "klarna_state" not in shop.stored(picking)
+
+
+def test_a_delivery_that_is_done_again_is_not_captured_again(shop: Shop) -> None:
+    order_id = shop.klarna.create_order(12000)
+    picking = shop.delivery(order_id, "WH/OUT/00001")
+    shop.ship(picking)
+    noted = shop.stored(picking)
+    shop.ship(picking)
+    assert shop.stored(picking) == noted
+    assert len(shop.klarna.requests()) == 1
 
 
 def test_the_files_that_odoo_reads() -> None:

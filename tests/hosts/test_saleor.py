@@ -180,6 +180,8 @@ def test_a_charge_that_nobody_settled_for_a_day_is_not_sent(app: App) -> None:
     app.charge(order_id, ["event-1"])
     with app.module.charges() as charges:
         charges.execute("UPDATE charge SET since = since - 2 * 86400")
+    # A request that Saleor repeats does not make the charge younger.
+    app.charge(order_id, ["event-1"])
     app.settle()
     assert app.klarna.ledger(order_id) == []
     assert app.saleor.reports == []

@@ -139,7 +139,7 @@ impl Call {
         self.settlement.purpose().idempotency_key.as_deref()
     }
 
-    /// The request that [`Step::Send`] asks to send. With a look-up during the call the request changes, so read it for
+    /// The request that [`Step::Send`] asks to send. With a query during the call the request changes, so read it for
     /// each `Send`.
     pub fn request(&self) -> &HttpRequest {
         self.settlement.request()

@@ -59,7 +59,7 @@ int main(int count, char **arguments) {
         return 1;
     }
 
-    client = takings_client_from_env(&error);
+    client = takings_client_from_env(NULL, &error);
     if (client && count < 4) {
         key = takings_idempotency_key(arguments[1], "parcel-1", &error);
     }

@@ -474,9 +474,12 @@ takings_client_t *takings_client_new(const char *config_json, takings_error_t **
  * KLARNA_RECONCILE, as far as they are set. An empty variable counts as absent. No other thread
  * may change the environment meanwhile.
  *
+ * config_json holds settings that count before the environment, as takings_client_new takes
+ * them, such as {"timeout_ms": 10000}; NULL for none.
+ *
  * Returns a client for takings_client_free, or NULL and an error (invalid_input).
  */
-takings_client_t *takings_client_from_env(takings_error_t **error);
+takings_client_t *takings_client_from_env(const char *config_json, takings_error_t **error);
 
 /**
  * Calls any operation by its name, such as "capture", and waits for the outcome: at most

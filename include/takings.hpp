@@ -997,8 +997,13 @@ public:
               return takings_client_new(detail::c_string("config_json", config_json), error);
           })) {}
 
-    /* From the environment variables that takings_client_from_env names. */
-    static client from_env() { return client(detail::ask(takings_client_from_env)); }
+    /* From the environment variables that takings_client_from_env names; settings count before them. */
+    static client from_env(const config &settings = {}) { return from_env(detail::json::of(settings)); }
+    static client from_env(const std::string &config_json) {
+        return client(detail::ask([&](takings_error_t **error) {
+            return takings_client_from_env(detail::c_string("config_json", config_json), error);
+        }));
+    }
 
     /* generated: operations (scripts/generate.py, from the core's declarations) */
     /* Captures the order, in full or in part: the money moves once, however often it is called with

@@ -121,12 +121,20 @@ pub unsafe extern "C" fn takings_client_new(
 /// KLARNA_RECONCILE, as far as they are set. An empty variable counts as absent. No other thread
 /// may change the environment meanwhile.
 ///
+/// config_json holds settings that count before the environment, as takings_client_new takes
+/// them, such as {"timeout_ms": 10000}; NULL for none.
+///
 /// Returns a client for takings_client_free, or NULL and an error (invalid_input).
 #[unsafe(no_mangle)]
-pub extern "C" fn takings_client_from_env(
+pub unsafe extern "C" fn takings_client_from_env(
+    config_json: *const c_char,
     error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
 ) -> Option<Box<takings_client_t>> {
-    guard(error, || new_client(Config::from_env()?))
+    guard(error, || {
+        // SAFETY: a C string or NULL, by the header's rules.
+        let settings = (!config_json.is_null()).then(|| unsafe { text("config_json", config_json) });
+        new_client(Config::from_env_with_json(settings.transpose()?)?)
+    })
 }
 
 /// Calls any operation by its name, such as "capture", and waits for the outcome: at most

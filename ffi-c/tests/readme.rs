@@ -48,7 +48,7 @@ fn the_snippet_captures() {
         let (source, program) = (folder.path().join("snippet.c"), folder.path().join(format!("snippet-{number}")));
         let text = format!(
             "#include \"takings.h\"\nint main(int count, char **arguments) {{\n\
-             takings_client_t *client = takings_client_from_env(NULL);\n\
+             takings_client_t *client = takings_client_from_env(NULL, NULL);\n\
              const char *order_id = arguments[count - 1], *key = NULL;\n{snippet}\n\
              int failed = !capture || takings_capture_warning_count(capture) != 0;\n\
              takings_capture_free(capture);\ntakings_error_free(error);\ntakings_client_free(client);\n\

@@ -239,6 +239,18 @@ impl Config {
         Config::over_env(&Reader::in_seconds(WHOLE).in_words_of(Voice::Python), settings)
     }
 
+    /// The same with the settings as JSON text, or without settings.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_env_with`](Config::from_env_with).
+    #[doc(hidden)]
+    pub fn from_env_with_json(settings: Option<&str>) -> Result<Config, Error> {
+        let environment = Config::said_by(|name| std::env::var_os(name))?;
+        let below = Written(&environment).to_json();
+        Config::checked(Reader::new(WHOLE, false).json_over(settings.unwrap_or("{}"), below)?)
+    }
+
     fn over_env<'de, D: Deserializer<'de>>(reader: &Reader, settings: D) -> Result<Config, Error> {
         let environment = Config::said_by(|name| std::env::var_os(name))?;
         Config::checked(reader.read_over(settings, Written(&environment).to_json())?)

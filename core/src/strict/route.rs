@@ -27,6 +27,14 @@ impl Reader {
         self.kept(by_unit(source, below, &root).map_err(|error| self.refusal(&root, &error, &T::RULE))?)
     }
 
+    /// The same from JSON text.
+    pub fn json_over<T: Object + Item>(&self, text: &str, below: Value) -> Result<T, Error> {
+        let mut source = serde_json::Deserializer::from_str(without_mark(text));
+        let value = self.read_over(&mut source, below)?;
+        source.end().map_err(|error| self.trailing(&error, &T::RULE))?;
+        Ok(value)
+    }
+
     /// Reads two objects out of one flat source: the fields of `A` go to `A`, all others to `B`.
     pub fn read_two<'de, A: Object, B: Object + Item, D: Deserializer<'de>>(&self, source: D) -> Result<(A, B), Error> {
         self.kept(self.read_two_through(source)?)

@@ -93,7 +93,7 @@ int main(int count, char **arguments) {
         fprintf(stderr, "usage: %s THREADS < ORDERS, with 1 to %d threads\n", arguments[0], MOST_THREADS);
         return 2;
     }
-    client = takings_client_from_env(&error);
+    client = takings_client_from_env(NULL, &error);
     if (!client) {
         fprintf(stderr, "%s\n", takings_error_message(error));
         takings_error_free(error);

@@ -59,7 +59,8 @@
       *> undefined value, in RETURN-CODE. an-error shows a failure.
        main-line.
            SET an-error TO NULL
-           CALL "takings_client_from_env" USING BY REFERENCE an-error
+           CALL "takings_client_from_env" USING OMITTED
+               BY REFERENCE an-error
                RETURNING a-client
            IF a-client = NULL
                PERFORM read-error

@@ -144,7 +144,7 @@ int main(int count, char **arguments) {
     if (curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK) {
         sender = sender_new(NULL);
     }
-    client = takings_client_from_env(&error);
+    client = takings_client_from_env(NULL, &error);
     if (!client || !sender) {
         fprintf(stderr, "%s\n", error ? takings_error_message(error) : "libcurl cannot be used");
         takings_error_free(error);

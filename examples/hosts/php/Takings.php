@@ -38,11 +38,14 @@ final class Client
         return new self($c = self::library($prefix), self::ask($c, 'client_new', self::json($config)));
     }
 
-    /** From KLARNA_USERNAME, KLARNA_PASSWORD, KLARNA_ENVIRONMENT and the other
-     * variables that takings.h names. */
-    public static function fromEnvironment(string $prefix = '/usr/local'): self
+    /** From KLARNA_USERNAME and the other variables that takings.h names, with
+     * these settings before them. */
+    public static function fromEnvironment(
+        string $prefix = '/usr/local',
+        #[\SensitiveParameter] array $config = []
+    ): self
     {
-        return new self($c = self::library($prefix), self::ask($c, 'client_from_env'));
+        return new self($c = self::library($prefix), self::ask($c, 'client_from_env', self::json($config)));
     }
 
     /** The same key for the same order and name, after a crash, on any host.

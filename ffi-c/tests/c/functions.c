@@ -7,6 +7,7 @@
  * The answer to the first capture of LOST_ORDER gets lost. KLARNA_BASE_URL, KLARNA_USERNAME and
  * KLARNA_PASSWORD name the same sandbox.
  */
+#define _POSIX_C_SOURCE 200809L
 #include "check.h"
 
 static const char BAD_UTF8[] = "\xc3\x28";
@@ -66,13 +67,26 @@ static void clients(const char *base_url) {
     CHECK(strncmp(takings_client_base_url(client), base_url, strlen(base_url)) == 0);
     takings_client_free(client);
 
-    client = takings_client_from_env(&error);
+    client = takings_client_from_env(NULL, &error);
     CHECK(client && error == UNTOUCHED);
     CHECK(strncmp(takings_client_base_url(client), base_url, strlen(base_url)) == 0);
     takings_client_free(client);
-    client = takings_client_from_env(NULL);
+    client = takings_client_from_env(NULL, NULL);
     CHECK(client);
     takings_client_free(client);
+    client = takings_client_from_env("{\"base_url\": \"http://127.0.0.1:1/\", \"timeout_ms\": 10000}", &error);
+    CHECK(is(takings_client_base_url(client), "http://127.0.0.1:1/") && error == UNTOUCHED);
+    takings_client_free(client);
+    CHECK(!takings_client_from_env("{\"timeout\": 10}", &error));
+    refused(error, "timeout is not a field of a setting; did you mean timeout_ms?");
+    CHECK(!takings_client_from_env("{} x", &error));
+    refused(error, "the configuration is not valid JSON");
+    CHECK(!takings_client_from_env(BAD_UTF8, &error));
+    refused(error, "config_json is not valid UTF-8; ");
+    CHECK(setenv("KLARNA_TIMEOUT", "soon", 1) == 0);
+    CHECK(!takings_client_from_env(NULL, &error));
+    refused(error, "KLARNA_TIMEOUT is ");
+    CHECK(unsetenv("KLARNA_TIMEOUT") == 0);
 
     CHECK(!takings_client_new(NULL, &error));
     refused(error, "config_json is NULL; ");

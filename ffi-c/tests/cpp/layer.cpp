@@ -252,6 +252,15 @@ int main(int count, char **arguments) {
     CHECK(rejected.attempt_log().size() == 1 && rejected.attempt_log().front().error_code == "NO_SUCH_ORDER");
     CHECK(rejected.what() == rejected.message() && !rejected.message().empty());
 
+    // settings count before the environment
+    takings::config elsewhere;
+    elsewhere.base_url = "http://127.0.0.1:1/";
+    CHECK(takings::client::from_env(elsewhere).base_url() == "http://127.0.0.1:1/");
+    CHECK(takings::client::from_env("{\"base_url\": \"http://127.0.0.1:2/\"}").base_url() == "http://127.0.0.1:2/");
+    elsewhere.max_attempts = 0;
+    const auto setting = thrown<takings::invalid_input>([&] { takings::client::from_env(elsewhere); });
+    CHECK(setting.message().find("max_attempts is 0") == 0);
+
     const auto unknown = thrown<takings::outcome_unknown>([&] {
         client.capture(lost_order_id, takings::capture_request(7));
     });

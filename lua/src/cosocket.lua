@@ -35,12 +35,11 @@ local function connect_within(milliseconds, socket, address, port, options)
     return false
   end)
   local ran, in_time, connected, why = ngx.thread.wait(connecting, alarm)
-  if ran and in_time then
-    ngx.thread.kill(alarm)
-    return connected, why
-  end
   ngx.thread.kill(connecting)
   ngx.thread.kill(alarm)
+  if ran and in_time then
+    return connected, why
+  end
   return nil, ran and "timeout" or in_time
 end
 
@@ -51,9 +50,6 @@ local function explained(why, request)
     return "it took too long" .. (is_name and ", perhaps for nginx's resolver to look its name up" or "")
   elseif why:find("no resolver defined", 1, true) then
     return why .. "; nginx.conf has to name one: resolver ADDRESS;"
-  elseif why:find("^%d+: ") or why:find("certificate", 1, true) then
-    return ("the certificate shown for %s cannot be trusted (%s); trusted is what lua_ssl_trusted_certificate and "
-      .. "lua_ssl_verify_depth in nginx.conf allow, for a host that is a name"):format(request.host, why)
   end
   return why
 end
@@ -61,12 +57,16 @@ end
 -- Does the TLS handshake and checks the certificate. If a certificate fails in a handshake that ends at once,
 -- lua-resty-core (seen in 0.1.25) raises an error without a reason. The session must be nil: with false, it would take
 -- such a handshake for a good one.
-local function handshake(socket, name)
-  local ran, made, why = pcall(socket.sslhandshake, socket, nil, name, true)
-  if not ran then
-    return nil, "certificate verify error"
+local function handshake(socket, host)
+  local ran, made, why = pcall(socket.sslhandshake, socket, nil, host, true)
+  why = ran and tostring(why) or "certificate verify error"
+  if ran and made then
+    return made
+  elseif why:find("^%d+: ") or why:find("certificate", 1, true) then
+    return nil, ("the certificate shown for %s cannot be trusted (%s); trusted is what lua_ssl_trusted_certificate and "
+      .. "lua_ssl_verify_depth in nginx.conf allow, for a host that is a name"):format(host, why)
   end
-  return made, why
+  return nil, "the TLS handshake " .. (why == "timeout" and "took too long" or ("failed (%s)"):format(why))
 end
 
 -- Gives an open connection, or nil and why there is none.
@@ -100,8 +100,8 @@ local function connected(call, request)
   return nil, ("no connection to %s:%d: %s"):format(request.host, request.port, why)
 end
 
--- Sends the bytes of the request and receives the answer. Gives whether the connection may be kept, and why the answer
--- broke off.
+-- Sends the bytes of the request and receives the answer. Gives whether the connection may be kept, why the answer
+-- broke off, and the lack of a time-out where that is not the answer.
 local function converse(call, socket)
   local function in_time(act, ...)
     local left = call:time_left()
@@ -115,7 +115,7 @@ local function converse(call, socket)
   for from = 1, #bytes, PIECE do
     local sent, why = in_time(socket.send, bytes:sub(from, from + PIECE - 1))
     if not sent then
-      return false, why
+      return false, why, "the request was not sent whole"
     end
   end
   local pieces = 0
@@ -140,14 +140,14 @@ local function exchange(call, timeout)
   if not socket then
     return call.not_sent, unconnected
   end
-  local ran, is_reusable, why = pcall(converse, call, socket)
+  local ran, is_reusable, why, lack = pcall(converse, call, socket)
   if not (ran and is_reusable and socket:setkeepalive(IDLE)) then
     socket:close()
   end
-  if why == "timeout" then
-    return call.closed, ("no answer within %.1fs"):format(timeout / 1000)
-  end
-  return call.closed, ("the answer was lost (%s)"):format(tostring(ran and why or is_reusable))
+  why = tostring(ran and why or is_reusable)
+  return call.closed, why == "timeout" and ("%s within %.1fs"):format(lack or "no answer", timeout / 1000)
+    or why == "closed" and "the connection was closed before an answer came"
+    or ("the connection was broken off before an answer came (%s)"):format(why)
 end
 
 -- Reports an event to a call and gives its next step. Before Lua 5.4 a finaliser of the program's own may raise its

@@ -397,6 +397,41 @@ def test_what_nginx_conf_lacks_is_told(tmp_path: Path) -> None:
             assert sandbox.requests() == []
 
 
+LOST_IN_WORDS = {
+    "closed": ("http", b"", "the connection was closed before an answer came"),
+    "closed in the head": ("http", b"HTTP/1.1 200 OK\r\nX: ", "the connection was closed before an answer"),
+    "silent": ("http", None, "no answer within 1.0s"),
+    "no TLS": ("https", b"HTTP/1.1 400 Bad Request\r\n\r\n", ": the TLS handshake failed (handshake"),
+    "closed within the handshake": ("https", b"", ": the TLS handshake failed ("),
+    "silent within the handshake": ("https", None, ": the TLS handshake took too long"),
+}
+
+
+@pytest.mark.parametrize("lost", LOST_IN_WORDS)
+def test_a_lost_answer_is_told_in_the_modules_own_words(lost: str, tmp_path: Path) -> None:
+    """The server reads, answers with these bytes and closes, or stays silent."""
+    scheme, answer, says = LOST_IN_WORDS[lost]
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor() as pool:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65536)
+                if answer is None:
+                    connection.recv(65536)  # until nginx closes
+                else:
+                    connection.sendall(answer)
+
+        served = pool.submit(serve)
+        url = f"{scheme}://localhost:{server.getsockname()[1]}"
+        settings = ", max_attempts = 1, attempt_timeout_ms = 1000, connect_timeout_ms = 500"
+        with laboratory(tmp_path, reconciled(client(url, settings))) as nginx:
+            _, told = nginx.ask("/")
+            assert says in told, told
+            assert "internal" not in told, told
+        served.result(10)
+
+
 def test_a_name_server_that_is_silent_is_not_waited_for(tmp_path: Path) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))

@@ -76,7 +76,7 @@ pub fn schema() -> String {
     .to_string()
 }
 
-/// Reads a setting that a binding has beside the core's: one of `words`.
+/// Reads a setting that Lua has beside the core's: one of `words`.
 ///
 /// # Errors
 ///
@@ -87,7 +87,7 @@ pub fn word<'de, D: Deserializer<'de>>(
     words: &'static [&'static str],
     source: D,
 ) -> Result<&'static str, Error> {
-    let (reader, rule) = (Reader::new(setting, false), Rule::Word(words));
+    let (reader, rule) = (Reader::new(setting, false).in_words_of(Voice::Lua), Rule::Word(words));
     let given: String = reader.read(source, &rule)?;
     let known = words.iter().find(|word| **word == given);
     known.copied().ok_or_else(|| reader.root().refuse(shown_word(&given), &rule))
@@ -234,7 +234,7 @@ mod tests {
             (json!(secret), "a text of 40 characters"),
             (json!(5), "a number"),
             (json!(true), "true"),
-            (json!({}), "an object"),
+            (json!({}), "a table"),
         ] {
             let expected = format!("transport is {got}; it must be one of auto, blocking");
             assert_eq!(read(given).unwrap_err().message(), expected);

@@ -25,7 +25,7 @@ pub(crate) fn make(lua: &Lua, settings: &Value, over_env: bool) -> Result<Handle
         rest.raw_set("transport", Value::Nil)?;
         settings = Value::Table(rest);
     }
-    let read = if over_env { Config::from_env_with } else { Config::from_deserializer };
+    let read = if over_env { Config::from_env_of_lua } else { Config::from_deserializer_of_lua };
     Ok(Handle { client: Some(Client::new(read(Source(settings))?.surface("lua"))?), transport })
 }
 

@@ -120,7 +120,8 @@ impl Arguments<'_> {
             let wanted = takes.trim_end_matches('?');
             let is_left_out = value.is_nil() && wanted != *takes;
             if !is_left_out && wanted != "any" && wanted != value.type_name() {
-                return self.misuse(format_args!("{name} is {}; it must be a {wanted}", kind(Some(value))));
+                let or_nil = if wanted == *takes { "" } else { " or nil" };
+                return self.misuse(format_args!("{name} is {}; it must be a {wanted}{or_nil}", kind(Some(value))));
             }
         }
         Ok(())
@@ -163,6 +164,7 @@ pub(crate) fn kind(value: Option<&Value>) -> String {
     match value {
         None => "missing".to_owned(),
         Some(Value::Nil) => "nil".to_owned(),
+        Some(value) if value.is_null() => "null (takings.null, cjson.null)".to_owned(),
         Some(Value::Integer(_)) => "a number".to_owned(),
         Some(Value::Other(_)) => "a cdata".to_owned(),
         Some(value) => format!("a {}", value.type_name()),

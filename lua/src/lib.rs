@@ -21,12 +21,10 @@ fn takings(lua: &Lua) -> mlua::Result<Table> {
     functions::prepare(lua)?;
     records::prepare(lua)?;
     let module = Functions { lua, table: lua.create_table()?, prefix: "takings.", is_self: None };
-    module.add("client", false, &[("config", "any")], |lua, arguments| {
-        client::make(lua, arguments.value("config"), false)
-    })?;
-    module.add("client_from_env", false, &[("config", "table?")], |lua, arguments| {
-        client::make(lua, arguments.value("config"), true)
-    })?;
+    for (name, wanted, over_env) in [("client", "any", false), ("client_from_env", "table?", true)] {
+        let make = move |lua: &_, arguments: &Arguments| client::make(lua, arguments.value("config"), over_env);
+        module.add(name, false, &[("config", wanted)], make)?;
+    }
     let takes = [("order_id", "string"), ("name", "string"), ("operation", "string?")];
     module.add("idempotency_key", false, &takes, |_, arguments| {
         let (order_id, name) = (arguments.text("order_id")?, arguments.text("name")?);

@@ -12,11 +12,12 @@ use takings::{Attempt, Error, Reply};
 
 /// Makes errors. `"failed: " .. err` is a text on purpose: a raised error in a shop's error path would hide what happened
 /// to the money.
-const ERRORS: &str = "local rawget, setmetatable, tostring = rawget, setmetatable, tostring
+const ERRORS: &str = "local pcall, rawget, setmetatable, tostring, type = pcall, rawget, setmetatable, tostring, type
+    local function text(v) local able, shown = pcall(tostring, v) return able and shown or type(v) end
     local metatable = {
       __name = 'takings.error',
       __tostring = function(err) return tostring(rawget(err, 'message')) end,
-      __concat = function(left, right) return tostring(left) .. tostring(right) end,
+      __concat = function(left, right) return text(left) .. text(right) end,
     }
     local function failure(err) return setmetatable(err, metatable) end";
 

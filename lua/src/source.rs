@@ -65,7 +65,7 @@ impl<'de> Deserializer<'de> for Source {
         match self.0 {
             Value::Nil => visitor.visit_unit(),
             // takings.null, and cjson.null
-            Value::LightUserData(pointer) if pointer.0.is_null() => visitor.visit_unit(),
+            Value::LightUserData(pointer) if pointer.0.is_null() => visitor.visit_none(),
             Value::Boolean(value) => visitor.visit_bool(value),
             Value::Integer(n) if HAS_INTEGERS => visitor.visit_i64(n as _),
             Value::Integer(n) => number(n as f64, visitor),

@@ -118,7 +118,7 @@ for name, object in pairs(objects) do
       -- the options of a call stand beside the fields of its request
       for _, field in ipairs(classes[name]) do
         if not (" " .. known .. " "):find(" " .. field.name .. " ", 1, true) then
-          h.holds(object.ask({captured_amount = 1, [field.name] = {}}), field.name .. " is an object; it must be")
+          h.holds(object.ask({captured_amount = 1, [field.name] = {}}), field.name .. " is a table; it must be")
           known = known .. " " .. field.name
         end
       end

@@ -77,7 +77,7 @@ test("a capture is looked for by reference and amount", function()
   equal(#found.capture_ids, 2)
   local nothing, err = client:reconcile("find", "r", 10.5)
   equal(nothing, nil)
-  holds(err, "captured_amount is the number 10.5")
+  holds(err, "captured_amount is 10.5, a float")
   nothing, err = client:reconcile("nowhere", "r", 1)
   equal(nothing, nil)
   equal(err.error_code, "NO_SUCH_ORDER")
@@ -176,7 +176,7 @@ test("a key past its 24 hours is not sent", function()
   equal(err.attempts, 0)
   for _, case in ipairs({
     {{captured_amount = 1, first_use = 1}, "first_use is a number"},
-    {{captured_amount = 1, first_used = 1.5}, "first_used is the number 1.5"},
+    {{captured_amount = 1, first_used = 1.5}, "first_used is 1.5, a float"},
     {{captured_amount = 1, first_use = true, first_used = 1}, "first_use and first_used are both given"},
   }) do
     capture, err = client:capture("used", case[1], "another-key")

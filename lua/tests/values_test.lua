@@ -36,10 +36,10 @@ end
 
 test("amounts that are not whole numbers are refused", function()
   for _, case in ipairs({
-    {100.7, "the number 100.7"},
-    {1.15 * 100, "the number 114.99999999999999"},
-    {0.1 + 0.2, "the number 0.30000000000000004"},
-    {6000.000000001, "the number 6000.000000001"},
+    {100.7, "100.7, a float; write 6000 for 60.00"},
+    {1.15 * 100, "114.99999999999999, a float"},
+    {0.1 + 0.2, "0.30000000000000004, a float"},
+    {6000.000000001, "6000.000000001, a float"},
     {"60.00", 'the string "60.00"'},
     {"6000", 'the string "6000"'},
     {"sixty", "a string"},
@@ -48,13 +48,13 @@ test("amounts that are not whole numbers are refused", function()
     {-1 / 0, "the number -inf"},
     {true, "true"},
     {false, "false"},
-    {{}, "an object"},
+    {{}, "a table"},
     {{1}, "a list"},
     {print, "a function"},
     {coroutine.create(function() end), "a coroutine"},
     {io.stdout, "a userdata"},
     {client, "a userdata"},
-    {takings.null, "null"},
+    {takings.null, "null (takings.null, cjson.null)"},
   }) do
     local message = refused({captured_amount = case[1]})
     holds(message, "captured_amount is " .. case[2], "; it must be a whole number")
@@ -111,10 +111,11 @@ test("strings must be UTF-8", function()
 end)
 
 test("texts are not numbers or booleans", function()
-  holds(refused({captured_amount = 1, reference = 5}), "reference is a number")
+  holds(refused({captured_amount = 1, reference = 5}), "reference is a number; ", ": tostring(…)")
   holds(refused({captured_amount = 1, reference = 5.5}), "reference is a number")
   holds(refused({captured_amount = 1, reference = true}), "reference is true")
-  holds(refused({captured_amount = 1, reference = takings.null}), "reference is null; leave an optional field out")
+  local null = "reference is null (takings.null, cjson.null); leave an optional field out"
+  holds(refused({captured_amount = 1, reference = takings.null}), null)
 end)
 
 test("a list is 1 to n and nothing else", function()
@@ -125,25 +126,27 @@ test("a list is 1 to n and nothing else", function()
   }) do
     holds(refused({captured_amount = 1, order_lines = lines}), "order_lines is a table with holes, or with other keys")
   end
-  holds(refused({captured_amount = 1, order_lines = entry}), "order_lines is an object; it must be a list")
+  local table_for_list = refused({captured_amount = 1, order_lines = entry})
+  holds(table_for_list, "order_lines is a table; it must be a list", "with the keys 1, 2, 3: {…}")
   holds(refused({captured_amount = 1, order_lines = "x"}), "order_lines is a string; it must be a list")
   holds(refused({captured_amount = 1, order_lines = 5}), "order_lines is a number; it must be a list")
   holds(refused({captured_amount = 1, order_lines = takings.null}), "order_lines is null")
   holds(refused({captured_amount = 1, order_lines = {entry, false}}), "order_lines[1] is a boolean; it must be")
   holds(refused({captured_amount = 1, order_lines = {entry, {}}}), "order_lines[1].name is missing")
-  holds(refused({captured_amount = 1, order_lines = {{entry}}}), "order_lines[0] is a list; it must be an object")
+  local list_for_table = refused({captured_amount = 1, order_lines = {{entry}}})
+  holds(list_for_table, "order_lines[0] is a list; it must be a table", "names for keys")
 end)
 
 test("an object has field names and nothing else", function()
   holds(refused({captured_amount = 1, 5}), "the request has a number as a key; its keys must be field names")
   holds(refused({captured_amount = 1, [1.5] = 5}), "the request has a number as a key")
   holds(refused({captured_amount = 1, [true] = 5}), "the request has a boolean as a key")
-  holds(refused({captured_amount = 1, [{}] = 5}), "the request has an object as a key")
+  holds(refused({captured_amount = 1, [{}] = 5}), "the request has a table as a key")
   holds(refused({captured_amount = 1, [print] = 5}), "the request has a function as a key")
   local mixed = refused(line({product_identifiers = {brand = "b", "x"}}))
   holds(mixed, "order_lines[0].product_identifiers has a number as a key")
-  holds(refused(line({subscription = {"x"}})), "order_lines[0].subscription is a list; it must be an object")
-  holds(refused({{captured_amount = 1}}), "the request is a list; it must be an object")
+  holds(refused(line({subscription = {"x"}})), "order_lines[0].subscription is a list; it must be a table")
+  holds(refused({{captured_amount = 1}}), "the request is a list; it must be a table")
   holds(refused({captured_amonut = 1}), "did you mean captured_amount?")
 end)
 
@@ -154,7 +157,7 @@ test("a request that is no table", function()
   }) do
     holds(refused(case[1]), "the request is " .. case[2])
   end
-  holds(refused(nil), "the request is null; it must be an object")
+  holds(refused(nil), "the request is nil; it must be a table")
   holds(refused({}), "captured_amount is missing")
 end)
 
@@ -167,7 +170,7 @@ end)
 test("tables that hold themselves", function()
   local request = {captured_amount = 1}
   request.order_lines = request
-  holds(refused(request), "order_lines is an object")
+  holds(refused(request), "order_lines is a table")
   request.order_lines = {request}
   holds(refused(request), "order_lines[0].")
   local list = {}
@@ -175,7 +178,7 @@ test("tables that hold themselves", function()
   holds(refused({captured_amount = 1, shipping_info = list}), "shipping_info[0] is a list")
   local key = {captured_amount = 1}
   key[key] = key
-  holds(refused(key), "an object as a key")
+  holds(refused(key), "a table as a key")
   local deep = {}
   for _ = 1, 100000 do
     deep = {deep}
@@ -224,8 +227,9 @@ test("what is looked for is read as strictly", function()
   end
   holds(look(nil, 1), "reference is missing")
   holds(look("r", nil), "captured_amount is missing")
-  holds(look("r", 1.15 * 100), "captured_amount is the number 114.99999999999999")
-  holds(look("r", "6000"), 'captured_amount is the string "6000"')
+  holds(look("r", 1.15 * 100), "captured_amount is 114.99999999999999, a float")
+  holds(look("r", "6000"), 'captured_amount is the string "6000"', "takings.minor(…, currency)")
+  holds(refused({captured_amount = 1, shipping_delay = "5"}), 'shipping_delay is the string "5"', "tonumber(…)")
   holds(look("r", 2 ^ 53), "captured_amount is a float of 2^53 or more")
   holds(look(5, 1), "reference is a number")
   holds(look("\255", 1), "reference is a string that is not UTF-8")
@@ -234,7 +238,7 @@ end)
 
 test("settings are read as strictly", function()
   for _, case in ipairs({
-    {{timeout_ms = 1.5}, "timeout_ms is the number 1.5"},
+    {{timeout_ms = 1.5}, "timeout_ms is 1.5, a float; it must be"},
     {{timeout_ms = "5000"}, 'timeout_ms is the string "5000"'},
     {{max_attempts = true}, "max_attempts is true"},
     {{accept_unknown_values = 1}, "accept_unknown_values is a number"},
@@ -251,7 +255,8 @@ test("settings are read as strictly", function()
     assert(not err.message:find("123456", 1, true) and not err.message:find("geheim", 1, true), err.message)
   end
   for _, case in ipairs({
-    {{1}, "a list"}, {"x", "a string"}, {5, "a number"}, {print, "a function"}, {client, "a userdata"},
+    {{1}, "a list"}, {"x", "a string"}, {5, "a number"}, {print, "a function"}, {client, "a userdata"}, {nil, "nil"},
+    {takings.null, "null (takings.null, cjson.null)"},
   }) do
     local made, err = takings.client(case[1])
     equal(made, nil, "client")

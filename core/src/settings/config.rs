@@ -193,6 +193,16 @@ impl Config {
         Config::checked(Reader::in_seconds(WHOLE).in_words_of(Voice::Python).read_by_unit(source)?)
     }
 
+    /// For Lua: as [`from_deserializer`](Config::from_deserializer), in Lua's words.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_json`](Config::from_json).
+    #[doc(hidden)]
+    pub fn from_deserializer_of_lua<'de, D: Deserializer<'de>>(source: D) -> Result<Config, Error> {
+        Config::checked(Reader::new(WHOLE, false).in_words_of(Voice::Lua).read(source, &Config::RULE)?)
+    }
+
     /// The settings that differ from their defaults, as [`from_json`](Config::from_json) reads them.
     /// The text holds the credentials in clear: keep it out of logs and files.
     ///
@@ -218,22 +228,22 @@ impl Config {
         Config::from_variables(|name| std::env::var_os(name))
     }
 
-    /// For bindings: the environment, with these settings in place of it, named as
+    /// For Lua: the environment, with these settings in place of it, named as
     /// [`from_json`](Config::from_json) names them.
     ///
     /// # Errors
     ///
     /// `invalid_input`, naming the variable or the setting.
     #[doc(hidden)]
-    pub fn from_env_with<'de, D: Deserializer<'de>>(settings: D) -> Result<Config, Error> {
-        Config::over_env(&Reader::new(WHOLE, false), settings)
+    pub fn from_env_of_lua<'de, D: Deserializer<'de>>(settings: D) -> Result<Config, Error> {
+        Config::over_env(&Reader::new(WHOLE, false).in_words_of(Voice::Lua), settings)
     }
 
     /// The same for bindings whose language gives times in seconds.
     ///
     /// # Errors
     ///
-    /// As [`from_env_with`](Config::from_env_with).
+    /// As [`from_env_of_lua`](Config::from_env_of_lua).
     #[doc(hidden)]
     pub fn from_env_with_in_seconds<'de, D: Deserializer<'de>>(settings: D) -> Result<Config, Error> {
         Config::over_env(&Reader::in_seconds(WHOLE).in_words_of(Voice::Python), settings)
@@ -243,7 +253,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// As [`from_env_with`](Config::from_env_with).
+    /// As [`from_env_of_lua`](Config::from_env_of_lua).
     #[doc(hidden)]
     pub fn from_env_with_json(settings: Option<&str>) -> Result<Config, Error> {
         let environment = Config::said_by(|name| std::env::var_os(name))?;

@@ -166,7 +166,12 @@ impl<'a> At<'a> {
     }
 
     pub(super) fn wrong<E: de::Error>(&self, got: impl fmt::Display, rule: &Rule) -> E {
-        self.fail(format_args!("{self} is {got}; it must be {}", self.allowed(rule)))
+        let got = got.to_string();
+        self.fail(format_args!(
+            "{self} is {got}; it must be {}{}",
+            self.allowed(rule),
+            rule.hint(&got, self.reader.voice)
+        ))
     }
 
     /// An error of the source itself (broken JSON, a value of a foreign type) gets the path.
@@ -181,10 +186,10 @@ impl<'a> At<'a> {
             Some(rest) => match kind_of(rest, self.reader.voice) {
                 Ok(kind) if kind == self.reader.voice.null() => self.nothing(rule),
                 // A namedtuple comes as a list.
-                Ok(kind @ "a list") if matches!(rule, Rule::Object(_)) => {
+                Ok(kind @ "a list") if self.reader.voice == Voice::Python && matches!(rule, Rule::Object(_)) => {
                     format!("{self} is {kind}; it must be {allowed}{}", rule.way_out(kind, self.reader.voice))
                 }
-                Ok(kind) => format!("{self} is {kind}; it must be {allowed}"),
+                Ok(kind) => format!("{self} is {kind}; it must be {allowed}{}", rule.hint(kind, self.reader.voice)),
                 Err(kind) => format!("{self} is {kind}; it must be {allowed}{}", rule.way_out(kind, self.reader.voice)),
             },
             None if self.up.is_none() => format!("{self} is not valid JSON: {text}; it must be {allowed}"),
@@ -241,7 +246,7 @@ fn kind_of(text: &str, voice: Voice) -> Result<&str, &str> {
         ("floating point", "a number"),
         ("boolean", "a boolean"),
         ("null", voice.null()),
-        ("unit", voice.null()),
+        ("unit", voice.nothing()),
         ("Option", voice.null()),
     ];
     match kinds.iter().find(|(word, _)| text.starts_with(word)) {

@@ -49,14 +49,36 @@ pub(crate) enum Rule {
 impl Rule {
     /// A number where a whole one is wanted.
     pub fn fraction(&self, value: f64, voice: Voice) -> String {
-        let is_python = voice == Voice::Python;
         // An integer of Python's that is larger than 64 bits comes as such a number too.
-        if !is_python || !value.is_finite() || value.abs() > i64::MAX as f64 {
+        if voice == Voice::Json || !value.is_finite() || value.abs() > i64::MAX as f64 {
             return format!("the number {value:?} with a fraction, an exponent or more than 64 bits");
         }
-        let is_amount = matches!(self, Rule::Integer { unit, .. } if unit.starts_with("minor units"));
-        let way_out = if is_amount { "; write 6000 for 60.00" } else { "" };
+        let way_out = if self.is_amount() { "; write 6000 for 60.00" } else { "" };
         format!("{value:?}, a float{way_out}")
+    }
+
+    fn is_amount(&self) -> bool {
+        matches!(self, Rule::Integer { unit, .. } if unit.starts_with("minor units"))
+    }
+
+    /// The way from a value of another of JSON's types to the value that the rule wants, in Lua, where texts, numbers
+    /// and tables are easily taken for each other.
+    pub fn hint(&self, got: &str, voice: Voice) -> &'static str {
+        if voice != Voice::Lua {
+            return "";
+        }
+        match self {
+            Rule::Integer { .. } if self.is_amount() && got.starts_with("the string") => {
+                ": takings.minor(…, currency) makes it of a decimal number in a string"
+            }
+            Rule::Integer { .. } | Rule::Time { .. } if got.starts_with("the string") => {
+                ": tonumber(…) makes one of it"
+            }
+            Rule::Text { .. } | Rule::Name { .. } if got == "a number" => ": tostring(…) makes one of it",
+            Rule::List { .. } if got == "a table" => " with the keys 1, 2, 3: {…} around a single one makes the list",
+            Rule::Object(_) if got == "a list" => " with names for keys",
+            _ => "",
+        }
     }
 
     /// The way from a value of a type that is none of JSON's to the value that the rule wants.

@@ -136,6 +136,10 @@ fn nothing_is_told_by_what_the_field_needs() {
         let source = &mut serde_json::Deserializer::from_str(text);
         reader.read_two::<Options, Body, _>(source).unwrap_err().message().to_owned()
     };
+    let told = |voice| (read(voice, r#"{"needs": {}}"#), read(voice, r#"{"reference": null}"#));
+    let (table, null) = told(Voice::Lua);
+    assert!(table.starts_with("needs is a table; it must be a list") && table.ends_with("makes the list"), "{table}");
+    assert!(null.starts_with("reference is null (takings.null, cjson.null); leave an optional field out"), "{null}");
     for (text, json, python) in [
         (r#"{"amount": null}"#, "amount is null; it must be a whole", "amount is None; it must be a whole"),
         (r#"{"reference": null}"#, "reference is null; leave an opt", "reference is None; leave an opt"),
@@ -180,5 +184,19 @@ fn the_way_out_is_told_where_the_language_has_other_types() {
         assert!(way_out.contains(says) && way_out.is_empty() == says.is_empty(), "{kind}: {way_out}");
         assert_eq!(rule.way_out(kind, Voice::Json), "");
     }
+    for (got, rule, says) in [
+        ("the string \"60.00\"", &amount, "takings.minor(…, currency)"),
+        ("the string \"5\"", &Rule::Integer { min: 1, max: 9, unit: "days" }, "tonumber(…)"),
+        ("a string", &amount, ""),
+        ("a number", &name, "tostring(…)"),
+        ("a table", &list, "{…}"),
+        ("a list", &Rule::Object("a need"), "names"),
+        ("a number", &Rule::Secret, ""),
+    ] {
+        let hint = rule.hint(got, Voice::Lua);
+        assert!(hint.contains(says) && hint.is_empty() == says.is_empty(), "{got}: {hint}");
+        assert_eq!(rule.hint(got, Voice::Python), "");
+    }
+    assert!(amount.fraction(60.5, Voice::Lua).ends_with("60.5, a float; write 6000 for 60.00"));
     assert!(amount.fraction(60.0, Voice::Python).ends_with("60.0, a float; write 6000 for 60.00"));
 }

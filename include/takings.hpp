@@ -64,6 +64,18 @@ template <typename T>
 constexpr bool is_text = (std::is_convertible_v<T, std::string> || std::is_convertible_v<T, std::string_view>) &&
                          !std::is_same_v<std::decay_t<T>, std::nullptr_t>;
 
+[[noreturn]] inline void refuse_null();
+
+template <typename T>
+T &&not_null(T &&value) {
+    if constexpr (std::is_pointer_v<std::remove_reference_t<T>>) {
+        if (!value) {
+            refuse_null();
+        }
+    }
+    return std::forward<T>(value);
+}
+
 } // namespace detail
 
 /* A whole number, made from integers only. 60.00, 1.15 * 100, true and 'a' do not compile, and
@@ -97,12 +109,12 @@ private:
 };
 
 /* A std::string made from texts only: 65 and 'A', which a std::string takes for the text "A", do not
- * compile. */
+ * compile, and a NULL is refused as invalid_input. */
 class text : public std::string {
 public:
     text() = default;
     template <typename T, std::enable_if_t<detail::is_text<T>, int> = 0>
-    text(T &&value) : basic_string(std::forward<T>(value)) {}
+    text(T &&value) : basic_string(detail::not_null(std::forward<T>(value))) {}
     template <typename T, std::enable_if_t<std::is_arithmetic_v<T>, int> = 0>
     text(T) = delete;
 };
@@ -111,17 +123,17 @@ public:
 /* Names of a product outside the shop. Every field may be absent. */
 struct product_identifiers {
     /* At most 70 characters. */
-    std::optional<std::string> brand;
+    std::optional<text> brand;
     /* The categories from general to special, joined by " > ", at most 750 characters. */
-    std::optional<std::string> category_path;
+    std::optional<text> category_path;
     /* EAN, GTIN, ISBN or UPC, at most 50 characters. */
-    std::optional<std::string> global_trade_item_number;
+    std::optional<text> global_trade_item_number;
     /* At most 70 characters. */
-    std::optional<std::string> manufacturer_part_number;
+    std::optional<text> manufacturer_part_number;
     /* At most 64 characters. */
-    std::optional<std::string> color;
+    std::optional<text> color;
     /* At most 64 characters. */
-    std::optional<std::string> size;
+    std::optional<text> size;
 };
 
 /* The subscription an order line belongs to. */
@@ -146,16 +158,16 @@ struct order_line {
 
     /* The kind of the line. One of physical, discount, shipping_fee, sales_tax, store_credit,
      * gift_card, digital, surcharge or return_fee. */
-    std::optional<std::string> type;
+    std::optional<text> type;
     /* Article number, at most 255 characters. Must be the same in captures and refunds for
      * Klarna to assign a refund to the right capture. */
-    std::optional<std::string> reference;
+    std::optional<text> reference;
     /* The name of what the line is for, at most 255 characters. */
     text name;
     /* How many, 0 or more. Whole units only: sell 1.5 kg as 1500 g, or as quantity 1. */
     whole quantity;
     /* The unit of quantity, such as kg or pcs, at most 10 characters. */
-    std::optional<std::string> quantity_unit;
+    std::optional<text> quantity_unit;
     /* Price of one unit in minor units, tax included, before discount: at most 200,000,000;
      * negative on discounts. */
     amount unit_price;
@@ -169,11 +181,11 @@ struct order_line {
     /* Tax contained in total_amount, in minor units: at most 200,000,000; negative on discounts. */
     std::optional<amount> total_tax_amount;
     /* Your own data, at most 1024 characters. */
-    std::optional<std::string> merchant_data;
+    std::optional<text> merchant_data;
     /* The product's page, at most 1024 characters. */
-    std::optional<std::string> product_url;
+    std::optional<text> product_url;
     /* A picture of the product, at most 1024 characters. */
-    std::optional<std::string> image_url;
+    std::optional<text> image_url;
     /* Names of the product outside the shop. */
     std::optional<takings::product_identifiers> product_identifiers;
     /* The subscription the line belongs to. */
@@ -184,20 +196,20 @@ struct order_line {
  * company and tracking number are there. Where the limits come from: capture_request. */
 struct shipping_info {
     /* The carrier, best as its name on Klarna's list of carriers, at most 100 characters. */
-    std::optional<std::string> shipping_company;
+    std::optional<text> shipping_company;
     /* How it is delivered. One of PickUpStore, Home, BoxReg, BoxUnreg, PickUpPoint, Own, Postal,
      * DHLPackstation, Digital, Undefined, PickUpWarehouse, ClickCollect or PalletDelivery. */
-    std::optional<std::string> shipping_method;
+    std::optional<text> shipping_method;
     /* At most 100 characters. Klarna checks it later; a wrong one does not fail the call. */
-    std::optional<std::string> tracking_number;
+    std::optional<text> tracking_number;
     /* Where the customer follows the parcel, at most 1024 characters. */
-    std::optional<std::string> tracking_uri;
+    std::optional<text> tracking_uri;
     /* The carrier of a return, at most 100 characters. */
-    std::optional<std::string> return_shipping_company;
+    std::optional<text> return_shipping_company;
     /* The tracking number of a return, at most 100 characters. */
-    std::optional<std::string> return_tracking_number;
+    std::optional<text> return_tracking_number;
     /* Where the customer follows the return, at most 1024 characters. */
-    std::optional<std::string> return_tracking_uri;
+    std::optional<text> return_tracking_uri;
 };
 
 /* The body of Klarna's capture call: how much is captured, and for what. A full and a partial
@@ -216,9 +228,9 @@ struct capture_request {
     amount captured_amount;
     /* Your own name for this capture, at most 255 characters. It ends up in Klarna's settlement
      * files, and a unique one lets a capture be found again. */
-    std::optional<std::string> reference;
+    std::optional<text> reference;
     /* Shown to the customer, at most 255 characters. */
-    std::optional<std::string> description;
+    std::optional<text> description;
     /* The lines that the captured amount is for, at most 1000. */
     std::optional<std::vector<takings::order_line>> order_lines;
     /* How the goods travel, at most 500 entries. Klarna expects it for physical goods. */
@@ -238,27 +250,27 @@ struct capture_request {
 struct config {
     /* Where the account lives; eu when only the environment is given. Not together with
      * base_url. One of eu, na, oc or kustom. */
-    std::optional<std::string> region;
+    std::optional<text> region;
     /* Live or playground. There is no default: one of them moves money. One of live or
      * playground. */
-    std::optional<std::string> environment;
+    std::optional<text> environment;
     /* Another host than Klarna's own, with an optional path prefix:
      * https://gateway.example/klarna. Plain http only for a loopback address, or the
      * insecure_http_host. */
-    std::optional<std::string> base_url;
+    std::optional<text> base_url;
     /* Allows plain http in base_url to this one host, which must not be Klarna's. Everybody on
      * the way reads the credentials and all data then, and can change answers: for a stand-in
      * Klarna in another container, with made-up data. */
-    std::optional<std::string> insecure_http_host;
+    std::optional<text> insecure_http_host;
     /* The user of the pair that Klarna's portal shows. */
-    std::optional<std::string> username;
+    std::optional<text> username;
     /* The password that belongs to username. Not together with api_key. */
-    std::optional<std::string> password;
+    std::optional<text> password;
     /* An API key, with the username it was made together with, or alone. */
-    std::optional<std::string> api_key;
+    std::optional<text> api_key;
     /* How an api_key is sent: as the password of a pair, or as it is. basic. One of basic or
      * raw. */
-    std::optional<std::string> auth;
+    std::optional<text> auth;
     /* Time to connect: name look-up, every address, TLS. 5 s; at most half of what one attempt
      * may take, so that an unreachable host is not taken for a lost answer. */
     std::optional<std::chrono::milliseconds> connect_timeout;
@@ -275,19 +287,19 @@ struct config {
     std::optional<std::chrono::milliseconds> max_backoff;
     /* A proxy for HTTPS, such as http://user:password@proxy.example:3128. Without it,
      * HTTPS_PROXY and NO_PROXY are read as curl reads them. Never used for a loopback address. */
-    std::optional<std::string> proxy;
+    std::optional<text> proxy;
     /* A PEM file of certificate authorities to trust instead of the system's. */
-    std::optional<std::string> ca_file;
+    std::optional<text> ca_file;
     /* Your program's name for itself, appended to the User-Agent: acme-shop/2.1. */
-    std::optional<std::string> user_agent_suffix;
+    std::optional<text> user_agent_suffix;
     /* How order lines that do not add up are taken: warn by default. One of off, warn or refuse. */
-    std::optional<std::string> check_lines;
+    std::optional<text> check_lines;
     /* Let values pass that takings does not know, for the line type and shipping_method of
      * requests read from JSON or a script's values. */
     std::optional<flag> accept_unknown_values;
-    /* When a capture with a reference ends unclear, search the order's captures for the one with
-     * this reference and amount, and take it for the answer. Only sound when each capture of an
-     * order has a reference of its own. */
+    /* When a capture with a reference ends unclear, look into the order's captures for the one
+     * with this reference and amount, and take it for the answer. Only sound when each capture
+     * of an order has a reference of its own. */
     std::optional<flag> reconcile;
 };
 
@@ -332,13 +344,13 @@ struct capture {
      * another capture. */
     std::vector<std::string> warnings;
     /* Each request with its time, what came back and the pause after it. The requests that
-     * searched for the capture are among them. */
+     * looked for the capture are among them. */
     std::vector<attempt> attempt_log;
     /* All fields as a JSON object, as takings.h gives it. */
     std::string json;
 };
 
-/* The result of a query of an order's captures. */
+/* The result of a look into an order's captures. */
 struct reconciliation {
     /* How often: once, never or several; amount_differs if the reference was found with another
      * amount alone. never says so only of the moment: a capture whose answer was lost may still
@@ -346,7 +358,7 @@ struct reconciliation {
     takings_found_t found;
     /* Every capture with this reference and amount, as Klarna lists them. */
     std::vector<std::string> capture_ids;
-    /* The order whose captures were read. */
+    /* The order that was looked into. */
     std::string order_id;
     /* Klarna's name for the answered request, where it gave one. */
     std::optional<std::string> correlation_id;
@@ -390,11 +402,11 @@ struct error_fields {
     /* How many requests were begun, 0 when nothing was sent. */
     std::uint32_t attempts;
     /* Each request with its time, what came back and the pause after it. The requests that
-     * searched for the capture are among them. */
+     * looked for the capture are among them. */
     std::vector<attempt> attempt_log;
-    /* Whether the same call, with the same key, can end differently later. True for not_sent, a
-     * rate limit, and an internal error after a request was begun. True for outcome_unknown too,
-     * but not after a refused query, or for a key past its 24 hours. */
+    /* Whether the same call, with the same key, can end differently later. True for not_sent,
+     * outcome_unknown (but for a look that was refused and a key past its 24 hours), a rate
+     * limit, and an internal error after a request was begun. */
     bool retryable;
     /* All fields as a JSON object, as takings.h gives it. */
     std::string json;
@@ -406,6 +418,9 @@ class error : public std::runtime_error {
 public:
     explicit error(error_fields fields)
         : std::runtime_error(fields.message), fields_(std::make_shared<const error_fields>(std::move(fields))) {}
+    /* What is moved from keeps its fields. */
+    error(const error &) = default;
+    error &operator=(const error &) = default;
 
     takings_error_kind_t kind() const noexcept { return fields_->kind; }
     const std::string &kind_name() const noexcept { return fields_->kind_name; }
@@ -806,6 +821,15 @@ auto ask(Function function) {
     return handle<std::remove_pointer_t<decltype(result)>>(result);
 }
 
+[[noreturn]] inline void refuse_null() { raise(refused("a text is NULL; it must be a string")); }
+
+/* A text about a call that was sent. A NULL is empty, since invalid_input would say that nothing was sent. */
+struct report : std::string_view {
+    report(const char *text) : basic_string_view(text ? text : "") {}
+    report(const std::string &text) : basic_string_view(text) {}
+    report(std::string_view text) : basic_string_view(text) {}
+};
+
 /* A string for takings.h, where NUL would end it: half an order id is another order's. */
 inline const char *c_string(const char *argument, const std::string &text) {
     if (text.find('\0') != std::string::npos) {
@@ -814,7 +838,7 @@ inline const char *c_string(const char *argument, const std::string &text) {
     return text.c_str();
 }
 
-inline const char *c_string(const char *argument, const std::optional<std::string> &text) {
+inline const char *c_string(const char *argument, const std::optional<takings::text> &text) {
     return text ? c_string(argument, *text) : nullptr;
 }
 
@@ -828,21 +852,22 @@ public:
     std::string operation() const { return detail::text(takings_reply_operation(handle_.get())); }
 
     /* The text of that name, if there is one. */
-    std::optional<std::string> text(const std::string &name) const {
-        return detail::optional_text(takings_reply_text(handle_.get(), name.c_str()));
+    std::optional<std::string> text(detail::report name) const {
+        return detail::optional_text(takings_reply_text(handle_.get(), std::string(name).c_str()));
     }
 
     /* The number of that name, if there is one; yes and no are 1 and 0. */
-    std::optional<std::int64_t> integer(const std::string &name) const {
+    std::optional<std::int64_t> integer(detail::report name) const {
         std::int64_t value = 0;
-        const bool found = takings_reply_integer(handle_.get(), name.c_str(), &value);
+        const bool found = takings_reply_integer(handle_.get(), std::string(name).c_str(), &value);
         return found ? std::optional<std::int64_t>(value) : std::nullopt;
     }
 
     /* The list of texts of that name; an empty list where there is none. */
-    std::vector<std::string> texts(const std::string &name) const {
+    std::vector<std::string> texts(detail::report name) const {
         std::vector<std::string> texts;
-        for (std::size_t i = 0; const char *text = takings_reply_text_at(handle_.get(), name.c_str(), i); ++i) {
+        const std::string list(name);
+        for (std::size_t i = 0; const char *text = takings_reply_text_at(handle_.get(), list.c_str(), i); ++i) {
             texts.emplace_back(text);
         }
         return texts;
@@ -914,13 +939,15 @@ public:
 
     /* Add a header, and a part of the body, of the answer, before answered. A header that came twice
      * is given twice; headers of a 1xx are left out. false: no more of the body is worth reading. */
-    void answer_header(std::string name, std::string value) {
+    void answer_header(detail::report name, detail::report value) {
+        std::string both[] = {std::string(name), std::string(value)};
         /* C would cut the text at a NUL, which no header may have. */
-        std::replace(name.begin(), name.end(), '\0', '\x01');
-        std::replace(value.begin(), value.end(), '\0', '\x01');
-        takings_call_answer_header(handle_.get(), name.c_str(), value.c_str());
+        for (std::string &text : both) {
+            std::replace(text.begin(), text.end(), '\0', '\x01');
+        }
+        takings_call_answer_header(handle_.get(), both[0].c_str(), both[1].c_str());
     }
-    bool answer_body(std::string_view bytes) {
+    bool answer_body(detail::report bytes) {
         return takings_call_answer_body(handle_.get(), bytes.data(), bytes.size());
     }
 
@@ -929,10 +956,14 @@ public:
 
     /* Reports that no connection was made, so nothing of the request can have left. When in doubt:
      * maybe_sent. */
-    takings_step_t not_sent(const std::string &why) { return takings_call_not_sent(handle_.get(), why.c_str()); }
+    takings_step_t not_sent(detail::report why) {
+        return takings_call_not_sent(handle_.get(), std::string(why).c_str());
+    }
 
     /* Reports that the request may have left, and no answer came. */
-    takings_step_t maybe_sent(const std::string &why) { return takings_call_maybe_sent(handle_.get(), why.c_str()); }
+    takings_step_t maybe_sent(detail::report why) {
+        return takings_call_maybe_sent(handle_.get(), std::string(why).c_str());
+    }
 
     /* Reports that the pause is over. */
     takings_step_t waited() noexcept { return takings_call_waited(handle_.get()); }
@@ -977,8 +1008,8 @@ private:
  * a moved-from client refuses every call with invalid_input. */
 class client {
     template <typename Function>
-    auto ask(Function function, const std::string &operation, const std::string &order_id,
-             const std::string &arguments_json, const std::optional<std::string> &idempotency_key) const {
+    auto ask(Function function, const text &operation, const text &order_id, const text &arguments_json,
+             const std::optional<text> &idempotency_key) const {
         return detail::ask([&](takings_error_t **error) {
             return function(handle_.get(), detail::c_string("operation", operation),
                             detail::c_string("order_id", order_id),
@@ -992,14 +1023,14 @@ public:
     explicit client(const config &settings) : client(detail::json::of(settings)) {}
 
     /* The same with the settings as JSON text, as takings_client_new takes them. */
-    explicit client(const std::string &config_json)
+    explicit client(const text &config_json)
         : client(detail::ask([&](takings_error_t **error) {
               return takings_client_new(detail::c_string("config_json", config_json), error);
           })) {}
 
     /* From the environment variables that takings_client_from_env names; settings count before them. */
     static client from_env(const config &settings = {}) { return from_env(detail::json::of(settings)); }
-    static client from_env(const std::string &config_json) {
+    static client from_env(const text &config_json) {
         return client(detail::ask([&](takings_error_t **error) {
             return takings_client_from_env(detail::c_string("config_json", config_json), error);
         }));
@@ -1011,14 +1042,14 @@ public:
      * (idempotency_key makes one) it can be called again after a crash: the money moves once.
      * Without one a fresh key is made; it comes back in the result and in the error. Throws one of
      * the classes of error. */
-    takings::capture capture(const std::string &order_id, const capture_request &request,
-                             const std::optional<std::string> &idempotency_key = std::nullopt) const {
+    takings::capture capture(const text &order_id, const capture_request &request,
+                             const std::optional<text> &idempotency_key = std::nullopt) const {
         return capture(order_id, detail::json::of(request), idempotency_key);
     }
 
     /* The same with the request as JSON text. */
-    takings::capture capture(const std::string &order_id, const std::string &request_json,
-                             const std::optional<std::string> &idempotency_key = std::nullopt) const {
+    takings::capture capture(const text &order_id, const text &request_json,
+                             const std::optional<text> &idempotency_key = std::nullopt) const {
         auto asked = detail::ask([&](takings_error_t **error) {
             return takings_client_capture(handle_.get(), detail::c_string("order_id", order_id),
                                           detail::c_string("request_json", request_json),
@@ -1030,14 +1061,14 @@ public:
     /* The first half of capture: everything that can be refused is refused here, and the key is
      * known before anything is sent. The call is the second half, for your program to send. Throws
      * invalid_input. */
-    takings::call prepare(const std::string &order_id, const capture_request &request,
-                          const std::optional<std::string> &idempotency_key = std::nullopt) const {
+    takings::call prepare(const text &order_id, const capture_request &request,
+                          const std::optional<text> &idempotency_key = std::nullopt) const {
         return prepare(order_id, detail::json::of(request), idempotency_key);
     }
 
     /* The same with the request as JSON text. */
-    takings::call prepare(const std::string &order_id, const std::string &request_json,
-                          const std::optional<std::string> &idempotency_key = std::nullopt) const {
+    takings::call prepare(const text &order_id, const text &request_json,
+                          const std::optional<text> &idempotency_key = std::nullopt) const {
         auto asked = detail::ask([&](takings_error_t **error) {
             return takings_client_prepare(handle_.get(), detail::c_string("order_id", order_id),
                                           detail::c_string("request_json", request_json),
@@ -1046,10 +1077,10 @@ public:
         return takings::call(std::move(asked));
     }
 
-    /* Reads the order's captures and searches for the one with this reference and amount. Sound only
-     * when each capture of an order has a reference of its own. It waits for the outcome, at most
-     * for the timeout. Throws one of the classes of error. */
-    takings::reconciliation reconcile(const std::string &order_id, const std::string &reference,
+    /* Looks into the order's captures for the one with this reference and amount. Sound only when
+     * each capture of an order has a reference of its own. It waits for the outcome, at most for the
+     * timeout. Throws one of the classes of error. */
+    takings::reconciliation reconcile(const text &order_id, const text &reference,
                                       amount captured_amount) const {
         auto asked = detail::ask([&](takings_error_t **error) {
             return takings_client_reconcile(handle_.get(), detail::c_string("order_id", order_id),
@@ -1060,7 +1091,7 @@ public:
     }
 
     /* The first half of reconcile, as prepare is that of capture. Throws invalid_input. */
-    takings::call prepare_reconcile(const std::string &order_id, const std::string &reference,
+    takings::call prepare_reconcile(const text &order_id, const text &reference,
                                     amount captured_amount) const {
         auto asked = detail::ask([&](takings_error_t **error) {
             return takings_client_prepare_reconcile(handle_.get(), detail::c_string("order_id", order_id),
@@ -1073,15 +1104,14 @@ public:
 
     /* Calls any operation by its name, such as "capture", with its arguments as JSON text, and waits for
      * the outcome. An operation that changes nothing takes no key. Throws one of the classes of error. */
-    takings::reply call(const std::string &operation, const std::string &order_id, const std::string &arguments_json,
-                        const std::optional<std::string> &idempotency_key = std::nullopt) const {
+    takings::reply call(const text &operation, const text &order_id, const text &arguments_json,
+                        const std::optional<text> &idempotency_key = std::nullopt) const {
         return takings::reply(ask(takings_client_call, operation, order_id, arguments_json, idempotency_key));
     }
 
     /* The first half of call, as prepare is that of capture. */
-    takings::call prepare_call(const std::string &operation, const std::string &order_id,
-                               const std::string &arguments_json,
-                               const std::optional<std::string> &idempotency_key = std::nullopt) const {
+    takings::call prepare_call(const text &operation, const text &order_id, const text &arguments_json,
+                               const std::optional<text> &idempotency_key = std::nullopt) const {
         return takings::call(ask(takings_client_prepare_call, operation, order_id, arguments_json, idempotency_key));
     }
 
@@ -1097,8 +1127,7 @@ private:
 /* Derives the idempotency key of the call named name of an order, a capture where no other operation
  * is given: the same texts give the same key after a crash, on any host. Two parcels need two names.
  * Throws invalid_input. */
-inline std::string idempotency_key(const std::string &order_id, const std::string &name,
-                                   const std::string &operation = "capture") {
+inline std::string idempotency_key(const text &order_id, const text &name, const text &operation = "capture") {
     const auto key = detail::ask([&](takings_error_t **error) {
         return takings_idempotency_key_for(detail::c_string("operation", operation),
                                            detail::c_string("order_id", order_id),
@@ -1113,10 +1142,10 @@ inline std::string new_idempotency_key() { return detail::ask(takings_new_idempo
 /* An amount in minor units, exactly or not at all: minor("60.00", "EUR") is 6000. The text is a decimal
  * number with a point, the currency a code of ISO 4217, whose number of decimals counts. Throws
  * invalid_input. */
-inline amount minor(const std::string &text, const std::string &currency) {
+inline amount minor(const text &amount_text, const text &currency) {
     takings_error_t *error = nullptr;
     std::int64_t minor = 0;
-    if (!takings_minor(detail::c_string("amount", text), detail::c_string("currency", currency), &minor, &error)) {
+    if (!takings_minor(detail::c_string("amount", amount_text), detail::c_string("currency", currency), &minor, &error)) {
         detail::raise(error);
     }
     return minor;

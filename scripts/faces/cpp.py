@@ -93,7 +93,7 @@ def objects(schema: Described) -> dict[str, list[Described]]:
 def value_type(kind: Described, required: bool) -> str:
     match kind["kind"]:
         case "text" | "word" | "secret":
-            return "text" if required else "std::string"
+            return "text"
         case "integer" if kind["unit"].startswith("seconds since 1970"):
             return "std::chrono::system_clock::time_point"
         case "integer":
@@ -235,6 +235,9 @@ def _error_class(record: Described) -> str:
         "    explicit error(error_fields fields)",
         "        : std::runtime_error(fields.message),"
         " fields_(std::make_shared<const error_fields>(std::move(fields))) {}",
+        "    /* What is moved from keeps its fields. */",
+        "    error(const error &) = default;",
+        "    error &operator=(const error &) = default;",
         "",
     ]
     for field in fields_of(record):
@@ -564,9 +567,9 @@ def _methods(
     said: str,
     body: str,
 ) -> Iterator[str]:
-    order = "const std::string &order_id"
+    order = "const text &order_id"
     given = ['detail::c_string("order_id", order_id)']
-    key = "const std::optional<std::string> &idempotency_key = std::nullopt"
+    key = "const std::optional<text> &idempotency_key = std::nullopt"
     keys = [key] if operation["takes_key"] else []
     if fields is None:
         struct = snake(operation["arguments"])
@@ -574,10 +577,10 @@ def _methods(
         head = _head(f"{gives} {method}(", [order, f"const {struct} &request", *keys])
         yield f"{comment(said)}\n{head}\n    return {method}({', '.join(passed)});\n}}"
         said = "The same with the request as JSON text."
-        parameters = [order, "const std::string &request_json", *keys]
+        parameters = [order, "const text &request_json", *keys]
         given.append('detail::c_string("request_json", request_json)')
     else:
-        types = {"text": "const std::string &", "integer": None}
+        types = {"text": "const text &", "integer": None}
         parameters = [order]
         for field in fields:
             text = types[field["type"]["kind"]]

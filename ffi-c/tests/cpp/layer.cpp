@@ -87,6 +87,7 @@ static_assert(!std::is_copy_constructible_v<takings::call>);
 static_assert(std::is_nothrow_move_constructible_v<takings::call>);
 static_assert(std::is_same_v<decltype(takings::minor("1", "EUR")), takings::amount>);
 static_assert(std::is_nothrow_copy_constructible_v<takings::rejected>);
+static_assert(!std::is_constructible_v<std::optional<takings::text>, std::nullptr_t>);
 static_assert(std::is_base_of_v<std::runtime_error, takings::error>);
 
 template <typename Error, typename Call>
@@ -198,6 +199,78 @@ static void read_back() {
     CHECK(line.name.empty());
 }
 
+// No argument makes an exception of another family: NULL, an embedded NUL, what is moved from, what does not fit.
+static void one_family(const char *base_url) {
+    const char *const null = nullptr;
+    char *const writable = nullptr;
+    const std::string cut("a\0b", 3);
+    const takings::client client(sandbox(base_url));
+    const takings::capture_request request(1);
+    takings::order_line line("a", 1, 1, 1);
+    takings::config settings;
+    const auto refused = [](auto call) { return thrown<takings::invalid_input>(call).message(); };
+
+    const std::string says = "a text is NULL; it must be a string";
+    CHECK(refused([&] { takings::client made(null); }) == says);
+    CHECK(refused([&] { takings::client::from_env(null); }) == says);
+    CHECK(refused([&] { client.capture(null, request); }) == says);
+    CHECK(refused([&] { client.capture(writable, request); }) == says);
+    CHECK(refused([&] { client.capture("o", null); }) == says);
+    CHECK(refused([&] { client.capture("o", request, null); }) == says);
+    CHECK(refused([&] { client.prepare("o", request, null); }) == says);
+    CHECK(refused([&] { client.reconcile("o", null, 1); }) == says);
+    CHECK(refused([&] { client.call(null, "o", "{}"); }) == says);
+    CHECK(refused([&] { client.prepare_call("capture", "o", null); }) == says);
+    CHECK(refused([&] { takings::idempotency_key("o", null); }) == says);
+    CHECK(refused([&] { takings::minor(null, "EUR"); }) == says);
+    CHECK(refused([&] { takings::order_line(null, 1, 1, 1); }) == says);
+    CHECK(refused([&] { line.name = null; }) == says);
+    CHECK(refused([&] { line.reference = null; }) == says);
+    CHECK(refused([&] { settings.password = null; }) == says);
+
+    CHECK(refused([&] { takings::client made(cut); }).find("config_json is a text with a NUL") == 0);
+    CHECK(refused([&] { takings::client::from_env(cut); }).find("config_json is a text with a NUL") == 0);
+    CHECK(refused([&] { client.capture(cut, request); }).find("order_id is a text with a NUL") == 0);
+    CHECK(refused([&] { client.capture("o", request, cut); }).find("idempotency_key is a text with a NUL") == 0);
+    CHECK(refused([&] { client.reconcile("o", cut, 1); }).find("reference is a text with a NUL") == 0);
+    line.name = cut;
+    takings::capture_request with_nul(1);
+    with_nul.order_lines = {line};
+    CHECK(refused([&] { client.capture("o", with_nul); }).find("order_lines[0].name is a string with") == 0);
+    takings::capture_request early(1);
+    early.first_used = std::chrono::system_clock::time_point::min();
+    CHECK(refused([&] { client.capture("o", early, "k"); }).find("first_used is -") == 0);
+    for (const auto time : {std::chrono::milliseconds::max(), std::chrono::milliseconds::min()}) {
+        takings::config odd = sandbox(base_url);
+        odd.timeout = time;
+        CHECK(refused([&] { takings::client made(odd); }).find("timeout_ms is ") == 0);
+    }
+
+    // a report of what was sent never throws, since nobody may take it for a call that sent nothing
+    takings::call call = client.prepare("o", request);
+    CHECK(call.start() == TAKINGS_STEP_SEND);
+    call.answer_header(null, cut);
+    CHECK(call.answer_body(null) && call.answer_body(std::string_view()) && call.answer_body(cut));
+    CHECK(call.maybe_sent(null) != TAKINGS_STEP_NONE);
+
+    // moved from: nothing to do, and an error keeps its fields
+    takings::call taken = std::move(call);
+    CHECK(call.start() == TAKINGS_STEP_NONE && call.not_sent(null) == TAKINGS_STEP_NONE); // NOLINT
+    CHECK(call.order_id().empty() && call.headers().empty() && call.body().empty() && !call.idempotency_key());
+    CHECK(refused([&] { call.capture(); }).find("call is NULL") == 0);
+    CHECK(refused([&] { call.reconciliation(); }).find("call is NULL") == 0);
+    CHECK(refused([&] { call.reply(); }).find("call is NULL") == 0);
+    auto error = thrown<takings::invalid_input>([&] { client.capture("", request); });
+    const takings::invalid_input other = std::move(error);
+    CHECK(error.message() == other.message() && error.kind() == TAKINGS_ERROR_INVALID_INPUT);
+    takings::config given = sandbox(base_url);
+    takings::config kept = std::move(given);
+    CHECK(!refused([&] { takings::client made(given); }).empty());
+    takings::client first(kept);
+    takings::client second = std::move(first);
+    CHECK(first.base_url().empty() && refused([&] { first.capture("o", request); }).find("client is NULL") == 0);
+}
+
 int main(int count, char **arguments) {
     read_back();
     CHECK(count == 4);
@@ -205,6 +278,7 @@ int main(int count, char **arguments) {
     takings::client client(sandbox(arguments[1]));
     CHECK(client.base_url().find(arguments[1]) == 0);
     CHECK(takings::version() == TAKINGS_VERSION);
+    one_family(arguments[1]);
 
     // typed and as text; the same key, the same capture
     const std::string key = takings::idempotency_key(order_id, "parcel-1");

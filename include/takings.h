@@ -15,14 +15,17 @@
  * 4. Threads: any number of them may use one client at the same time. A capture and an error never
  *    change and may be read by all; a takings_json_t or a takings_call_t is for one thread at a
  *    time, whichever that is. Freeing is for the last user, alone. A thread that is in a call must not
- *    be cancelled (pthread_cancel).
+ *    be cancelled (pthread_cancel). It needs a stack of 64 KiB at least (pthread_attr_setstacksize), of
+ *    96 KiB where a proxy is used. That holds for the library as `make install` builds it, optimised.
  * 5. Fork: a client may be used and freed in a child process, whether it was used before the fork
  *    or not, and in the parent; a signal handler that forks during a call must not return in the
  *    child. The thread that waits does a call's work, and what calls of other threads have to do
  *    meanwhile; a name look-up has a thread for as long as it lasts. A call that your program sends by
  *    itself (takings_call_t) starts none; after a fork one of the two processes goes on with it.
  * 6. No abort: no input, answer or fault inside takings ends the program; a fault becomes an error
- *    of the kind TAKINGS_ERROR_INTERNAL.
+ *    of the kind TAKINGS_ERROR_INTERNAL. The one exception is memory: where the system gives no more
+ *    of it (RLIMIT_AS, the limit of a container), the program ends by abort. A call that was being
+ *    sent then is as unclear as after a power cut: call again with the same key.
  * 7. A good guest: no set-up call, no global or thread-local state to look after, no signal
  *    handlers, no logging; only takings_client_from_env reads KLARNA_ variables. A library once
  *    loaded stays loaded: dlclose does not take it away from under its thread.

@@ -38,7 +38,7 @@ use crate::{Wiped, c_string, free, guard, null, pointer, takings_error_t};
 /// TAKINGS_STEP_DONE is given up: a request that was sent may still be carried out, and the key
 /// stays safe to call again with.
 pub struct takings_call_t {
-    call: Call,
+    call: Box<Call>,
     order_id: CString,
     idempotency_key: Option<CString>,
     /// The request to send, present during `TAKINGS_STEP_SEND` alone, since it holds the credential.
@@ -83,7 +83,7 @@ impl Request {
 }
 
 impl takings_call_t {
-    pub(crate) fn new(call: Call) -> Box<takings_call_t> {
+    pub(crate) fn new(call: Box<Call>) -> Box<takings_call_t> {
         let (order_id, idempotency_key) = (c_string(call.order_id()), call.idempotency_key().map(c_string));
         let (headers, body) = (Vec::new(), Vec::new());
         Box::new(takings_call_t { call, order_id, idempotency_key, request: None, time_ms: 0, headers, body })

@@ -132,8 +132,9 @@ pub unsafe extern "C" fn takings_client_from_env(
 ) -> Option<Box<takings_client_t>> {
     guard(error, || {
         // SAFETY: a C string or NULL, by the header's rules.
-        let settings = (!config_json.is_null()).then(|| unsafe { text("config_json", config_json) });
-        new_client(Config::from_env_with_json(settings.transpose()?)?)
+        let text = unsafe { text("config_json", config_json) };
+        let settings = (!config_json.is_null()).then_some(text).transpose()?;
+        new_client(Config::from_env_with_json(settings)?)
     })
 }
 
@@ -160,7 +161,7 @@ pub unsafe extern "C" fn takings_client_call(
             let arguments = text("arguments_json", arguments_json);
             prepared(client, text("operation", operation)?, order_id, arguments, idempotency_key)
         };
-        Ok(takings_reply_t::new(&call?.send_at_once()?))
+        Ok(takings_reply_t::new(&call?.send_from_heap()?))
     })
 }
 
@@ -686,7 +687,7 @@ pub unsafe extern "C" fn takings_client_capture(
             let arguments = text("request_json", request_json);
             prepared(client, "capture", order_id, arguments, idempotency_key)
         };
-        Ok(Box::new(takings_capture_t(Record::from(&call?.send_at_once()?))))
+        Ok(Box::new(takings_capture_t(Record::from(&call?.send_from_heap()?))))
     })
 }
 
@@ -734,7 +735,7 @@ pub unsafe extern "C" fn takings_client_reconcile(
                 (|| Ok(serde_json::json!({"reference": reference?, "captured_amount": captured_amount}).to_string()))();
             prepared(client, "reconcile", order_id, arguments.as_deref().map_err(Clone::clone), ptr::null())
         };
-        Ok(Box::new(takings_reconciliation_t(Record::from(&call?.send_at_once()?))))
+        Ok(Box::new(takings_reconciliation_t(Record::from(&call?.send_from_heap()?))))
     })
 }
 

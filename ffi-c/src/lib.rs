@@ -125,20 +125,21 @@ fn new_client(config: Config) -> Result<Box<takings_client_t>, Error> {
 /// # Safety
 ///
 /// As [`text`].
+#[inline(never)]
 unsafe fn prepared(
     client: Option<&takings_client_t>,
     operation: &str,
     order_id: *const c_char,
     arguments: Result<&str, Error>,
     key: *const c_char,
-) -> Result<Call, Error> {
+) -> Result<Box<Call>, Error> {
     let client = &client.ok_or_else(|| null("client"))?.client;
     // SAFETY: the caller's promise.
     let (order_id, key) = unsafe {
         let key = (!key.is_null()).then(|| text("idempotency_key", key));
         (text("order_id", order_id), key.transpose())
     };
-    client.prepare_text(operation, order_id, arguments, key)
+    client.prepare_text(operation, order_id, arguments, key).map(Box::new)
 }
 
 /// Where requests go, without credentials.

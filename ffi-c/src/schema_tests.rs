@@ -86,7 +86,7 @@ fn answered(operation: &str, arguments: &str, status: u16, body: &str) -> Box<ta
     call.step(Event::Start);
     let headers = [("capture-id", "4ba29b50-be7b-44f5-a492-113e6a865e22"), ("content-type", "application/json")];
     call.step(Event::Answered(Answer::new(status, headers, body.as_bytes().to_vec())));
-    takings_call_t::new(call)
+    takings_call_t::new(Box::new(call))
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn each_json_text_holds_every_field() {
     expected.insert("operation".into());
     assert_eq!(names(&json(takings_reconciliation_json(Some(&found)))), expected);
 
-    let unanswered = takings_call_t::new(call("capture", r#"{"captured_amount": 6000}"#));
+    let unanswered = takings_call_t::new(Box::new(call("capture", r#"{"captured_amount": 6000}"#)));
     let mut error = MaybeUninit::uninit();
     assert!(takings_call_reply(Some(&unanswered), Some(&mut error)).is_none());
     // SAFETY: the function returned nothing, so it wrote the error.

@@ -238,8 +238,9 @@ def _clients(schema: Described) -> Iterator[str]:
         "Option<Box<takings_client_t>>",
         """guard(error, || {
             // SAFETY: a C string or NULL, by the header's rules.
-            let settings = (!config_json.is_null()).then(|| unsafe { text("config_json", config_json) });
-            new_client(Config::from_env_with_json(settings.transpose()?)?)
+            let text = unsafe { text("config_json", config_json) };
+            let settings = (!config_json.is_null()).then_some(text).transpose()?;
+            new_client(Config::from_env_with_json(settings)?)
         })""",
         unsafe=True,
     )
@@ -274,7 +275,7 @@ def _any() -> Iterator[str]:
             let call = unsafe {{
                 {prepare}
             }};
-            Ok(takings_reply_t::new(&call?.send_at_once()?))
+            Ok(takings_reply_t::new(&call?.send_from_heap()?))
         }})""",
         unsafe=True,
     )
@@ -552,7 +553,7 @@ def _operation(schema: Described, operation: Described) -> Iterator[str]:
                 {arguments}
                 {prepare}
             }};
-            Ok(Box::new(takings_{reply}_t(Record::from(&call?.send_at_once()?))))
+            Ok(Box::new(takings_{reply}_t(Record::from(&call?.send_from_heap()?))))
         }})""",
         unsafe=True,
     )

@@ -399,9 +399,17 @@ def test_what_nginx_conf_lacks_is_told(tmp_path: Path) -> None:
 
 LOST_IN_WORDS = {
     "closed": ("http", b"", "the connection was closed before an answer came"),
-    "closed in the head": ("http", b"HTTP/1.1 200 OK\r\nX: ", "the connection was closed before an answer"),
+    "closed in the head": (
+        "http",
+        b"HTTP/1.1 200 OK\r\nX: ",
+        "the connection was closed before an answer",
+    ),
     "silent": ("http", None, "no answer within 1.0s"),
-    "no TLS": ("https", b"HTTP/1.1 400 Bad Request\r\n\r\n", ": the TLS handshake failed (handshake"),
+    "no TLS": (
+        "https",
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        ": the TLS handshake failed (handshake",
+    ),
     "closed within the handshake": ("https", b"", ": the TLS handshake failed ("),
     "silent within the handshake": ("https", None, ": the TLS handshake took too long"),
 }

@@ -20,7 +20,8 @@ use crate::record::Attempt;
 pub struct Sending {
     /// The process that began the call, to which the connection belongs; none before that.
     process: Option<u32>,
-    call: Call,
+    /// Apart from the stack, which small threads have little of.
+    call: Box<Call>,
     /// How many attempts have been reported.
     reported: usize,
     stage: Stage,
@@ -46,6 +47,10 @@ pub enum News<'a> {
 }
 
 impl Sending {
+    fn of(call: Box<Call>) -> Sending {
+        Sending { process: None, call, reported: 0, stage: Stage::New }
+    }
+
     /// Waits for news, no longer than `patience`. Only while somebody waits does it go on.
     ///
     /// In a forked child it ends as [`abandoned`](Call::abandoned): it goes on in the parent.
@@ -82,6 +87,8 @@ impl Sending {
     }
 
     /// The end of a call in which a panic was caught. An outcome that is there stays.
+    #[cold]
+    #[inline(never)]
     fn break_off(&mut self) -> Result<Reply, Error> {
         if matches!(self.stage, Stage::Done(_))
             && let Stage::Done(result) = mem::replace(&mut self.stage, Stage::Over)
@@ -120,6 +127,13 @@ impl Sending {
             }
             Stage::Done(_) | Stage::Over => return true,
         };
+        self.advance(session, own, event);
+        true
+    }
+
+    /// Tells the call of an event, and begins its next step. Apart from the wait, below which the stack is deepest.
+    #[inline(never)]
+    fn advance(&mut self, session: &Session, own: &PerProcess, event: Event) {
         self.stage = match self.call.advance(own, event) {
             Step::Send(timeout) => Stage::Exchange(match session.connections(own) {
                 Ok(connections) => connections.exchange(self.call.request(), timeout),
@@ -128,10 +142,11 @@ impl Sending {
             Step::Wait(pause) => Stage::Pause(Instant::now() + pause),
             Step::Done(result) => Stage::Done(result),
         };
-        true
     }
 
     /// Leaves everything under way to the parent, in a forked child.
+    #[cold]
+    #[inline(never)]
     fn leave_to_parent(&mut self) {
         let error = self.call.abandoned();
         let result = self.call.finished(Err(error));
@@ -148,7 +163,7 @@ impl Call {
     /// As [`Client::capture`](crate::Client::capture).
     pub fn send(self) -> Result<Reply, Error> {
         let session = self.session();
-        self.send_in(session.own())
+        Box::new(self).send_in(session.own())
     }
 
     /// For bindings: as [`send`](Call::send), by the function that has just prepared the call. So the process is the one
@@ -159,13 +174,23 @@ impl Call {
     /// As [`send`](Call::send).
     #[doc(hidden)]
     pub fn send_at_once(self) -> Result<Reply, Error> {
+        Box::new(self).send_from_heap()
+    }
+
+    /// For bindings: as [`send_at_once`](Call::send_at_once), for threads with a small stack.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Call::send).
+    #[doc(hidden)]
+    pub fn send_from_heap(self: Box<Self>) -> Result<Reply, Error> {
         let session = self.session();
         let own = session.own_of(self.process());
         self.send_in(own)
     }
 
-    fn send_in(self, own: &PerProcess) -> Result<Reply, Error> {
-        let mut sending = self.sending();
+    fn send_in(self: Box<Self>, own: &PerProcess) -> Result<Reply, Error> {
+        let mut sending = Sending::of(self);
         // Attempts are not reported, so a single wait lasts to the outcome.
         sending.reported = usize::MAX;
         loop {
@@ -200,7 +225,7 @@ impl Call {
     /// For bindings: the same for a thread that has to look after something else while it waits.
     #[doc(hidden)]
     pub fn sending(self) -> Sending {
-        Sending { process: None, call: self, reported: 0, stage: Stage::New }
+        Sending::of(Box::new(self))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Sends one request over pooled connections and reads its answer.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -71,10 +72,20 @@ impl Pool {
         // send: buffers made in the one thread and freed in another leave holes in its heap.
         // The task fails only when the runtime shuts down.
         let _ = tokio::spawn(yield_now()).await;
-        self.client.execute(request).await
+        self.begun(request).await
+    }
+
+    /// The sending of a request. It is made apart from the poll that runs it, below which the stack is deepest.
+    #[inline(never)]
+    fn begun(
+        &self,
+        request: reqwest::Request,
+    ) -> Pin<Box<dyn Future<Output = reqwest::Result<reqwest::Response>> + Send>> {
+        Box::pin(self.client.execute(request))
     }
 
     /// Why no connection was made, in words.
+    #[inline(never)]
     fn no_connection(&self, error: &reqwest::Error, url: &reqwest::Url) -> String {
         let host = url.host_str().unwrap_or_default();
         let port = url.port_or_known_default().unwrap_or_default();

@@ -69,8 +69,9 @@ impl Trust {
         if let Some(shortage) = shortage() {
             return Err(unusable("the system's certificate authorities cannot be read", &shortage));
         }
-        let verifier = rustls_platform_verifier::Verifier::new(provider)
-            .map_err(|error| unusable("the system's certificate authorities cannot be read, give ca_file", &error))?;
+        let verifier = rustls_platform_verifier::Verifier::new(provider).map_err(|_| {
+            unusable("the system's certificate authorities cannot be read, give ca_file", &authorities_in_words())
+        })?;
         // rustls calls every verifier but its own dangerous; this one is the platform's.
         Ok(tls.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
     }

@@ -146,6 +146,61 @@ def test_nothing_becomes_something_else_on_its_way(
     assert "libtakings.so.1" in told[13]
 
 
+def test_a_header_of_another_version_is_told(
+    sandbox: Sandbox, prefix: Path, tmp_path: Path
+) -> None:
+    """Errors of the FFI, and of a program's own objects, become errors of takings."""
+    (tmp_path / "share/takings").mkdir(parents=True)
+    (tmp_path / "lib").symlink_to(prefix / "lib")
+    header = (prefix / "share/takings/takings.ffi.h").read_text()
+    declared = "takings_client_from_env(const char *config_json, "
+    assert declared in header
+    other = header.replace(declared, "takings_client_from_env(")
+    (tmp_path / "share/takings/takings.ffi.h").write_text(other)
+    (tmp_path / "broken/share/takings").mkdir(parents=True)
+    (tmp_path / "broken/share/takings/takings.ffi.h").write_text("no C at all")
+    (tmp_path / "folder/share/takings/takings.ffi.h").mkdir(parents=True)
+    told = php(
+        sandbox,
+        prefix,
+        f"$other = '{tmp_path}';"
+        """
+        class Raises implements JsonSerializable {
+            public function jsonSerialize(): mixed { throw new LogicException('of the program'); }
+        }
+        enum Unit { case Pure; }
+        $circle = new stdClass();
+        $circle->itself = $circle;
+        $tries = [
+            fn () => Takings\\Client::fromEnvironment($other),
+            fn () => Takings\\Client::fromEnvironment("$other/broken"),
+            fn () => @Takings\\Client::fromEnvironment("$other/folder"),
+            fn () => Takings\\Client::fromEnvironment("\\0"),
+            fn () => Takings\\Client::fromEnvironment($prefix, ['timeout' => 5]),
+        ];
+        foreach ([new Raises(), Unit::Pure, $circle, fopen('php://memory', 'r'), NAN] as $value) {
+            $tries[] = fn () => $client->capture($orders[0], ['captured_amount' => $value]);
+        }
+        foreach ($tries as $try) {
+            try {
+                $try();
+            } catch (Takings\\InvalidInput $error) {
+                $told[] = $error->getMessage();
+            }
+        }
+        $told[] = $orders[0];
+        """,
+    )
+    assert sandbox.ledger(told.pop()) == []
+    assert len(told) == 10, told
+    assert "takings_client_from_env cannot be called (" in told[0]
+    assert all("cannot be used" in line for line in told[1:3])
+    assert "is not there" in told[3]
+    assert "did you mean timeout_ms?" in told[4]
+    assert all(line.startswith("the arguments cannot be JSON: ") for line in told[5:]), told
+    assert "of the program" in told[5]
+
+
 def test_a_stack_trace_shows_no_password(sandbox: Sandbox, prefix: Path) -> None:
     [trace] = php(
         sandbox,

@@ -38,11 +38,17 @@ final class Client
         return new self($c = self::library($prefix), self::ask($c, 'client_new', self::json($config)));
     }
 
+<<<<<<< HEAD
     /** From KLARNA_USERNAME and the other variables that takings.h names, with
      * these settings before them. */
     public static function fromEnvironment(
         string $prefix = '/usr/local',
         #[\SensitiveParameter] array $config = []
+=======
+    /** From KLARNA_USERNAME and the other variables that takings.h names, with these settings before them. */
+    public static function fromEnvironment(
+        string $prefix = '/usr/local', #[\SensitiveParameter] array $config = [],
+>>>>>>> c626118 (Make an error of takings of every failure in PHP)
     ): self
     {
         return new self($c = self::library($prefix), self::ask($c, 'client_from_env', self::json($config)));
@@ -91,8 +97,11 @@ final class Client
      * what the program meant. */
     private static function json(#[\SensitiveParameter] array $value): string
     {
-        return json_encode($value ?: new \stdClass(), JSON_PRESERVE_ZERO_FRACTION)
-            ?: self::refuse('the arguments cannot be JSON: ' . json_last_error_msg());
+        try {
+            return json_encode($value ?: new \stdClass(), JSON_PRESERVE_ZERO_FRACTION | JSON_THROW_ON_ERROR);
+        } catch (\Throwable $why) { // also one of an object's own jsonSerialize
+            self::refuse("the arguments cannot be JSON: {$why->getMessage()}");
+        }
     }
 
     /** What a function of takings.h gives, or its error. C's texts end at a
@@ -102,8 +111,12 @@ final class Client
         foreach ($arguments as $text) {
             is_string($text) && str_contains($text, "\0") && self::refuse('a text with a NUL; it must be one without');
         }
-        $error = $c->new('takings_error_t *');
-        $given = $c->{"takings_$function"}(...[...$arguments, \FFI::addr($error)]);
+        try {
+            $error = $c->new('takings_error_t *');
+            $given = $c->{"takings_$function"}(...[...$arguments, \FFI::addr($error)]);
+        } catch (\Throwable $why) { // the FFI took an argument or a declaration for wrong, so nothing was called
+            self::refuse("takings_$function cannot be called ({$why->getMessage()}): are header and library of one version?");
+        }
         if ($given !== null) {
             return $given;
         }

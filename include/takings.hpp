@@ -297,9 +297,9 @@ struct config {
     /* Let values pass that takings does not know, for the line type and shipping_method of
      * requests read from JSON or a script's values. */
     std::optional<flag> accept_unknown_values;
-    /* When a capture with a reference ends unclear, look into the order's captures for the one
-     * with this reference and amount, and take it for the answer. Only sound when each capture
-     * of an order has a reference of its own. */
+    /* When a capture with a reference ends unclear, search the order's captures for the one with
+     * this reference and amount, and take it for the answer. Only sound when each capture of an
+     * order has a reference of its own. */
     std::optional<flag> reconcile;
 };
 
@@ -344,13 +344,13 @@ struct capture {
      * another capture. */
     std::vector<std::string> warnings;
     /* Each request with its time, what came back and the pause after it. The requests that
-     * looked for the capture are among them. */
+     * searched for the capture are among them. */
     std::vector<attempt> attempt_log;
     /* All fields as a JSON object, as takings.h gives it. */
     std::string json;
 };
 
-/* The result of a look into an order's captures. */
+/* The result of a query of an order's captures. */
 struct reconciliation {
     /* How often: once, never or several; amount_differs if the reference was found with another
      * amount alone. never says so only of the moment: a capture whose answer was lost may still
@@ -358,7 +358,7 @@ struct reconciliation {
     takings_found_t found;
     /* Every capture with this reference and amount, as Klarna lists them. */
     std::vector<std::string> capture_ids;
-    /* The order that was looked into. */
+    /* The order whose captures were read. */
     std::string order_id;
     /* Klarna's name for the answered request, where it gave one. */
     std::optional<std::string> correlation_id;
@@ -402,11 +402,11 @@ struct error_fields {
     /* How many requests were begun, 0 when nothing was sent. */
     std::uint32_t attempts;
     /* Each request with its time, what came back and the pause after it. The requests that
-     * looked for the capture are among them. */
+     * searched for the capture are among them. */
     std::vector<attempt> attempt_log;
-    /* Whether the same call, with the same key, can end differently later. True for not_sent,
-     * outcome_unknown (but for a look that was refused and a key past its 24 hours), a rate
-     * limit, and an internal error after a request was begun. */
+    /* Whether the same call, with the same key, can end differently later. True for not_sent, a
+     * rate limit, and an internal error after a request was begun. True for outcome_unknown too,
+     * but not after a refused query, or for a key past its 24 hours. */
     bool retryable;
     /* All fields as a JSON object, as takings.h gives it. */
     std::string json;
@@ -1077,9 +1077,9 @@ public:
         return takings::call(std::move(asked));
     }
 
-    /* Looks into the order's captures for the one with this reference and amount. Sound only when
-     * each capture of an order has a reference of its own. It waits for the outcome, at most for the
-     * timeout. Throws one of the classes of error. */
+    /* Reads the order's captures and searches for the one with this reference and amount. Sound only
+     * when each capture of an order has a reference of its own. It waits for the outcome, at most
+     * for the timeout. Throws one of the classes of error. */
     takings::reconciliation reconcile(const text &order_id, const text &reference,
                                       amount captured_amount) const {
         auto asked = detail::ask([&](takings_error_t **error) {

@@ -38,17 +38,11 @@ final class Client
         return new self($c = self::library($prefix), self::ask($c, 'client_new', self::json($config)));
     }
 
-<<<<<<< HEAD
     /** From KLARNA_USERNAME and the other variables that takings.h names, with
      * these settings before them. */
     public static function fromEnvironment(
         string $prefix = '/usr/local',
         #[\SensitiveParameter] array $config = []
-=======
-    /** From KLARNA_USERNAME and the other variables that takings.h names, with these settings before them. */
-    public static function fromEnvironment(
-        string $prefix = '/usr/local', #[\SensitiveParameter] array $config = [],
->>>>>>> c626118 (Make an error of takings of every failure in PHP)
     ): self
     {
         return new self($c = self::library($prefix), self::ask($c, 'client_from_env', self::json($config)));

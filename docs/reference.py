@@ -268,9 +268,9 @@ _HOMES = {
         "_takings.pyi",
         "_operations.py",
         "_asynchronous.py",
-        "outcomes.py",
+        "outcomes.pyi",
         "request.py",
-        "steps.py",
+        "steps.pyi",
     ],
     "takings.testing": ["testing.py"],
 }

@@ -1,8 +1,8 @@
-"""`dataclass`, `field`, `Literal` and `overload`, as far as this package needs them.
+"""The behaviour that the classes of values share, whose fields are generated.
 
-Those of the standard library take longer to load than all of takings. The classes made by this
-module are dataclasses all the same: `dataclasses.fields`, `replace` and `asdict`, `copy`, `pickle`,
-`match` and a dataclass derived from one find the attributes they look for.
+The classes are frozen dataclasses with slots: `dataclasses.fields`, `replace` and `asdict`, `copy`,
+`pickle`, `match` and a dataclass derived from one find the attributes they look for. `dataclasses`
+itself takes longer to load than all of takings, and so does `typing`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+set_ = object.__setattr__
 
 
 class Literal:
@@ -25,38 +27,34 @@ def overload(function: Any) -> Any:
     return function
 
 
-class field(dict[str, "Any"]):
-    """The keywords of `dataclasses.field`."""
-
-
-class _Value:
-    """The behaviour that all values share: they are frozen and have slots."""
+class Value:
+    """A frozen value with slots."""
 
     __slots__ = ()
     if TYPE_CHECKING:
-        _fields: dict[str, field]
-        __dataclass_fields__: dict[str, Any]
+        # those of `dataclasses.field`, for each field
+        _keywords: dict[str, dict[str, Any]]
+
+    def _values(self, keyword: str) -> dict[str, Any]:
+        """The fields that take part in it."""
+        fields = self._keywords.items()
+        return {name: getattr(self, name) for name, of in fields if of.get(keyword, True)}
 
     def __repr__(self) -> str:
-        shown = [name for name, of in self._fields.items() if of.get("repr", True)]
-        values = ", ".join([f"{name}={getattr(self, name)!r}" for name in shown])
-        return f"{type(self).__qualname__}({values})"
-
-    def _compared(self) -> tuple[Any, ...]:
-        compared = [name for name, of in self._fields.items() if of.get("compare", True)]
-        return tuple([getattr(self, name) for name in compared])
+        values = [f"{name}={value!r}" for name, value in self._values("repr").items()]
+        return f"{type(self).__qualname__}({', '.join(values)})"
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        return self._compared() == other._compared()
+        return self._values("compare") == other._values("compare")
 
     def __hash__(self) -> int:
-        return hash(self._compared())
+        return hash(tuple(self._values("compare").values()))
 
     def __setattr__(self, name: str, *value: Any) -> None:
         # a derived class may have other attributes
-        if "_fields" in type(self).__dict__ or name in self._fields:
+        if "_keywords" in type(self).__dict__ or name in self._keywords:
             from dataclasses import FrozenInstanceError
 
             verb = "assign to" if value else "delete"
@@ -66,12 +64,12 @@ class _Value:
     __delattr__ = __setattr__
 
     # the fields of a derived dataclass are among them
-    def __getstate__(self) -> list[Any]:
+    def __getstate__(self: Any) -> list[Any]:
         return [getattr(self, name) for name in self.__dataclass_fields__]
 
-    def __setstate__(self, state: list[Any]) -> None:
+    def __setstate__(self: Any, state: list[Any]) -> None:
         for name, value in zip(self.__dataclass_fields__, state, strict=True):
-            object.__setattr__(self, name, value)
+            set_(self, name, value)
 
     def __replace__(self: Any, /, **changes: Any) -> Any:
         from dataclasses import replace
@@ -79,7 +77,7 @@ class _Value:
         return replace(self, **changes)
 
 
-class _Kept:
+class Kept:
     """The records that `dataclasses` keeps in a class, made at their first use."""
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -91,40 +89,9 @@ class _Kept:
 
         fields = [
             (name, self._owner.__annotations__[name], dataclasses.field(**of))
-            for name, of in self._owner._fields.items()
+            for name, of in self._owner._keywords.items()
         ]
         twin = dataclasses.make_dataclass(self._owner.__name__, fields, frozen=True)
         kept = getattr(twin, self._name)
         setattr(self._owner, self._name, kept)
         return kept
-
-
-def dataclass(**_frozen_with_slots: bool) -> Any:
-    return _dataclass
-
-
-def _dataclass(written: type) -> type:
-    body = {**written.__dict__}
-    del body["__dict__"], body["__weakref__"]
-    fields: dict[str, field] = {}
-    for name in body["__annotations__"]:
-        said = body.pop(name, field())
-        fields[name] = said if isinstance(said, field) else field(default=said)
-    body["_fields"] = fields
-    body["__slots__"] = body["__match_args__"] = tuple(fields)
-    body["__dataclass_fields__"], body["__dataclass_params__"] = _Kept(), _Kept()
-    body["__init__"] = _init(written, fields)
-    return type(written.__name__, (_Value,), body)
-
-
-def _init(written: type, fields: dict[str, field]) -> Any:
-    """An `__init__` from written-out text, as the standard library makes it: the fastest form."""
-    known: dict[str, Any] = {"__name__": written.__module__, "set_": object.__setattr__}
-    types = written.__annotations__
-    arguments = ", ".join([f"{name}: {types[name]!r}" for name in fields])
-    lines = "".join([f"\n set_(self, {name!r}, {name})" for name in fields])
-    exec(f"def __init__(self, {arguments}) -> None:{lines}", known)
-    init = known["__init__"]
-    init.__qualname__ = f"{written.__qualname__}.__init__"
-    init.__defaults__ = tuple([of["default"] for of in fields.values() if "default" in of])
-    return init

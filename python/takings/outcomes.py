@@ -5,16 +5,19 @@ All of them are plain Python classes: they pickle, copy and compare, and a test 
 make one by hand.
 """
 
+# ruff: noqa: RUF012, RUF023
+
 from __future__ import annotations
 
 from datetime import datetime
 
-# typing and dataclasses take longer to load than the rest of the package
+from ._values import Kept, Value, set_
+
+# typing takes longer to load than the rest of the package
 TYPE_CHECKING = False
 if not TYPE_CHECKING:
-    from ._values import Literal, dataclass, field
+    from ._values import Literal
 else:
-    from dataclasses import dataclass, field
     from typing import Literal
 
 __all__ = [
@@ -30,75 +33,187 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(Value):
     """A request of a call, for a person who has to see afterwards what happened. No credential is
     in it, and a server's text is scrubbed."""
 
+    __slots__ = {
+        "started": "When it was begun, by the system's clock. A `datetime` in UTC.",
+        "sent": (
+            "Method and URL, such as `POST "
+            "https://api.klarna.com/ordermanagement/v1/orders/…/captures`."
+        ),
+        "took": "How long it took. In seconds.",
+        "came_back": (
+            "The answer or the failure, for people: `201`, `503 INTERNAL_ERROR`, `no answer "
+            "within 10.0s`, `not_sent: no connection to …`."
+        ),
+        "http_status": "The HTTP status, where there was an answer.",
+        "error_code": "Klarna's `error_code`, where the answer had one.",
+        "correlation_id": "Klarna's name for the request, where the answer had one.",
+        "wait": "The pause after it, where another attempt followed. In seconds.",
+    }
+    _keywords = {
+        "started": {},
+        "sent": {},
+        "took": {},
+        "came_back": {},
+        "http_status": {"default": None},
+        "error_code": {"default": None},
+        "correlation_id": {"default": None},
+        "wait": {"default": None},
+    }
+    __match_args__ = tuple(_keywords)
+    __dataclass_fields__ = Kept()
+    __dataclass_params__ = Kept()
+
     started: datetime
-    """When it was begun, by the system's clock. A `datetime` in UTC."""
     sent: str
-    """Method and URL, such as `POST https://api.klarna.com/ordermanagement/v1/orders/…/captures`.
-    """
     took: float
-    """How long it took. In seconds."""
     came_back: str
-    """The answer or the failure, for people: `201`, `503 INTERNAL_ERROR`, `no answer within 10.0s`,
-    `not_sent: no connection to …`."""
-    http_status: int | None = None
-    """The HTTP status, where there was an answer."""
-    error_code: str | None = None
-    """Klarna's `error_code`, where the answer had one."""
-    correlation_id: str | None = None
-    """Klarna's name for the request, where the answer had one."""
-    wait: float | None = None
-    """The pause after it, where another attempt followed. In seconds."""
+    http_status: int | None
+    error_code: str | None
+    correlation_id: str | None
+    wait: float | None
+
+    def __init__(
+        self,
+        started: datetime,
+        sent: str,
+        took: float,
+        came_back: str,
+        http_status: int | None = None,
+        error_code: str | None = None,
+        correlation_id: str | None = None,
+        wait: float | None = None,
+    ) -> None:
+        set_(self, "started", started)
+        set_(self, "sent", sent)
+        set_(self, "took", took)
+        set_(self, "came_back", came_back)
+        set_(self, "http_status", http_status)
+        set_(self, "error_code", error_code)
+        set_(self, "correlation_id", correlation_id)
+        set_(self, "wait", wait)
 
 
-@dataclass(frozen=True, slots=True)
-class Capture:
+class Capture(Value):
     """Klarna captured it: ship."""
 
+    __slots__ = {
+        "capture_id": "Klarna's name for the capture.",
+        "order_id": "The order it belongs to.",
+        "idempotency_key": "The key the call used, given or made.",
+        "correlation_id": "Klarna's name for the answered request, where it gave one.",
+        "attempts": (
+            "How many requests it took, 1 or more; 0 where a key past its 24 hours was known to "
+            "have captured, and nothing was sent."
+        ),
+        "warnings": (
+            "Order lines that do not add up (see the setting `check_lines`), though it was "
+            "captured all the same; and that an earlier call of this client with the same key was "
+            "answered with another capture."
+        ),
+        "attempt_log": (
+            "Each request with its time, what came back and the pause after it. The requests that "
+            "looked for the capture are among them."
+        ),
+    }
+    _keywords = {
+        "capture_id": {},
+        "order_id": {},
+        "idempotency_key": {},
+        "correlation_id": {"default": None},
+        "attempts": {"default": 1},
+        "warnings": {"default": ()},
+        "attempt_log": {"default": (), "repr": False, "compare": False},
+    }
+    __match_args__ = tuple(_keywords)
+    __dataclass_fields__ = Kept()
+    __dataclass_params__ = Kept()
+
     capture_id: str
-    """Klarna's name for the capture."""
     order_id: str
-    """The order it belongs to."""
     idempotency_key: str
-    """The key the call used, given or made."""
-    correlation_id: str | None = None
-    """Klarna's name for the answered request, where it gave one."""
-    attempts: int = 1
-    """How many requests it took, 1 or more; 0 where a key past its 24 hours was known to have
-    captured, and nothing was sent."""
-    warnings: tuple[str, ...] = ()
-    """Order lines that do not add up (see the setting `check_lines`), though it was captured all
-    the same; and that an earlier call of this client with the same key was answered with another
-    capture."""
-    attempt_log: tuple[Attempt, ...] = field(default=(), repr=False, compare=False)
-    """Each request with its time, what came back and the pause after it. The requests that searched
-    for the capture are among them."""
+    correlation_id: str | None
+    attempts: int
+    warnings: tuple[str, ...]
+    attempt_log: tuple[Attempt, ...]
+
+    def __init__(
+        self,
+        capture_id: str,
+        order_id: str,
+        idempotency_key: str,
+        correlation_id: str | None = None,
+        attempts: int = 1,
+        warnings: tuple[str, ...] = (),
+        attempt_log: tuple[Attempt, ...] = (),
+    ) -> None:
+        set_(self, "capture_id", capture_id)
+        set_(self, "order_id", order_id)
+        set_(self, "idempotency_key", idempotency_key)
+        set_(self, "correlation_id", correlation_id)
+        set_(self, "attempts", attempts)
+        set_(self, "warnings", warnings)
+        set_(self, "attempt_log", attempt_log)
 
 
-@dataclass(frozen=True, slots=True)
-class Reconciliation:
-    """The result of a query of an order's captures."""
+class Reconciliation(Value):
+    """The result of a look into an order's captures."""
+
+    __slots__ = {
+        "found": (
+            "How often: `once`, `never` or `several`; `amount_differs` if the reference was found "
+            "with another amount alone. `never` says so only of the moment: a capture whose "
+            "answer was lost may still be on its way, so capture again with the same key, not "
+            "with a new one."
+        ),
+        "capture_ids": "Every capture with this reference and amount, as Klarna lists them.",
+        "order_id": "The order that was looked into.",
+        "correlation_id": "Klarna's name for the answered request, where it gave one.",
+        "attempts": "How many requests it took, 1 or more.",
+        "attempt_log": "Each request with its time, what came back and the pause after it.",
+        "other_capture_ids": "Every capture with this reference and another amount.",
+    }
+    _keywords = {
+        "found": {},
+        "capture_ids": {},
+        "order_id": {},
+        "correlation_id": {"default": None},
+        "attempts": {"default": 1},
+        "attempt_log": {"default": (), "repr": False, "compare": False},
+        "other_capture_ids": {"default": ()},
+    }
+    __match_args__ = tuple(_keywords)
+    __dataclass_fields__ = Kept()
+    __dataclass_params__ = Kept()
 
     found: Literal["once", "never", "several", "amount_differs"]
-    """How often: `once`, `never` or `several`; `amount_differs` if the reference was found with
-    another amount alone. `never` says so only of the moment: a capture whose answer was lost may
-    still be on its way, so capture again with the same key, not with a new one."""
     capture_ids: tuple[str, ...]
-    """Every capture with this reference and amount, as Klarna lists them."""
     order_id: str
-    """The order whose captures were read."""
-    correlation_id: str | None = None
-    """Klarna's name for the answered request, where it gave one."""
-    attempts: int = 1
-    """How many requests it took, 1 or more."""
-    attempt_log: tuple[Attempt, ...] = field(default=(), repr=False, compare=False)
-    """Each request with its time, what came back and the pause after it."""
-    other_capture_ids: tuple[str, ...] = ()
-    """Every capture with this reference and another amount."""
+    correlation_id: str | None
+    attempts: int
+    attempt_log: tuple[Attempt, ...]
+    other_capture_ids: tuple[str, ...]
+
+    def __init__(
+        self,
+        found: Literal["once", "never", "several", "amount_differs"],
+        capture_ids: tuple[str, ...],
+        order_id: str,
+        correlation_id: str | None = None,
+        attempts: int = 1,
+        attempt_log: tuple[Attempt, ...] = (),
+        other_capture_ids: tuple[str, ...] = (),
+    ) -> None:
+        set_(self, "found", found)
+        set_(self, "capture_ids", capture_ids)
+        set_(self, "order_id", order_id)
+        set_(self, "correlation_id", correlation_id)
+        set_(self, "attempts", attempts)
+        set_(self, "attempt_log", attempt_log)
+        set_(self, "other_capture_ids", other_capture_ids)
 
     @property
     def capture_id(self) -> str | None:
@@ -114,7 +229,7 @@ Reply = Capture | Reconciliation
 class TakingsError(Exception):
     """The call did not end well. The class says what that means for the money.
 
-    `str(error)` is one line for a log: what, where, how to fix it. It never holds a credential or
+    `str(error)` is one line for a log: what, where, how to mend it. It never holds a credential or
     customer data.
     """
 
@@ -140,12 +255,12 @@ class TakingsError(Exception):
     attempts: int
     """How many requests were begun, 0 when nothing was sent."""
     attempt_log: tuple[Attempt, ...]
-    """Each request with its time, what came back and the pause after it. The requests that searched
+    """Each request with its time, what came back and the pause after it. The requests that looked
     for the capture are among them."""
     retryable: bool = False
-    """Whether the same call, with the same key, can end differently later. True for `not_sent`, a
-    rate limit, and an `internal` error after a request was begun. True for `outcome_unknown` too,
-    but not after a refused query, or for a key past its 24 hours."""
+    """Whether the same call, with the same key, can end differently later. True for `not_sent`,
+    `outcome_unknown` (but for a look that was refused and a key past its 24 hours), a rate limit,
+    and an `internal` error after a request was begun."""
 
     def __init__(
         self,
@@ -190,22 +305,22 @@ class TakingsError(Exception):
 class InvalidInput(TakingsError, ValueError):
     """Our own check refused the input. Nothing was sent. Fix the code or the data."""
 
-    kind = "invalid_input"
+    kind: str = "invalid_input"
 
 
 class NotSent(TakingsError):
     """No part of this call can have reached Klarna (name look-up, refused connection, TLS, proxy).
     Call again at any time, with the same key."""
 
-    kind = "not_sent"
-    retryable = True
+    kind: str = "not_sent"
+    retryable: bool = True
 
 
 class Rejected(TakingsError):
     """Klarna refused it, and nothing was captured under this key, ever. Fix the cause; the
     corrected capture needs a new idempotency key."""
 
-    kind = "rejected"
+    kind: str = "rejected"
 
 
 class OutcomeUnknown(TakingsError):
@@ -213,11 +328,11 @@ class OutcomeUnknown(TakingsError):
     with the key, of which nothing is known here, may have captured. Call again with the same
     idempotency key within 24 hours of its first use; never book it as failed."""
 
-    kind = "outcome_unknown"
-    retryable = True
+    kind: str = "outcome_unknown"
+    retryable: bool = True
 
 
 class InternalError(TakingsError):
     """A bug in takings. Report it; if `attempts` is above 0, treat it as `OutcomeUnknown`."""
 
-    kind = "internal"
+    kind: str = "internal"

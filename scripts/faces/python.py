@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import textwrap
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 Schema = dict[str, Any]
@@ -22,6 +24,9 @@ def files(schema: Schema) -> dict[str, str]:
     made = {
         "request.py": request(schema),
         "outcomes.py": outcomes(schema),
+        "outcomes.pyi": outcomes_stub(schema),
+        "steps.py": steps(),
+        "steps.pyi": steps_stub(),
         "_settings.py": settings(schema),
         "_operations.py": operations(schema),
         "__init__.py": package(schema),
@@ -205,7 +210,97 @@ def typed_dict(schema: Schema, name: str) -> str:
     return f"{base}\n\nclass {name}(_{name}Required, total=False):\n{doc}\n{members(optional)}"
 
 
-# --- outcomes.py --------------------------------------------------------------------------
+# --- classes of values --------------------------------------------------------------------
+
+
+@dataclass
+class Slot:
+    """A field of a class of values."""
+
+    name: str
+    annotation: str
+    doc: str
+    default: str = ""
+    shown: bool = True
+    compared: bool = True
+
+    def keywords(self) -> dict[str, str]:
+        """Those of `dataclasses.field` that are not as usual."""
+        keywords = {"default": self.default} if self.default else {}
+        keywords |= {} if self.shown else {"repr": "False"}
+        return keywords | ({} if self.compared else {"compare": "False"})
+
+    def declared(self) -> str:
+        return f"{self.name}: {self.annotation}" + (f" = {self.default}" if self.default else "")
+
+
+@dataclass
+class ValueClass:
+    """A frozen dataclass with slots, which is written out: `dataclasses` takes long to load."""
+
+    name: str
+    doc: str
+    slots: list[Slot]
+    # properties that have the only item of a list: name, type, doc, list
+    only_items: list[tuple[str, str, str, str]]
+
+    def properties(self, in_stub: bool) -> str:
+        out = ""
+        for name, annotation, doc, several in self.only_items:
+            out += f"\n    @property\n    def {name}(self) -> {annotation} | None:\n"
+            out += docstring(doc, 8)
+            if not in_stub:
+                out += f"        several = self.{several}\n"
+                out += "        return several[0] if len(several) == 1 else None\n"
+        return out
+
+    def stub(self) -> str:
+        out = f"\n@dataclass(frozen=True)\nclass {self.name}:\n"
+        out += (
+            docstring(self.doc, 4) + "\n    __slots__: ClassVar[dict[str, str]]  # noqa: PYI035\n"
+        )
+        for slot in self.slots:
+            out += f"    {slot.declared()}\n{docstring(slot.doc, 4)}"
+        return out + self.properties(in_stub=True)
+
+    def module(self) -> str:
+        out = f"\n\nclass {self.name}(Value):\n{docstring(self.doc, 4)}\n"
+        # help() shows the texts of such a dict
+        out += "    __slots__ = {\n"
+        for slot in self.slots:
+            out += f'        "{slot.name}": {words(slot.doc, 12)},\n'
+        out += "    }\n"
+        out += "    _keywords = {\n"
+        for slot in self.slots:
+            keywords = [f'"{word}": {value}' for word, value in slot.keywords().items()]
+            out += f'        "{slot.name}": {{{", ".join(keywords)}}},\n'
+        out += "    }\n    __match_args__ = tuple(_keywords)\n"
+        out += "    __dataclass_fields__ = Kept()\n    __dataclass_params__ = Kept()\n\n"
+        for slot in self.slots:
+            # typing, which has `Any`, takes long to load
+            out += f"    {slot.name}: {slot.annotation.replace('Any', 'object')}\n"
+        parameters = [slot.declared() for slot in self.slots]
+        out += "\n" + spread("    def __init__(", ["self", *parameters], ") -> None:")
+        for slot in self.slots:
+            out += f'        set_(self, "{slot.name}", {slot.name})\n'
+        return out + self.properties(in_stub=False)
+
+
+def words(text: str, indent: int) -> str:
+    """A text as a string of Python, in brackets where it takes several lines."""
+    text = said(text)
+    lines = textwrap.wrap(
+        " ".join(text.split()), WIDTH - indent - 4, break_long_words=False, break_on_hyphens=False
+    )
+    lines = [*(f"{line} " for line in lines[:-1]), lines[-1]]
+    quoted = [json.dumps(line, ensure_ascii=False) for line in lines]
+    if len(quoted) == 1:
+        return quoted[0]
+    pad = " " * indent
+    return "(\n" + "".join(f"{pad}{line}\n" for line in quoted) + " " * (indent - 4) + ")"
+
+
+# --- outcomes.py, outcomes.pyi ------------------------------------------------------------
 
 TYPES = {
     "text": "str",
@@ -222,31 +317,37 @@ NOTES = {
     "time": " A `datetime` in UTC.",
     "duration": " In seconds.",
 }
-DEFAULTS = {
-    "integer": "1",
-    "texts": "()",
-    "attempts": "field(default=(), repr=False, compare=False)",
-}
+DEFAULTS = {"integer": "1", "texts": "()", "attempts": "()"}
 
-HEAD = '''"""How a call ends: in a reply such as `Capture`, or in an exception below `TakingsError`.
+OUTCOMES = '''\
+"""How a call ends: in a reply such as `Capture`, or in an exception below `TakingsError`.
 
 All of them are plain Python classes: they pickle, copy and compare, and a test of yours may
 make one by hand.
 """
 
-from __future__ import annotations
+'''
+# the linter wants no plain dicts in classes, and slots in the order of the alphabet
+UNSORTED = "# ruff: noqa: RUF012, RUF023\n\n"
+RUN_TIME = f"""{UNSORTED}from __future__ import annotations
 
 from datetime import datetime
 
-# typing and dataclasses take longer to load than the rest of the package
+from ._values import Kept, Value, set_
+
+# typing takes longer to load than the rest of the package
 TYPE_CHECKING = False
 if not TYPE_CHECKING:
-    from ._values import Any, Literal, dataclass, field
+    from ._values import Literal
 else:
-    from dataclasses import dataclass, field
-    from typing import Any, Literal
+    from typing import Literal
 
-'''
+"""
+STUB = """from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar, Literal, TypeAlias
+
+"""
 
 
 def replies(schema: Schema) -> list[dict[str, Any]]:
@@ -260,24 +361,35 @@ def record_named(schema: Schema, name: str) -> dict[str, Any]:
 
 
 def outcomes(schema: Schema) -> str:
+    return outcomes_of(schema, RUN_TIME, in_stub=False)
+
+
+def outcomes_stub(schema: Schema) -> str:
+    return outcomes_of(schema, STUB, in_stub=True)
+
+
+def outcomes_of(schema: Schema, imports: str, in_stub: bool) -> str:
     records = [record_named(schema, "Attempt"), *replies(schema)]
-    uses_any = any(field["kind"] == "json" for record in records for field in record["fields"])
-    head = HEAD if uses_any else HEAD.replace("Any, Literal", "Literal")
+    if not any(field["kind"] == "json" for record in records for field in record["fields"]):
+        imports = imports.replace("Any, ", "")
     kinds = [class_of_kind(kind["name"]) for kind in schema["error_kinds"]]
     names = sorted([*(record["name"] for record in records), *kinds, "TakingsError"])
     exports = "".join(f'    "{name}",\n' for name in names)
+    classes = [value_class(record) for record in records]
     union = " | ".join(record["name"] for record in replies(schema))
+    gap = "\n" if in_stub else "\n\n"
     parts = [
-        NOTICE + head + f"__all__ = [\n{exports}]\n",
-        *(value_class(record) for record in records),
-        f"\n\nReply = {union}\n" + docstring("Everything that a call can end well in.", 0),
-        base_error(record_named(schema, "Error")),
-        *(error_class(kind) for kind in schema["error_kinds"]),
+        NOTICE + OUTCOMES + imports + f"__all__ = [\n{exports}]\n",
+        *(class_.stub() if in_stub else class_.module() for class_ in classes),
+        f"{gap}Reply{': TypeAlias' if in_stub else ''} = {union}\n"
+        + docstring("Everything that a call can end well in.", 0),
+        base_error(record_named(schema, "Error"), in_stub),
+        *(error_class(kind, gap) for kind in schema["error_kinds"]),
     ]
     return "".join(parts)
 
 
-def value_class(record: dict[str, Any]) -> str:
+def value_class(record: dict[str, Any]) -> ValueClass:
     fields = [field for field in record["fields"] if not field["only_item_of"]]
     # a default needs one for each field that follows
     first_default = len(fields)
@@ -285,25 +397,29 @@ def value_class(record: dict[str, Any]) -> str:
         fields[first_default - 1]["optional"] or fields[first_default - 1]["kind"] in DEFAULTS
     ):
         first_default -= 1
-    out = f"\n\n@dataclass(frozen=True, slots=True)\nclass {record['name']}:\n"
-    out += docstring(record["doc"], 4) + "\n"
+    slots = []
     for number, field in enumerate(fields):
-        annotation = TYPES[field["kind"]] + (" | None" if field["optional"] else "")
-        out += f"    {field['name']}: {annotation}"
-        if number >= first_default:
-            out += f" = {'None' if field['optional'] else DEFAULTS[field['kind']]}"
-        out += f"\n{docstring(field['doc'] + NOTES.get(field['kind'], ''), 4)}"
-    for field in record["fields"]:
-        if several := field["only_item_of"]:
-            name = field["name"]
-            out += f"\n    @property\n    def {name}(self) -> {TYPES[field['kind']]} | None:\n"
-            out += docstring(field["doc"], 8)
-            out += f"        several = self.{several}\n"
-            out += "        return several[0] if len(several) == 1 else None\n"
-    return out
+        default = "None" if field["optional"] else DEFAULTS.get(field["kind"], "")
+        plain = field["kind"] != "attempts"
+        slots.append(
+            Slot(
+                field["name"],
+                TYPES[field["kind"]] + (" | None" if field["optional"] else ""),
+                field["doc"] + NOTES.get(field["kind"], ""),
+                default if number >= first_default else "",
+                shown=plain,
+                compared=plain,
+            )
+        )
+    only_items = [
+        (field["name"], TYPES[field["kind"]], field["doc"], field["only_item_of"])
+        for field in record["fields"]
+        if field["only_item_of"]
+    ]
+    return ValueClass(record["name"], record["doc"], slots, only_items)
 
 
-def base_error(record: dict[str, Any]) -> str:
+def base_error(record: dict[str, Any], in_stub: bool) -> str:
     fields = [field for field in record["fields"] if field["name"] not in ("kind", "message")]
     own = [field for field in fields if field["kind"] != "boolean"]
     flags = [field for field in fields if field["kind"] == "boolean"]
@@ -317,7 +433,7 @@ def base_error(record: dict[str, Any]) -> str:
             return "None"
         return "0" if field["kind"] == "integer" else "()"
 
-    out = "\n\nclass TakingsError(Exception):\n"
+    out = ("\n" if in_stub else "\n\n") + "class TakingsError(Exception):\n"
     out += docstring(
         "The call did not end well. The class says what that means for the money.\n\n"
         "`str(error)` is one line for a log: what, where, how to fix it. It never holds a "
@@ -338,6 +454,8 @@ def base_error(record: dict[str, Any]) -> str:
         out += f"        {field['name']}: {annotation(field)} = {default(field)},\n"
     for field in flags:
         out += f"        {field['name']}: bool | None = None,\n"
+    if in_stub:
+        return out + "    ) -> None: ...\n"
     out += "    ) -> None:\n"
     out += (
         "        # The message alone goes into args; the rest is in __dict__, which pickle and copy"
@@ -375,18 +493,72 @@ def class_of_kind(kind: str) -> str:
     return "".join(word.capitalize() for word in kind.split("_"))
 
 
-def error_class(kind: dict[str, str]) -> str:
+def error_class(kind: dict[str, str], gap: str) -> str:
     bases = "TakingsError, ValueError" if kind["name"] == "invalid_input" else "TakingsError"
     doc = re.sub(
         r"`(invalid_input|not_sent|rejected|outcome_unknown|internal)`",
         lambda name: f"`{class_of_kind(name[1])}`",
         kind["doc"],
     )
-    out = f"\n\nclass {class_of_kind(kind['name'])}({bases}):\n{docstring(doc, 4)}"
-    out += f'\n    kind = "{kind["name"]}"\n'
+    out = f"{gap}class {class_of_kind(kind['name'])}({bases}):\n{docstring(doc, 4)}"
+    out += f'\n    kind: str = "{kind["name"]}"\n'
     if kind["name"] in RETRYABLE:
-        out += "    retryable = True\n"
+        out += "    retryable: bool = True\n"
     return out
+
+
+# --- steps.py, steps.pyi ------------------------------------------------------------------
+
+STEPS = '"""The steps that a `Call` asks of the program that sends it."""\n\n'
+STEP_CLASSES = [
+    ValueClass(
+        "Send",
+        "Send this once, as it is, and be done within `timeout`; then tell the call how it went."
+        "\n\nNo redirect is followed, nothing is sent again, and `authorization` goes to the host "
+        "of `url` and to no other.",
+        [
+            Slot("method", "str", "`POST`, `GET` or another method of HTTP."),
+            Slot("url", "str", "The whole URL: what it names is percent-encoded already."),
+            Slot(
+                "headers",
+                "list[tuple[str, str]]",
+                "Names in lower case. `host` and `content-length` are the HTTP client's to add.",
+                shown=False,
+            ),
+            Slot("body", "bytes", "JSON, or empty.", shown=False),
+            Slot(
+                "timeout",
+                "float",
+                "Seconds for everything, from the name look-up to the last byte of the answer.",
+            ),
+            Slot(
+                "connect_timeout",
+                "float",
+                "Seconds of them that the connection may take to be made.",
+            ),
+            Slot("most_answer", "int", "How many bytes of the answer's body are worth reading."),
+        ],
+        [],
+    ),
+    ValueClass(
+        "Wait",
+        "Pause, then tell the call that you `waited`.",
+        [Slot("seconds", "float", "How long.")],
+        [],
+    ),
+]
+
+
+def steps() -> str:
+    imports = "from __future__ import annotations\n\nfrom ._values import Kept, Value, set_\n\n"
+    classes = "".join(class_.module() for class_ in STEP_CLASSES)
+    return f'{NOTICE}{STEPS}{UNSORTED}{imports}__all__ = ["Send", "Wait"]\n{classes}'
+
+
+def steps_stub() -> str:
+    imports = "from dataclasses import dataclass\nfrom typing import ClassVar\n\n"
+    classes = "".join(class_.stub() for class_ in STEP_CLASSES)
+    return f'{NOTICE}{STEPS}{imports}__all__ = ["Send", "Wait"]\n{classes}'
 
 
 # --- _operations.py -----------------------------------------------------------------------

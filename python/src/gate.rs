@@ -88,6 +88,16 @@ impl Inside {
     }
 }
 
+/// Runs Python code during which other code of this thread may call takings: other greenlets.
+pub fn apart<R>(py: Python<'_>, work: impl FnOnce() -> R) -> R {
+    let depth = DEPTH.replace(0);
+    go_out();
+    let done = work();
+    std::mem::forget(Inside::new(py));
+    DEPTH.set(DEPTH.get() - 1 + depth);
+    done
+}
+
 /// Whether this thread is a daemon. In doubt it is: no exit handler waits for a daemon, so parking it holds up no thread.
 fn is_daemon(py: Python<'_>) -> bool {
     let thread = py.import("threading").and_then(|threading| threading.call_method0("current_thread"));

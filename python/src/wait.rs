@@ -1,15 +1,18 @@
-//! Waiting for the outcome without holding the interpreter, and Ctrl-C while waiting.
+//! Waiting for the outcome without holding the interpreter, Ctrl-C while waiting, and the hubs of gevent and eventlet.
 
 use std::thread;
 use std::time::Duration;
+#[cfg(unix)]
+use std::{io::Write as _, os::fd::AsRawFd as _, os::unix::net::UnixStream, sync::mpsc};
 
 use pyo3::intern;
 use pyo3::prelude::*;
 use takings::binding::{News, Sending};
 use takings::{Attempt, Error, Reply};
 
-use crate::gate::Inside;
-use crate::modules;
+use crate::gate::{self, Inside};
+use crate::modules::{self, SENDING, is_loaded};
+use crate::outcome::exception_of;
 
 /// Most calls end before the first look at the signals, and so cost nothing for it.
 const FIRST_LOOK: Duration = Duration::from_millis(30);
@@ -49,18 +52,29 @@ pub fn until(
     call: takings::Call,
     retry: impl Fn(usize, &Attempt) -> PyResult<()>,
 ) -> PyResult<Result<Reply, Error>> {
+    let hub = hub(py)?.map(|hub| (hub, call.abandoned()));
     let mut sending = call.sending();
     let mut patience = Some(FIRST_LOOK);
     let mut attempts = 0;
     loop {
-        let looked = match inside.detach(py, || wake(&mut sending, patience, &mut attempts)) {
+        let woken = match &hub {
+            #[cfg(unix)]
+            Some(hub) => {
+                let woken;
+                (sending, attempts, woken) = wake_apart(py, hub, sending, attempts)?;
+                woken
+            }
+            _ => inside.detach(py, || wake(&mut sending, patience, &mut attempts)),
+        };
+        let looked = match woken {
             Woken::Ended(result) => return Ok(result),
             Woken::Retry(attempt) => retry(attempts, &attempt),
             Woken::Look => py.check_signals(),
         };
         // the question runs Python, and may so raise an interrupt in the main thread
         let (is_main, raised) = match (in_main_thread(py), looked) {
-            (Ok(is_main), looked) => (is_main, looked.err()),
+            // a greenlet's time-out may strike in a handler of the program's log
+            (Ok(is_main), looked) => (is_main || hub.is_some(), looked.err()),
             (Err(raised), _) => (true, Some(raised)),
         };
         match raised {
@@ -77,9 +91,57 @@ pub fn until(
 }
 
 /// Waits for an outcome that no caller gets any more. Where no thread can be had, the call is given up.
-fn go_on(mut sending: Sending) {
-    let to_its_end = move || while !matches!(sending.wait(None), News::Ended(_)) {};
-    let _ = thread::Builder::new().name("takings capture".into()).spawn(to_its_end);
+fn go_on(sending: Sending) {
+    let _ = on_a_thread(move || to_its_end(sending));
+}
+
+fn to_its_end(mut sending: Sending) {
+    while !matches!(sending.wait(None), News::Ended(_)) {}
+}
+
+fn on_a_thread(work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    thread::Builder::new().name("takings capture".into()).spawn(work).map(drop)
+}
+
+/// The wait for a file descriptor, in a process that gevent or eventlet has patched; see `takings._sending`.
+fn hub(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
+    if cfg!(not(unix)) || !(is_loaded(py, "gevent.monkey")? || is_loaded(py, "eventlet.patcher")?) {
+        return Ok(None);
+    }
+    let hub = SENDING.get(py)?.call_method0("hub")?;
+    Ok((!hub.is_none()).then_some(hub))
+}
+
+/// As `wake` does, on a thread of Rust's, while the hub runs the other greenlets of this thread. If the hub raises, such as
+/// a time-out of the program's, that thread goes on to the outcome. Where no thread can be had, this thread waits itself.
+///
+/// The socket is not read from: a forked child has a copy of it, and of the greenlet that waits. There the thread is not,
+/// and that greenlet has no news.
+#[cfg(unix)]
+fn wake_apart(
+    py: Python<'_>,
+    (hub, abandoned): &(Bound<'_, PyAny>, Error),
+    mut sending: Sending,
+    mut attempts: usize,
+) -> PyResult<(Sending, usize, Woken)> {
+    let (job, begin) = mpsc::channel::<(Sending, usize)>();
+    let (give, take) = mpsc::channel();
+    let work = move |mut wakes: UnixStream| {
+        let Ok((mut sending, mut attempts)) = begin.recv() else { return };
+        let news = wake(&mut sending, None, &mut attempts);
+        if let Err(mpsc::SendError((sending, ..))) = give.send((sending, attempts, news)) {
+            to_its_end(sending);
+        }
+        let _ = wakes.write(&[0]);
+    };
+    let begun = UnixStream::pair().and_then(|(wakes, woken)| on_a_thread(move || work(wakes)).map(|()| woken));
+    let Ok(woken) = begun else {
+        let news = py.detach(|| wake(&mut sending, None, &mut attempts));
+        return Ok((sending, attempts, news));
+    };
+    let _ = job.send((sending, attempts));
+    gate::apart(py, || hub.call1((woken.as_raw_fd(),)))?;
+    take.try_recv().map_err(|_| exception_of(py, abandoned))
 }
 
 /// Whether this thread is the main thread, whose Python code signals interrupt. In a program that has not loaded

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 from ._takings import Call
@@ -10,6 +11,7 @@ from .steps import Send, Wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from ._transport import Exchange
@@ -32,3 +34,18 @@ def _step(call: Call[Any], exchange: Exchange) -> Any:
             time.sleep(step.seconds)
             step = call.waited()
     return step
+
+
+def hub() -> Callable[[int], object] | None:
+    """The wait for a file descriptor that lets other greenlets run: in a process that gevent or
+    eventlet has patched. None in the hub itself, which cannot wait for anything."""
+    loaded: dict[str, Any] = {**sys.modules}
+    gevent, eventlet = loaded.get("gevent.monkey"), loaded.get("eventlet.patcher")
+    if gevent and gevent.is_module_patched("socket"):
+        of, wait = loaded["gevent"], loaded["gevent.socket"].wait_read
+        return None if of.getcurrent() is of.get_hub() else wait
+    if eventlet and eventlet.is_monkey_patched("socket"):
+        hubs = loaded["eventlet.hubs"]
+        in_hub = loaded["greenlet"].getcurrent() is hubs.get_hub().greenlet
+        return None if in_hub else lambda readable: hubs.trampoline(readable, read=True)
+    return None

@@ -102,7 +102,7 @@ struct Function {
 
 object! {
     /// The call whose key is derived.
-    pub(crate) struct KeyArguments: "an argument of idempotency_key" {
+    pub(crate) struct KeyArguments: "a call of idempotency_key" {
         /// The operation the key is for: `capture` when absent.
         optional operation "operation": String, TEXT;
         /// The id of the order.
@@ -114,7 +114,7 @@ object! {
 
 object! {
     /// An amount as people write it.
-    pub(crate) struct MinorArguments: "an argument of minor" {
+    pub(crate) struct MinorArguments: "a call of minor" {
         /// A decimal number such as `60.00`.
         required amount "amount": String, TEXT;
         /// A currency code of ISO 4217.

@@ -15,14 +15,35 @@ use crate::slot::Slot;
 use crate::value::host_text;
 use crate::wait;
 
-/// A call of the program; see the stub for its manual. The facts outlive the core's call, which is gone once the call is
-/// sent or has ended.
+/// A call that is ready to be sent (`Client.prepare`).
+///
+/// `send` sends it over the client's own connections. A program with an HTTP client that takings
+/// does not know sends it step by step instead: `start` and every answer to a step gives the next
+/// step, until it is the outcome:
+///
+///     step = call.start()
+///     while not isinstance(step, takings.Capture):
+///         if isinstance(step, takings.Wait):
+///             time.sleep(step.seconds)
+///             step = call.waited()
+///         else:
+///             step = call.answered(*my_http_client(step))  # or not_sent, or maybe_sent
+///
+/// That program sends each `Send` once and as it is, within its time-out, follows no redirect,
+/// and closes the connection after an error, a time-out or bytes beyond the answer.
+///
+/// Dropping it gives the call up; a request that was sent may still be carried out. Any thread may
+/// use it, one at a time.
 #[pyclass(module = "takings", frozen, generic)]
 pub struct Call {
+    // The facts outlive the core's call, which is gone once the call is sent or has ended.
+    /// The name of the operation, such as `capture`.
     #[pyo3(get)]
     operation: &'static str,
+    /// The order it is for.
     #[pyo3(get)]
     order_id: String,
+    /// The key it is sent with; none for a call that changes nothing.
     #[pyo3(get)]
     pub idempotency_key: Option<String>,
     /// The order id as a log may show it.
@@ -97,17 +118,21 @@ fn send_of<'py>(py: Python<'py>, call: &takings::Call, timeout: Duration) -> PyR
 
 #[pymethods]
 impl Call {
+    /// The requests so far, while it is stepped; the outcome has them all.
     #[getter]
     fn attempt_log<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let log = self.call.look(|call| call.attempt_log().to_vec());
         attempts_of(py, &log.unwrap_or_default())
     }
 
+    /// The end as a log names it: `captured`, how often a look found a capture, or the kind of
+    /// an error. None before the end.
     #[getter]
     fn outcome(&self) -> Option<&str> {
         self.word.get().copied()
     }
 
+    /// Send it and wait for the outcome, as `Client.capture` does.
     pub fn send<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let inside = Inside::new(py);
         wait::until(py, &inside, self.take(py)?, |number, attempt| self.retry(py, number, attempt))
@@ -115,10 +140,12 @@ impl Call {
             .map_err(|raised| self.because(py, raised))
     }
 
+    /// The first step. Raises the `TakingsError` that the call ends in, as the others do.
     fn start<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.step(py, Event::Start)
     }
 
+    /// An answer came, whatever its status. A header that came twice is given twice.
     #[pyo3(signature = (status, headers, body, /))]
     fn answered<'py>(
         &self,
@@ -140,20 +167,25 @@ impl Call {
         self.step(py, Event::Answered(Answer::new(status, headers, body.to_vec())))
     }
 
+    /// Nothing of the request can have left: no connection was made.
     #[pyo3(signature = (why, /))]
     fn not_sent<'py>(&self, py: Python<'py>, why: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         self.step(py, Event::NotSent(host_text("why", why)?))
     }
 
+    /// No answer came, or that is not certain; when in doubt it is this.
     #[pyo3(signature = (why, /))]
     fn maybe_sent<'py>(&self, py: Python<'py>, why: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         self.step(py, Event::MaybeSent(host_text("why", why)?))
     }
 
+    /// The pause is over.
     fn waited<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.step(py, Event::Waited)
     }
 
+    /// The error to raise where the wait ends before the call does (a cancelled task). The call
+    /// may go on elsewhere; its outcome, which no caller hears, is logged as a warning.
     fn abandon<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.unattended.store(true, Ordering::Relaxed);
         exception(py, &self.abandoned)

@@ -34,7 +34,7 @@ use crate::modules::{SENDING, is_loaded};
 use crate::outcome::{exception, exception_of};
 use crate::report::refused;
 use crate::slot::Slot;
-use crate::value::text;
+use crate::value::{given, text};
 
 /// The parts of a client that its settings make.
 #[derive(Clone)]
@@ -44,7 +44,7 @@ struct Open {
     transport: Option<Arc<Py<PyAny>>>,
 }
 
-/// The client below `takings.Client`; see the stub, `_takings.pyi`, for its manual.
+/// The client without the methods that are named after operations: `takings.Client` has both.
 #[pyclass(module = "takings._takings", subclass, frozen)]
 struct Client {
     /// Empty before `__init__` and after `close`.
@@ -101,6 +101,19 @@ impl Client {
         self.open(py, settings::config(&settings, false)?, transport)
     }
 
+    /// Make a client from the environment, with these settings in place of it.
+    ///
+    /// Each setting has its variable: `KLARNA_USERNAME`, `KLARNA_PASSWORD`, `KLARNA_API_KEY`,
+    /// `KLARNA_REGION`, `KLARNA_ENVIRONMENT`, `KLARNA_BASE_URL`, `KLARNA_INSECURE_HTTP_HOST`,
+    /// `KLARNA_AUTH`, `KLARNA_CONNECT_TIMEOUT`, `KLARNA_ATTEMPT_TIMEOUT`, `KLARNA_TIMEOUT`,
+    /// `KLARNA_MAX_ATTEMPTS`, `KLARNA_BACKOFF`, `KLARNA_MAX_BACKOFF`, `KLARNA_PROXY`,
+    /// `KLARNA_CA_FILE`, `KLARNA_USER_AGENT_SUFFIX`, `KLARNA_CHECK_LINES`,
+    /// `KLARNA_ACCEPT_UNKNOWN_VALUES`, `KLARNA_RECONCILE`.
+    ///
+    /// Times are in seconds, flags are `true` or `false`. An empty variable counts as absent. A
+    /// subclass's `__init__` is not called.
+    ///
+    /// Raises `InvalidInput`, naming the variable or the setting.
     #[classmethod]
     #[pyo3(signature = (*, transport=None, **settings))]
     fn from_env<'py>(
@@ -144,12 +157,15 @@ impl Client {
         SENDING.get(py)?.call_method1(intern!(py, "run"), arguments).map_err(|raised| call.get().because(py, raised))
     }
 
+    /// Where requests go, without credentials.
     #[getter]
     fn base_url(&self, py: Python<'_>) -> PyResult<String> {
         let _inside = Inside::new(py);
         Ok(self.opened(py)?.client.base_url().to_owned())
     }
 
+    /// Close the connections. Calls that are under way end first in their own threads; later
+    /// ones raise `InvalidInput`. Leaving a `with` block does the same.
     fn close(&self, py: Python<'_>) {
         let inside = Inside::new(py);
         let client = self.open.replace(None);
@@ -166,6 +182,7 @@ impl Client {
         self.close(py);
     }
 
+    /// Raise TypeError: a client holds credentials and connections.
     fn __reduce__(&self) -> PyResult<()> {
         Err(PyTypeError::new_err(
             "a takings.Client cannot be pickled or copied: it holds credentials and connections; make one where it is \
@@ -180,39 +197,68 @@ impl Client {
     }
 }
 
+/// Refuses the keywords that a function does not have, in the core's words, which name the nearest that it has.
+pub fn no_others(function: &str, others: Option<&Bound<'_, PyDict>>) -> Result<(), Error> {
+    let name = others.and_then(|others| others.keys().get_item(0).ok()).map(|name| name.to_string());
+    name.map_or(Ok(()), |name| takings::binding::call(function, &format!("{{{name:?}: null}}")).map(drop))
+}
+
+/// Derive the idempotency key of the call named `name` of an order.
+///
+/// The same texts give the same key after a crash, on any host, in every language: a UUID v5
+/// of the namespace `8f0b7c0e-51d4-4f0a-9c53-2b6fd0a174e6` and, for a capture,
+/// `captures/{order_id}/{name}`. Other operations have words of their own there.
+///
+/// `name` says which capture of the order it is, such as `"parcel-1"`: 1 to 255 characters. Two
+/// parcels need two names: Klarna answers a known key with the first result, whatever the body
+/// says, so one key for two parcels would lose the second.
+///
+/// Raises `InvalidInput` when the order id or the name cannot be one, or the operation takes none.
 #[pyfunction]
-#[pyo3(signature = (order_id, name, operation=None), text_signature = "(order_id, name, operation='capture')")]
+#[pyo3(
+    signature = (order_id=None, name=None, operation=None, **others),
+    text_signature = "(order_id, name, operation='capture')"
+)]
 fn idempotency_key(
     py: Python<'_>,
-    order_id: &Bound<'_, PyAny>,
-    name: &Bound<'_, PyAny>,
+    order_id: Option<Bound<'_, PyAny>>,
+    name: Option<Bound<'_, PyAny>>,
     operation: Option<&Bound<'_, PyAny>>,
+    others: Option<&Bound<'_, PyDict>>,
 ) -> PyResult<String> {
     let key = || {
+        no_others("idempotency_key", others)?;
         let operation = operation.map_or(Ok("capture"), |operation| text("operation", operation))?;
-        takings::idempotency_key_for(operation, text("order_id", order_id)?, text("name", name)?)
+        takings::idempotency_key_for(
+            operation,
+            text("order_id", &given(py, order_id))?,
+            text("name", &given(py, name))?,
+        )
     };
     key().map_err(|error| exception_of(py, &error))
 }
 
+/// Make a fresh random key (UUID v4), to be stored before the call.
 #[pyfunction]
-fn new_idempotency_key(py: Python<'_>) -> PyResult<String> {
-    takings::new_idempotency_key().map_err(|error| exception_of(py, &error))
+#[pyo3(signature = (**others), text_signature = "()")]
+fn new_idempotency_key(py: Python<'_>, others: Option<&Bound<'_, PyDict>>) -> PyResult<String> {
+    let key = no_others("new_idempotency_key", others).and_then(|()| takings::new_idempotency_key());
+    key.map_err(|error| exception_of(py, &error))
 }
 
-/// `takings::diagnosis`.
+/// The text of `python -m takings`, about takings and its surroundings. No credential.
 #[pyfunction]
 fn diagnosis() -> String {
     takings::diagnosis()
 }
 
-/// `takings::binding::schema`.
+/// The core's description of its operations, requests, replies and settings, as JSON.
 #[pyfunction]
 fn schema() -> String {
     takings::binding::schema()
 }
 
-/// Makes an `InvalidInput` in the core's words for the half that is written in Python.
+/// An error of this package's own, in the core's words.
 #[pyfunction]
 fn invalid_argument<'py>(py: Python<'py>, field: &str, got: &str, allowed: &str) -> PyResult<Bound<'py, PyAny>> {
     exception(py, &Error::invalid_argument(field, got, allowed))

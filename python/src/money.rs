@@ -1,20 +1,35 @@
 //! Amounts as Python has them.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyInt, PyString};
+use pyo3::types::{PyBool, PyDict, PyInt, PyString};
 use takings::Error;
 
+use crate::no_others;
 use crate::outcome::exception_of;
-use crate::value::{kind, text};
+use crate::value::{given, kind, text};
 
 /// A `Decimal` with more digits than this before or after its point is no amount, and may take
 /// more memory than there is when it is written out.
 const MOST_DIGITS: u64 = 50;
 
+/// `minor("60.00", "EUR")` is `6000`: an amount in the minor units that Klarna counts in,
+/// exactly or not at all.
+///
+/// `currency` is a code of ISO 4217, whose number of decimals counts: 2 for `EUR`, 0 for `JPY`. A
+/// `float` is refused, and so is what would have to be rounded.
+///
+/// Raises `InvalidInput`, naming the argument.
 #[pyfunction]
-pub fn minor(py: Python<'_>, amount: &Bound<'_, PyAny>, currency: &Bound<'_, PyAny>) -> PyResult<i64> {
-    let amount = written(amount)?;
-    let minor = || takings::minor(text("amount", &amount)?, text("currency", currency)?);
+#[pyo3(signature = (amount=None, currency=None, **others), text_signature = "(amount, currency)")]
+pub fn minor(
+    py: Python<'_>,
+    amount: Option<Bound<'_, PyAny>>,
+    currency: Option<Bound<'_, PyAny>>,
+    others: Option<&Bound<'_, PyDict>>,
+) -> PyResult<i64> {
+    no_others("minor", others).map_err(|error| exception_of(py, &error))?;
+    let amount = written(&given(py, amount))?;
+    let minor = || takings::minor(text("amount", &amount)?, text("currency", &given(py, currency))?);
     minor().map_err(|error| exception_of(py, &error))
 }
 

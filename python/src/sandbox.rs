@@ -10,9 +10,10 @@ use takings_sandbox::{Options, Sandbox as Running};
 use crate::gate::Inside;
 use crate::slot::Slot;
 
-/// A running sandbox. Its threads are Rust's and never enter Python.
+/// The stand-in Klarna, running in this process until `close`.
 #[pyclass(module = "takings._takings", frozen, weakref)]
 pub struct Sandbox {
+    // Its threads are Rust's and never enter Python.
     #[pyo3(get)]
     url: String,
     running: Slot<Running>,
@@ -28,7 +29,7 @@ impl Sandbox {
         Ok(Sandbox { url: running.url().to_owned(), running: Slot::new(Some(running)) })
     }
 
-    /// The sockets that a forked child has to close.
+    /// The file descriptors of its sockets, in a forked child; none elsewhere.
     fn inherited(&self) -> Vec<i32> {
         self.running.look(Running::inherited).unwrap_or_default()
     }
@@ -40,7 +41,7 @@ impl Sandbox {
     }
 }
 
-/// The program `takings-sandbox` with these flags, for `takings.__main__` alone; its exit code.
+/// Be the program `takings-sandbox` and give its exit code. It handles no signals.
 #[pyfunction]
 pub fn sandbox(py: Python<'_>, flags: Vec<OsString>) -> u8 {
     u8::from(!py.detach(|| takings_sandbox::program(flags)))

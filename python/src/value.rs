@@ -25,6 +25,11 @@ pub fn text<'a>(name: &str, value: &'a Bound<'_, PyAny>) -> Result<&'a str, taki
     Err(takings::Error::invalid_argument(name, &got, &string_for_python(&got)))
 }
 
+/// An argument of a function; None where it is missing, for the core to refuse.
+pub fn given<'py>(py: Python<'py>, value: Option<Bound<'py, PyAny>>) -> Bound<'py, PyAny> {
+    value.unwrap_or_else(|| py.None().into_bound(py))
+}
+
 /// A text of the program's HTTP client. The text may come after a request has left, so any text will do. A value that is
 /// no text is a mistake of the program's, not an outcome.
 pub fn host_text(name: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {

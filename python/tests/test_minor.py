@@ -60,3 +60,28 @@ def test_what_is_not_exact_is_refused(amount: Any, message: str) -> None:
 def test_what_is_no_currency(currency: Any) -> None:
     with pytest.raises(takings.InvalidInput, match=r"^currency is "):
         takings.minor("60.00", currency)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: wrong("minor")("60.00", curency="EUR"), "did you mean currency?"),
+        (lambda: wrong("minor")(amuont="60.00", currency="EUR"), "did you mean amount?"),
+        (lambda: wrong("minor")("60.00", "EUR", rounding=1), "rounding is not a field of a call"),
+        (lambda: wrong("minor")("60.00"), "currency is None; it must be a string"),
+        (lambda: wrong("minor")(currency="EUR"), "amount is None; it must be"),
+        (lambda: wrong("idempotency_key")("order", nmae="parcel"), "did you mean name?"),
+        (lambda: wrong("idempotency_key")("o", "n", operatoin="capture"), "mean operation?"),
+        (lambda: wrong("idempotency_key")("order"), "name is None; it must be a string"),
+        (lambda: wrong("new_idempotency_key")(order_id="o"), "order_id is not a field of"),
+        (lambda: wrong("new_idempotency_key")(**{'a"\n\ud800': 1}), ""),
+    ],
+)
+def test_a_typo_in_a_keyword(call: Any, message: str) -> None:
+    with pytest.raises(takings.InvalidInput) as refused:
+        call()
+    assert message in str(refused.value)
+
+
+def wrong(name: str) -> Any:
+    return getattr(takings, name)

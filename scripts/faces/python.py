@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 Schema = dict[str, Any]
@@ -30,8 +32,10 @@ def files(schema: Schema) -> dict[str, str]:
         "_settings.py": settings(schema),
         "_operations.py": operations(schema),
         "__init__.py": package(schema),
+        "_takings.pyi": stub(schema),
     }
-    return {f"python/takings/{name}": text for name, text in made.items()}
+    files = {f"python/takings/{name}": text for name, text in made.items()}
+    return files | documented(made["_takings.pyi"])
 
 
 # --- text ---------------------------------------------------------------------------------
@@ -150,6 +154,57 @@ def doc_of(schema: Schema, field: Field) -> str:
 
 def in_seconds(name: str) -> str:
     return name.removesuffix("_ms")
+
+
+# --- _takings.pyi, and the compiled half's words ------------------------------------------
+
+
+def stub(schema: Schema) -> str:
+    """The template with the variables of the settings."""
+    names = ", ".join(f"`{name}`" for name in schema["variables"])
+    variables = paragraphs(f"Each setting has its variable: {names}.", 8)
+    text = Path(__file__).with_name("takings.pyi.in").read_text(encoding="utf-8")
+    return NOTICE + text.replace("{variables}", "\n".join(" " * 8 + line for line in variables))
+
+
+def documented(stub: str) -> dict[str, str]:
+    """The Rust sources, with the stub's docstrings above the items that they are of."""
+    folder = Path(__file__).resolve().parents[2] / "python/src"
+    sources = {f"python/src/{path.name}": path.read_text() for path in folder.glob("*.rs")}
+    for node in ast.parse(stub).body:
+        if isinstance(node, ast.ClassDef):
+            document_class(sources, node)
+        elif isinstance(node, ast.FunctionDef) and (doc := ast.get_docstring(node)):
+            document_item(sources, rf"(?:pub )?fn {node.name}\b", doc)
+    return sources
+
+
+def document_class(sources: dict[str, str], node: ast.ClassDef) -> None:
+    head = rf"(?:pub )?struct {node.name} "
+    document_item(sources, head, ast.get_docstring(node) or "")
+    # its methods stand in the same file
+    [name] = [name for name, text in sources.items() if re.search(f"^{head}", text, re.MULTILINE)]
+    one = {name: sources[name]}
+    for method in node.body:
+        if not isinstance(method, ast.FunctionDef) or method.name == "__init__":
+            continue
+        if doc := ast.get_docstring(method):
+            document_item(one, rf"    (?:pub )?(?:fn {method.name}\b|{method.name}: )", doc)
+    sources |= one
+
+
+def document_item(sources: dict[str, str], head: str, doc: str) -> None:
+    """Puts the text above the attributes of the only item that begins so."""
+    attribute = r" *#\[.*\]\n| *#\[.*\(\n(?:.*[^\]]\n)* *\)\]\n"
+    item = re.compile(rf"^((?: *///.*\n)*)((?:{attribute})*)(?={head})", re.MULTILINE)
+    for name, text in sources.items():
+        if found := item.search(text):
+            rest = text[found.end() :]
+            pad = " " * (len(rest) - len(rest.lstrip(" ")))
+            lines = "".join(f"{pad}/// {line}".rstrip() + "\n" for line in doc.split("\n"))
+            sources[name] = text[: found.start()] + lines + found[2] + rest
+            return
+    raise ValueError(f"nothing in python/src begins with {head}")
 
 
 # --- request.py ---------------------------------------------------------------------------

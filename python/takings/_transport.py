@@ -28,6 +28,9 @@ Exchange = Callable[[Call[Any], Send], Any]
 # Whether the error proves that nothing of the request has left.
 Proof = Callable[[BaseException], bool]
 
+# the ways in which HTTP clients say so, each with a manual of its own
+CLOSED = (ConnectionResetError, BrokenPipeError, ConnectionAbortedError, ssl.SSLEOFError)
+CLOSED_EARLY = "the connection was closed before an answer came"
 PLAIN_THROUGH_PROXY = (
     "the HTTP client's proxy would see the credential of a plain http request; leave this address "
     "out of what it is for (NO_PROXY, mounts)"
@@ -70,12 +73,17 @@ def words(error: BaseException) -> str:
 
 def is_a(transport: object, package: str, name: str) -> bool:
     """Whether the transport is of this class; the class's package is not loaded for it."""
-    classes = type(transport).__mro__
-    return (package, name) in [(of.__module__.partition(".")[0], of.__name__) for of in classes]
+    with suppress(Exception):
+        classes = type(transport).__mro__
+        return (package, name) in [(of.__module__.partition(".")[0], of.__name__) for of in classes]
+    return False
 
 
 def name_of(transport: object) -> str:
-    name = f"{type(transport).__module__}.{type(transport).__qualname__}"
+    try:
+        name = f"{type(transport).__module__}.{type(transport).__qualname__}"
+    except Exception:
+        name = "(without a name)"
     return "of the type " + "".join(filter(str.isprintable, name))[:100]
 
 
@@ -126,9 +134,11 @@ class Arriving:
         elif error is None:
             why = "the transport gave no answer"
         elif self.followed and not self.sendings and self.is_of(error) and sent_nothing(error):
-            return call.not_sent(f"no connection ({_root(error)})")
+            return call.not_sent(f"no connection ({words(_root(error))})")
         else:
-            why = f"the answer was lost ({_root(error)})"
+            root = _root(error)
+            closed = isinstance(root, CLOSED) or "disconnected" in words(root)
+            why = CLOSED_EARLY if closed else f"the answer was lost ({words(root)})"
         return call.maybe_sent(why)
 
 
@@ -174,13 +184,13 @@ def _within(
 
 
 # The innermost reason: the outer reasons only say that something failed.
-def _root(error: BaseException) -> str:
+def _root(error: BaseException) -> BaseException:
     for _ in range(20):
         cause = error.__cause__ or error.__context__
         if cause is None:
             break
         error = cause
-    return words(error)
+    return error
 
 
 # --- httpx --------------------------------------------------------------------------------

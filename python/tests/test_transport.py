@@ -668,3 +668,13 @@ def test_a_connection_that_the_program_has_made(answer: str) -> None:
         assert (caught.value.http_status, caught.value.attempts) == (None, 1)
         thread.join(5)
         assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("fault", ["lost_answer", "reset_after_commit", "close_before_commit"])
+def test_the_words_of_a_lost_answer_are_takings_own(
+    sandbox: Sandbox, make: Make, fault: str
+) -> None:
+    """Whichever HTTP client lost it: each has a manual of its own."""
+    capture = make().capture(sandbox.order({"fault": fault}), captured_amount=1)
+    first = capture.attempt_log[0]
+    assert first.came_back == "the connection was closed before an answer came"

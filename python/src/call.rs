@@ -146,6 +146,9 @@ impl Call {
     }
 
     /// An answer came, whatever its status. A header that came twice is given twice.
+    ///
+    /// A value of another type raises `TypeError`, and a value whose own code raises passes its
+    /// exception on. The call then still waits for the answer.
     #[pyo3(signature = (status, headers, body, /))]
     fn answered<'py>(
         &self,

@@ -31,7 +31,7 @@ use crate::arguments::prepare;
 use crate::call::Call;
 use crate::gate::Inside;
 use crate::modules::{SENDING, is_loaded};
-use crate::outcome::{exception, exception_of};
+use crate::outcome::{exception, exception_of, of_a_value};
 use crate::report::refused;
 use crate::slot::Slot;
 use crate::value::{given, text};
@@ -98,7 +98,8 @@ impl Client {
         let settings = settings.unwrap_or_else(|| PyDict::new(py));
         settings.set_item("username", username)?;
         settings.set_item("password", password)?;
-        self.open(py, settings::config(&settings, false)?, transport)
+        let opened = settings::config(&settings, false).and_then(|config| self.open(py, config, transport));
+        opened.map_err(|raised| of_a_value(py, "a setting", raised))
     }
 
     /// Make a client from the environment, with these settings in place of it.
@@ -122,7 +123,8 @@ impl Client {
         settings: Option<Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = cls.py();
-        let config = settings::config(&settings.unwrap_or_else(|| PyDict::new(py)), true)?;
+        let config = settings::config(&settings.unwrap_or_else(|| PyDict::new(py)), true);
+        let config = config.map_err(|raised| of_a_value(py, "a setting", raised))?;
         let made = cls.call_method1("__new__", (cls,))?;
         made.cast::<Client>()?.get().open(py, config, transport)?;
         Ok(made)
@@ -145,7 +147,8 @@ impl Client {
         let _inside = Inside::new(py);
         let known = || Ok((self.open.look(Open::clone).ok_or_else(closed)?, text("operation", operation)?));
         let (open, operation) = known().map_err(|error| refused(py, &error))?;
-        let call = Call::new(prepare(&open.client, operation, &order_id, request, key, fields)?);
+        let prepared = prepare(&open.client, operation, &order_id, request, key, fields);
+        let call = Call::new(prepared.map_err(|raised| of_a_value(py, "the request", raised))?);
         if send && open.transport.is_none() && !is_loaded(py, "opentelemetry.trace")? {
             return call.send(py);
         }

@@ -5,7 +5,7 @@ use pyo3::types::{PyBool, PyDict, PyInt, PyString};
 use takings::Error;
 
 use crate::no_others;
-use crate::outcome::exception_of;
+use crate::outcome::{exception_of, of_a_value};
 use crate::value::{given, kind, text};
 
 /// A `Decimal` with more digits than this before or after its point is no amount, and may take
@@ -28,7 +28,7 @@ pub fn minor(
     others: Option<&Bound<'_, PyDict>>,
 ) -> PyResult<i64> {
     no_others("minor", others).map_err(|error| exception_of(py, &error))?;
-    let amount = written(&given(py, amount))?;
+    let amount = written(&given(py, amount)).map_err(|raised| of_a_value(py, "amount", raised))?;
     let minor = || takings::minor(text("amount", &amount)?, text("currency", &given(py, currency))?);
     minor().map_err(|error| exception_of(py, &error))
 }

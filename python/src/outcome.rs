@@ -6,12 +6,14 @@
 use std::time::UNIX_EPOCH;
 
 use pyo3::IntoPyObjectExt;
+use pyo3::exceptions::{PyException, PyMemoryError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use takings::binding::{Fact, RecordInfo};
 use takings::{Attempt, Error};
 
 use crate::modules::OUTCOMES;
+use crate::value::kind;
 
 /// The value of one field.
 fn value_of<'py>(py: Python<'py>, fact: &Fact<'_>) -> PyResult<Bound<'py, PyAny>> {
@@ -52,6 +54,19 @@ pub fn attempts_of<'py>(py: Python<'py>, attempts: &[Attempt]) -> PyResult<Bound
 
 pub fn exception_of(py: Python<'_>, error: &Error) -> PyErr {
     exception(py, error).map_or_else(|failed| failed, PyErr::from_value)
+}
+
+/// The exception for one that a value's own code raised: an interrupt and a lack of memory go on, as an error of takings'
+/// does. Any other is the cause of a refusal.
+pub fn of_a_value(py: Python<'_>, name: &str, raised: PyErr) -> PyErr {
+    let goes_on = !raised.is_instance_of::<PyException>(py) || raised.is_instance_of::<PyMemoryError>(py);
+    if goes_on || raised.value(py).hasattr("idempotency_key").unwrap_or(false) {
+        return raised;
+    }
+    let got = format!("of a type whose own code raised {}", kind(raised.value(py)));
+    let refused = exception_of(py, &Error::invalid_argument(name, &got, "a value that can be read"));
+    refused.set_cause(py, Some(raised));
+    refused
 }
 
 /// The exception as an object; `Err` holds an exception that Python raised while making it.

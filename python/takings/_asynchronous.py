@@ -109,7 +109,7 @@ class AsyncClient(AsyncOperations):
         self._client = make(transport=None if transport is None else _transport.on_loop)
         given: Any = max_concurrency
         if type(given) is not int or not 1 <= given <= MOST_CONCURRENCY:
-            got = repr(given) if isinstance(given, (int, float)) else type(given).__name__
+            got = repr(given) if type(given) in (int, float, bool) else _transport.name_of(given)
             allowed = f"a whole number from 1 to {MOST_CONCURRENCY}"
             raise invalid_argument("max_concurrency", got, allowed)
         self._max_concurrency = max_concurrency
@@ -130,6 +130,8 @@ class AsyncClient(AsyncOperations):
         not run while its time is over, is an `OutcomeUnknown`.
         """
         state = self._of_this_process()
+        if type(idempotency_key) is not str:
+            raise invalid_argument("idempotency_key", _transport.name_of(idempotency_key), "a str")
         by_key = {key: running for running, key in [*state.running.items()] if key is not None}
         running = by_key.get(idempotency_key) or state.unattended.get(idempotency_key)
         if running is None:

@@ -128,7 +128,11 @@ class Call(Generic[_ReplyT]):
     def answered(
         self, status: int, headers: Iterable[tuple[str | bytes, str | bytes]], body: bytes, /
     ) -> Send | Wait | _ReplyT:
-        """An answer came, whatever its status. A header that came twice is given twice."""
+        """An answer came, whatever its status. A header that came twice is given twice.
+
+        A value of another type raises `TypeError`, and a value whose own code raises passes its
+        exception on. The call then still waits for the answer.
+        """
 
     def not_sent(self, why: str, /) -> Send | Wait | _ReplyT:
         """Nothing of the request can have left: no connection was made."""

@@ -299,7 +299,7 @@ def test_a_mapping_that_is_none(client: takings.Client) -> None:
         def items(self) -> Any:
             return [1, 2, 3]
 
-    with pytest.raises(TypeError):
+    with pytest.raises(takings.InvalidInput, match="raised a TypeError"):
         client.capture("order", Row())  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
 
 

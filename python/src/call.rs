@@ -125,7 +125,7 @@ impl Call {
         attempts_of(py, &log.unwrap_or_default())
     }
 
-    /// The end as a log names it: `captured`, how often a look found a capture, or the kind of
+    /// The end as a log names it: `captured`, how often a query found a capture, or the kind of
     /// an error. None before the end.
     #[getter]
     fn outcome(&self) -> Option<&str> {

@@ -116,7 +116,7 @@ class Capture(Value):
         ),
         "attempt_log": (
             "Each request with its time, what came back and the pause after it. The requests that "
-            "looked for the capture are among them."
+            "searched for the capture are among them."
         ),
     }
     _keywords = {
@@ -160,7 +160,7 @@ class Capture(Value):
 
 
 class Reconciliation(Value):
-    """The result of a look into an order's captures."""
+    """The result of a query of an order's captures."""
 
     __slots__ = {
         "found": (
@@ -170,7 +170,7 @@ class Reconciliation(Value):
             "with a new one."
         ),
         "capture_ids": "Every capture with this reference and amount, as Klarna lists them.",
-        "order_id": "The order that was looked into.",
+        "order_id": "The order whose captures were read.",
         "correlation_id": "Klarna's name for the answered request, where it gave one.",
         "attempts": "How many requests it took, 1 or more.",
         "attempt_log": "Each request with its time, what came back and the pause after it.",
@@ -229,7 +229,7 @@ Reply = Capture | Reconciliation
 class TakingsError(Exception):
     """The call did not end well. The class says what that means for the money.
 
-    `str(error)` is one line for a log: what, where, how to mend it. It never holds a credential or
+    `str(error)` is one line for a log: what, where, how to fix it. It never holds a credential or
     customer data.
     """
 
@@ -255,12 +255,12 @@ class TakingsError(Exception):
     attempts: int
     """How many requests were begun, 0 when nothing was sent."""
     attempt_log: tuple[Attempt, ...]
-    """Each request with its time, what came back and the pause after it. The requests that looked
+    """Each request with its time, what came back and the pause after it. The requests that searched
     for the capture are among them."""
     retryable: bool = False
-    """Whether the same call, with the same key, can end differently later. True for `not_sent`,
-    `outcome_unknown` (but for a look that was refused and a key past its 24 hours), a rate limit,
-    and an `internal` error after a request was begun."""
+    """Whether the same call, with the same key, can end differently later. True for `not_sent`, a
+    rate limit, and an `internal` error after a request was begun. True for `outcome_unknown` too,
+    but not after a refused query, or for a key past its 24 hours."""
 
     def __init__(
         self,

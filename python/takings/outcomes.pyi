@@ -67,12 +67,12 @@ class Capture:
     the same; and that an earlier call of this client with the same key was answered with another
     capture."""
     attempt_log: tuple[Attempt, ...] = ()
-    """Each request with its time, what came back and the pause after it. The requests that looked
+    """Each request with its time, what came back and the pause after it. The requests that searched
     for the capture are among them."""
 
 @dataclass(frozen=True)
 class Reconciliation:
-    """The result of a look into an order's captures."""
+    """The result of a query of an order's captures."""
 
     __slots__: ClassVar[dict[str, str]]  # noqa: PYI035
     found: Literal["once", "never", "several", "amount_differs"]
@@ -82,7 +82,7 @@ class Reconciliation:
     capture_ids: tuple[str, ...]
     """Every capture with this reference and amount, as Klarna lists them."""
     order_id: str
-    """The order that was looked into."""
+    """The order whose captures were read."""
     correlation_id: str | None = None
     """Klarna's name for the answered request, where it gave one."""
     attempts: int = 1
@@ -102,7 +102,7 @@ Reply: TypeAlias = Capture | Reconciliation
 class TakingsError(Exception):
     """The call did not end well. The class says what that means for the money.
 
-    `str(error)` is one line for a log: what, where, how to mend it. It never holds a credential or
+    `str(error)` is one line for a log: what, where, how to fix it. It never holds a credential or
     customer data.
     """
 
@@ -128,12 +128,12 @@ class TakingsError(Exception):
     attempts: int
     """How many requests were begun, 0 when nothing was sent."""
     attempt_log: tuple[Attempt, ...]
-    """Each request with its time, what came back and the pause after it. The requests that looked
+    """Each request with its time, what came back and the pause after it. The requests that searched
     for the capture are among them."""
     retryable: bool = False
-    """Whether the same call, with the same key, can end differently later. True for `not_sent`,
-    `outcome_unknown` (but for a look that was refused and a key past its 24 hours), a rate limit,
-    and an `internal` error after a request was begun."""
+    """Whether the same call, with the same key, can end differently later. True for `not_sent`, a
+    rate limit, and an `internal` error after a request was begun. True for `outcome_unknown` too,
+    but not after a refused query, or for a key past its 24 hours."""
 
     def __init__(
         self,

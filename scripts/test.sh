@@ -141,7 +141,6 @@ of_python_and_lua() {
     step "luacheck" luacheck --quiet --no-color lua examples tests bench
     step "Python tests" "$python" -m pytest python
     step "Lua tests" lua/tests/run
-    step "process tests" "$python" -m pytest --quiet "${side_by_side[@]}" tests/process
     return 0
 }
 
@@ -152,6 +151,7 @@ of_packages() {
     step "host tests" "$python" -m pytest --quiet "${side_by_side[@]}" tests/hosts
     # These packages are made of the builds above: `make dist` would build everything anew, which takes minutes.
     step "package tests" "$venv/python" -m pytest --quiet tests/dist
+    step "process tests" "$python" -m pytest --quiet "${side_by_side[@]}" tests/process
     step "cargo deny" scripts/cargo-deny.sh
     return 0
 }

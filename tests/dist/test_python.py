@@ -141,11 +141,10 @@ def test_the_source_distribution_builds_alone(sandbox: Sandbox, dist: Path, tmp_
     run("tar", "-xmzf", only(dist, f"takings-{VERSION}.tar.gz"), "-C", unpacked)
     bring_up_to_date(folder / "sources", unpacked)
     build = ["--no-build-isolation", "--no-deps", "--no-index"]
-    # Cargo tells two workspaces in one target folder apart by their profiles alone. Without one of its own, this copy of
-    # the core would pass for the core that other tests build.
-    build += [
-        "--config-settings=build-args=--profile dev --config profile.dev.package.takings.debug=1"
-    ]
+    # Cargo tells two workspaces in one target folder apart by their profiles alone. Without one of
+    # its own, this copy of the core would pass for the core that other tests build.
+    own_profile = "profile.dev.package.takings.debug=1"
+    build += [f"--config-settings=build-args=--profile dev --config {own_profile}"]
     pip: list[str | Path] = [sys.executable, "-m", "pip", "wheel", "--quiet", *build]
     with exchanged(TARGET / "debug/deps/lib_takings.so", folder / "lib_takings.so"):
         run(

@@ -185,6 +185,7 @@ def test_the_readme_says_what_the_example_does() -> None:
     readme = (ROOT / "lua/README.md").read_text()
     block = readme.split("```nginx\n")[1].split("```")[0]
     directives = [line.split("#")[0].strip() for line in block.splitlines()]
+    directives = [directive for directive in directives if directive]
     assert len(directives) == 4
     for directive in directives:
         assert f"    {directive}\n" in EXAMPLE_CONFIGURATION

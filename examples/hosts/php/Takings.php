@@ -108,7 +108,8 @@ final class Client
         try {
             $error = $c->new('takings_error_t *');
             $given = $c->{"takings_$function"}(...[...$arguments, \FFI::addr($error)]);
-        } catch (\Throwable $why) { // the FFI took an argument or a declaration for wrong, so nothing was called
+        } catch (\Throwable $why) {
+            // The FFI refused an argument or a declaration: nothing was called.
             self::refuse("takings_$function cannot be called ({$why->getMessage()}): are header and library of one version?");
         }
         if ($given !== null) {

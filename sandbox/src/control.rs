@@ -1,8 +1,8 @@
 //! The control endpoint, by which a test in any language sets the sandbox up and reads its state.
 
-use crate::fault::PlannedFault;
 use crate::http::{Answer, Request, percent_decode, values};
 use crate::klarna::{NewOrder, OrderChange};
+use crate::plan::PlannedFault;
 use crate::state::Shared;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -55,6 +55,7 @@ pub(crate) fn answer(shared: &Shared, request: &Request, path: &str) -> Answer {
         let error = "the control endpoint needs the token of --token: Authorization: Bearer TOKEN";
         return Answer::new(401).header("WWW-Authenticate", "Bearer").json(&json!({ "error": error }));
     }
+    shared.catch_up();
     respond(shared, request, path)
         .unwrap_or_else(|(status, error)| Answer::new(status).json(&json!({ "error": error })))
 }
@@ -110,6 +111,22 @@ fn respond(shared: &Shared, request: &Request, path: &str) -> Result<Answer, Pro
             let of = ledger.filter(|entry| entry.order_id == *id);
             ok(&of.collect::<Vec<_>>())
         }
+        ("GET", ["audit"]) => ok(&state.klarna.audit()),
+        ("GET", ["orders", id, "audit"]) => {
+            if !state.klarna.has(id) {
+                return Err(unknown_order(id));
+            }
+            let mut findings = state.klarna.audit();
+            findings.retain(|finding| finding.order_id == *id);
+            ok(&findings)
+        }
+        ("GET", ["orders", id, "hidden"]) => ok(&state.klarna.hidden(id).ok_or_else(|| unknown_order(id))?),
+        ("GET", ["knobs"]) => ok(&state.klarna.knobs),
+        ("PATCH", ["knobs"]) => {
+            let change: Value = read(body)?;
+            state.klarna.knobs.set(&change).map_err(|why| (400, format!("no such knob: {why}")))?;
+            ok(&state.klarna.knobs)
+        }
         ("GET", ["requests"]) => ok(&state.requests().collect::<Vec<_>>()),
         ("GET", ["orders", id, "requests"]) => {
             let of = state.requests().filter(|request| request.order_id.as_deref() == Some(*id));
@@ -126,16 +143,17 @@ fn respond(shared: &Shared, request: &Request, path: &str) -> Result<Answer, Pro
             ok(&json!({"now": now, "ahead_seconds": ahead.as_secs_f64()}))
         }
         ("POST", ["reset"]) => {
-            state.reset();
+            drop(state);
+            shared.reset();
             Ok(Answer::new(204))
         }
         ("GET", ["connections"]) => ok(&state.connections),
         (
             _,
             []
-            | ["orders" | "ledger" | "requests" | "clock" | "reset" | "connections"]
+            | ["orders" | "ledger" | "audit" | "knobs" | "requests" | "clock" | "reset" | "connections"]
             | ["orders", _]
-            | ["orders", _, "faults" | "ledger" | "requests"],
+            | ["orders", _, "faults" | "ledger" | "audit" | "hidden" | "requests"],
         ) => Err((405, format!("{} is not possible here", request.method))),
         _ => Err((404, format!("/sandbox{path} does not exist"))),
     }

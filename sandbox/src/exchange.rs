@@ -1,9 +1,9 @@
 //! The answer to a request, well or badly, over whatever carries it.
 
-use crate::fault::{Created, Fault, Raw, Status, Then, When, seconds};
+use crate::fault::{Created, Fault, Raw, Status, Then, USUAL_LOCATION, When, seconds};
 use crate::http::{Answer, Request, percent_encode};
-use crate::klarna::{Place, error_answer, http_date, place, usual_error_code};
-use crate::state::{Admission, Outcome, Shared};
+use crate::klarna::{Lag, Look, Made, Millis, Operation, Place, error_answer, http_date, place, usual_error_code};
+use crate::state::{Admission, Due, Outcome, Shared};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::time::Duration;
@@ -39,17 +39,31 @@ pub(crate) struct Exchange<'a> {
     number: u64,
     correlation_id: String,
     fault: Option<Fault>,
+    /// How a read is answered.
+    look: Look,
+}
+
+/// The ids that stand for the names in braces of a fault's text.
+struct Ids {
+    capture: String,
+    refund: String,
+}
+
+fn millis(seconds: f64) -> Millis {
+    Millis::try_from(self::seconds(seconds).as_millis()).unwrap_or(Millis::MAX)
 }
 
 impl<'a> Exchange<'a> {
     /// Records the request, and takes the fault that is planned for it.
     pub fn received(shared: &'a Shared, wire: &'a mut dyn Wire, connection: u64, request: &'a Request) -> Self {
+        shared.catch_up();
         let place = shared.below_prefix(request.path()).and_then(place);
         let mut state = shared.state();
         let number = state.receive(request, place.as_ref(), connection);
-        let fault = state.strike(number);
+        let fault = state.strike(number, place.as_ref().and_then(|place| place.operation(&request.method)));
         drop(state);
-        Self { shared, wire, request, place, number, correlation_id: Uuid::new_v4().to_string(), fault }
+        let correlation_id = Uuid::new_v4().to_string();
+        Self { shared, wire, request, place, number, correlation_id, fault, look: Look::default() }
     }
 
     pub fn answer(mut self) -> Next {
@@ -98,7 +112,7 @@ impl<'a> Exchange<'a> {
             Fault::Leftover { text } => {
                 let outcome = self.commit();
                 let mut bytes = outcome.answer.bytes(&self.request.method, false);
-                bytes.extend(self.fill_in(&text, outcome.capture_id.as_deref()).bytes());
+                bytes.extend(self.fill_in(&text, &self.ids(outcome.made.as_ref())).bytes());
                 self.put(&bytes, outcome.answer.status, Next::Keep)
             }
             Fault::CloseIdle => {
@@ -106,16 +120,63 @@ impl<'a> Exchange<'a> {
                 let bytes = outcome.answer.bytes(&self.request.method, false);
                 self.put(&bytes, outcome.answer.status, Next::Drop)
             }
+            Fault::LaggingRead { seconds, requests } => {
+                self.look.lag = Some(self.lag(seconds, requests));
+                let outcome = self.commit();
+                self.send(&outcome.answer)
+            }
+            Fault::RefundsWithout { member } => {
+                self.look.without = Some(member);
+                let outcome = self.commit();
+                self.send(&outcome.answer)
+            }
+            Fault::CommitLate { seconds, requests } => {
+                self.put_off(seconds, requests);
+                Next::Drop
+            }
+            Fault::NoContentAs200 => {
+                let mut answer = self.commit().answer;
+                if answer.status == 204 {
+                    answer = Answer::new(200).header("Date", self.date()).html(200);
+                }
+                self.send(&answer)
+            }
         }
+    }
+
+    fn lag(&self, seconds: Option<f64>, requests: Option<u64>) -> Lag {
+        let state = self.shared.state();
+        match seconds {
+            Some(seconds) => Lag::Until(state.now().saturating_sub(millis(seconds))),
+            None => {
+                let order_id = self.place.as_ref().map_or("", |place| place.order_id.as_str());
+                Lag::BeforeRequest(state.requests_so_far(order_id).saturating_sub(requests.unwrap_or(1)))
+            }
+        }
+    }
+
+    fn put_off(&self, seconds: Option<f64>, requests: Option<u64>) {
+        let Some(place) = self.place.clone() else { return };
+        let mut state = self.shared.state();
+        let due = match seconds {
+            Some(seconds) => Due::At(state.now().saturating_add(millis(seconds))),
+            None => Due::Requests(state.requests_so_far(&place.order_id).saturating_add(requests.unwrap_or(1))),
+        };
+        state.put_off(due, self.request.clone(), place, self.number);
+    }
+
+    fn operation(&self) -> Option<Operation> {
+        self.place.as_ref().and_then(|place| place.operation(&self.request.method))
     }
 
     fn admit(&self) -> Admission {
         let Self { request, correlation_id, .. } = self;
-        self.shared.admit(request, self.place.as_ref(), correlation_id)
+        self.shared.admit(request, self.place.as_ref(), self.number, correlation_id)
     }
 
     fn settle(&self, admission: Admission) -> Outcome {
-        self.shared.settle(admission, self.request, self.place.as_ref(), self.number, &self.correlation_id)
+        let place = self.place.as_ref();
+        self.shared.settle(admission, self.request, place, self.number, &self.correlation_id, &self.look)
     }
 
     fn commit(&self) -> Outcome {
@@ -205,20 +266,19 @@ impl<'a> Exchange<'a> {
     }
 
     fn error(&self, status: u16, error_code: Option<&str>, messages: Vec<String>) -> Answer {
-        let error_code = error_code.unwrap_or_else(|| usual_error_code(status));
+        let error_code = error_code.unwrap_or_else(|| usual_error_code(status, self.operation()));
         error_answer(status, error_code, &messages, &self.correlation_id)
             .headers(self.shared.signature(&self.correlation_id))
     }
 
     fn status(&mut self, canned: Status) -> Next {
         let outcome = self.commit_if(canned.when);
-        let capture_id = outcome.and_then(|outcome| outcome.capture_id);
-        let id = Some(capture_id.unwrap_or_else(|| Uuid::new_v4().to_string()));
+        let ids = self.ids(outcome.and_then(|outcome| outcome.made).as_ref());
         let status = canned.status;
         let answer = if canned.html {
             Answer::new(status).header("Date", self.date()).html(status)
         } else if let Some(body) = &canned.body {
-            let body = self.fill_in(body, id.as_deref());
+            let body = self.fill_in(body, &ids);
             let content_type = match body.trim_start().chars().next() {
                 Some('{' | '[') => "application/json",
                 _ => "text/plain",
@@ -230,32 +290,37 @@ impl<'a> Exchange<'a> {
         } else {
             Answer::new(status).headers(self.shared.signature(&self.correlation_id))
         };
-        let answer = self.with_headers(answer, &canned.headers, id.as_deref());
+        let answer = self.with_headers(answer, &canned.headers, &ids);
         self.send(&answer)
     }
 
     fn created(&mut self, created: Created) -> Next {
         let outcome = self.commit();
-        let Some(id) = outcome.capture_id.as_deref() else {
+        let Some(made) = &outcome.made else {
             return self.send(&outcome.answer);
         };
+        let ids = self.ids(Some(made));
+        let refund = matches!(made, Made::Refund(_));
         let mut answer = outcome.answer.clone();
-        answer.headers.retain(|(name, _)| name != "Capture-Id" && name != "Location");
+        answer.headers.retain(|(name, _)| !["Capture-Id", "Refund-Id", "Location"].contains(&name.as_str()));
         if let Some(name) = &created.capture_id_header {
-            answer = answer.header(name, id);
+            let name = if refund && name == "Capture-Id" { "Refund-Id" } else { name };
+            answer = answer.header(name, made.id());
         }
         if let Some(location) = &created.location {
-            answer = answer.header("Location", self.fill_in(location, Some(id)));
+            let refunds = USUAL_LOCATION.replace("capture", "refund");
+            let location = if refund && location == USUAL_LOCATION { &refunds } else { location };
+            answer = answer.header("Location", self.fill_in(location, &ids));
         }
-        let answer = self.with_headers(answer, &created.headers, Some(id));
+        let answer = self.with_headers(answer, &created.headers, &ids);
         self.send(&answer)
     }
 
     fn raw(&mut self, raw: Raw) -> Next {
         let outcome = self.commit_if(raw.when);
-        let capture_id = outcome.and_then(|outcome| outcome.capture_id);
+        let ids = self.ids(outcome.and_then(|outcome| outcome.made).as_ref());
         let bytes = match (&raw.text, &raw.base64) {
-            (Some(text), _) => self.fill_in(text, capture_id.as_deref()).into_bytes(),
+            (Some(text), _) => self.fill_in(text, &ids).into_bytes(),
             // The fault was checked when it was planned.
             (None, base64) => base64.as_ref().and_then(|base64| STANDARD.decode(base64).ok()).unwrap_or_default(),
         };
@@ -290,26 +355,39 @@ impl<'a> Exchange<'a> {
     }
 
     /// Adds a fault's headers. `Date` and those about the body's framing and type replace ours.
-    fn with_headers(&self, mut answer: Answer, headers: &[(String, String)], capture_id: Option<&str>) -> Answer {
+    fn with_headers(&self, mut answer: Answer, headers: &[(String, String)], ids: &Ids) -> Answer {
         let ours = |name: &str| {
             ["content-type", "date"].iter().any(|ours| name.eq_ignore_ascii_case(ours))
                 && headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name))
         };
         answer.headers.retain(|(name, _)| !ours(name));
         for (name, value) in headers {
-            answer = answer.header(name, self.fill_in(value, capture_id));
+            answer = answer.header(name, self.fill_in(value, ids));
         }
         answer
     }
 
-    /// Substitutes the names in braces of a fault's text. Without a capture its id is made up.
-    fn fill_in(&self, text: &str, capture_id: Option<&str>) -> String {
+    /// Ids for a fault's text: of what was made, else of the path, else made up.
+    fn ids(&self, made: Option<&Made>) -> Ids {
         let place = self.place.as_ref();
-        let segment = place.map_or(String::new(), |place| percent_encode(&place.order_id));
-        let text = text.replace("{base}", &self.shared.base_for(self.request)).replace("{order_id}", &segment);
-        match capture_id {
-            Some(id) => text.replace("{capture_id}", id),
-            None => text.replace("{capture_id}", &Uuid::new_v4().to_string()),
+        let id = |found: Option<&str>| found.map_or_else(|| Uuid::new_v4().to_string(), String::from);
+        let (capture, refund) = match made {
+            Some(Made::Capture(id)) => (Some(id.as_str()), None),
+            Some(Made::Refund(id)) => (None, Some(id.as_str())),
+            None => (None, None),
+        };
+        Ids {
+            capture: id(capture.or_else(|| place.and_then(Place::capture_id))),
+            refund: id(refund.or_else(|| place.and_then(Place::refund_id))),
         }
+    }
+
+    /// Substitutes the names in braces of a fault's text.
+    fn fill_in(&self, text: &str, ids: &Ids) -> String {
+        let segment = self.place.as_ref().map_or(String::new(), |place| percent_encode(&place.order_id));
+        text.replace("{base}", &self.shared.base_for(self.request))
+            .replace("{order_id}", &segment)
+            .replace("{capture_id}", &ids.capture)
+            .replace("{refund_id}", &ids.refund)
     }
 }

@@ -1,19 +1,20 @@
 //! The faults a test can order, as the library and the control endpoint spell them.
 
+use crate::klarna::RefundMember;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::{Map, Value};
 use std::time::Duration;
 
-/// Whether something happens before the sandbox commits the capture or after it.
+/// Whether something happens before the sandbox commits the call or after it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum When {
-    /// No capture is committed yet.
+    /// Nothing is committed yet.
     #[default]
     BeforeCommit,
-    /// The capture stands in the ledger.
+    /// The call stands in the ledger.
     AfterCommit,
 }
 
@@ -101,9 +102,11 @@ pub enum Fault {
     },
     /// A canned answer with any status.
     Status(Status),
-    /// Commits, then answers 201 without `Capture-Id` and `Location`.
+    /// Commits, then answers 201 without `Capture-Id` (of a refund: `Refund-Id`) and `Location`. A call that makes
+    /// neither gets its usual answer.
     CreatedWithoutId,
-    /// Commits, then answers 201 with other headers than usual. A refused request gets its usual refusal.
+    /// Commits, then answers 201 with other headers than usual. A refused request, and a call that makes neither capture
+    /// nor refund, gets its usual answer.
     Created(Created),
     /// Bytes instead of an answer.
     Raw(Raw),
@@ -114,6 +117,33 @@ pub enum Fault {
     },
     /// The usual answer, after which the connection is closed unannounced.
     CloseIdle,
+    /// A read shows the order as it was; it waits for a read. Without fields: as before the last request.
+    LaggingRead {
+        /// So many seconds ago.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seconds: Option<f64>,
+        /// Before the order's last so many requests.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        requests: Option<u64>,
+    },
+    /// Closes without a byte; the request is carried out later, as if it had come then. Without fields: after the order's
+    /// next request.
+    CommitLate {
+        /// So many seconds later, by the sandbox's clock.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seconds: Option<f64>,
+        /// After the order's next so many requests.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        requests: Option<u64>,
+    },
+    /// Commits, and answers an HTML page with 200 in place of 204. Any other answer stays.
+    #[serde(rename = "no_content_as_200")]
+    NoContentAs200,
+    /// A read shows refunds without one of their members, as those of old orders; it waits for a read.
+    RefundsWithout {
+        /// The member that is not there.
+        member: RefundMember,
+    },
 }
 
 /// The canned answer of [`Fault::Status`].
@@ -160,13 +190,17 @@ impl Default for Status {
     }
 }
 
+pub(crate) const USUAL_LOCATION: &str = "{base}/ordermanagement/v1/orders/{order_id}/captures/{capture_id}";
+
 /// The unusual 201 of [`Fault::Created`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Created {
-    /// The name under which the capture id is sent; `None` (in JSON: null) leaves the header out.
+    /// The name under which the capture id is sent; `None` (in JSON: null) leaves the header out. For a refund
+    /// `Capture-Id` stands for `Refund-Id`.
     pub capture_id_header: Option<String>,
-    /// `Location`, with `{base}`, `{order_id}` and `{capture_id}` substituted; `None` (null) leaves it out.
+    /// `Location`, with `{base}`, `{order_id}`, `{capture_id}` and `{refund_id}` substituted; `None` (null) leaves it
+    /// out. For a refund the usual one is the refund's.
     pub location: Option<String>,
     /// More headers, with the same substitutions.
     pub headers: Vec<(String, String)>,
@@ -177,7 +211,7 @@ impl Default for Created {
     fn default() -> Self {
         Self {
             capture_id_header: Some("Capture-Id".into()),
-            location: Some("{base}/ordermanagement/v1/orders/{order_id}/captures/{capture_id}".into()),
+            location: Some(USUAL_LOCATION.into()),
             headers: Vec::new(),
         }
     }
@@ -200,22 +234,6 @@ pub struct Raw {
     /// Sends byte by byte with this pause, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chunk_delay_ms: Option<u64>,
-}
-
-/// A fault and, as a choice, the request it waits for.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PlannedFault {
-    /// Strikes the n-th request of its order, counted from 1. `None`: the first one for which no other fault
-    /// stands before it.
-    pub request: Option<u64>,
-    /// The fault that strikes.
-    pub fault: Fault,
-}
-
-impl From<Fault> for PlannedFault {
-    fn from(fault: Fault) -> Self {
-        Self { request: None, fault }
-    }
 }
 
 const DAY: f64 = 86_400.0;
@@ -245,6 +263,10 @@ impl Fault {
             Self::Raw(_) => "raw",
             Self::Leftover { .. } => "leftover",
             Self::CloseIdle => "close_idle",
+            Self::LaggingRead { .. } => "lagging_read",
+            Self::CommitLate { .. } => "commit_late",
+            Self::NoContentAs200 => "no_content_as_200",
+            Self::RefundsWithout { .. } => "refunds_without",
         }
     }
 
@@ -267,6 +289,11 @@ impl Fault {
         match self {
             Self::CutBody { status: given, .. } => given.map_or(Ok(()), status),
             Self::Delay { seconds, .. } => time(*seconds),
+            Self::LaggingRead { seconds: Some(_), requests: Some(_) }
+            | Self::CommitLate { seconds: Some(_), requests: Some(_) } => {
+                Err("seconds and requests exclude each other".into())
+            }
+            Self::LaggingRead { seconds, .. } | Self::CommitLate { seconds, .. } => seconds.map_or(Ok(()), time),
             Self::Stall { seconds, .. } => seconds.map_or(Ok(()), time),
             Self::TooManyRequests { retry_after, ratelimit_reset } => {
                 line("retry_after", retry_after.as_deref())?;
@@ -304,6 +331,7 @@ impl Fault {
                 | Self::CloseBeforeCommit
                 | Self::CreatedWithoutId
                 | Self::CloseIdle
+                | Self::NoContentAs200
         )
     }
 }
@@ -342,42 +370,10 @@ impl<'de> Deserialize<'de> for Fault {
     }
 }
 
-impl Serialize for PlannedFault {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        use serde::ser::Error as _;
-        let mut value = serde_json::to_value(&self.fault).map_err(S::Error::custom)?;
-        if let (Some(request), Some(members)) = (self.request, value.as_object_mut()) {
-            members.insert("request".into(), request.into());
-        }
-        value.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for PlannedFault {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut members = match Value::deserialize(deserializer)? {
-            // A fault without other members may be its name alone.
-            Value::String(name) => Map::from_iter([("fault".into(), name.into())]),
-            Value::Object(members) => members,
-            other => return Err(D::Error::custom(format!("{other} is neither a fault's name nor an object"))),
-        };
-        let request = match members.remove("request") {
-            None => None,
-            Some(number) => match number.as_u64() {
-                Some(request) if request > 0 => Some(request),
-                _ => {
-                    return Err(D::Error::custom(format!("request is {number}; it counts an order's requests from 1")));
-                }
-            },
-        };
-        let fault = serde_json::from_value(Value::Object(members)).map_err(D::Error::custom)?;
-        Ok(Self { request, fault })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::PlannedFault;
     use serde_json::json;
 
     fn read(value: Value) -> Result<PlannedFault, String> {

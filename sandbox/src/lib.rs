@@ -17,9 +17,8 @@
 //!
 //! The same can be done over HTTP by any program; the README of this crate tells how.
 //!
-//! The sandbox is not a Klarna product. It serves `POST` and `GET` of captures and `GET` of an order. It has no
-//! refunds, cancellation, address or shipping updates and knows one merchant. Where Klarna's documentation is silent,
-//! it guesses.
+//! The sandbox is not a Klarna product. It serves the 18 calls of Order Management and knows one merchant. Where Klarna's
+//! documentation is silent, it guesses, and [`Knobs`] change the guess.
 #![forbid(unsafe_code)]
 
 mod control;
@@ -28,14 +27,19 @@ mod exchange;
 mod fault;
 mod http;
 mod klarna;
+mod plan;
 mod program;
 mod server;
 mod state;
 mod tls;
 
 pub use direct::{End, Exchanged};
-pub use fault::{Created, Fault, PlannedFault, Raw, Status, Then, When};
-pub use klarna::{Entry, NewOrder, OrderStatus};
+pub use fault::{Created, Fault, Raw, Status, Then, When};
+pub use klarna::{
+    Entry, Finding, KeyScope, Knobs, NewOrder, Operation, OrderStatus, Problem, RefundMember, Release, Risk,
+    SecondCancel, UnknownCapture,
+};
+pub use plan::{On, PlannedFault};
 pub use program::program;
 
 use serde::ser::SerializeMap;
@@ -78,6 +82,8 @@ pub struct Options {
     /// Answers 429 beyond so many requests in one second of the sandbox's clock. Without it nothing is limited, and
     /// the headers speak of 200.
     pub rate_limit: Option<u32>,
+    /// Choices where Klarna's documentation is silent.
+    pub knobs: Knobs,
 }
 
 impl Default for Options {
@@ -93,6 +99,7 @@ impl Default for Options {
             prefix: String::new(),
             json_unauthorized: false,
             rate_limit: None,
+            knobs: Knobs::default(),
         }
     }
 }
@@ -118,7 +125,7 @@ pub struct Received {
     pub body: Vec<u8>,
     /// Counts the sandbox's TCP connections from 1.
     pub connection: u64,
-    /// Whether this request made a capture. A repeated key makes none.
+    /// Whether this request changed anything. A repeated key changes nothing.
     pub committed: bool,
     /// The name of the fault that struck it.
     pub fault: Option<String>,
@@ -327,25 +334,46 @@ impl Sandbox {
         self.shared.state().clear_faults(order_id);
     }
 
-    /// Every committed capture, in order.
+    /// Everything that was done, in order: each capture and each other write.
     pub fn ledger(&self) -> Vec<Entry> {
+        self.shared.catch_up();
         self.shared.state().klarna.ledger.clone()
     }
 
-    /// The committed captures of one order.
+    /// Everything that was done to one order.
     pub fn ledger_of(&self, order_id: &str) -> Vec<Entry> {
         let mut ledger = self.ledger();
         ledger.retain(|entry| entry.order_id == order_id);
         ledger
     }
 
+    /// Judges all orders by the ledger: empty if money moved as it was asked, once.
+    pub fn audit(&self) -> Vec<Finding> {
+        self.shared.catch_up();
+        self.shared.state().klarna.audit()
+    }
+
+    /// Findings about one order.
+    pub fn audit_of(&self, order_id: &str) -> Vec<Finding> {
+        let mut findings = self.audit();
+        findings.retain(|finding| finding.order_id == order_id);
+        findings
+    }
+
+    /// Changes the choices where Klarna's documentation is silent, until the next reset.
+    pub fn set_knobs(&self, knobs: Knobs) {
+        self.shared.state().klarna.knobs = knobs;
+    }
+
     /// The last 10,000 requests to the API, oldest first.
     pub fn requests(&self) -> Vec<Received> {
+        self.shared.catch_up();
         self.shared.state().requests().cloned().collect()
     }
 
     /// Those with this order in their path.
     pub fn requests_of(&self, order_id: &str) -> Vec<Received> {
+        self.shared.catch_up();
         let state = self.shared.state();
         let all = state.requests();
         all.filter(|request| request.order_id.as_deref() == Some(order_id)).cloned().collect()
@@ -377,7 +405,7 @@ impl Sandbox {
 
     /// Forgets orders, captures, keys, faults and requests, and sets the clock right.
     pub fn reset(&self) {
-        self.shared.state().reset();
+        self.shared.reset();
     }
 }
 

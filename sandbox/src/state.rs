@@ -1,13 +1,16 @@
 //! Everything the server's threads share: Klarna's state, the planned faults, the record of requests, the clock.
 
-use crate::fault::{Fault, PlannedFault};
+use crate::fault::Fault;
 use crate::http::{Answer, Request, values};
 use crate::klarna::{
-    Circumstances, Key, KeyState, Klarna, Millis, Place, Refusal, Resource, error_answer, http_date, timestamp,
+    Asked, Circumstances, Key, KeyState, Klarna, Look, Made, Millis, Operation, Place, Stored, error_answer, has_body,
+    http_date, timestamp,
 };
+use crate::plan::PlannedFault;
 use crate::{Connections, Options, Received};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
 use std::collections::{HashMap, VecDeque};
 use std::net::TcpStream;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -37,11 +40,29 @@ pub(crate) struct State {
     pub connections: Connections,
     faults: HashMap<String, Vec<PlannedFault>>,
     order_requests: HashMap<String, u64>,
+    /// The same for each operation.
+    operation_requests: HashMap<String, HashMap<Operation, u64>>,
+    late: Vec<Late>,
     log: VecDeque<Received>,
     received: u64,
     ahead: Duration,
     /// Per merchant: a second, and the requests in it.
     rates: HashMap<String, (Millis, u32)>,
+}
+
+/// A request whose answer was lost and whose commit is still to come.
+struct Late {
+    due: Due,
+    request: Request,
+    place: Place,
+    number: u64,
+}
+
+/// When a late commit comes.
+pub(crate) enum Due {
+    At(Millis),
+    /// Once the order had so many requests.
+    Requests(u64),
 }
 
 /// How far a request came before the commit.
@@ -51,26 +72,45 @@ pub(crate) enum Admission {
     /// The answer comes from a gateway before the API.
     Page(Answer),
     /// The request may go on, and its key is taken.
-    Open { key: Option<Key>, rate: Vec<(String, String)> },
+    Open { operation: Operation, key: Option<Key>, rate: Vec<(String, String)> },
 }
 
 /// How the sandbox would answer without a fault.
 pub(crate) struct Outcome {
     pub answer: Answer,
-    /// The capture the request made or, for a known key, stands for.
-    pub capture_id: Option<String>,
+    /// What the request made or, for a known key, stands for.
+    pub made: Option<Made>,
 }
 
 impl From<Answer> for Outcome {
     fn from(answer: Answer) -> Self {
-        Self { answer, capture_id: None }
+        Self { answer, made: None }
     }
 }
 
 impl Shared {
     pub fn new(options: Options, base: String) -> Self {
         let (sockets, state, stopping) = (Mutex::default(), Mutex::default(), Mutex::new(false));
-        Self { options, base, sockets, state, stopping, stop: Condvar::new() }
+        let shared = Self { options, base, sockets, state, stopping, stop: Condvar::new() };
+        shared.reset();
+        shared
+    }
+
+    /// Forgets all but the connections that are open.
+    pub fn reset(&self) {
+        let mut state = self.state();
+        state.reset();
+        state.klarna.knobs = self.options.knobs.clone();
+    }
+
+    /// Does the commits that were late and are due.
+    pub fn catch_up(&self) {
+        let next = || self.state().take_late();
+        while let Some(Late { request, place, number, .. }) = next() {
+            let correlation_id = Uuid::new_v4().to_string();
+            let admission = self.admit(&request, Some(&place), number, &correlation_id);
+            self.settle(admission, &request, Some(&place), number, &correlation_id, &Look::default());
+        }
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
@@ -149,9 +189,15 @@ impl Shared {
     }
 
     /// Does everything that comes before the commit. The result must go to [`Shared::settle`] or [`Shared::abandon`].
-    pub fn admit(&self, request: &Request, place: Option<&Place>, correlation_id: &str) -> Admission {
+    pub fn admit(&self, request: &Request, place: Option<&Place>, number: u64, correlation_id: &str) -> Admission {
         let refuse = |status: u16, error_code: &str, message: String| {
             error_answer(status, error_code, &[message], correlation_id)
+        };
+        let methods = place.map(Place::methods).unwrap_or_default();
+        let Some(place) = place.filter(|_| !methods.is_empty()) else {
+            // Seen at Klarna's gateway: a path that leads nowhere is refused before the credentials are read.
+            let body = json!({"error_code": "NOT_FOUND", "error_message": "Not found"});
+            return Admission::Page(Answer::new(404).json(&body));
         };
         let Some(merchant) = self.merchant(request) else {
             if self.options.json_unauthorized {
@@ -165,48 +211,44 @@ impl Shared {
         let mut state = self.state();
         let now = state.now();
         let (allowed, rate) = state.count(&merchant, self.options.rate_limit, now);
-        let answered = |mut answer: Answer, capture_id: Option<String>| {
-            answer.headers.extend(rate.iter().cloned());
-            Admission::Answered(Outcome { answer, capture_id })
+        let answered = |answer: Answer| {
+            let mut outcome = Outcome::from(answer);
+            outcome.answer.headers.extend(rate.iter().cloned());
+            Admission::Answered(outcome)
         };
         if !allowed {
             let message = "the quota of this second is used up".into();
-            return answered(refuse(429, "TOO_MANY_REQUESTS", message), None);
+            return answered(refuse(429, "TOO_MANY_REQUESTS", message));
         }
-        let Some(resource) = place.and_then(|place| place.resource.as_ref()) else {
-            let message = format!("the sandbox serves nothing at {}", request.path());
-            return answered(refuse(404, "NOT_FOUND", message), None);
-        };
-        let allow = match resource {
-            Resource::Captures => "GET, POST",
-            _ => "GET",
-        };
-        if !allow.split(", ").any(|method| method == request.method) {
+        let Some(operation) = place.operation(&request.method) else {
+            let allow = methods.join(", ");
             let message = format!("{} is not possible here, only {allow}", request.method);
-            let answer = refuse(405, "METHOD_NOT_ALLOWED", message).header("Allow", allow);
-            return answered(answer, None);
-        }
-        if request.method == "GET" {
-            return Admission::Open { key: None, rate };
+            return answered(refuse(405, "METHOD_NOT_ALLOWED", message).header("Allow", allow));
+        };
+        if !operation.writes() {
+            return Admission::Open { operation, key: None, rate };
         }
         let content_type = values(&request.headers, "content-type").next();
         let media_type = content_type.and_then(|value| value.split(';').next());
-        if !media_type.is_some_and(|t| t.trim().eq_ignore_ascii_case("application/json")) {
+        let is_json = media_type.is_some_and(|t| t.trim().eq_ignore_ascii_case("application/json"));
+        if has_body(operation) && !is_json {
             let message = format!("Content-Type is {}, not application/json", content_type.unwrap_or("absent"));
-            return answered(refuse(415, "UNSUPPORTED_MEDIA_TYPE", message), None);
+            return answered(refuse(415, "UNSUPPORTED_MEDIA_TYPE", message));
         }
-        let key = values(&request.headers, "klarna-idempotency-key")
-            .next()
-            .filter(|key| !key.is_empty())
-            .map(|key| (merchant, key.to_owned()));
-        match key.as_ref().map(|key| state.klarna.reserve(key, now)) {
-            None | Some(KeyState::Reserved) => Admission::Open { key, rate },
+        let text = values(&request.headers, "klarna-idempotency-key").next().filter(|key| !key.is_empty());
+        let scope = state.klarna.knobs_of(&place.order_id).key_scope;
+        let key = text.map(|text| Key::new(merchant, scope, &place.order_id, operation, text));
+        let asked = asked(operation, place, request, number);
+        match key.as_ref().map(|key| state.klarna.keys.reserve(key, &asked, now)) {
+            None | Some(KeyState::Reserved) => Admission::Open { operation, key, rate },
             Some(KeyState::InFlight) => {
                 let message = "a request with this idempotency key is under way".into();
-                answered(refuse(409, "CONFLICT", message), None)
+                answered(refuse(409, "CONFLICT", message))
             }
-            Some(KeyState::Known { capture_id, location }) => {
-                answered(created(&capture_id, &location), Some(capture_id))
+            Some(KeyState::Known(stored)) => {
+                let mut outcome = outcome(stored, correlation_id);
+                outcome.answer.headers.extend(rate);
+                Admission::Answered(outcome)
             }
         }
     }
@@ -219,6 +261,7 @@ impl Shared {
         place: Option<&Place>,
         number: u64,
         correlation_id: &str,
+        look: &Look,
     ) -> Outcome {
         let mut outcome = match admission {
             Admission::Answered(outcome) => outcome,
@@ -226,13 +269,18 @@ impl Shared {
                 let date = http_date(self.state().now());
                 return page.header("Date", date).into();
             }
-            Admission::Open { key, rate } => {
+            Admission::Open { operation, key, rate } => {
                 let mut state = self.state();
-                let done = state.perform(&self.base_for(request), request, place, number, key.clone());
-                if let Some(key) = key {
-                    state.klarna.release(&key);
-                }
-                let mut outcome = done.unwrap_or_else(|refusal| refusal.answer(correlation_id).into());
+                let stored = match place {
+                    Some(place) if operation.writes() => {
+                        state.write(&self.base_for(request), request, (operation, place), number, key)
+                    }
+                    Some(place) => state.read((operation, place), look),
+                    // `admit` opens only what has a place.
+                    None => Stored::Done { answer: Answer::new(404), made: None },
+                };
+                drop(state);
+                let mut outcome = outcome(stored, correlation_id);
                 outcome.answer.headers.extend(rate);
                 outcome
             }
@@ -244,7 +292,7 @@ impl Shared {
     /// Gives the key free; the request has no effect.
     pub fn abandon(&self, admission: Admission) {
         if let Admission::Open { key: Some(key), .. } = admission {
-            self.state().klarna.release(&key);
+            self.state().klarna.keys.release(&key);
         }
     }
 }
@@ -254,9 +302,17 @@ fn fold(path: &str) -> &str {
     &path[path.bytes().take_while(|byte| *byte == b'/').count().saturating_sub(1)..]
 }
 
-/// Klarna's answer to a capture: an empty body.
-fn created(capture_id: &str, location: &str) -> Answer {
-    Answer::new(201).header("Capture-Id", capture_id).header("Location", location)
+fn asked(operation: Operation, place: &Place, request: &Request, number: u64) -> Asked {
+    let Place { order_id, id, .. } = place.clone();
+    let body = if has_body(operation) { request.body.clone() } else { Vec::new() };
+    Asked { order_id, operation, id, body, number }
+}
+
+fn outcome(stored: Stored, correlation_id: &str) -> Outcome {
+    match stored {
+        Stored::Done { answer, made } => Outcome { answer, made },
+        Stored::Refused(refusal) => refusal.answer(correlation_id).into(),
+    }
 }
 
 impl State {
@@ -277,8 +333,8 @@ impl State {
         self.ahead = self.ahead.saturating_add(by).min(limit);
     }
 
-    /// Forgets all but the connections that are open. Request numbers go on, since a request may still be under way.
-    pub fn reset(&mut self) {
+    /// Request numbers go on, since a request may still be under way.
+    fn reset(&mut self) {
         let open = self.connections.open;
         *self = Self { received: self.received, connections: Connections { accepted: open, open }, ..Self::default() };
     }
@@ -304,6 +360,10 @@ impl State {
             *count += 1;
             *count
         });
+        if let Some((place, operation)) = place.and_then(|place| Some((place, place.operation(&request.method)?))) {
+            let counts = self.operation_requests.entry(place.order_id.clone()).or_default();
+            *counts.entry(operation).or_default() += 1;
+        }
         if self.log.len() == REMEMBERED {
             self.log.pop_front();
         }
@@ -325,15 +385,45 @@ impl State {
     }
 
     /// Takes the fault for a request: a fault that names the request, else the first that names none.
-    pub fn strike(&mut self, number: u64) -> Option<Fault> {
+    pub fn strike(&mut self, number: u64, operation: Option<Operation>) -> Option<Fault> {
         let record = self.record(number)?;
         let (order_id, order_request) = (record.order_id.clone()?, record.order_request);
+        let counts = self.operation_requests.get(&order_id);
+        // A fault for an operation counts the requests of that operation alone.
+        let count = |planned: &PlannedFault| match planned.on {
+            None => order_request,
+            Some(on) => {
+                let counts = counts.into_iter().flatten();
+                Some(counts.filter(|(operation, _)| on.is(**operation)).map(|(_, count)| count).sum())
+            }
+        };
         let planned = self.faults.get_mut(&order_id)?;
-        let named = planned.iter().position(|f| f.request == order_request);
-        let at = named.or_else(|| planned.iter().position(|f| f.request.is_none()))?;
+        let named = planned.iter().position(|f| f.request.is_some() && f.request == count(f) && f.fits(operation));
+        let at = named.or_else(|| planned.iter().position(|f| f.request.is_none() && f.fits(operation)))?;
         let fault = planned.remove(at).fault;
         self.record(number)?.fault = Some(fault.name().into());
         Some(fault)
+    }
+
+    /// How many requests an order had.
+    pub fn requests_so_far(&self, order_id: &str) -> u64 {
+        self.order_requests.get(order_id).copied().unwrap_or_default()
+    }
+
+    /// Puts a request's commit off.
+    pub fn put_off(&mut self, due: Due, request: Request, place: Place, number: u64) {
+        self.late.push(Late { due, request, place, number });
+    }
+
+    /// A late commit that is due.
+    fn take_late(&mut self) -> Option<Late> {
+        let now = self.now();
+        let due = |late: &Late| match late.due {
+            Due::At(time) => time <= now,
+            Due::Requests(count) => self.requests_so_far(&late.place.order_id) >= count,
+        };
+        let at = self.late.iter().position(due)?;
+        Some(self.late.remove(at))
     }
 
     pub fn requests(&self) -> impl Iterator<Item = &Received> {
@@ -353,33 +443,42 @@ impl State {
         }
     }
 
-    fn perform(
+    fn read(&self, (operation, place): (Operation, &Place), look: &Look) -> Stored {
+        match self.klarna.read(operation, place, look, self.now()) {
+            Ok(value) => Stored::Done { answer: Answer::new(200).json(&value), made: None },
+            Err(refusal) => Stored::Refused(refusal),
+        }
+    }
+
+    /// Carries a write out and settles its key.
+    fn write(
         &mut self,
         base: &str,
         request: &Request,
-        place: Option<&Place>,
-        number: u64,
+        (operation, place): (Operation, &Place),
+        request_number: u64,
         key: Option<Key>,
-    ) -> Result<Outcome, Refusal> {
+    ) -> Stored {
         let now = self.now();
-        let Some((place, resource)) = place.and_then(|p| p.resource.as_ref().map(|r| (p, r))) else {
-            // `admit` opens only what has a resource.
-            return Ok(Answer::new(404).into());
-        };
-        if request.method == "POST" {
-            let about = Circumstances { base, key, request_number: number, now };
-            let (capture_id, location) = self.klarna.capture(place, &request.body, about)?;
-            if let Some(record) = self.record(number) {
-                record.committed = true;
+        let text = key.as_ref().map(|key| key.text.clone());
+        let order_requests = self.requests_so_far(&place.order_id);
+        let about = Circumstances { base, key: text, request_number, order_requests, now };
+        let (stored, keep) = match self.klarna.write(operation, place, &request.body, &about) {
+            Ok(done) => {
+                if let Some(record) = self.record(request_number) {
+                    record.committed |= done.committed();
+                }
+                (Stored::Done { answer: done.answer, made: done.made }, true)
             }
-            return Ok(Outcome { answer: created(&capture_id, &location), capture_id: Some(capture_id) });
-        }
-        let value = match resource {
-            Resource::Order => self.klarna.order(&place.order_id, now)?,
-            Resource::Captures => self.klarna.captures(&place.order_id)?,
-            Resource::Capture(id) => self.klarna.capture_of(&place.order_id, id)?,
+            Err(refusal) => (Stored::Refused(refusal), self.klarna.knobs_of(&place.order_id).store_refusals),
         };
-        Ok(Answer::new(200).json(&value).into())
+        if let Some(key) = key {
+            self.klarna.keys.release(&key);
+            if keep {
+                self.klarna.keys.store(key, stored.clone(), asked(operation, place, request, request_number), now);
+            }
+        }
+        stored
     }
 
     /// Counts a request against its second. Says whether it is within the limit, and the headers about it.

@@ -52,7 +52,7 @@ fn reads_give_orders_and_captures() {
     assert_eq!((&one["reference"], &one["description"]), (&"r".into(), &"d".into()));
     assert_eq!(one["order_lines"][0]["unit_price"], 4000);
     assert_eq!(one["shipping_info"][0]["tracking_number"], "t");
-    assert_eq!(one["captured_at"], sandbox.ledger()[0].captured_at.as_str());
+    assert_eq!(one["captured_at"], sandbox.ledger()[0].at.as_str());
 
     let order = client.get("/ordermanagement/v1/orders/o").json();
     assert_eq!(order["status"], "PART_CAPTURED");
@@ -172,7 +172,7 @@ fn refuses_as_klarna_does() {
     let sandbox = sandbox_with(Options { json_unauthorized: true, ..Options::default() });
     let mut client = Client::connect(sandbox.url());
     let post = format!("POST {CAPTURES}");
-    let good = r#"{"captured_amount":1}"#;
+    let (good, refund) = (r#"{"captured_amount":1}"#, r#"{"refunded_amount":1}"#);
     for (line, headers, body, status, code) in [
         (post.as_str(), &[JSON][..], good, 401, "UNAUTHORIZED"),
         (&post, &["Authorization: Basic c2FuZGJveDp3cm9uZw==", JSON], good, 401, "UNAUTHORIZED"),
@@ -186,8 +186,8 @@ fn refuses_as_klarna_does() {
         ("POST /ordermanagement/v1/orders/p/captures", &[CREDENTIALS, JSON], good, 404, "NO_SUCH_ORDER"),
         ("PUT /ordermanagement/v1/orders/o/captures", &[CREDENTIALS, JSON], good, 405, "METHOD_NOT_ALLOWED"),
         ("POST /ordermanagement/v1/orders/o", &[CREDENTIALS, JSON], good, 405, "METHOD_NOT_ALLOWED"),
-        ("POST /ordermanagement/v1/orders/o/refunds", &[CREDENTIALS, JSON], good, 404, "NOT_FOUND"),
-        ("GET /", &[CREDENTIALS], "", 404, "NOT_FOUND"),
+        ("GET /ordermanagement/v1/orders/o/cancel", &[CREDENTIALS], "", 405, "METHOD_NOT_ALLOWED"),
+        ("POST /ordermanagement/v1/orders/p/refunds", &[CREDENTIALS, JSON], refund, 404, "NOT_FOUND"),
     ] {
         client.send(line, headers, body);
         let reply = client.reply();
@@ -251,6 +251,21 @@ fn answers_wrong_credentials_with_the_gateways_page() {
 }
 
 #[test]
+fn a_path_that_leads_nowhere_is_refused_before_credentials_are_read() {
+    let sandbox = sandbox();
+    let mut client = Client::connect(sandbox.url());
+    for line in ["GET /", "POST /ordermanagement/v1/orders", "GET /ordermanagement/v1/orders/o/refunds/r/x"] {
+        client.send(line, &[], "");
+        let reply = client.reply();
+        assert_eq!(reply.status, 404, "{line}");
+        assert_eq!(reply.json(), serde_json::json!({"error_code": "NOT_FOUND", "error_message": "Not found"}));
+        assert_eq!(reply.header("Klarna-Correlation-Id"), None);
+    }
+    client.send("GET /ordermanagement/v1/orders/o/refunds/r", &[], "");
+    assert_eq!(client.reply().status, 401);
+}
+
+#[test]
 fn several_slashes_at_the_head_count_as_one() {
     let sandbox = sandbox();
     let mut client = Client::connect(sandbox.url());
@@ -262,7 +277,7 @@ fn several_slashes_at_the_head_count_as_one() {
     }
     assert_eq!(sandbox.requests_of("o").len(), 2);
     client.send("GET /ordermanagement//v1/orders/o", &[CREDENTIALS], "");
-    assert_eq!(client.reply().error(), (404, "NOT_FOUND".into()));
+    assert_eq!(client.reply().status, 404);
 
     let sandbox = sandbox_with(Options { prefix: "/gw".into(), ..Options::default() });
     let mut client = Client::connect(sandbox.url());
@@ -321,7 +336,7 @@ fn serves_below_a_prefix() {
     let sandbox = sandbox_with(Options { prefix: "/gw/eu".into(), ..Options::default() });
     assert!(sandbox.url().ends_with("/gw/eu"));
     let mut client = Client::connect(sandbox.url());
-    assert_eq!(client.get(CAPTURES).error(), (404, "NOT_FOUND".into()));
+    assert_eq!(client.get(CAPTURES).status, 404);
     assert_eq!(client.get(&format!("/gw/eu{CAPTURES}")).status, 200);
     assert_eq!(client.control("GET /gw/eu/sandbox/ledger", "").status, 200);
     assert_eq!(client.control("GET /sandbox/ledger", "").status, 200);

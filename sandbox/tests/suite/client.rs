@@ -115,6 +115,20 @@ impl Client {
         self.reply()
     }
 
+    /// Sends a write on the order `o` with a key.
+    pub fn send_call(&mut self, line: &str, key: &str, body: &str) {
+        let (method, path) = line.split_once(' ').unwrap();
+        let key = format!("Klarna-Idempotency-Key: {key}");
+        let line = format!("{method} /ordermanagement/v1/orders/o/{path}");
+        self.send(&line, &[CREDENTIALS, "Content-Type: application/json", &key], body);
+    }
+
+    #[track_caller]
+    pub fn call(&mut self, line: &str, key: &str, body: &str) -> Reply {
+        self.send_call(line, key, body);
+        self.reply()
+    }
+
     /// A request to the control endpoint.
     #[track_caller]
     pub fn control(&mut self, line: &str, body: &str) -> Reply {

@@ -128,7 +128,7 @@ fn shows_the_ledger_and_the_requests() {
     let at = ledger[0]["captured_at"].clone();
     assert_eq!(
         ledger,
-        json!([{"order_id": "o", "capture_id": id, "captured_amount": 100, "reference": "r", "idempotency_key": "k",
+        json!([{"kind": "capture", "order_id": "o", "capture_id": id, "captured_amount": 100, "reference": "r", "idempotency_key": "k",
                 "captured_at": at, "request_number": 1}])
     );
     assert_eq!(client.control("GET /sandbox/orders/o/ledger", "").json(), ledger);

@@ -322,8 +322,8 @@ fn faults_strike_in_order_or_by_number() {
     let sandbox = sandbox();
     let status = |status: u16| Fault::Status(Status { status, ..Status::default() });
     sandbox.fault("o", status(501));
-    sandbox.fault("o", PlannedFault { request: Some(4), fault: status(504) });
-    sandbox.fault("o", PlannedFault { request: Some(1), fault: status(500) });
+    sandbox.fault("o", PlannedFault { request: Some(4), on: None, fault: status(504) });
+    sandbox.fault("o", PlannedFault { request: Some(1), on: None, fault: status(500) });
     sandbox.fault("o", status(502));
     let mut client = Client::connect(sandbox.url());
     // Another order's requests do not count.

@@ -5,6 +5,7 @@ mod client;
 mod control;
 mod direct;
 mod faults;
+mod operations;
 mod program;
 mod readme;
 mod tls;
@@ -35,7 +36,7 @@ fn capture(sandbox: &Sandbox, key: &str) -> Reply {
 
 /// Waits for something that another thread is about to do.
 #[track_caller]
-fn eventually(done: impl Fn() -> bool) {
+fn eventually(mut done: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(10);
     while !done() {
         assert!(Instant::now() < end, "it did not happen");

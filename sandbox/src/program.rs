@@ -1,6 +1,7 @@
 //! The sandbox as a program, for `takings-sandbox` and for the Python package.
 
 use crate::{NewOrder, Options, Sandbox};
+use serde_json::{Value, json};
 use std::error::Error;
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -24,37 +25,48 @@ usage: takings-sandbox [flags]
   --prefix /p        a path in front of the API's paths
   --json-401         answers wrong credentials with JSON; default: the page of Klarna's gateway
   --rate-limit N     429 beyond N requests a second; default: no limit
+  --knob NAME=VALUE  a choice where Klarna's documentation is silent; may be repeated
   --order ID=AMOUNT  creates an order over AMOUNT minor units; may be repeated
   --parent-watch     ends when standard input does, so that no test leaves it behind
   --help, --version
 
 Once it listens, it prints its base URL as one line on standard output.
 
-API, below the base URL, with Basic credentials:
-  POST /ordermanagement/v1/orders/{order_id}/captures
-  GET  /ordermanagement/v1/orders/{order_id}/captures[/{capture_id}]
-  GET  /ordermanagement/v1/orders/{order_id}
+API, below {base}/ordermanagement/v1/orders/{order_id}, with Basic credentials:
+  GET   itself, /captures[/{capture_id}], /captures/{capture_id}/extend-due-date-options, /refunds/{refund_id}
+  POST  /captures, /refunds, /cancel, /release-remaining-authorization, /extend-authorization-time, /acknowledge,
+        /shipping-info, /captures/{capture_id}/shipping-info, /captures/{capture_id}/trigger-send-out
+  PATCH /authorization, /customer-details, /merchant-references, /captures/{capture_id}/extend-due-date
 
 control, below the base URL, without credentials but for a token:
   POST /sandbox/orders                {\"order_id\", \"order_amount\", \"expires_in\", \"status\", \"faults\", ...}
   GET, PATCH /sandbox/orders/{id}     {\"status\", \"fraud_status\"}
   POST, GET, DELETE /sandbox/orders/{id}/faults   one fault or a list, e.g. {\"fault\": \"lost_answer\"}
   GET  /sandbox/ledger                /sandbox/orders/{id}/ledger
+  GET  /sandbox/audit                 /sandbox/orders/{id}/audit; empty if money moved as it was asked, once
+  GET  /sandbox/orders/{id}/hidden    mails, fees and all else that the API does not show
   GET  /sandbox/requests              /sandbox/orders/{id}/requests
   GET, POST /sandbox/clock            {\"advance_seconds\": 86400}
+  GET, PATCH /sandbox/knobs           {\"key_scope\": \"order\"}; an order takes its own as \"knobs\"
   GET  /sandbox/connections
   POST /sandbox/reset
 
-faults; \"request\": n strikes the order's n-th request, otherwise each request takes the next:
+faults; \"request\": n strikes the order's n-th request, otherwise each request takes the next;
+\"on\": \"refund\" (or another operation, \"reads\", \"writes\") strikes such a request:
   lost_answer, reset_before_commit, reset_after_commit, close_before_commit,
   reset_mid_answer and close_mid_answer (after_bytes), cut_body (status, when),
   delay (seconds, when), stall (seconds, when), too_many_requests (retry_after, ratelimit_reset),
   status (status, when, error_code, error_messages, html, headers, body), created_without_id,
   created (capture_id_header, location, headers), raw (text or base64, when, then, chunk_delay_ms),
-  leftover (text), close_idle
+  leftover (text), close_idle, lagging_read and commit_late (seconds or requests),
+  no_content_as_200, refunds_without (member)
 
-This is not a Klarna product. It does not imitate refunds, cancellation, updates of an order, several merchants,
-address and risk checks, or the portal; where Klarna's documentation is silent, it guesses.
+knobs: key_scope (merchant, order, operation), store_refusals, second_cancel (refused, no_content),
+  release (keeps_order_amount, lowers_order_amount), risk (accept, refuse), unknown_refund (404, 400),
+  unknown_capture (NO_SUCH_ORDER, NO_SUCH_CAPTURE), max_captures, max_refunds, refunds_without (id, reference)
+
+This is not a Klarna product. It does not imitate several merchants, checks of addresses and risks, or the portal;
+where Klarna's documentation is silent, it guesses, and the knobs change the guess.
 ";
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -98,6 +110,10 @@ fn wish(mut flags: lexopt::Parser) -> Result<Wish, lexopt::Error> {
             "prefix" => run.options.prefix = flags.value()?.string()?,
             "json-401" => run.options.json_unauthorized = true,
             "rate-limit" => run.options.rate_limit = Some(flags.value()?.parse()?),
+            "knob" => {
+                let change = flags.value()?.parse_with(knob)?;
+                run.options.knobs.set(&change)?;
+            }
             "order" => run.orders.push(flags.value()?.parse_with(order)?),
             "parent-watch" => run.parent_watch = true,
             "help" => return Ok(Wish::Print(HELP.into())),
@@ -116,6 +132,13 @@ fn wish(mut flags: lexopt::Parser) -> Result<Wish, lexopt::Error> {
 
 fn port(text: &str) -> Result<u16, &'static str> {
     text.parse().map_err(|_| "--port takes a number from 0 (a free one) to 65535")
+}
+
+/// A knob as an object. A value that is no JSON is a word.
+fn knob(text: &str) -> Result<Value, &'static str> {
+    let (name, value) = text.split_once('=').ok_or("it is not NAME=VALUE")?;
+    let value: Value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+    Ok(json!({ name: value }))
 }
 
 fn order(text: &str) -> Result<NewOrder, String> {

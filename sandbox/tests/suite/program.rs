@@ -61,8 +61,10 @@ fn prints_its_url_and_ends_with_its_parent() {
 #[test]
 fn takes_its_flags() {
     let flags = ["--username", "u", "--password", "p", "--api-key", "raw", "--prefix", "/gw", "--json-401"];
-    let program =
-        Program::start(&[&flags[..], &["--rate-limit", "100", "--bind", "127.0.0.1", "--order", "o=5"]].concat());
+    let knobs = ["--knob", "key_scope=order", "--knob", "max_refunds=3"];
+    let program = Program::start(
+        &[&flags[..], &["--rate-limit", "100", "--bind", "127.0.0.1", "--order", "o=5"][..], &knobs].concat(),
+    );
     assert!(program.url.ends_with("/gw"));
     let target = format!("GET /gw{CAPTURES}");
     let mut client = Client::connect(&program.url);
@@ -75,6 +77,8 @@ fn takes_its_flags() {
             _ => assert_eq!(reply.header("Content-Type"), Some("application/json")),
         }
     }
+    let knobs = client.control("GET /gw/sandbox/knobs", "").json();
+    assert_eq!((&knobs["key_scope"], &knobs["max_refunds"]), (&"order".into(), &3.into()));
 }
 
 #[test]
@@ -108,7 +112,9 @@ fn helps() {
     let output = command(&["--help"]).output().unwrap();
     assert!(output.status.success());
     let help = String::from_utf8(output.stdout).unwrap();
-    for word in ["--parent-watch", "/sandbox/ledger", "reset_before_commit", "not a Klarna product"] {
+    for word in
+        ["--parent-watch", "/sandbox/audit", "commit_late", "key_scope", "reset_before_commit", "not a Klarna product"]
+    {
         assert!(help.contains(word), "{word}");
     }
     let version = command(&["--version"]).output().unwrap().stdout;
@@ -123,6 +129,8 @@ fn refuses_flags_that_make_no_sense() {
         (&["stray"], "stray"),
         (&["--order", "o"], "ID=AMOUNT"),
         (&["--order", "o=1.5"], "minor units"),
+        (&["--knob", "risk"], "NAME=VALUE"),
+        (&["--knob", "risk=high"], "unknown variant `high`"),
         (&["--order", "o=1", "--order", "o=2"], "exists already"),
         (&["--order", "o=-1"], "order_amount"),
         (&["--ca-out", "x"], "--tls"),

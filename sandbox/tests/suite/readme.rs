@@ -53,7 +53,7 @@ fn its_commands_do_what_it_says() {
             other => panic!("the test does not know {other:?}"),
         }
     }
-    let [first, second, _planned, lost, ledger, faults] = answers.as_slice() else {
+    let [first, second, _planned, lost, ledger, audit, faults] = answers.as_slice() else {
         panic!("the README has other commands now: {answers:#?}");
     };
     assert_eq!(first.0, 201);
@@ -62,6 +62,7 @@ fn its_commands_do_what_it_says() {
     assert_eq!(*lost, (0, json!(null)), "no answer");
     let amounts: Vec<_> = ledger.1.as_array().unwrap().iter().map(|entry| &entry["captured_amount"]).collect();
     assert_eq!(amounts, [6000, 4000]);
+    assert_eq!(*audit, (200, json!([])));
     assert_eq!((faults.0, faults.1.as_array().unwrap().len()), (201, 3));
 }
 

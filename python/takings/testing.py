@@ -6,6 +6,7 @@ With pytest there is nothing to set up: the fixture `klarna_sandbox` is a `Klarn
         order_id = klarna_sandbox.create_order(6000, faults=["lost_answer"])
         my_shop.ship(order_id)
         assert len(klarna_sandbox.ledger(order_id)) == 1
+        assert klarna_sandbox.audit() == []
 
 Elsewhere it is a context manager: `with KlarnaSandbox() as sandbox: ...`. It is not a Klarna
 product.
@@ -47,6 +48,10 @@ Fault = (
         "raw",
         "leftover",
         "close_idle",
+        "lagging_read",
+        "commit_late",
+        "no_content_as_200",
+        "refunds_without",
     ]
     | Mapping[str, Any]
 )
@@ -57,12 +62,17 @@ The sandbox's README says what each does. In short: after `lost_answer`, `reset_
 `too_many_requests` and `status` it has not."""
 
 
-class LedgerEntry(TypedDict):
-    """A capture that was committed."""
+class LedgerEntry(TypedDict, total=False):
+    """A call that was carried out, with the members that its kind has.
+
+    `kind` is the operation. The first three members and the last three are those of a capture."""
 
     order_id: str
     capture_id: str
     captured_amount: int
+    kind: str
+    refund_id: str
+    refunded_amount: int
     reference: str | None
     idempotency_key: str | None
     captured_at: str
@@ -150,10 +160,9 @@ class KlarnaSandbox:
 
         `faults` strike its requests one after the other. `fields` are the order's other ones:
         `purchase_currency`, `merchant_reference1`, `order_lines`, `expires_in`, `status`,
-        `fraud_status`.
+        `fraud_status`, `initial_payment_method`, `knobs`.
         """
-        planned = [_fault(fault) for fault in faults]
-        order = {"order_amount": order_amount, "faults": planned, **fields}
+        order = {"order_amount": order_amount, "faults": [*map(_fault, faults)], **fields}
         if order_id is not None:
             order["order_id"] = order_id
         return str(self.control("/orders", order)["order_id"])
@@ -161,8 +170,8 @@ class KlarnaSandbox:
     def fault(self, order_id: str, fault: Fault, **members: Any) -> None:
         """Plan a fault for the order's next request that has none.
 
-        `members` say more: `seconds=2` for a `delay`, `request=3` for the third request. The order
-        need not exist.
+        `members` say more: `seconds=2` for a `delay`, `request=3` for the third request,
+        `on="refund"` for the next refund. The order need not exist.
         """
         self.control(_path(order_id, "faults"), {**_fault(fault), **members})
 
@@ -171,8 +180,15 @@ class KlarnaSandbox:
         self.control(_path(order_id, "faults"), method="DELETE")
 
     def ledger(self, order_id: str | None = None) -> list[LedgerEntry]:
-        """The captures that were committed, in order: of one order, or all."""
+        """All that was done, in order: to one order, or to all."""
         return self._list(order_id, "ledger")
+
+    def audit(self, order_id: str | None = None) -> list[Any]:
+        """What went wrong with the money of one order, or of all: `[]` if it moved as asked, once.
+
+        A finding is a dict with `order_id`, `problem`, `message` and `request_numbers`.
+        """
+        return self._list(order_id, "audit")
 
     def requests(self, order_id: str | None = None) -> list[ReceivedRequest]:
         """The requests that arrived, oldest first: for one order, or all (the last 10,000)."""

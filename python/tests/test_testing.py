@@ -52,6 +52,19 @@ def test_faults(klarna_sandbox: KlarnaSandbox) -> None:
     assert len(klarna_sandbox.ledger()) == 4
 
 
+def test_the_audit(klarna_sandbox: KlarnaSandbox) -> None:
+    order_id, other = klarna_sandbox.create_order(6000), klarna_sandbox.create_order(6000)
+    klarna_sandbox.fault(order_id, "lost_answer", on="capture")
+    with klarna_sandbox.client() as client:
+        client.capture(order_id, captured_amount=100, reference="parcel-1")
+        assert klarna_sandbox.audit() == []
+        client.capture(order_id, captured_amount=100, reference="parcel-1")
+    [finding] = klarna_sandbox.audit(order_id)
+    assert finding["problem"] == "captured_twice"
+    assert klarna_sandbox.audit(other) == []
+    assert [entry["kind"] for entry in klarna_sandbox.ledger()] == ["capture", "capture"]
+
+
 def test_the_clock(klarna_sandbox: KlarnaSandbox) -> None:
     order_id = klarna_sandbox.create_order(6000, expires_in=3600)
     klarna_sandbox.advance(3601)

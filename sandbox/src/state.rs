@@ -78,7 +78,7 @@ pub(crate) enum Admission {
 /// How the sandbox would answer without a fault.
 pub(crate) struct Outcome {
     pub answer: Answer,
-    /// What the request made or, for a known key, stands for.
+    /// The capture or refund that the request made or, for a known key, stands for.
     pub made: Option<Made>,
 }
 

@@ -158,9 +158,9 @@ impl Order {
 /// How far a read lags behind.
 #[derive(Clone, Copy)]
 pub(crate) enum Lag {
-    /// It shows the order as of this time.
+    /// The order as of this time.
     Until(Millis),
-    /// It shows the order as it was before its request of this number.
+    /// The order as it was before its request of this number.
     BeforeRequest(u64),
 }
 

@@ -348,3 +348,41 @@ fn knobs_are_of_the_sandbox_or_of_an_order() {
     client.control("POST /sandbox/reset", "");
     assert_eq!(client.control("GET /sandbox/knobs", "").json(), usual);
 }
+
+/// Hands a request over without a socket.
+fn hand_over(sandbox: &Sandbox, line: &str, key: &str, body: &str) {
+    let (method, path) = line.split_once(' ').unwrap();
+    let (name, credentials) = CREDENTIALS.split_once(": ").unwrap();
+    let headers = [(name, credentials), ("Content-Type", "application/json"), ("Klarna-Idempotency-Key", key)];
+    let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    sandbox.exchange(method, &format!("{ORDER}/{path}"), headers, body.into());
+}
+
+#[test]
+fn no_fault_on_any_write_does_it_twice() {
+    let faults = json!([
+        "lost_answer", "reset_before_commit", "reset_after_commit", "close_before_commit", "reset_mid_answer",
+        "close_mid_answer", "cut_body", {"fault": "delay", "seconds": 1}, "stall", "too_many_requests",
+        {"fault": "stall", "when": "after_commit"}, {"fault": "status", "status": 503},
+        {"fault": "status", "status": 502, "when": "after_commit"}, "created_without_id", "created",
+        {"fault": "raw", "text": "", "when": "after_commit"}, {"fault": "leftover", "text": "x"}, "close_idle",
+        "commit_late", {"fault": "commit_late", "seconds": 5}, "no_content_as_200",
+    ]);
+    let faults: Vec<PlannedFault> = serde_json::from_value(faults).unwrap();
+    for fault in faults {
+        let sandbox = Sandbox::without_socket(Options::default()).unwrap();
+        let order = json!({"order_id": "o", "order_amount": 10_000});
+        sandbox.create_order(serde_json::from_value(order).unwrap());
+        for (operation, body) in WRITES.into_iter().filter(|(operation, _)| *operation != Operation::Cancel) {
+            let line = line(operation, &sandbox);
+            sandbox.fault("o", fault.clone());
+            for _ in 0..3 {
+                hand_over(&sandbox, &line, operation.name(), body);
+            }
+            sandbox.advance(Duration::from_secs(5));
+            let done = kinds(&sandbox).into_iter().filter(|kind| *kind == operation).count();
+            assert_eq!(done, 1, "{line} under {fault:?}");
+        }
+        assert_eq!(sandbox.audit(), [], "{fault:?}");
+    }
+}

@@ -397,26 +397,28 @@ impl Klarna {
         };
         let knobs = kept.knobs(&self.knobs);
         let call = Call { order_id, id, request: &request, knobs: &knobs, about };
-        let mut order = kept.order.clone();
+        let before = kept.snapshot();
+        // A refusal changes nothing, so that no copy is needed for it.
+        let order = &mut kept.order;
         let done = match operation {
-            Operation::Capture => money::capture(&mut order, &call),
-            Operation::Refund => money::refund(&mut order, &call),
-            Operation::Acknowledge => hold::acknowledge(&mut order, &call),
-            Operation::UpdateAuthorization => hold::update_authorization(&mut order, &call),
-            Operation::Cancel => hold::cancel(&mut order, &call),
-            Operation::ReleaseRemainingAuthorization => hold::release(&mut order, &call),
-            Operation::ExtendAuthorizationTime => hold::extend_authorization_time(&mut order, &call),
-            Operation::UpdateMerchantReferences => hold::update_merchant_references(&mut order, &call),
-            Operation::UpdateCustomerDetails => hold::update_customer_details(&mut order, &call),
-            Operation::AppendShippingInfo => parcel::append_shipping_info(&mut order, &call),
-            Operation::AppendOrderShippingInfo => parcel::append_order_shipping_info(&mut order, &call),
-            Operation::TriggerSendOut => parcel::trigger_send_out(&order, &call),
-            Operation::ExtendDueDate => parcel::extend_due_date(&mut order, &call),
+            Operation::Capture => money::capture(order, &call),
+            Operation::Refund => money::refund(order, &call),
+            Operation::Acknowledge => hold::acknowledge(order, &call),
+            Operation::UpdateAuthorization => hold::update_authorization(order, &call),
+            Operation::Cancel => hold::cancel(order, &call),
+            Operation::ReleaseRemainingAuthorization => hold::release(order, &call),
+            Operation::ExtendAuthorizationTime => hold::extend_authorization_time(order, &call),
+            Operation::UpdateMerchantReferences => hold::update_merchant_references(order, &call),
+            Operation::UpdateCustomerDetails => hold::update_customer_details(order, &call),
+            Operation::AppendShippingInfo => parcel::append_shipping_info(order, &call),
+            Operation::AppendOrderShippingInfo => parcel::append_order_shipping_info(order, &call),
+            Operation::TriggerSendOut => parcel::trigger_send_out(order, &call),
+            Operation::ExtendDueDate => parcel::extend_due_date(order, &call),
             // Only reads are left, and they come by `read`.
             _ => Ok(call.nothing()),
         }?;
         if let Some(entry) = &done.entry {
-            kept.advance(order, about.now, about.order_requests);
+            kept.remember(before, about.now, about.order_requests);
             self.ledger.push(entry.clone());
         }
         Ok(done)

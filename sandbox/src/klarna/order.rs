@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 /// How many earlier states of an order are kept for reads that lag.
 const REMEMBERED: usize = 64;
+/// An order with more captures and refunds than this keeps no earlier states.
+const COPIED: usize = 500;
 
 /// The members that never change.
 pub(super) struct Fixed {
@@ -186,12 +188,17 @@ impl Kept {
         Self { order, knobs, past: VecDeque::new() }
     }
 
-    /// Takes a new state.
-    pub fn advance(&mut self, order: Order, at: Millis, request: u64) {
+    /// The present state, to be remembered. None of a large order: a copy would take longer with every capture.
+    pub fn snapshot(&self) -> Option<Order> {
+        (self.order.captures.len() + self.order.refunds.len() <= COPIED).then(|| self.order.clone())
+    }
+
+    /// Remembers the state before a write.
+    pub fn remember(&mut self, before: Option<Order>, at: Millis, request: u64) {
+        let Some(order) = before else { return self.past.clear() };
         if self.past.len() == REMEMBERED {
             self.past.pop_front();
         }
-        let order = std::mem::replace(&mut self.order, order);
         self.past.push_back(Past { at, request, order });
     }
 

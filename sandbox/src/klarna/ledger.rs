@@ -5,8 +5,8 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-/// A call that was carried out. In JSON a capture has the members of Klarna's captures, a refund those of Klarna's
-/// refunds, and each act only the members that it can have.
+/// A call that was carried out. In JSON a capture and a refund have the members that Klarna gives them, and every call only
+/// those that it can have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The operation.

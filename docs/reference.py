@@ -272,7 +272,7 @@ _HOMES = {
         "request.py",
         "steps.pyi",
     ],
-    "takings.testing": ["testing.py"],
+    "takings.testing": ["testing.py", "_sandbox.py"],
 }
 
 

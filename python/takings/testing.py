@@ -20,86 +20,16 @@ import os
 import urllib.parse
 import weakref
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any
 
 from ._operations import Client
+from ._sandbox import Fault, LedgerEntry, ReceivedRequest
 from ._takings import Sandbox
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["Fault", "KlarnaSandbox", "LedgerEntry", "ReceivedRequest"]
-
-Fault = (
-    Literal[
-        "lost_answer",
-        "reset_before_commit",
-        "reset_after_commit",
-        "close_before_commit",
-        "reset_mid_answer",
-        "close_mid_answer",
-        "cut_body",
-        "delay",
-        "stall",
-        "too_many_requests",
-        "status",
-        "created_without_id",
-        "created",
-        "raw",
-        "leftover",
-        "close_idle",
-        "lagging_read",
-        "commit_late",
-        "no_content_as_200",
-        "refunds_without",
-    ]
-    | Mapping[str, Any]
-)
-"""A fault by its name, or with more members: `{"fault": "delay", "seconds": 2}`.
-
-The sandbox's README says what each does. In short: after `lost_answer`, `reset_after_commit` and
-`cut_body` the money has moved; after `reset_before_commit`, `close_before_commit`,
-`too_many_requests` and `status` it has not."""
-
-
-class LedgerEntry(TypedDict, total=False):
-    """A call that was carried out, with the members that its kind has.
-
-    `kind` is the operation. The first three members and the last three are those of a capture."""
-
-    order_id: str
-    capture_id: str
-    captured_amount: int
-    kind: str
-    refund_id: str
-    refunded_amount: int
-    reference: str | None
-    idempotency_key: str | None
-    captured_at: str
-    request_number: int
-
-
-class _Received(TypedDict):
-    number: int
-    order_id: str | None
-    order_request: int | None
-    method: str
-    target: str
-    version: str
-    headers: list[list[str]]
-    connection: int
-    committed: bool
-    fault: str | None
-    answered_status: int | None
-
-
-class ReceivedRequest(_Received, total=False):
-    """A request as it arrived, `Authorization` included."""
-
-    body: str
-    body_base64: str
-    """In place of `body`, where that is no UTF-8."""
-
 
 _running: weakref.WeakSet[Sandbox] = weakref.WeakSet()
 

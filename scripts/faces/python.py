@@ -29,6 +29,7 @@ def files(schema: Schema) -> dict[str, str]:
         "outcomes.pyi": outcomes_stub(schema),
         "steps.py": steps(),
         "steps.pyi": steps_stub(),
+        "_sandbox.py": sandbox(),
         "_settings.py": settings(schema),
         "_operations.py": operations(schema),
         "__init__.py": package(schema),
@@ -614,6 +615,90 @@ def steps_stub() -> str:
     imports = "from dataclasses import dataclass\nfrom typing import ClassVar\n\n"
     classes = "".join(class_.stub() for class_ in STEP_CLASSES)
     return f'{NOTICE}{STEPS}{imports}__all__ = ["Send", "Wait"]\n{classes}'
+
+
+# --- _sandbox.py --------------------------------------------------------------------------
+
+SANDBOX = '''"""What the sandbox takes and gives, as types; `takings.testing` has them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypedDict
+
+__all__ = ["Fault", "LedgerEntry", "ReceivedRequest"]
+
+Fault = (
+    Literal[
+{faults}    ]
+    | Mapping[str, Any]
+)
+"""A fault by its name, or with more members: `{"fault": "delay", "seconds": 2}`.
+
+The sandbox's README says what each does. In short: after `lost_answer`, `reset_after_commit` and
+`cut_body` the money has moved; after `reset_before_commit`, `close_before_commit`,
+`too_many_requests` and `status` it has not."""
+'''
+RUST_TYPES = {
+    "String": "str",
+    "u16": "int",
+    "u64": "int",
+    "i64": "int",
+    "bool": "bool",
+    "Vec<(String, String)>": "list[list[str]]",
+    "Vec<u8>": "bytes",
+}
+
+
+def sandbox() -> str:
+    """The types of the sandbox's JSON, from the structs that it is written from."""
+    faults = [snake(name) for name in re.findall(r"^    (\w+)(?:,| \{|\()", item("Fault"), re.M)]
+    notice = NOTICE.replace("the core's", "the sandbox's")
+    out = notice + SANDBOX.replace("{faults}", "".join(f'        "{name}",\n' for name in faults))
+    out += mirrored("LedgerEntry", "A capture that was committed.", members("Entry"))
+    # `body` is text where it can be
+    received = [member for member in members("Received") if member[0] != "body"]
+    doc = "A request as it arrived, `Authorization` included."
+    base = mirrored("_Received", "The members that each request has.", received)
+    out += base + mirrored("ReceivedRequest", doc, BODIES).replace(
+        "(TypedDict)", "(_Received, total=False)"
+    )
+    return out
+
+
+BODIES = [
+    ("body", "str", "The body, where it is UTF-8."),
+    ("body_base64", "str", "In place of `body`, where that is no UTF-8."),
+]
+
+
+def item(name: str) -> str:
+    """The inner lines of a struct or enum of the sandbox."""
+    folder = Path(__file__).resolve().parents[2] / "sandbox/src"
+    head = rf"^pub (?:struct|enum) {name} \{{\n(.*?)^\}}"
+    found = (re.search(head, path.read_text(), re.M | re.S) for path in folder.glob("*.rs"))
+    return next(match[1] for match in found if match)
+
+
+def members(name: str) -> list[tuple[str, str, str]]:
+    """The fields of a struct: name, type in Python, doc."""
+    made = []
+    for doc, field, of in re.findall(r"((?:    ///.*\n)+)    pub (\w+): (.*),\n", item(name)):
+        optional = re.fullmatch(r"Option<(.*)>", of)
+        python = RUST_TYPES[optional[1]] + " | None" if optional else RUST_TYPES[of]
+        made.append((field, python, " ".join(re.findall(r"/// (.*)", doc))))
+    return made
+
+
+def mirrored(name: str, doc: str, fields: list[tuple[str, str, str]]) -> str:
+    out = f"\n\nclass {name}(TypedDict):\n{docstring(doc, 4)}\n"
+    return out + "".join(
+        f"    {field}: {of}\n{docstring(said(doc), 4)}" for field, of, doc in fields
+    )
+
+
+def snake(name: str) -> str:
+    return re.sub(r"(?<=.)(?=[A-Z])", "_", name).lower()
 
 
 # --- _operations.py -----------------------------------------------------------------------

@@ -12,7 +12,7 @@ use crate::gate::Inside;
 use crate::modules::STEPS;
 use crate::outcome::{attempts_of, exception, exception_of};
 use crate::slot::Slot;
-use crate::value::host_text;
+use crate::value::{host_text, told};
 use crate::wait;
 
 /// A call that is ready to be sent (`Client.prepare`).
@@ -147,39 +147,41 @@ impl Call {
 
     /// An answer came, whatever its status. A header that came twice is given twice.
     ///
-    /// A value of another type raises `TypeError`, and a value whose own code raises passes its
-    /// exception on. The call then still waits for the answer.
+    /// A value that cannot be read raises `TypeError`, with the reason as its cause. The call then
+    /// still waits for the answer.
     #[pyo3(signature = (status, headers, body, /))]
     fn answered<'py>(
         &self,
         py: Python<'py>,
-        status: u16,
+        status: &Bound<'py, PyAny>,
         headers: &Bound<'py, PyAny>,
-        body: &[u8],
+        body: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let bytes = |value: &Bound<'py, PyAny>| match value.cast::<PyBytes>() {
-            Ok(bytes) => Ok(bytes.as_bytes().to_vec()),
-            Err(_) => host_text("a header", value).map(String::into_bytes),
+        let bytes = |value: &Bound<'py, PyAny>| PyResult::Ok(value.cast::<PyBytes>()?.as_bytes().to_vec());
+        let either = |value: &Bound<'py, PyAny>| bytes(value).or_else(|_| host_text(value).map(String::into_bytes));
+        let pairs = || {
+            let pairs = headers.try_iter()?.map(|header| {
+                let (name, value) = header?.extract()?;
+                Ok((String::from_utf8_lossy(&either(&name)?).into_owned(), either(&value)?))
+            });
+            pairs.collect::<PyResult<Vec<_>>>()
         };
-        let headers = headers.try_iter()?.map(|header| {
-            let (name, value): (Bound<'py, PyAny>, Bound<'py, PyAny>) = header?.extract()?;
-            let name = bytes(&name)?;
-            Ok((String::from_utf8_lossy(&name).into_owned(), bytes(&value)?))
-        });
-        let headers: Vec<(String, Vec<u8>)> = headers.collect::<PyResult<_>>()?;
-        self.step(py, Event::Answered(Answer::new(status, headers, body.to_vec())))
+        let status = told("status", status, "a status such as 201", status.extract())?;
+        let headers = told("headers", headers, "pairs of a name and a value, str or bytes", pairs())?;
+        let body = told("body", body, "bytes", bytes(body))?;
+        self.step(py, Event::Answered(Answer::new(status, headers, body)))
     }
 
     /// Nothing of the request can have left: no connection was made.
     #[pyo3(signature = (why, /))]
     fn not_sent<'py>(&self, py: Python<'py>, why: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        self.step(py, Event::NotSent(host_text("why", why)?))
+        self.step(py, Event::NotSent(told("why", why, "a string", host_text(why))?))
     }
 
     /// No answer came, or that is not certain; when in doubt it is this.
     #[pyo3(signature = (why, /))]
     fn maybe_sent<'py>(&self, py: Python<'py>, why: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        self.step(py, Event::MaybeSent(host_text("why", why)?))
+        self.step(py, Event::MaybeSent(told("why", why, "a string", host_text(why))?))
     }
 
     /// The pause is over.

@@ -6,14 +6,13 @@
 use std::time::UNIX_EPOCH;
 
 use pyo3::IntoPyObjectExt;
-use pyo3::exceptions::{PyException, PyMemoryError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use takings::binding::{Fact, RecordInfo};
 use takings::{Attempt, Error};
 
 use crate::modules::OUTCOMES;
-use crate::value::kind;
+use crate::value::{goes_on, kind};
 
 /// The value of one field.
 fn value_of<'py>(py: Python<'py>, fact: &Fact<'_>) -> PyResult<Bound<'py, PyAny>> {
@@ -59,8 +58,7 @@ pub fn exception_of(py: Python<'_>, error: &Error) -> PyErr {
 /// The exception for one that a value's own code raised: an interrupt and a lack of memory go on, as an error of takings'
 /// does. Any other is the cause of a refusal.
 pub fn of_a_value(py: Python<'_>, name: &str, raised: PyErr) -> PyErr {
-    let goes_on = !raised.is_instance_of::<PyException>(py) || raised.is_instance_of::<PyMemoryError>(py);
-    if goes_on || raised.value(py).hasattr("idempotency_key").unwrap_or(false) {
+    if goes_on(py, &raised) || raised.value(py).hasattr("idempotency_key").unwrap_or(false) {
         return raised;
     }
     let got = format!("of a type whose own code raised {}", kind(raised.value(py)));

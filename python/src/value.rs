@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyException, PyMemoryError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyMapping, PyString};
 use serde::de::value::{Error, MapDeserializer, SeqDeserializer};
@@ -30,13 +30,27 @@ pub fn given<'py>(py: Python<'py>, value: Option<Bound<'py, PyAny>>) -> Bound<'p
     value.unwrap_or_else(|| py.None().into_bound(py))
 }
 
-/// A text of the program's HTTP client. The text may come after a request has left, so any text will do. A value that is
-/// no text is a mistake of the program's, not an outcome.
-pub fn host_text(name: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
-    match value.cast::<PyString>() {
-        Ok(text) => Ok(text.to_string_lossy().into_owned()),
-        Err(_) => Err(PyTypeError::new_err(format!("{name} is {}; it must be a string", kind(value)))),
-    }
+/// An argument of a step, as it was read. The step may come after a request has left, so that none of takings' errors fits
+/// an argument that cannot be read: it is a mistake of the program's, not an outcome.
+pub fn told<T>(name: &str, value: &Bound<'_, PyAny>, allowed: &str, read: PyResult<T>) -> PyResult<T> {
+    read.map_err(|raised| {
+        if goes_on(value.py(), &raised) {
+            return raised;
+        }
+        let refused = PyTypeError::new_err(format!("{name} is {}; it must be {allowed}", kind(value)));
+        refused.set_cause(value.py(), Some(raised));
+        refused
+    })
+}
+
+/// A text of the program's HTTP client: any text will do.
+pub fn host_text(value: &Bound<'_, PyAny>) -> PyResult<String> {
+    Ok(value.cast::<PyString>()?.to_string_lossy().into_owned())
+}
+
+/// Whether the exception of a value's own code is an interrupt or a lack of memory, which pass through.
+pub fn goes_on(py: Python<'_>, raised: &PyErr) -> bool {
+    !raised.is_instance_of::<PyException>(py) || raised.is_instance_of::<PyMemoryError>(py)
 }
 
 const LONE_SURROGATE: &str = "a str with half of a surrogate pair";

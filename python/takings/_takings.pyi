@@ -130,8 +130,8 @@ class Call(Generic[_ReplyT]):
     ) -> Send | Wait | _ReplyT:
         """An answer came, whatever its status. A header that came twice is given twice.
 
-        A value of another type raises `TypeError`, and a value whose own code raises passes its
-        exception on. The call then still waits for the answer.
+        A value that cannot be read raises `TypeError`, with the reason as its cause. The call then
+        still waits for the answer.
         """
 
     def not_sent(self, why: str, /) -> Send | Wait | _ReplyT:

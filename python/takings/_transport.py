@@ -13,9 +13,10 @@ import http.client
 import re
 import ssl
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from functools import partial
+from operator import index
 from types import SimpleNamespace
 from typing import Any
 
@@ -31,6 +32,7 @@ Proof = Callable[[BaseException], bool]
 # the ways in which HTTP clients say so, each with a manual of its own
 CLOSED = (ConnectionResetError, BrokenPipeError, ConnectionAbortedError, ssl.SSLEOFError)
 CLOSED_EARLY = "the connection was closed before an answer came"
+NO_SENSE = "the answer makes no sense"
 PLAIN_THROUGH_PROXY = (
     "the HTTP client's proxy would see the credential of a plain http request; leave this address "
     "out of what it is for (NO_PROXY, mounts)"
@@ -115,6 +117,14 @@ class Arriving:
         self.body += chunk[: self._send.most_answer - len(self.body)]
         return len(self.body) < self._send.most_answer and not self._over
 
+    def begins(self, status: Any, headers: Iterable[tuple[Any, Any]]) -> None:
+        """Takes status and headers, where they are of the types that the call reads."""
+        number, pairs = index(status), [(name, value) for name, value in headers]
+        texts = [text for pair in pairs for text in pair]
+        if number not in range(1000) or not all(issubclass(type(of), bytes | str) for of in texts):
+            raise ConnectionError(NO_SENSE)
+        self.head = number, pairs
+
     def end(self, call: Call[Any], ended: Any, sent_nothing: Proof) -> Any:
         """Gives the call the answer or the reason for its absence, and returns the next step.
 
@@ -122,24 +132,37 @@ class Arriving:
         """
         self._over = True
         error = ended.exception() if ended.done() else None
-        if self.sendings > 1:
-            why = "the program's HTTP client sent it again, so no answer is certain"
-        elif self.head is not None:
+        if self.head is not None and self.sendings <= 1:
             # the status decides, even where the body broke off
             return call.answered(*self.head, bytes(self.body))
-        elif not ended.done():
-            why = f"no answer within {self._send.timeout:.1f} s"
-        elif isinstance(error, Unsent):
-            return call.not_sent(words(error))
-        elif error is None:
-            why = "the transport gave no answer"
-        elif self.followed and not self.sendings and self.is_of(error) and sent_nothing(error):
-            return call.not_sent(f"no connection ({words(_root(error))})")
-        else:
-            root = _root(error)
-            closed = isinstance(root, CLOSED) or "disconnected" in words(root)
-            why = CLOSED_EARLY if closed else f"the answer was lost ({words(root)})"
-        return call.maybe_sent(why)
+        try:
+            tell, why = self._absence(call, ended.done(), error, sent_nothing)
+        except (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError):
+            raise
+        except BaseException:
+            tell, why = call.maybe_sent, "the answer was lost"
+        return tell(why)
+
+    def _absence(
+        self, call: Call[Any], is_done: bool, error: BaseException | None, sent_nothing: Proof
+    ) -> tuple[Callable[[str], Any], str]:
+        """The reason why there is no answer, and the method of the call that is told so."""
+        if self.sendings > 1:
+            return (
+                call.maybe_sent,
+                "the program's HTTP client sent it again, so no answer is certain",
+            )
+        if not is_done:
+            return call.maybe_sent, f"no answer within {self._send.timeout:.1f} s"
+        if error is None:
+            return call.maybe_sent, "the transport gave no answer"
+        root = _root(error)
+        if not self.sendings and isinstance(error, Unsent):
+            return call.not_sent, words(error)
+        if self.followed and not self.sendings and self.is_of(error) and sent_nothing(error):
+            return call.not_sent, f"no connection ({words(root)})"
+        closed = isinstance(root, CLOSED) or "disconnected" in words(root)
+        return call.maybe_sent, CLOSED_EARLY if closed else f"the answer was lost ({words(root)})"
 
 
 def for_thread(
@@ -186,7 +209,7 @@ def _within(
 # The innermost reason: the outer reasons only say that something failed.
 def _root(error: BaseException) -> BaseException:
     for _ in range(20):
-        cause = error.__cause__ or error.__context__
+        cause = error.__context__ if error.__cause__ is None else error.__cause__
         if cause is None:
             break
         error = cause
@@ -258,7 +281,7 @@ def httpx_head(answer: Any, arriving: Arriving) -> bool:
     # httpx reads an answer of any version
     if answer.http_version not in ("HTTP/1.1", "HTTP/1.0", "HTTP/2"):
         raise ConnectionError(f"the answer is not HTTP but {answer.http_version!r:.20}")
-    arriving.head = answer.status_code, answer.headers.raw
+    arriving.begins(answer.status_code, answer.headers.raw)
     # a hook may have read the body
     if answer.is_stream_consumed:
         arriving.more(answer.content)
@@ -313,7 +336,7 @@ def _requests(session: Any, send: Send, arriving: Arriving) -> None:
             # a body begins behind the blank line alone
             if not (whole or begun):
                 raise ConnectionError("the head of the answer was cut")
-            arriving.head = answer.status_code, head
+            arriving.begins(answer.status_code, head)
             if arriving.more(begun) and not broken:
                 with suppress(urllib3.exceptions.HTTPError):
                     for chunk in chunks:
@@ -401,7 +424,7 @@ def _sense(raw: Any) -> http.client.HTTPResponse | None:
         return None
     message = answer.msg
     if message.defects or message.get_payload() or _CONTROL.search(answer.reason or ""):
-        raise ConnectionError("the answer makes no sense")
+        raise ConnectionError(NO_SENSE)
     return answer
 
 

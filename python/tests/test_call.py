@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from typing import Any
 
 import pytest
@@ -91,25 +92,62 @@ def test_an_event_that_does_not_fit(
         call.start()
 
 
-WRONG: list[tuple[str, list[Any]]] = [
-    ("not_sent", [5]),
-    ("answered", [201, [("a", 5)], b""]),
-    ("answered", [201, [5], b""]),
-    ("answered", [201, None, b""]),
-    ("answered", ["201", [], b""]),
-    ("answered", [201, [], "text"]),
-    ("answered", [70_000, [], b""]),
+class Failing:
+    """A header, a status or a list of headers whose own code raises."""
+
+    def __init__(self, raised: BaseException) -> None:
+        self._raised = raised
+
+    def __iter__(self) -> Any:
+        raise self._raised
+
+    __index__ = __iter__
+
+
+HEADERS = "headers is a list; it must be pairs of a name and a value, str or bytes"
+STATUS = "it must be a status such as 201"
+WRONG: list[tuple[str, list[Any], str]] = [
+    ("not_sent", [5], "why is an int; it must be a string"),
+    ("maybe_sent", [None], "why is a NoneType; it must be a string"),
+    ("answered", [201, [("a", 5)], b""], HEADERS),
+    ("answered", [201, [5], b""], HEADERS),
+    ("answered", [201, [("a",)], b""], HEADERS),
+    ("answered", [201, [("a", "b", "c")], b""], HEADERS),
+    ("answered", [201, None, b""], "headers is a NoneType"),
+    ("answered", [201, Failing(ZeroDivisionError()), b""], "headers is a Failing"),
+    ("answered", ["201", [], b""], STATUS),
+    ("answered", [70_000, [], b""], STATUS),
+    ("answered", [-1, [], b""], STATUS),
+    ("answered", [10**30, [], b""], STATUS),
+    ("answered", [Failing(ValueError()), [], b""], STATUS),
+    ("answered", [201, [], "text"], "body is a str; it must be bytes"),
+    ("answered", [201, [], [1]], "body is a list; it must be bytes"),
 ]
 
 
-@pytest.mark.parametrize(("event", "arguments"), WRONG)
+@pytest.mark.parametrize(("event", "arguments", "words"), WRONG)
 def test_a_wrong_argument_loses_nothing(
-    call: takings.Call[takings.Capture], event: str, arguments: list[Any]
+    call: takings.Call[takings.Capture], event: str, arguments: list[Any], words: str
 ) -> None:
     call.start()
     # not of takings' errors: those say what became of the money
-    with pytest.raises((TypeError, OverflowError)):
+    with pytest.raises(TypeError, match=re.escape(words)) as caught:
         getattr(call, event)(*arguments)
+    assert isinstance(caught.value.__cause__, Exception)
+    assert isinstance(call.abandon(), takings.OutcomeUnknown)
+    assert call.answered(201, [("Capture-Id", ID)], b"")
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError])
+def test_an_interrupt_during_an_answer_passes(
+    call: takings.Call[takings.Capture], raised: type[BaseException]
+) -> None:
+    call.start()
+    answered: Any = call.answered
+    wrong: list[tuple[Any, Any]] = [(Failing(raised()), []), (201, Failing(raised()))]
+    for status, headers in wrong:
+        with pytest.raises(raised):
+            answered(status, headers, b"")
     assert call.answered(201, [("Capture-Id", ID)], b"")
 
 

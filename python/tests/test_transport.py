@@ -585,6 +585,185 @@ def test_mocks_of_requests() -> None:
             client.capture("order", captured_amount=1)
 
 
+# --- nonsense -------------------------------------------------------------------------------
+
+
+class Foreign(BaseException):
+    """As the libraries for greenlets have them."""
+
+
+class Speechless(Foreign):
+    def __str__(self) -> str:
+        raise Foreign
+
+
+class Endless(Exception):
+    def __bool__(self) -> bool:
+        raise Foreign
+
+
+def foreign(*_: Any) -> Any:
+    raise Foreign
+
+
+class Tangled(Exception):
+    __cause__: Any = property(foreign)
+
+
+class Echo(str):
+    __contains__: Any = foreign
+    __format__: Any = foreign
+
+
+class Wordy(Exception):
+    def __str__(self) -> str:
+        return Echo("words")
+
+
+def raising(raised: BaseException, cause: BaseException | None = None) -> Callable[[Any], Any]:
+    def nonsense(answer: Any) -> Any:
+        if not getattr(answer, "is_closed", False):
+            answer.close()
+        raise raised from cause
+
+    return nonsense
+
+
+def with_status(status: Any) -> Callable[[Any], Any]:
+    def nonsense(answer: Any) -> Any:
+        answer.status_code = status
+        return answer
+
+    return nonsense
+
+
+def with_headers(headers: Any) -> Callable[[Any], Any]:
+    def nonsense(answer: Any) -> Any:
+        of = answer if isinstance(answer, httpx.Response) else answer.raw
+        of.headers = headers
+        return answer
+
+    return nonsense
+
+
+NONSENSE: dict[str, Callable[[Any], Any]] = {
+    **{
+        type(raised).__name__: raising(raised)
+        for raised in (Foreign(), Speechless(), Endless(), Tangled(), Wordy(), GeneratorExit())
+    },
+    "StopIteration": raising(StopIteration()),
+    "cause": raising(Foreign(), Endless()),
+    "nothing": lambda _: None,
+    "a number": lambda _: 201,
+    "a class": lambda _: httpx.Response,
+    **{f"status {status!r}": with_status(status) for status in ("201", -1, 70_000, 2.5, None)},
+    **{
+        f"headers {headers!r}": with_headers(headers)
+        for headers in (None, {"capture-id": 5}, {5: ID}, [("capture-id",)], {None: None})
+    },
+}
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE)
+@pytest.mark.parametrize("http", ["httpx", "requests", "async"])
+def test_nonsense_leaves_the_outcome_unknown(sandbox: Sandbox, http: str, nonsense: str) -> None:
+    """It comes after the request has left."""
+    order_id, make = sandbox.order(), NONSENSE[nonsense]
+    usual: dict[str, Any] = {
+        "username": "sandbox",
+        "password": "sandbox",
+        "base_url": sandbox.url,
+        "max_attempts": 1,
+    }
+
+    class Transport(httpx.HTTPTransport):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            made: httpx.Response = make(super().handle_request(request))
+            return made
+
+    class Adapter(HTTPAdapter):
+        def send(self, *arguments: Any, **settings: Any) -> requests.Response:
+            made: requests.Response = make(super().send(*arguments, **settings))
+            return made
+
+    class AsyncTransport(httpx.AsyncHTTPTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            answer = await super().handle_async_request(request)
+            await answer.aread()
+            made: httpx.Response = make(answer)
+            return made
+
+    async def wait() -> None:
+        async with (
+            httpx.AsyncClient(transport=AsyncTransport()) as over,
+            takings.AsyncClient(**usual, transport=over) as client,
+        ):
+            await client.capture(order_id, captured_amount=1, idempotency_key=order_id)
+
+    def capture() -> None:
+        if http == "async":
+            return asyncio.run(wait())
+        with httpx.Client(transport=Transport()) as ours, requests.Session() as session:
+            session.mount("http://", Adapter())
+            client = takings.Client(**usual, transport=ours if http == "httpx" else session)
+            client.capture(order_id, captured_amount=1, idempotency_key=order_id)
+
+    with pytest.raises(takings.OutcomeUnknown) as caught:
+        capture()
+    assert (caught.value.attempts, caught.value.idempotency_key) == (1, order_id)
+    assert len(sandbox.ledger(order_id)) == 1
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit, MemoryError])
+def test_an_interrupt_in_the_thread_of_an_attempt(
+    make: Make, http: Http, order_id: str, raised: type[BaseException]
+) -> None:
+    """It ends the attempt alone: the program's own come in its threads."""
+    sends: list[int] = []
+
+    def send(*_: Any, **__: Any) -> None:
+        sends.append(1)
+        raise raised
+
+    http.send = send
+    with pytest.raises(takings.OutcomeUnknown):
+        make(max_attempts=2).capture(order_id, captured_amount=1)
+    assert len(sends) == 2
+
+
+def test_a_body_of_wrong_types_takes_nothing_from_the_status(sandbox: Sandbox) -> None:
+    class Body(httpx.SyncByteStream):
+        def __iter__(self) -> Iterator[Any]:
+            yield "text"
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(201, headers={"Capture-Id": ID}, stream=Body())
+
+    with httpx.Client(transport=httpx.MockTransport(answer)) as http:
+        client = takings.Client("u", "p", base_url=sandbox.url, transport=http)
+        assert client.capture("order", captured_amount=1).capture_id == ID
+
+
+class TwoWays(httpx.HTTPTransport):
+    """Sends the request, and once more where a proxy would see it."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        super().handle_request(request).close()
+        with httpx.HTTPTransport(proxy=httpx.Proxy("http://127.0.0.1:1")) as other:
+            return other.handle_request(request)
+
+
+def test_a_second_way_that_is_refused_does_not_unsend_the_first(sandbox: Sandbox) -> None:
+    order_id = sandbox.order()
+    with httpx.Client(transport=TwoWays()) as http:
+        client = takings.Client(
+            "sandbox", "sandbox", base_url=sandbox.url, transport=http, max_attempts=1
+        )
+        with pytest.raises(takings.OutcomeUnknown, match="proxy would see the credential"):
+            client.capture(order_id, captured_amount=1)
+    assert len(sandbox.ledger(order_id)) == 1
+
+
 # --- what is refused ------------------------------------------------------------------------
 
 

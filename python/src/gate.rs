@@ -89,6 +89,7 @@ impl Inside {
 }
 
 /// Runs Python code during which other code of this thread may call takings: other greenlets.
+#[cfg(unix)]
 pub fn apart<R>(py: Python<'_>, work: impl FnOnce() -> R) -> R {
     let depth = DEPTH.replace(0);
     go_out();

@@ -2,17 +2,14 @@
 
 use std::thread;
 use std::time::Duration;
-#[cfg(unix)]
-use std::{io::Write as _, os::fd::AsRawFd as _, os::unix::net::UnixStream, sync::mpsc};
 
 use pyo3::intern;
 use pyo3::prelude::*;
 use takings::binding::{News, Sending};
 use takings::{Attempt, Error, Reply};
 
-use crate::gate::{self, Inside};
+use crate::gate::Inside;
 use crate::modules::{self, SENDING, is_loaded};
-use crate::outcome::exception_of;
 
 /// Most calls end before the first look at the signals, and so cost nothing for it.
 const FIRST_LOOK: Duration = Duration::from_millis(30);
@@ -124,6 +121,8 @@ fn wake_apart(
     mut sending: Sending,
     mut attempts: usize,
 ) -> PyResult<(Sending, usize, Woken)> {
+    use std::{io::Write as _, os::fd::AsRawFd as _, os::unix::net::UnixStream, sync::mpsc};
+
     let (job, begin) = mpsc::channel::<(Sending, usize)>();
     let (give, take) = mpsc::channel();
     let work = move |mut wakes: UnixStream| {
@@ -140,8 +139,8 @@ fn wake_apart(
         return Ok((sending, attempts, news));
     };
     let _ = job.send((sending, attempts));
-    gate::apart(py, || hub.call1((woken.as_raw_fd(),)))?;
-    take.try_recv().map_err(|_| exception_of(py, abandoned))
+    crate::gate::apart(py, || hub.call1((woken.as_raw_fd(),)))?;
+    take.try_recv().map_err(|_| crate::outcome::exception_of(py, abandoned))
 }
 
 /// Whether this thread is the main thread, whose Python code signals interrupt. In a program that has not loaded

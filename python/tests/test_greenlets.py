@@ -120,6 +120,58 @@ else:
     )
 
 
+SHORT = {
+    "descriptors": """
+free = os.dup(0)
+os.close(free)
+limit(resource.RLIMIT_NOFILE, free)
+""",
+    # root has no such limit
+    "threads": """
+if os.getuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+limit(resource.RLIMIT_NPROC, 1)
+""",
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems count other things")
+@pytest.mark.parametrize("of", SHORT)
+def test_where_no_thread_can_wait_the_worker_does(hub: str, of: str) -> None:
+    """It stands still for as long; the money moves all the same."""
+    run(
+        hub
+        + BEGIN
+        + HEART
+        + """
+import resource
+limits = []
+def limit(what, most):
+    usual, hard = resource.getrlimit(what)
+    limits.append((what, (usual, hard)))
+    resource.setrlimit(what, (most, hard))
+orders = [slow(), slow()]
+sleep(0.1)
+# its connection serves the others too
+capture(order())
+"""
+        + SHORT[of]
+        + """
+before = len(beats)
+assert capture(orders[0]).order_id == orders[0]
+still = len(beats) - before
+for what, usual in limits:
+    resource.setrlimit(what, usual)
+before = len(beats)
+assert capture(orders[1]).order_id == orders[1]
+assert (still, len(beats) - before > 5) == (0, True), (still, len(beats) - before)
+assert [len(sandbox.ledger(order)) for order in orders] == [1, 1]
+"""
+    )
+
+
 TRANSPORTS = {
     "none": "over = client",
     "requests": "import requests; over = sandbox.client(transport=requests.Session())",

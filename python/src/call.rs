@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyTuple};
 use takings::{Answer, Error, Event, Step};
 
 use crate::gate::Inside;
@@ -120,7 +120,7 @@ fn send_of<'py>(py: Python<'py>, call: &takings::Call, timeout: Duration) -> PyR
 impl Call {
     /// The requests so far, while it is stepped; the outcome has them all.
     #[getter]
-    fn attempt_log<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+    fn attempt_log<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let log = self.call.look(|call| call.attempt_log().to_vec());
         attempts_of(py, &log.unwrap_or_default())
     }
@@ -133,6 +133,7 @@ impl Call {
     }
 
     /// Send it and wait for the outcome, as `Client.capture` does.
+    #[pyo3(signature = () -> "_ReplyT")]
     pub fn send<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let inside = Inside::new(py);
         wait::until(py, &inside, self.take(py)?, |number, attempt| self.retry(py, number, attempt))
@@ -141,6 +142,7 @@ impl Call {
     }
 
     /// The first step. Raises the `TakingsError` that the call ends in, as the others do.
+    #[pyo3(signature = () -> "Send | Wait | _ReplyT")]
     fn start<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.step(py, Event::Start)
     }
@@ -149,7 +151,9 @@ impl Call {
     ///
     /// A value that cannot be read raises `TypeError`, with the reason as its cause. The call then
     /// still waits for the answer.
-    #[pyo3(signature = (status, headers, body, /))]
+    #[pyo3(signature = (
+        status: "int", headers: "Iterable[tuple[str | bytes, str | bytes]]", body: "bytes", /
+    ) -> "Send | Wait | _ReplyT")]
     fn answered<'py>(
         &self,
         py: Python<'py>,
@@ -173,24 +177,26 @@ impl Call {
     }
 
     /// Nothing of the request can have left: no connection was made.
-    #[pyo3(signature = (why, /))]
+    #[pyo3(signature = (why: "str", /) -> "Send | Wait | _ReplyT")]
     fn not_sent<'py>(&self, py: Python<'py>, why: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         self.step(py, Event::NotSent(told("why", why, "a string", host_text(why))?))
     }
 
     /// No answer came, or that is not certain; when in doubt it is this.
-    #[pyo3(signature = (why, /))]
+    #[pyo3(signature = (why: "str", /) -> "Send | Wait | _ReplyT")]
     fn maybe_sent<'py>(&self, py: Python<'py>, why: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         self.step(py, Event::MaybeSent(told("why", why, "a string", host_text(why))?))
     }
 
     /// The pause is over.
+    #[pyo3(signature = () -> "Send | Wait | _ReplyT")]
     fn waited<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.step(py, Event::Waited)
     }
 
     /// The error to raise where the wait ends before the call does (a cancelled task). The call
     /// may go on elsewhere; its outcome, which no caller hears, is logged as a warning.
+    #[pyo3(signature = () -> "OutcomeUnknown")]
     fn abandon<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.unattended.store(true, Ordering::Relaxed);
         exception(py, &self.abandoned)

@@ -86,7 +86,8 @@ impl Client {
         Client { open: Slot::new(None) }
     }
 
-    #[pyo3(signature = (username=None, password=None, *, transport=None, **settings))]
+    /// Check the settings and make a client.
+    #[pyo3(signature = (username: "Any"=None, password: "Any"=None, *, transport: "Any"=None, **settings: "Any"))]
     fn __init__(
         &self,
         py: Python<'_>,
@@ -116,7 +117,7 @@ impl Client {
     ///
     /// Raises `InvalidInput`, naming the variable or the setting.
     #[classmethod]
-    #[pyo3(signature = (*, transport=None, **settings))]
+    #[pyo3(signature = (*, transport: "Transport | None"=None, **settings: "Unpack[Settings]") -> "Self")]
     fn from_env<'py>(
         cls: &Bound<'py, PyType>,
         transport: Option<Bound<'py, PyAny>>,
@@ -132,7 +133,7 @@ impl Client {
 
     /// The body of every method that is named after an operation; without `send` the call is prepared alone. Python sends
     /// the call where there is a transport, or where the program traces.
-    #[pyo3(signature = (operation, order_id, request, key, fields, send, /))]
+    #[pyo3(signature = (operation: "Any", order_id: "Any", request: "Any", key: "Any", fields: "Any", send, /) -> "Any")]
     #[allow(clippy::too_many_arguments, reason = "positions cost less than names in every call")]
     fn _call<'py>(
         &self,
@@ -180,12 +181,13 @@ impl Client {
         Ok(slf)
     }
 
-    #[pyo3(signature = (*_raised))]
+    #[pyo3(signature = (*_raised: "object"))]
     fn __exit__(&self, py: Python<'_>, _raised: &Bound<'_, PyTuple>) {
         self.close(py);
     }
 
     /// Raise TypeError: a client holds credentials and connections.
+    #[pyo3(signature = () -> "NoReturn")]
     fn __reduce__(&self) -> PyResult<()> {
         Err(PyTypeError::new_err(
             "a takings.Client cannot be pickled or copied: it holds credentials and connections; make one where it is \
@@ -219,7 +221,7 @@ pub fn no_others(function: &str, others: Option<&Bound<'_, PyDict>>) -> Result<(
 /// Raises `InvalidInput` when the order id or the name cannot be one, or the operation takes none.
 #[pyfunction]
 #[pyo3(
-    signature = (order_id=None, name=None, operation=None, **others),
+    signature = (order_id: "str"=None, name: "str"=None, operation: "str"=None, **others),
     text_signature = "(order_id, name, operation='capture')"
 )]
 fn idempotency_key(
@@ -263,6 +265,7 @@ fn schema() -> String {
 
 /// An error of this package's own, in the core's words.
 #[pyfunction]
+#[pyo3(signature = (field, got, allowed) -> "InvalidInput")]
 fn invalid_argument<'py>(py: Python<'py>, field: &str, got: &str, allowed: &str) -> PyResult<Bound<'py, PyAny>> {
     exception(py, &Error::invalid_argument(field, got, allowed))
 }

@@ -20,7 +20,10 @@ const MOST_DIGITS: u64 = 50;
 ///
 /// Raises `InvalidInput`, naming the argument.
 #[pyfunction]
-#[pyo3(signature = (amount=None, currency=None, **others), text_signature = "(amount, currency)")]
+#[pyo3(
+    signature = (amount: "str | int | Decimal"=None, currency: "str"=None, **others),
+    text_signature = "(amount, currency)"
+)]
 pub fn minor(
     py: Python<'_>,
     amount: Option<Bound<'_, PyAny>>,

@@ -22,7 +22,7 @@ fn value_of<'py>(py: Python<'py>, fact: &Fact<'_>) -> PyResult<Bound<'py, PyAny>
         Fact::Integer(number) => number.into_bound_py_any(py),
         Fact::Flag(flag) => flag.into_bound_py_any(py),
         Fact::Texts(texts) => Ok(PyTuple::new(py, texts)?.into_any()),
-        Fact::Attempts(attempts) => attempts_of(py, attempts),
+        Fact::Attempts(attempts) => Ok(attempts_of(py, attempts)?.into_any()),
         // a clock before 1970 has no time that Python would take
         Fact::Time(time) => time.max(UNIX_EPOCH).into_bound_py_any(py),
         Fact::Duration(duration) => duration.as_secs_f64().into_bound_py_any(py),
@@ -46,9 +46,9 @@ pub fn attempt_of<'py>(py: Python<'py>, attempt: &Attempt) -> PyResult<Bound<'py
     record_of(py, &Attempt::INFO, attempt.facts())
 }
 
-pub fn attempts_of<'py>(py: Python<'py>, attempts: &[Attempt]) -> PyResult<Bound<'py, PyAny>> {
+pub fn attempts_of<'py>(py: Python<'py>, attempts: &[Attempt]) -> PyResult<Bound<'py, PyTuple>> {
     let attempts = attempts.iter().map(|attempt| attempt_of(py, attempt)).collect::<PyResult<Vec<_>>>()?;
-    Ok(PyTuple::new(py, attempts)?.into_any())
+    PyTuple::new(py, attempts)
 }
 
 pub fn exception_of(py: Python<'_>, error: &Error) -> PyErr {

@@ -3,7 +3,6 @@
 
 from collections.abc import Iterable
 from decimal import Decimal
-from os import PathLike
 from types import GenericAlias
 from typing import Any, Generic, NoReturn, TypeVar, final
 
@@ -27,53 +26,6 @@ __all__ = [
 _ReplyT = TypeVar("_ReplyT", bound=Reply)
 
 __version__: str
-
-@disjoint_base
-class Client:
-    """The client without the methods that are named after operations: `takings.Client` has both."""
-
-    def __init__(
-        self,
-        username: str | None = None,
-        password: str | None = None,
-        *,
-        transport: Transport | None = None,
-        **settings: str | PathLike[str] | float | bool | None,
-    ) -> None:
-        """Check the settings and make a client."""
-
-    @classmethod
-    def from_env(cls, *, transport: Transport | None = None, **settings: Unpack[Settings]) -> Self:
-        """Make a client from the environment, with these settings in place of it.
-
-        Each setting has its variable: `KLARNA_USERNAME`, `KLARNA_PASSWORD`, `KLARNA_API_KEY`,
-        `KLARNA_REGION`, `KLARNA_ENVIRONMENT`, `KLARNA_BASE_URL`, `KLARNA_INSECURE_HTTP_HOST`,
-        `KLARNA_AUTH`, `KLARNA_CONNECT_TIMEOUT`, `KLARNA_ATTEMPT_TIMEOUT`, `KLARNA_TIMEOUT`,
-        `KLARNA_MAX_ATTEMPTS`, `KLARNA_BACKOFF`, `KLARNA_MAX_BACKOFF`, `KLARNA_PROXY`,
-        `KLARNA_CA_FILE`, `KLARNA_USER_AGENT_SUFFIX`, `KLARNA_CHECK_LINES`,
-        `KLARNA_ACCEPT_UNKNOWN_VALUES`, `KLARNA_RECONCILE`.
-
-        Times are in seconds, flags are `true` or `false`. An empty variable counts as absent. A
-        subclass's `__init__` is not called.
-
-        Raises `InvalidInput`, naming the variable or the setting.
-        """
-
-    @property
-    def base_url(self) -> str:
-        """Where requests go, without credentials."""
-
-    def _call(
-        self, operation: str, order_id: str, request: Any, key: Any, fields: Any, send: bool, /
-    ) -> Any: ...
-    def close(self) -> None:
-        """Close the connections. Calls that are under way end first in their own threads; later
-        ones raise `InvalidInput`. Leaving a `with` block does the same."""
-
-    def __enter__(self) -> Self: ...
-    def __exit__(self, *raised: object) -> None: ...
-    def __reduce__(self) -> NoReturn:
-        """Raise TypeError: a client holds credentials and connections."""
 
 @final
 class Call(Generic[_ReplyT]):
@@ -159,8 +111,47 @@ def minor(amount: str | int | Decimal, currency: str) -> int:
     Raises `InvalidInput`, naming the argument.
     """
 
-def invalid_argument(field: str, got: str, allowed: str) -> InvalidInput:
-    """An error of this package's own, in the core's words."""
+@disjoint_base
+class Client:
+    """The client without the methods that are named after operations: `takings.Client` has both."""
+
+    def __init__(
+        self, username: Any = None, password: Any = None, *, transport: Any = None, **settings: Any
+    ) -> None:
+        """Check the settings and make a client."""
+
+    @classmethod
+    def from_env(cls, *, transport: Transport | None = None, **settings: Unpack[Settings]) -> Self:
+        """Make a client from the environment, with these settings in place of it.
+
+        Each setting has its variable: `KLARNA_USERNAME`, `KLARNA_PASSWORD`, `KLARNA_API_KEY`,
+        `KLARNA_REGION`, `KLARNA_ENVIRONMENT`, `KLARNA_BASE_URL`, `KLARNA_INSECURE_HTTP_HOST`,
+        `KLARNA_AUTH`, `KLARNA_CONNECT_TIMEOUT`, `KLARNA_ATTEMPT_TIMEOUT`, `KLARNA_TIMEOUT`,
+        `KLARNA_MAX_ATTEMPTS`, `KLARNA_BACKOFF`, `KLARNA_MAX_BACKOFF`, `KLARNA_PROXY`,
+        `KLARNA_CA_FILE`, `KLARNA_USER_AGENT_SUFFIX`, `KLARNA_CHECK_LINES`,
+        `KLARNA_ACCEPT_UNKNOWN_VALUES`, `KLARNA_RECONCILE`.
+
+        Times are in seconds, flags are `true` or `false`. An empty variable counts as absent. A
+        subclass's `__init__` is not called.
+
+        Raises `InvalidInput`, naming the variable or the setting.
+        """
+
+    def _call(
+        self, operation: Any, order_id: Any, request: Any, key: Any, fields: Any, send: bool, /
+    ) -> Any: ...
+    @property
+    def base_url(self) -> str:
+        """Where requests go, without credentials."""
+
+    def close(self) -> None:
+        """Close the connections. Calls that are under way end first in their own threads; later
+        ones raise `InvalidInput`. Leaving a `with` block does the same."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_raised: object) -> None: ...
+    def __reduce__(self) -> NoReturn:
+        """Raise TypeError: a client holds credentials and connections."""
 
 def idempotency_key(order_id: str, name: str, operation: str = "capture") -> str:
     """Derive the idempotency key of the call named `name` of an order.
@@ -175,6 +166,9 @@ def idempotency_key(order_id: str, name: str, operation: str = "capture") -> str
 
     Raises `InvalidInput` when the order id or the name cannot be one, or the operation takes none.
     """
+
+def invalid_argument(field: str, got: str, allowed: str) -> InvalidInput:
+    """An error of this package's own, in the core's words."""
 
 def new_idempotency_key() -> str:
     """Make a fresh random key (UUID v4), to be stored before the call."""
@@ -191,8 +185,8 @@ def schema() -> str:
 class Sandbox:
     """The stand-in Klarna, running in this process until `close`."""
 
-    url: str
-
+    @property
+    def url(self) -> str: ...
     def inherited(self) -> list[int]:
         """The file descriptors of its sockets, in a forked child; none elsewhere."""
 

@@ -23,6 +23,7 @@ RETRYABLE = ("not_sent", "outcome_unknown")
 
 
 def files(schema: Schema) -> dict[str, str]:
+    lib = with_variables(schema, rust("lib.rs"))
     made = {
         "request.py": request(schema),
         "outcomes.py": outcomes(schema),
@@ -33,10 +34,10 @@ def files(schema: Schema) -> dict[str, str]:
         "_settings.py": settings(schema),
         "_operations.py": operations(schema),
         "__init__.py": package(schema),
-        "_takings.pyi": stub(schema),
+        "_takings.pyi": stub(lib),
     }
     files = {f"python/takings/{name}": text for name, text in made.items()}
-    return files | documented(made["_takings.pyi"])
+    return files | {"python/src/lib.rs": lib}
 
 
 # --- text ---------------------------------------------------------------------------------
@@ -157,55 +158,212 @@ def in_seconds(name: str) -> str:
     return name.removesuffix("_ms")
 
 
-# --- _takings.pyi, and the compiled half's words ------------------------------------------
+# --- _takings.pyi -------------------------------------------------------------------------
+
+COMPILED = '''"""The compiled half of `takings`, and its manual."""
+
+from collections.abc import Iterable
+from decimal import Decimal
+from types import GenericAlias
+from typing import Any, Generic, NoReturn, TypeVar, final
+
+from typing_extensions import Self, Unpack, disjoint_base
+
+from ._exchange import Transport
+from ._settings import Settings
+from .outcomes import Attempt, InvalidInput, OutcomeUnknown, Reply
+from .steps import Send, Wait
+
+__all__ = [
+{exports}]
+
+_ReplyT = TypeVar("_ReplyT", bound=Reply)
+
+__version__: str
+'''
+NOT_EXPORTED = "\n# For the package itself, and not exported.\n"
+# the types in Python, where the signature does not say them
+OF_RUST = {
+    "": "None",
+    "()": "None",
+    "String": "str",
+    "&str": "str",
+    "&'static str": "str",
+    "bool": "bool",
+    "u8": "int",
+    "i64": "int",
+    "Vec<i32>": "list[int]",
+    "Vec<OsString>": "list[str]",
+    "Bound<'_, Self>": "Self",
+    "Bound<'py, PyTuple>": "tuple[Attempt, ...]",
+}
 
 
-def stub(schema: Schema) -> str:
-    """The template with the variables of the settings."""
-    names = ", ".join(f"`{name}`" for name in schema["variables"])
-    variables = paragraphs(f"Each setting has its variable: {names}.", 8)
-    text = Path(__file__).with_name("takings.pyi.in").read_text(encoding="utf-8")
-    return NOTICE + text.replace("{variables}", "\n".join(" " * 8 + line for line in variables))
+def rust(name: str) -> str:
+    return (Path(__file__).resolve().parents[2] / "python/src" / name).read_text(encoding="utf-8")
 
 
-def documented(stub: str) -> dict[str, str]:
-    """The Rust sources, with the stub's docstrings above the items that they are of."""
-    folder = Path(__file__).resolve().parents[2] / "python/src"
-    sources = {f"python/src/{path.name}": path.read_text() for path in folder.glob("*.rs")}
-    for node in ast.parse(stub).body:
-        if isinstance(node, ast.ClassDef):
-            document_class(sources, node)
-        elif isinstance(node, ast.FunctionDef) and (doc := ast.get_docstring(node)):
-            document_item(sources, rf"(?:pub )?fn {node.name}\b", doc)
-    return sources
+@dataclass
+class Item:
+    """A struct, a field or a function of the compiled half."""
+
+    doc: list[str]
+    attributes: str
+    head: str
+
+    @property
+    def name(self) -> str:
+        found = re.match(r"(?:pub )?(?:fn |struct )?(\w+)", self.head)
+        return found[1] if found else ""
 
 
-def document_class(sources: dict[str, str], node: ast.ClassDef) -> None:
-    head = rf"(?:pub )?struct {node.name} "
-    document_item(sources, head, ast.get_docstring(node) or "")
-    # its methods stand in the same file
-    [name] = [name for name, text in sources.items() if re.search(f"^{head}", text, re.MULTILINE)]
-    one = {name: sources[name]}
-    for method in node.body:
-        if not isinstance(method, ast.FunctionDef) or method.name == "__init__":
+def items_of(text: str) -> list[Item]:
+    """Everything that has a doc or an attribute, functions, and the ends of blocks."""
+    items = []
+    doc: list[str] = []
+    attributes = ""
+    lines = iter(text.split("\n"))
+    for whole in lines:
+        line = whole.strip()
+        if line.startswith("///"):
+            doc.append(line[4:])
             continue
-        if doc := ast.get_docstring(method):
-            document_item(one, rf"    (?:pub )?(?:fn {method.name}\b|{method.name}: )", doc)
-    sources |= one
+        while line.startswith("#[") and line.count("[") > line.count("]"):
+            line += next(lines).strip()
+        if line.startswith("#["):
+            attributes += line
+            continue
+        is_function = re.match("(pub )?fn ", line)
+        while is_function and not line.endswith("{"):
+            line += " " + next(lines).strip()
+        if doc or attributes or is_function or whole == "}":
+            items.append(Item(doc, attributes, line))
+        doc, attributes = [], ""
+    return items
 
 
-def document_item(sources: dict[str, str], head: str, doc: str) -> None:
-    """Puts the text above the attributes of the only item that begins so."""
-    attribute = r" *#\[.*\]\n| *#\[.*\(\n(?:.*[^\]]\n)* *\)\]\n"
-    item = re.compile(rf"^((?: *///.*\n)*)((?:{attribute})*)(?={head})", re.MULTILINE)
-    for name, text in sources.items():
-        if found := item.search(text):
-            rest = text[found.end() :]
-            pad = " " * (len(rest) - len(rest.lstrip(" ")))
-            lines = "".join(f"{pad}/// {line}".rstrip() + "\n" for line in doc.split("\n"))
-            sources[name] = text[: found.start()] + lines + found[2] + rest
-            return
-    raise ValueError(f"nothing in python/src begins with {head}")
+def stub(lib: str) -> str:
+    files = {name: items_of(rust(name)) for name in ("call.rs", "money.rs", "sandbox.rs")}
+    items = [item for items in (items_of(lib), *files.values()) for item in items]
+    uses = " ".join(re.findall(r"#\[pymodule_export\]\n *use (?:\w+::)*(.*);", lib))
+    exported = re.findall(r"\w+", uses)
+    out = COMPILED.replace(
+        "{exports}", "".join(f'    "{name}",\n' for name in sorted([*exported, "__version__"]))
+    )
+    parts: dict[str, str] = {}
+    for number, item in enumerate(items):
+        if "#[pyclass" in item.attributes:
+            parts[item.name] = class_stub(item, items[number + 1 :])
+        elif "#[pyfunction]" in item.attributes:
+            parts[item.name] = function_stub(item, "", 0)
+    out += "".join("\n" + parts[name] for name in exported)
+    out += NOT_EXPORTED
+    return NOTICE + out + "".join("\n" + parts[name] for name in parts if name not in exported)
+
+
+def class_stub(item: Item, others: list[Item]) -> str:
+    """A class, with those of the items behind it that are its own."""
+    is_generic = ", generic" in item.attributes
+    out = "@disjoint_base\n" if "subclass" in item.attributes else "@final\n"
+    out += f"class {item.name}{'(Generic[_ReplyT])' if is_generic else ''}:\n"
+    out += verbatim(item.doc, 4)
+    is_method = False
+    for other in others:
+        if is_method and other.head == "}":
+            break
+        # the formatter's gaps
+        gap = "" if out.endswith("...\n") else "\n"
+        if "(get)" in other.attributes:
+            of = other.head.split(": ", 1)[1].rstrip(",")
+            out += f"{gap}    @property\n    def {other.name}(self) -> {of_rust(of)}:"
+            out += "\n" + verbatim(other.doc, 8) if other.doc else " ...\n"
+        is_method |= "#[pymethods]" in other.attributes
+        is_hidden = "#[new]" in other.attributes or other.name == "__repr__"
+        if is_method and "fn " in other.head and not is_hidden:
+            kind = "getter" if "#[getter]" in other.attributes else ""
+            kind = "classmethod" if "#[classmethod]" in other.attributes else kind
+            out += gap + function_stub(other, kind or "method", 4)
+    if is_generic:
+        out += "\n    def __class_getitem__(cls, key: Any) -> GenericAlias: ...\n"
+    return out
+
+
+def function_stub(item: Item, kind: str, indent: int) -> str:
+    pad = " " * indent
+    decorator = {"getter": "@property", "classmethod": "@classmethod"}.get(kind, "")
+    out = f"{pad}{decorator}\n" if decorator else ""
+    found = re.search(r"[( ]signature = (\([^()]*\)(?: -> \"[^\"]*\")?)", item.attributes)
+    given = dict(re.findall(r"(\w+): ([^,]+?)(?=,|\) ->|\) \{)", item.head))
+    plain = [name for name, of in given.items() if of in OF_RUST]
+    parsed = parse(found[1] if found else f"({', '.join(plain)})")
+    types = {
+        argument.arg: str(argument.annotation.value)
+        if isinstance(argument.annotation, ast.Constant)
+        else OF_RUST.get(given.get(argument.arg, ""), "Any")
+        for argument in ast.walk(parsed.args)
+        if isinstance(argument, ast.arg)
+    }
+    shown = re.search(r'text_signature = "(\(.*?\))"', item.attributes)
+    arguments = parse(shown[1]).args if shown else parsed.args
+    parts = {"method": ["self"], "getter": ["self"], "classmethod": ["cls"]}.get(kind, [])
+    parts = [*parts, *parameters(arguments, types)]
+    if isinstance(parsed.returns, ast.Constant):
+        result = str(parsed.returns.value)
+    else:
+        result = of_rust(item.head.partition(") -> ")[2].removesuffix(" {"))
+    ending = "" if item.doc and item.name != "_call" else " ..."
+    out += spread(f"{pad}def {item.name}(", parts, f") -> {result}:{ending}")
+    return out + ("" if ending else verbatim(item.doc, indent + 4))
+
+
+def parse(signature: str) -> ast.FunctionDef:
+    [parsed] = ast.parse(f"def f{signature}: ...").body
+    assert isinstance(parsed, ast.FunctionDef)
+    return parsed
+
+
+def parameters(arguments: ast.arguments, types: dict[str, str]) -> list[str]:
+    def of(argument: ast.arg, default: ast.expr | None = None) -> str:
+        text = f"{argument.arg}: {types[argument.arg]}"
+        return text + (f" = {ast.unparse(default)}" if default else "").replace("'", '"')
+
+    first = [*arguments.posonlyargs, *arguments.args]
+    without: list[ast.expr | None] = [None] * (len(first) - len(arguments.defaults))
+    parts = [of(*pair) for pair in zip(first, [*without, *arguments.defaults], strict=True)]
+    if arguments.posonlyargs:
+        parts.insert(len(arguments.posonlyargs), "/")
+    if arguments.vararg:
+        parts.append(f"*{of(arguments.vararg)}")
+    elif arguments.kwonlyargs:
+        parts.append("*")
+    named = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    parts += [of(*pair) for pair in named]
+    return [*parts, f"**{of(arguments.kwarg)}"] if arguments.kwarg else parts
+
+
+def of_rust(of: str) -> str:
+    of = re.sub(r"^PyResult<(.*)>$", r"\1", of)
+    optional = re.match(r"Option<(.*)>$", of)
+    return f"{OF_RUST[optional[1]]} | None" if optional else OF_RUST[of]
+
+
+def verbatim(doc: list[str], indent: int) -> str:
+    """A docstring whose lines stay."""
+    pad = " " * indent
+    lines = [f'"""{doc[0]}', *doc[1:]]
+    if "" in doc or len(lines[-1]) + indent + 3 > WIDTH:
+        lines.append('"""')
+    else:
+        lines[-1] += '"""'
+    return "".join(f"{pad}{line}".rstrip() + "\n" for line in lines)
+
+
+def with_variables(schema: Schema, lib: str) -> str:
+    """The source of the compiled half, which names the variables of the settings."""
+    names = ", ".join(f"`{name}`" for name in schema["variables"])
+    lines = paragraphs(f"Each setting has its variable: {names}.", 8)
+    text = "".join(f"    /// {line}\n" for line in lines)
+    return re.sub(r"    /// Each setting has its variable: (?:.*\n)*?(?=    ///\n)", text, lib)
 
 
 # --- request.py ---------------------------------------------------------------------------

@@ -52,11 +52,18 @@ struct Client {
 }
 
 impl Client {
-    fn opened(&self, py: Python<'_>) -> PyResult<Open> {
-        self.open.look(Open::clone).ok_or_else(|| exception_of(py, &closed()))
+    fn opened(&self) -> Result<Open, Error> {
+        let closed = || Error::invalid_argument("the client", "closed", "open: make a new one, and close it last");
+        self.open.look(Open::clone).ok_or_else(closed)
     }
 
-    fn open(&self, py: Python<'_>, config: Config, transport: Option<Bound<'_, PyAny>>) -> PyResult<()> {
+    fn open(&self, settings: &Bound<'_, PyDict>, over_env: bool, transport: Option<Bound<'_, PyAny>>) -> PyResult<()> {
+        let opened =
+            settings::config(settings, over_env).and_then(|config| self.make(settings.py(), config, transport));
+        opened.map_err(|raised| of_a_value(settings.py(), "a setting", raised))
+    }
+
+    fn make(&self, py: Python<'_>, config: Config, transport: Option<Bound<'_, PyAny>>) -> PyResult<()> {
         let beside = [("proxy", config.proxy.is_some()), ("ca_file", config.ca_file.is_some())];
         if let (true, Some((name, _))) = (transport.is_some(), beside.into_iter().find(|(_, given)| *given)) {
             let error = Error::invalid_argument(name, "given beside a transport", "a setting of that HTTP client");
@@ -71,10 +78,6 @@ impl Client {
         drop(self.open.replace(Some(Open { client, transport })));
         Ok(())
     }
-}
-
-fn closed() -> Error {
-    Error::invalid_argument("the client", "closed", "open: make a new one, and close it last")
 }
 
 #[pymethods]
@@ -99,8 +102,7 @@ impl Client {
         let settings = settings.unwrap_or_else(|| PyDict::new(py));
         settings.set_item("username", username)?;
         settings.set_item("password", password)?;
-        let opened = settings::config(&settings, false).and_then(|config| self.open(py, config, transport));
-        opened.map_err(|raised| of_a_value(py, "a setting", raised))
+        self.open(&settings, false, transport)
     }
 
     /// Make a client from the environment, with these settings in place of it.
@@ -124,10 +126,8 @@ impl Client {
         settings: Option<Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = cls.py();
-        let config = settings::config(&settings.unwrap_or_else(|| PyDict::new(py)), true);
-        let config = config.map_err(|raised| of_a_value(py, "a setting", raised))?;
         let made = cls.call_method1("__new__", (cls,))?;
-        made.cast::<Client>()?.get().open(py, config, transport)?;
+        made.cast::<Client>()?.get().open(&settings.unwrap_or_else(|| PyDict::new(py)), true, transport)?;
         Ok(made)
     }
 
@@ -146,7 +146,7 @@ impl Client {
         send: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         let _inside = Inside::new(py);
-        let known = || Ok((self.open.look(Open::clone).ok_or_else(closed)?, text("operation", operation)?));
+        let known = || Ok((self.opened()?, text("operation", operation)?));
         let (open, operation) = known().map_err(|error| refused(py, &error))?;
         let prepared = prepare(&open.client, operation, &order_id, request, key, fields);
         let call = Call::new(prepared.map_err(|raised| of_a_value(py, "the request", raised))?);
@@ -165,7 +165,8 @@ impl Client {
     #[getter]
     fn base_url(&self, py: Python<'_>) -> PyResult<String> {
         let _inside = Inside::new(py);
-        Ok(self.opened(py)?.client.base_url().to_owned())
+        let open = self.opened().map_err(|error| exception_of(py, &error))?;
+        Ok(open.client.base_url().to_owned())
     }
 
     /// Close the connections. Calls that are under way end first in their own threads; later
@@ -177,7 +178,7 @@ impl Client {
     }
 
     fn __enter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
-        slf.get().opened(slf.py())?;
+        slf.get().opened().map_err(|error| exception_of(slf.py(), &error))?;
         Ok(slf)
     }
 

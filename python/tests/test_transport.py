@@ -794,6 +794,18 @@ def test_what_is_no_transport() -> None:
     asyncio.run(on_loop.aclose())
 
 
+@pytest.mark.parametrize("make", [takings.Client, takings.Client.from_env])
+def test_a_session_that_cannot_be_asked(make: Callable[..., Any]) -> None:
+    class Session(requests.Session):
+        def get_adapter(self, *_: Any, **__: Any) -> Any:
+            raise KeyError
+
+    usual: dict[str, Any] = {"username": "u", "password": "p", "environment": "live"}
+    with pytest.raises(takings.InvalidInput, match="own code raised a KeyError") as caught:
+        make(**usual, transport=Session())
+    assert isinstance(caught.value.__cause__, KeyError)
+
+
 @pytest.mark.parametrize("methods", [None, False, ["GET", "POST"], ["PATCH"]])
 def test_a_session_that_sends_again(methods: Any) -> None:
     session = requests.Session()

@@ -76,7 +76,8 @@ pub fn until(
         };
         match raised {
             Some(raised) if is_main => {
-                go_on(sending);
+                // where no thread can be had, the call is given up
+                let _ = on_a_thread(move || to_its_end(sending));
                 return Err(raised);
             }
             // the exception is of a handler of the program's log: a Ctrl-C belongs to another thread
@@ -87,11 +88,7 @@ pub fn until(
     }
 }
 
-/// Waits for an outcome that no caller gets any more. Where no thread can be had, the call is given up.
-fn go_on(sending: Sending) {
-    let _ = on_a_thread(move || to_its_end(sending));
-}
-
+/// Waits for an outcome that no caller gets any more.
 fn to_its_end(mut sending: Sending) {
     while !matches!(sending.wait(None), News::Ended(_)) {}
 }

@@ -20,6 +20,7 @@ import os
 import urllib.parse
 import weakref
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from ._operations import Client
@@ -66,16 +67,14 @@ class KlarnaSandbox:
     @property
     def env(self) -> dict[str, str]:
         """The environment for `Client.from_env()`. Other `KLARNA_*` variables must not be set."""
-        return {
-            "KLARNA_BASE_URL": self.url,
-            "KLARNA_USERNAME": self.username,
-            "KLARNA_PASSWORD": self.password,
-        }
+        return {f"KLARNA_{name.upper()}": value for name, value in self._account().items()}
+
+    def _account(self) -> dict[str, str]:
+        return {"base_url": self.url, "username": self.username, "password": self.password}
 
     def client(self, **settings: Any) -> Client:
         """A client of the sandbox, with short pauses; `settings` are those of `takings.Client`."""
-        account = {"username": self.username, "password": self.password, "base_url": self.url}
-        usual: dict[str, Any] = {**account, "backoff": 0.01}
+        usual: dict[str, Any] = {**self._account(), "backoff": 0.01}
         return Client(**(usual | settings))
 
     def create_order(
@@ -141,14 +140,12 @@ class KlarnaSandbox:
         where = urllib.parse.urlsplit(self.url)
         # http.client uses no proxy, and tests do not put a double in its place
         connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=30)
-        try:
+        with closing(connection):
             data = None if body is None else json.dumps(body)
             method = method or ("GET" if data is None else "POST")
             connection.request(method, f"/sandbox{path}", data)
             answer = connection.getresponse()
             text = answer.read()
-        finally:
-            connection.close()
         document: Any = json.loads(text) if text else None
         if answer.status >= 400:
             raise ValueError(f"the sandbox: {document['error']}")

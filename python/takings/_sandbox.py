@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, TypedDict
 
-__all__ = ["Fault", "LedgerEntry", "ReceivedRequest"]
+__all__ = ["Fault", "ReceivedRequest"]
 
 Fault = (
     Literal[
@@ -26,6 +26,10 @@ Fault = (
         "raw",
         "leftover",
         "close_idle",
+        "lagging_read",
+        "commit_late",
+        "no_content_as_200",
+        "refunds_without",
     ]
     | Mapping[str, Any]
 )
@@ -34,25 +38,6 @@ Fault = (
 The sandbox's README says what each does. In short: after `lost_answer`, `reset_after_commit` and
 `cut_body` the money has moved; after `reset_before_commit`, `close_before_commit`,
 `too_many_requests` and `status` it has not."""
-
-
-class LedgerEntry(TypedDict):
-    """A capture that was committed."""
-
-    order_id: str
-    """The order it belongs to."""
-    capture_id: str
-    """The id that the answer carried, or should have carried."""
-    captured_amount: int
-    """Minor units."""
-    reference: str | None
-    """The merchant's `reference`."""
-    idempotency_key: str | None
-    """The `Klarna-Idempotency-Key` of the request that made it."""
-    captured_at: str
-    """The sandbox's time, RFC 3339."""
-    request_number: int
-    """`number` of the request that made it."""
 
 
 class _Received(TypedDict):
@@ -76,7 +61,7 @@ class _Received(TypedDict):
     connection: int
     """Counts the sandbox's TCP connections from 1."""
     committed: bool
-    """Whether this request made a capture. A repeated key makes none."""
+    """Whether this request changed anything. A repeated key changes nothing."""
     fault: str | None
     """The name of the fault that struck it."""
     answered_status: int | None

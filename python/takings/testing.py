@@ -21,16 +21,34 @@ import urllib.parse
 import weakref
 from collections.abc import Iterable, Mapping
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from ._operations import Client
-from ._sandbox import Fault, LedgerEntry, ReceivedRequest
+from ._sandbox import Fault, ReceivedRequest
 from ._takings import Sandbox
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["Fault", "KlarnaSandbox", "LedgerEntry", "ReceivedRequest"]
+
+
+class LedgerEntry(TypedDict, total=False):
+    """A call that was carried out, with the members that its kind has.
+
+    `kind` is the operation. The first three members and the last three are those of a capture."""
+
+    order_id: str
+    capture_id: str
+    captured_amount: int
+    kind: str
+    refund_id: str
+    refunded_amount: int
+    reference: str | None
+    idempotency_key: str | None
+    captured_at: str
+    request_number: int
+
 
 _running: weakref.WeakSet[Sandbox] = weakref.WeakSet()
 

@@ -784,7 +784,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, TypedDict
 
-__all__ = ["Fault", "LedgerEntry", "ReceivedRequest"]
+__all__ = ["Fault", "ReceivedRequest"]
 
 Fault = (
     Literal[
@@ -810,10 +810,11 @@ RUST_TYPES = {
 
 def sandbox() -> str:
     """The types of the sandbox's JSON, from the structs that it is written from."""
-    faults = [snake(name) for name in re.findall(r"^    (\w+)(?:,| \{|\()", item("Fault"), re.M)]
+    variant = r'^(?:    #\[serde\(rename = "(\w+)"\)\]\n)?    (\w+)(?:,| \{|\()'
+    variants = re.findall(variant, item("Fault"), re.M)
+    faults = [renamed or snake(name) for renamed, name in variants]
     notice = NOTICE.replace("the core's", "the sandbox's")
     out = notice + SANDBOX.replace("{faults}", "".join(f'        "{name}",\n' for name in faults))
-    out += mirrored("LedgerEntry", "A capture that was committed.", members("Entry"))
     # `body` is text where it can be
     received = [member for member in members("Received") if member[0] != "body"]
     doc = "A request as it arrived, `Authorization` included."

@@ -33,21 +33,20 @@ if TYPE_CHECKING:
 __all__ = ["Fault", "KlarnaSandbox", "LedgerEntry", "ReceivedRequest"]
 
 
-class LedgerEntry(TypedDict, total=False):
-    """A call that was carried out, with the members that its kind has.
+class LedgerEntry(TypedDict):
+    """A call that was carried out. `kind` is its operation, and decides which members are there:
+    `capture_id` to `captured_at` in a capture, `refund_id` and `refunded_amount` in a refund."""
 
-    `kind` is the operation. The first three members and the last three are those of a capture."""
-
+    kind: str
     order_id: str
+    idempotency_key: str | None
+    request_number: int
     capture_id: str
     captured_amount: int
-    kind: str
+    captured_at: str
+    reference: str | None
     refund_id: str
     refunded_amount: int
-    reference: str | None
-    idempotency_key: str | None
-    captured_at: str
-    request_number: int
 
 
 _running: weakref.WeakSet[Sandbox] = weakref.WeakSet()

@@ -3,7 +3,7 @@
 local h = ...
 local takings = require "takings"
 local test, holds = h.test, h.holds
--- Nothing is sent: nobody listens there.
+-- The port has no listener, so no request is sent.
 local client = assert(takings.client{base_url = "http://127.0.0.1:1", username = "u", password = "p", max_attempts = 1})
 
 local function never()

@@ -176,13 +176,13 @@ impl Call {
         self.step(py, Event::Answered(Answer::new(status, headers, body)))
     }
 
-    /// Nothing of the request can have left: no connection was made.
+    /// The request cannot have left: no connection was made.
     #[pyo3(signature = (why: "str", /) -> "Send | Wait | _ReplyT")]
     fn not_sent<'py>(&self, py: Python<'py>, why: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         self.step(py, Event::NotSent(told("why", why, "a string", host_text(why))?))
     }
 
-    /// No answer came, or that is not certain; when in doubt it is this.
+    /// The request may have left and no answer came. In doubt this is the event to report.
     #[pyo3(signature = (why: "str", /) -> "Send | Wait | _ReplyT")]
     fn maybe_sent<'py>(&self, py: Python<'py>, why: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         self.step(py, Event::MaybeSent(told("why", why, "a string", host_text(why))?))

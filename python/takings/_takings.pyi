@@ -87,10 +87,10 @@ class Call(Generic[_ReplyT]):
         """
 
     def not_sent(self, why: str, /) -> Send | Wait | _ReplyT:
-        """Nothing of the request can have left: no connection was made."""
+        """The request cannot have left: no connection was made."""
 
     def maybe_sent(self, why: str, /) -> Send | Wait | _ReplyT:
-        """No answer came, or that is not certain; when in doubt it is this."""
+        """The request may have left and no answer came. In doubt this is the event to report."""
 
     def waited(self) -> Send | Wait | _ReplyT:
         """The pause is over."""

@@ -11,7 +11,7 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum When {
-    /// Nothing is committed yet.
+    /// The call does not stand in the ledger yet.
     #[default]
     BeforeCommit,
     /// The call stands in the ledger.

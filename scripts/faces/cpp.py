@@ -235,7 +235,7 @@ def _error_class(record: Described) -> str:
         "    explicit error(error_fields fields)",
         "        : std::runtime_error(fields.message),"
         " fields_(std::make_shared<const error_fields>(std::move(fields))) {}",
-        "    /* What is moved from keeps its fields. */",
+        "    /* A moved-from error keeps its fields. */",
         "    error(const error &) = default;",
         "    error &operator=(const error &) = default;",
         "",

@@ -13,7 +13,7 @@ from support import Sandbox, run
 from test_c_threads import flags
 
 SOURCE = Path(__file__).parent / "limited.c"
-# What takings.h promises for a thread, and for one whose calls go through a proxy.
+# The stack that takings.h promises to be enough for a thread, without and with a proxy.
 STACK_KIB, PROXIED_KIB = 64, 96
 
 
@@ -40,7 +40,7 @@ def settings(**more: object) -> str:
     return json.dumps({"username": "sandbox", "password": "sandbox", "max_attempts": 1, **more})
 
 
-# Nothing reaches this host: its name is looked up, and no name server knows it.
+# The name of this host is looked up, and no name server knows it, so no request is sent.
 AWAY = settings(base_url="https://klarna.invalid", timeout_ms=5000)
 
 

@@ -42,10 +42,10 @@ pub enum Release {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Risk {
-    /// Both pass.
+    /// Higher amounts and new addresses pass.
     #[default]
     Accept,
-    /// Both get 403 `NOT_ALLOWED`.
+    /// Higher amounts and new addresses get 403 `NOT_ALLOWED`.
     Refuse,
 }
 

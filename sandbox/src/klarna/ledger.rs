@@ -1,4 +1,4 @@
-//! All that was done.
+//! The ledger: every call that was carried out.
 
 use super::Operation;
 use serde::ser::SerializeMap;

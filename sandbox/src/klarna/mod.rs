@@ -49,7 +49,7 @@ pub enum OrderStatus {
     Authorized,
     /// A part is captured.
     PartCaptured,
-    /// All is captured.
+    /// The whole amount is captured.
     Captured,
     /// Ended for good; nothing can be captured.
     Cancelled,
@@ -63,7 +63,7 @@ pub enum OrderStatus {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewOrder {
-    /// Any non-empty text; a UUID when absent.
+    /// The order's id, a non-empty text; a UUID when absent.
     #[serde(default)]
     pub order_id: Option<String>,
     /// The amount that can be captured, in minor units, 0 to 200,000,000.
@@ -234,7 +234,7 @@ pub(crate) struct Look {
     pub without: Option<RefundMember>,
 }
 
-/// All that the stand-in knows.
+/// The orders and keys of the stand-in, and its ledger.
 #[derive(Default)]
 pub(crate) struct Klarna {
     pub knobs: Knobs,

@@ -70,7 +70,7 @@ const ROUTES: [(Operation, &str, &str, &str); 18] = [
 ];
 
 impl Operation {
-    /// All 18 calls.
+    /// The 18 calls.
     pub fn all() -> impl Iterator<Item = Self> {
         ROUTES.iter().map(|route| route.0)
     }

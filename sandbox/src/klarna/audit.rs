@@ -150,18 +150,10 @@ mod tests {
 
     fn entry(kind: Operation, key: Option<&str>) -> Entry {
         Entry {
-            kind,
-            order_id: "o".into(),
             capture_id: if kind == Operation::Refund { String::new() } else { "c".into() },
-            captured_amount: 0,
-            refund_id: None,
-            amount: None,
-            number_of_days: None,
-            shipping_info: Vec::new(),
-            reference: None,
             idempotency_key: key.map(String::from),
-            at: String::new(),
             request_number: 1,
+            ..Entry::new(kind, "o")
         }
     }
 

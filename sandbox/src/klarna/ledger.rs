@@ -37,6 +37,26 @@ pub struct Entry {
     pub request_number: u64,
 }
 
+impl Entry {
+    /// The entry of a call that has nothing beside its kind and its order.
+    pub(super) fn new(kind: Operation, order_id: &str) -> Entry {
+        Entry {
+            kind,
+            order_id: order_id.into(),
+            capture_id: String::new(),
+            captured_amount: 0,
+            refund_id: None,
+            amount: None,
+            number_of_days: None,
+            shipping_info: Vec::new(),
+            reference: None,
+            idempotency_key: None,
+            at: String::new(),
+            request_number: 0,
+        }
+    }
+}
+
 impl Serialize for Entry {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;

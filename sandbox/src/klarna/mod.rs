@@ -201,18 +201,10 @@ impl Call<'_> {
     /// The ledger's entry, as far as all calls have it.
     fn entry(&self, kind: Operation) -> Entry {
         Entry {
-            kind,
-            order_id: self.order_id.into(),
-            capture_id: String::new(),
-            captured_amount: 0,
-            refund_id: None,
-            amount: None,
-            number_of_days: None,
-            shipping_info: Vec::new(),
-            reference: None,
             idempotency_key: self.about.key.clone(),
             at: timestamp(self.about.now),
             request_number: self.about.request_number,
+            ..Entry::new(kind, self.order_id)
         }
     }
 

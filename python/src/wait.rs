@@ -58,7 +58,7 @@ pub fn until(
             #[cfg(unix)]
             Some(hub) => {
                 let woken;
-                (sending, attempts, woken) = wake_apart(py, hub, sending, attempts)?;
+                (sending, attempts, woken) = wake_apart(py, inside, hub, sending, attempts, patience)?;
                 woken
             }
             _ => inside.detach(py, || wake(&mut sending, patience, &mut attempts)),
@@ -114,9 +114,11 @@ fn hub(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
 #[cfg(unix)]
 fn wake_apart(
     py: Python<'_>,
+    inside: &Inside,
     (hub, abandoned): &(Bound<'_, PyAny>, Error),
     mut sending: Sending,
     mut attempts: usize,
+    patience: Option<Duration>,
 ) -> PyResult<(Sending, usize, Woken)> {
     use std::{io::Write as _, os::fd::AsRawFd as _, os::unix::net::UnixStream, sync::mpsc};
 
@@ -132,11 +134,17 @@ fn wake_apart(
     };
     let begun = UnixStream::pair().and_then(|(wakes, woken)| on_a_thread(move || work(wakes)).map(|()| woken));
     let Ok(woken) = begun else {
-        let news = py.detach(|| wake(&mut sending, None, &mut attempts));
+        let news = inside.detach(py, || wake(&mut sending, patience, &mut attempts));
         return Ok((sending, attempts, news));
     };
     let _ = job.send((sending, attempts));
-    crate::gate::apart(py, || hub.call1((woken.as_raw_fd(),)))?;
+    if let Err(raised) = crate::gate::apart(py, || hub.call1((woken.as_raw_fd(),))) {
+        // The news may be there already. Then the other thread has ended, and a further one goes on.
+        if let Ok((sending, ..)) = take.try_recv() {
+            let _ = on_a_thread(move || to_its_end(sending));
+        }
+        return Err(raised);
+    }
     take.try_recv().map_err(|_| crate::outcome::exception_of(py, abandoned))
 }
 

@@ -30,7 +30,8 @@ Exchange = Callable[[Call[Any], Send], Any]
 Proof = Callable[[BaseException], bool]
 
 # the ways in which HTTP clients say so, each with a manual of its own
-CLOSED = (ConnectionResetError, BrokenPipeError, ConnectionAbortedError, ssl.SSLEOFError)
+CLOSED = (http.client.RemoteDisconnected, ssl.SSLEOFError)
+BROKEN = (ConnectionResetError, BrokenPipeError, ConnectionAbortedError)
 CLOSED_EARLY = "the connection was closed before an answer came"
 NO_SENSE = "the answer makes no sense"
 PLAIN_THROUGH_PROXY = (
@@ -161,8 +162,11 @@ class Arriving:
             return call.not_sent, words(error)
         if self.followed and not self.sendings and self.is_of(error) and sent_nothing(error):
             return call.not_sent, f"no connection ({words(root)})"
-        closed = isinstance(root, CLOSED) or "disconnected" in words(root)
-        return call.maybe_sent, CLOSED_EARLY if closed else f"the answer was lost ({words(root)})"
+        if isinstance(root, CLOSED) or "disconnected" in words(root):
+            return call.maybe_sent, CLOSED_EARLY
+        broken = "connection was broken off before an answer came"
+        lost = broken if isinstance(root, BROKEN) else "answer was lost"
+        return call.maybe_sent, f"the {lost} ({words(root)})"
 
 
 def for_thread(
@@ -221,19 +225,20 @@ def _root(error: BaseException) -> BaseException:
 
 def httpx_trace(arriving: Arriving, event: str, info: Mapping[str, Any]) -> None:
     """Notes the next act of httpx with the request."""
-    arriving.followed = True
+    # a transport of the program's may have sent the request in another way before
+    refusal = (Unsent if arriving.followed else ConnectionError)(PLAIN_THROUGH_PROXY)
     url, sent = arriving.request.url, info.get("request")
     if event.endswith("connect_tcp.started"):
         own = url.host, url.port or 80
         if url.scheme == "http" and (info.get("host"), info.get("port")) != own:
-            raise Unsent(PLAIN_THROUGH_PROXY)
+            raise refusal
     elif event.endswith("send_request_headers.started"):
         # a proxy is asked to lead to the host, with nothing of the request
         if getattr(sent, "method", None) == b"CONNECT":
             return
         # a proxy is asked to fetch the answer
         if getattr(getattr(sent, "url", None), "target", b"").startswith(b"http"):
-            raise Unsent(PLAIN_THROUGH_PROXY)
+            raise refusal
         arriving.sendings += 1
 
 
@@ -263,7 +268,9 @@ def httpx_attempt(
     # requests as well, and fail with those.
     find = getattr(client, "_transport_for_url", None)
     plain = (httpx.HTTPTransport, httpx.AsyncHTTPTransport, httpx.MockTransport)
-    arriving.followed = find is not None and type(find(arriving.request.url)) in plain
+    sends = getattr(type(client), "send", None) in (httpx.Client.send, httpx.AsyncClient.send)
+    is_own = sends and "send" not in vars(client)
+    arriving.followed = is_own and type(find and find(arriving.request.url)) in plain
     try:
         # without `auth`, the client's or a .netrc's would replace takings' credential
         yield {"request": arriving.request, "auth": None, "follow_redirects": False, "stream": True}

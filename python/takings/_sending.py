@@ -39,7 +39,7 @@ def _step(call: Call[Any], exchange: Exchange) -> Any:
 def hub() -> Callable[[int], object] | None:
     """The wait for a file descriptor that lets other greenlets run: in a process that gevent or
     eventlet has patched. None in the hub itself, which cannot wait for anything."""
-    loaded: dict[str, Any] = {**sys.modules}
+    loaded: Any = sys.modules
     gevent, eventlet = loaded.get("gevent.monkey"), loaded.get("eventlet.patcher")
     if gevent and gevent.is_module_patched("socket"):
         of, wait = loaded["gevent"], loaded["gevent.socket"].wait_read

@@ -236,6 +236,34 @@ assert len(sandbox.ledger(id)) == 1
     )
 
 
+def test_a_greenlet_that_is_killed_before_it_hears_of_a_retry(hub: str) -> None:
+    """The capture goes on in the background, also where its first attempt has just ended."""
+    run(
+        hub
+        + BEGIN
+        + """
+id = order("reset_before_commit")
+caught = []
+def attempt():
+    try:
+        capture(id, idempotency_key="key")
+    except BaseException as error:
+        caught.append(error)
+        raise
+greenlet = spawn(attempt)
+sleep(0)
+until = time.monotonic() + 1
+while time.monotonic() < until:
+    pass
+kill(greenlet)
+[error] = caught
+assert isinstance(error.__cause__, takings.OutcomeUnknown), error.__cause__
+while not sandbox.ledger(id):
+    sleep(0.05)
+"""
+    )
+
+
 def test_ctrl_c(hub: str) -> None:
     run(
         hub

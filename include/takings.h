@@ -250,8 +250,8 @@ void takings_client_free(takings_client_t *client);
 char *takings_idempotency_key(const char *order_id, const char *name, takings_error_t **error);
 
 /**
- * Derives the key of a call to any operation that takes a key, by the operation's name. A refund
- * and a capture of one name never share a key. "capture" gives that of takings_idempotency_key.
+ * Derives the key of a call to any operation that takes a key, by the operation's name. Today that
+ * is "capture" alone, whose key is that of takings_idempotency_key.
  *
  * Returns a string for takings_string_free, or NULL and an error (invalid_input).
  */

@@ -207,6 +207,13 @@ pub fn call(name: &str, arguments: &str) -> Result<String, Error> {
     }
 }
 
+/// For bindings: the refusal of an argument that a function of [`call`] does not have. It names the nearest that it has.
+#[doc(hidden)]
+pub fn unknown_argument(function: &str, argument: &str) -> Error {
+    let refused = call(function, &json!({ argument: null }).to_string()).err();
+    refused.unwrap_or_else(|| Error::invalid_argument(argument, "null", "left out"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -171,8 +171,8 @@ pub unsafe extern "C" fn takings_idempotency_key(
     unsafe { takings_idempotency_key_for(c"capture".as_ptr(), order_id, name, error) }
 }
 
-/// Derives the key of a call to any operation that takes a key, by the operation's name. A refund
-/// and a capture of one name never share a key. "capture" gives that of takings_idempotency_key.
+/// Derives the key of a call to any operation that takes a key, by the operation's name. Today that
+/// is "capture" alone, whose key is that of takings_idempotency_key.
 ///
 /// Returns a string for takings_string_free, or NULL and an error (invalid_input).
 #[unsafe(no_mangle)]

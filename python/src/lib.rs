@@ -206,14 +206,14 @@ impl Client {
 /// Refuses the keywords that a function does not have, in the core's words, which name the nearest that it has.
 pub fn no_others(function: &str, others: Option<&Bound<'_, PyDict>>) -> Result<(), Error> {
     let name = others.and_then(|others| others.keys().get_item(0).ok()).map(|name| name.to_string());
-    name.map_or(Ok(()), |name| takings::binding::call(function, &format!("{{{name:?}: null}}")).map(drop))
+    name.map_or(Ok(()), |name| Err(takings::binding::unknown_argument(function, &name)))
 }
 
 /// Derive the idempotency key of the call named `name` of an order.
 ///
 /// The same texts give the same key after a crash, on any host, in every language: a UUID v5
 /// of the namespace `8f0b7c0e-51d4-4f0a-9c53-2b6fd0a174e6` and, for a capture,
-/// `captures/{order_id}/{name}`. Other operations have words of their own there.
+/// `captures/{order_id}/{name}`. `capture` is the only operation today that takes a key.
 ///
 /// `name` says which capture of the order it is, such as `"parcel-1"`: 1 to 255 characters. Two
 /// parcels need two names: Klarna answers a known key with the first result, whatever the body

@@ -58,7 +58,8 @@ pub fn exception_of(py: Python<'_>, error: &Error) -> PyErr {
 /// The exception for one that a value's own code raised: an interrupt and a lack of memory go on, as an error of takings'
 /// does. Any other is the cause of a refusal.
 pub fn of_a_value(py: Python<'_>, name: &str, raised: PyErr) -> PyErr {
-    if goes_on(py, &raised) || raised.value(py).hasattr("idempotency_key").unwrap_or(false) {
+    let own = OUTCOMES.get(py).and_then(|outcomes| outcomes.getattr("TakingsError"));
+    if goes_on(py, &raised) || own.is_ok_and(|own| raised.matches(py, own).unwrap_or(false)) {
         return raised;
     }
     let got = format!("of a type whose own code raised {}", kind(raised.value(py)));

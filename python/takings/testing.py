@@ -34,8 +34,8 @@ __all__ = ["Fault", "KlarnaSandbox", "LedgerEntry", "ReceivedRequest"]
 
 
 class LedgerEntry(TypedDict):
-    """A call that was carried out. `kind` is its operation, and decides which members are there:
-    `capture_id` to `captured_at` in a capture, `refund_id` and `refunded_amount` in a refund."""
+    """A call that was carried out. `kind` is its operation, and decides which of the members from
+    `capture_id` on are there. The sandbox's README has them for each kind."""
 
     kind: str
     order_id: str
@@ -47,6 +47,11 @@ class LedgerEntry(TypedDict):
     reference: str | None
     refund_id: str
     refunded_amount: int
+    refunded_at: str
+    done_at: str
+    amount: int
+    number_of_days: int
+    shipping_info: list[dict[str, Any]]
 
 
 _running: weakref.WeakSet[Sandbox] = weakref.WeakSet()

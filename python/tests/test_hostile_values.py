@@ -270,6 +270,19 @@ def test_the_cause_is_kept(quick: takings.Client) -> None:
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
+def test_an_exception_that_looks_like_takings_own_is_a_cause_too(quick: takings.Client) -> None:
+    mine = ZeroDivisionError("mine")
+    mine.idempotency_key = "key"  # type: ignore[attr-defined]  # pyright: ignore
+    with pytest.raises(takings.InvalidInput) as caught:
+        wrong(quick.capture)("o", Fields(mine))
+    assert caught.value.__cause__ is mine
+
+
+def test_a_keyword_that_nobody_sees() -> None:
+    with pytest.raises(takings.InvalidInput, match="is not a field of a call of minor"):
+        wrong(takings.minor)("1", "EUR", **{"a\u200b": 1})
+
+
 def test_an_answer_that_cannot_be_read_can_be_given_again(quick: takings.Client) -> None:
     call = quick.prepare("o", captured_amount=1)
     call.start()

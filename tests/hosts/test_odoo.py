@@ -107,6 +107,16 @@ def shop(klarna_env: KlarnaSandbox) -> Iterator[Shop]:
         del sys.modules[loaded]
 
 
+def test_goods_that_were_added_to_a_delivery_are_worth_nothing(shop: Shop) -> None:
+    order_id = shop.klarna.create_order(3000)
+    picking = shop.delivery(order_id, "WH/OUT/00009")
+    [line] = shop.database.records["sale.order.line"].values()
+    line["product_uom_qty"] = 0
+    shop.ship(picking)
+    assert not shop.stored(picking).get("klarna_state")
+    assert shop.klarna.ledger(order_id) == []
+
+
 def test_a_delivery_is_captured_after_the_commit(shop: Shop) -> None:
     order_id = shop.klarna.create_order(12000)
     picking = shop.delivery(order_id, "WH/OUT/00001")

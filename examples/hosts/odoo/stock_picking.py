@@ -76,13 +76,15 @@ class StockPicking(models.Model):
             )
         )
         for picking in shipped:
-            picking.write(
-                {
-                    "klarna_state": "open",
-                    "klarna_amount": picking._klarna_amount(),
-                    "klarna_since": fields.Datetime.now(),
-                }
-            )
+            amount = picking._klarna_amount()
+            if amount:
+                picking.write(
+                    {
+                        "klarna_state": "open",
+                        "klarna_amount": amount,
+                        "klarna_since": fields.Datetime.now(),
+                    }
+                )
         if shipped:
             self.env.cr.postcommit.add(
                 functools.partial(capture_all, self.env.cr.dbname, shipped.ids)
@@ -90,11 +92,15 @@ class StockPicking(models.Model):
         return result
 
     def _klarna_amount(self):
-        """The worth of the shipped goods with taxes. Override it for delivery charges."""
+        """The worth of the shipped goods with taxes. Override it for delivery charges.
+
+        Goods that were added to the delivery have a line of quantity 0, and no
+        price there.
+        """
         currency, amount = self.sale_id.currency_id, 0.0
         for move in self.move_ids:
             line = move.sale_line_id
-            if line and move.state == "done":
+            if line and line.product_uom_qty and move.state == "done":
                 shipped = move.product_uom._compute_quantity(move.quantity, line.product_uom)
                 amount += line.price_total * shipped / line.product_uom_qty
         # Odoo's amounts are floats. Rounded by the currency they make an exact

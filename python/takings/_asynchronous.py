@@ -130,10 +130,11 @@ class AsyncClient(AsyncOperations):
         not run while its time is over, is an `OutcomeUnknown`.
         """
         state = self._of_this_process()
-        if not isinstance(idempotency_key, str):
-            raise invalid_argument("idempotency_key", _transport.name_of(idempotency_key), "a str")
+        given: Any = idempotency_key
+        if not isinstance(given, str):
+            raise invalid_argument("idempotency_key", _transport.name_of(given), "a str")
         # a plain str, so that no code of the program's compares it
-        wanted = str.__str__(idempotency_key)
+        wanted = str.__str__(given)
         by_key = {key: running for running, key in [*state.running.items()] if key is not None}
         running = by_key.get(wanted) or state.unattended.get(wanted)
         if running is None:

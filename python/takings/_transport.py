@@ -90,6 +90,13 @@ def name_of(transport: object) -> str:
     return "of the type " + "".join(filter(str.isprintable, name))[:100]
 
 
+def _sender(thing: Any) -> Any:
+    """The class whose `send` an HTTP client or adapter has; None for one of its own."""
+    if "send" in getattr(thing, "__dict__", ()):
+        return None
+    return next(class_ for class_ in type(thing).__mro__ if "send" in vars(class_))
+
+
 class Arriving:
     """An answer, as far as it has come."""
 
@@ -268,8 +275,7 @@ def httpx_attempt(
     # requests as well, and fail with those.
     find = getattr(client, "_transport_for_url", None)
     plain = (httpx.HTTPTransport, httpx.AsyncHTTPTransport, httpx.MockTransport)
-    sends = getattr(type(client), "send", None) in (httpx.Client.send, httpx.AsyncClient.send)
-    is_own = sends and "send" not in vars(client)
+    is_own = _sender(client) in (httpx.Client, httpx.AsyncClient)
     arriving.followed = is_own and type(find and find(arriving.request.url)) in plain
     try:
         # without `auth`, the client's or a .netrc's would replace takings' credential
@@ -499,14 +505,9 @@ def _requests_is_plain(session: Any, url: str) -> bool:
     import requests
     from requests.adapters import HTTPAdapter
 
-    def sends(thing: Any) -> Any:
-        if "send" in getattr(thing, "__dict__", ()):
-            return None
-        return next(class_ for class_ in type(thing).__mro__ if "send" in vars(class_))
-
     adapter = session.get_adapter(url)
-    known = sends(adapter) is HTTPAdapter or is_a(adapter, "requests_mock", "Adapter")
-    return known and sends(session) is requests.Session
+    known = _sender(adapter) is HTTPAdapter or is_a(adapter, "requests_mock", "Adapter")
+    return known and _sender(session) is requests.Session
 
 
 def _refuse_to_send_again(session: Any, base_url: str) -> None:

@@ -189,7 +189,13 @@ impl Connection<'_> {
     /// Reads once, and gives whether more bytes came.
     fn fill(&mut self) -> io::Result<bool> {
         let mut buffer = [0; 16 * 1024];
-        let count = self.stream.read(&mut buffer)?;
+        let count = loop {
+            // A process that was paused and goes on interrupts a read that has a time limit.
+            match self.stream.read(&mut buffer) {
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                read => break read?,
+            }
+        };
         self.waiting.extend_from_slice(&buffer[..count]);
         Ok(count > 0)
     }

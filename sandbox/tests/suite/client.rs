@@ -138,7 +138,13 @@ impl Client {
 
     fn fill(&mut self) -> io::Result<usize> {
         let mut chunk = [0; 4096];
-        let count = self.wire.read(&mut chunk)?;
+        let count = loop {
+            // A process that was paused and goes on interrupts a read that has a time limit.
+            match self.wire.read(&mut chunk) {
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                read => break read?,
+            }
+        };
         self.ahead.extend_from_slice(&chunk[..count]);
         Ok(count)
     }

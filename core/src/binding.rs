@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::api::arguments::CallOptions;
 use crate::api::operations::OPERATIONS;
-use crate::api::reply::{Capture, Confirmation, Document, Reconciliation};
+use crate::api::reply::{Capture, Confirmation, Document, Reconciliation, Refund, RefundReconciliation};
 use crate::error::{Error, ErrorKind};
 use crate::key;
 use crate::minor;
@@ -55,8 +55,9 @@ pub fn schema() -> String {
     let functions: Vec<Value> =
         FUNCTIONS.iter().map(|function| json!({"name": function.name, "arguments": function.arguments.name})).collect();
     let records: Vec<Value> =
-        [&Capture::INFO, &Reconciliation::INFO, &Confirmation::INFO, &Document::INFO, &Attempt::INFO, &Error::INFO]
-            .iter()
+        [&Capture::INFO, &Refund::INFO, &Reconciliation::INFO, &RefundReconciliation::INFO, &Confirmation::INFO]
+            .into_iter()
+            .chain([&Document::INFO, &Attempt::INFO, &Error::INFO])
             .map(|record| record.schema())
             .collect();
     let kinds: Vec<Value> =
@@ -105,6 +106,8 @@ object! {
     pub(crate) struct KeyArguments: "a call of idempotency_key" {
         /// The operation the key is for: `capture` when absent.
         optional operation "operation": String, TEXT;
+        /// The id of the capture, for an operation on a capture.
+        optional capture_id "capture_id": String, TEXT;
         /// The id of the order.
         required order_id "order_id": String, TEXT;
         /// The name of the call, such as `parcel-1`.
@@ -125,7 +128,7 @@ object! {
 object! {
     /// No arguments.
     #[derive(Default)]
-    pub(crate) struct NoArguments: "an argument of this function" {}
+    pub(crate) struct NoArguments: "a call of this function" {}
 }
 
 /// A loose rule: the functions themselves check their arguments closely.
@@ -138,7 +141,7 @@ static FUNCTIONS: &[Function] = &[
         run: |text| {
             let given: KeyArguments = read(text)?;
             let operation = given.operation.as_deref().unwrap_or("capture");
-            key::idempotency_key_for(operation, &given.order_id, &given.name).map(as_json)
+            key::idempotency_key_for(operation, &given.order_id, given.capture_id.as_deref(), &given.name).map(as_json)
         },
     },
     Function {
@@ -187,7 +190,7 @@ fn read<T: Field + Item>(text: &str) -> Result<T, Error> {
 ///
 /// | name | arguments | result |
 /// |---|---|---|
-/// | `idempotency_key` | `order_id`, `name`, `operation` | the derived key |
+/// | `idempotency_key` | `order_id`, `name`, `operation`, `capture_id` | the derived key |
 /// | `new_idempotency_key` | | a fresh key |
 /// | `minor` | `amount`, `currency` | the amount in minor units |
 /// | `settings_from_env` | | the settings that the environment has, with its credentials |
@@ -254,11 +257,9 @@ mod tests {
         let names = |list: &Value| -> Vec<String> {
             list.as_array().unwrap().iter().map(|entry| entry["name"].as_str().unwrap().to_owned()).collect()
         };
-        assert_eq!(names(&schema["operations"]), ["capture", "reconcile"]);
-        assert_eq!(
-            names(&schema["records"]),
-            ["Capture", "Reconciliation", "Confirmation", "Document", "Attempt", "Error"]
-        );
+        assert_eq!(names(&schema["operations"]).len(), 20);
+        let records = "Capture Refund Reconciliation RefundReconciliation Confirmation Document Attempt Error";
+        assert_eq!(names(&schema["records"]).join(" "), records);
         for operation in schema["operations"].as_array().unwrap() {
             assert!(schema["objects"][operation["arguments"].as_str().unwrap()]["fields"].is_array(), "{operation}");
         }

@@ -8,8 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Deserializer;
 
-use crate::api::arguments::ReconcileRequest;
-use crate::api::arguments::{self, Checked, Reading};
+use crate::api::arguments::{Checked, Reading, ReconcileRequest};
 use crate::api::ids;
 use crate::api::operation::{Operation, Reply};
 use crate::api::operations::{self, CAPTURE, RECONCILE};
@@ -110,9 +109,7 @@ impl Client {
         request: &CaptureRequest,
         idempotency_key: Option<&str>,
     ) -> Result<Call, Error> {
-        self.begin(Ok(order_id), Ok(idempotency_key), || {
-            self.checked(&CAPTURE, order_id, arguments::check(request, self.reading())?, idempotency_key)
-        })
+        self.prepare_built(&CAPTURE, order_id, request, idempotency_key)
     }
 
     /// The same with the request as JSON text, as [`capture_json`](Client::capture_json) takes it.
@@ -144,10 +141,8 @@ impl Client {
     ///
     /// `invalid_input`.
     pub fn prepare_reconcile(&self, order_id: &str, reference: &str, captured_amount: i64) -> Result<Call, Error> {
-        self.begin(Ok(order_id), Ok(None), || {
-            let wanted = ReconcileRequest { reference: reference.to_owned(), captured_amount };
-            self.checked(&RECONCILE, order_id, arguments::check(&wanted, self.reading())?, None)
-        })
+        let wanted = ReconcileRequest { reference: reference.to_owned(), captured_amount };
+        self.prepare_built(&RECONCILE, order_id, &wanted, None)
     }
 
     /// Calls any operation by its name and waits for the outcome. `arguments` is a JSON object: what the operation
@@ -247,7 +242,7 @@ impl Client {
         error
     }
 
-    fn reading(&self) -> Reading {
+    pub(crate) fn reading(&self) -> Reading {
         let config = &self.0.config;
         let voice = Voice::of(config.surface);
         Reading { accept_unknown_values: config.accept_unknown_values, check_lines: config.check_lines, voice }
@@ -269,7 +264,7 @@ impl Client {
     }
 
     /// Runs the first half of a call; its errors name the order and the key.
-    fn begin<T>(
+    pub(crate) fn begin<T>(
         &self,
         order_id: Result<&str, Error>,
         idempotency_key: Result<Option<&str>, Error>,
@@ -279,7 +274,7 @@ impl Client {
         half.map_err(|error| self.refused(error, order_id.ok(), idempotency_key.ok().flatten()))
     }
 
-    fn checked(
+    pub(crate) fn checked(
         &self,
         operation: &'static Operation,
         order_id: &str,
@@ -318,13 +313,16 @@ impl Client {
             }
             false => (None, None),
         };
+        let mut warnings = checked.warnings;
+        warnings.extend(checked.cannot_be_found.filter(|_| idempotency_key.is_none()).map(str::to_owned));
         let request = operation.request(session.endpoint(), &path, key.as_deref(), checked.body);
         let purpose = Purpose {
             operation,
             order_id: order_id.to_owned(),
             idempotency_key: key,
+            parameters: checked.parameters,
             identity: checked.identity.map(|(reference, amount)| Identity { reference, amount }),
-            warnings: checked.warnings,
+            warnings,
         };
         let machine = Machine::new(purpose, request, session.shared(own), seed);
         let mut call = Call::new(session.clone(), own, Settlement::new(machine, session.config.reconcile), key_use);

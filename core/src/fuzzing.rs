@@ -1,11 +1,14 @@
-//! The inside that the fuzz targets (`fuzz/` in the repository) reach: a capture without a transport, answers without a
+//! The inside that the fuzz targets (`fuzz/` in the repository) reach: a call without a transport, answers without a
 //! server. This module is no part of the API and needs the feature `fuzzing`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::api::arguments::{Checked, Reading};
 use crate::api::ids::{self, created_id};
-use crate::api::operations::CAPTURE;
+use crate::api::lines::CheckLines;
+use crate::api::operation::{Effect, FoundBy, Operation, ReplyKind};
+use crate::api::operations::{self, CAPTURE, OPERATIONS, RECONCILE};
 use crate::api::reply::{Content, Found};
 use crate::decide::find::{self, Identity};
 use crate::decide::machine::{Event, Machine, Purpose, Shared};
@@ -13,6 +16,7 @@ use crate::decide::retry::Budget;
 use crate::decide::settle::{Settlement, Step};
 use crate::error::Error;
 use crate::settings::config::Config;
+use crate::strict::Voice;
 use crate::wire::answer::Answer;
 use crate::wire::{Endpoint, HttpRequest};
 
@@ -26,16 +30,25 @@ impl Received {
 
     /// The id of the capture that it names.
     pub fn capture(&self, order_id: &str) -> Result<String, String> {
-        created_id(&self.0, order_id, "capture-id", "captures")
+        self.created("capture", order_id)
+    }
+
+    /// The id of what a call of that name made.
+    pub fn created(&self, operation: &str, order_id: &str) -> Result<String, String> {
+        match operations::named(operation).map(|operation| operation.reply) {
+            Ok(ReplyKind::Created { header, collection }) => created_id(&self.0, order_id, header, collection),
+            _ => Err("it makes nothing".into()),
+        }
     }
 
     /// The captures with this reference and amount that it lists, and how often that is.
     pub fn list(&self, reference: &str, captured_amount: i64) -> Result<(Found, Vec<String>), String> {
         let identity = Identity { reference: reference.to_owned(), amount: captured_amount };
+        let ReplyKind::Matches(search) = RECONCILE.reply else { return Err("no query".into()) };
         if self.0.status != 200 {
             return Err("no list".into());
         }
-        let finds = find::in_list(&self.0.body, &identity, "capture_id", "captured_amount", |_| true)?;
+        let finds = find::in_list(&self.0.body, &identity, search, None, |_| true)?;
         Ok((Found::of(&finds), finds.ids))
     }
 
@@ -59,33 +72,75 @@ impl Received {
     }
 }
 
-/// A capture without a transport.
-pub struct Capture {
+/// A call without a transport.
+pub struct Call {
     settlement: Settlement,
     endpoint: Arc<Endpoint>,
 }
 
-impl Capture {
-    /// A capture with its own retry budget, and the jitter of `seed`.
+/// What a second account of the rules knows of an operation beside its name.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
+    pub name: &'static str,
+    pub method: &'static str,
+    /// It may change something.
+    pub writes: bool,
+    /// The setting `reconcile` looks for it.
+    pub has_look: bool,
+}
+
+/// Every operation of the table.
+pub fn operations() -> impl ExactSizeIterator<Item = Facts> {
+    OPERATIONS.iter().map(|operation| Facts {
+        name: operation.name,
+        method: operation.method.as_str(),
+        writes: operation.effect == Effect::Writes,
+        has_look: !matches!(operation.found_by, FoundBy::Nothing),
+    })
+}
+
+impl Call {
+    /// The capture of parcel-1; with its own retry budget, and the jitter of `seed`.
     ///
     /// # Errors
     ///
     /// The settings cannot be used.
-    pub fn new(config: &Config, order_id: &str, idempotency_key: &str, seed: u64) -> Result<Capture, Error> {
+    pub fn capture(config: &Config, order_id: &str, idempotency_key: &str, seed: u64) -> Result<Call, Error> {
+        let arguments = r#"{"captured_amount":6000,"reference":"parcel-1"}"#;
+        Call::of(CAPTURE.name, config, (order_id, arguments), idempotency_key, seed)
+    }
+
+    /// A call by its operation's name, with its arguments as JSON text.
+    ///
+    /// # Errors
+    ///
+    /// The settings or the arguments cannot be used.
+    pub fn of(
+        name: &str,
+        config: &Config,
+        (order_id, arguments): (&str, &str),
+        idempotency_key: &str,
+        seed: u64,
+    ) -> Result<Call, Error> {
+        let operation: &'static Operation = operations::named(name)?;
         let (endpoint, limits) = (Arc::new(config.endpoint()?), config.limits()?);
-        let path = ids::path(order_id, CAPTURE.path, |_| None);
-        let body = br#"{"captured_amount":6000}"#.to_vec();
-        let request = CAPTURE.request(&endpoint, &path, Some(idempotency_key), body);
+        let reading = Reading { accept_unknown_values: false, check_lines: CheckLines::Off, voice: Voice::Json };
+        let Checked { body, identity, parameters, .. } = operations::read_json(operation, arguments, reading)?;
+        let own = |name: &str| parameters.iter().find(|(known, _)| *known == name).map(|(_, id)| id.as_str());
+        let path = ids::path(order_id, operation.path, own);
+        let key = operation.writes().then_some(idempotency_key);
+        let request = operation.request(&endpoint, &path, key, body);
         let purpose = Purpose {
-            operation: &CAPTURE,
+            operation,
             order_id: order_id.to_owned(),
-            idempotency_key: Some(idempotency_key.to_owned()),
-            identity: Some(Identity { reference: "parcel-1".to_owned(), amount: 6000 }),
+            idempotency_key: key.map(str::to_owned),
+            parameters,
+            identity: identity.map(|(reference, amount)| Identity { reference, amount }),
             warnings: Vec::new(),
         };
         let shared = Shared { endpoint: endpoint.clone(), limits, budget: Arc::new(Budget::new()) };
         let settlement = Settlement::new(Machine::new(purpose, request, shared, seed), config.reconcile);
-        Ok(Capture { settlement, endpoint })
+        Ok(Call { settlement, endpoint })
     }
 
     pub fn step(&mut self, now: Duration, event: Event) -> Step {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use uuid::Uuid;
 
-use crate::api::ids::check_order_id;
+use crate::api::ids::{check_order_id, check_segment};
 use crate::api::operation::Operation;
 use crate::api::operations::{self, CAPTURE};
 use crate::error::Error;
@@ -38,7 +38,7 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x8f0b_7c0e_51d4_4f0a_9c53_2b6f_d0a1_74e
 /// # Ok::<(), takings::Error>(())
 /// ```
 pub fn idempotency_key(order_id: &str, name: &str) -> Result<String, Error> {
-    derived(&CAPTURE, order_id, name)
+    derived(&CAPTURE, order_id, None, name)
 }
 
 /// Derives the key of a call to any operation that changes something. Each operation has a word of its own in the
@@ -47,17 +47,45 @@ pub fn idempotency_key(order_id: &str, name: &str) -> Result<String, Error> {
 ///
 /// # Errors
 ///
-/// `invalid_input` when there is no such operation, it takes no key, or the order id or the name cannot be one.
-pub fn idempotency_key_for(operation: &str, order_id: &str, name: &str) -> Result<String, Error> {
-    derived(operations::named(operation)?, order_id, name)
+/// `invalid_input` when there is no such operation, it takes no key, or the order id or the name cannot be one. So it is
+/// when `capture_id` is left out for an operation on a capture, or given for another.
+///
+/// ```
+/// let order = "f3392f8b-6116-4073-ab96-e330819e2c07";
+/// let key = takings::idempotency_key_for("refund", order, None, "return-1")?;
+/// assert_eq!(key, "34036f9b-68e4-582b-9f05-841632db6e68");
+/// # Ok::<(), takings::Error>(())
+/// ```
+pub fn idempotency_key_for(
+    operation: &str,
+    order_id: &str,
+    capture_id: Option<&str>,
+    name: &str,
+) -> Result<String, Error> {
+    let operation = operations::named(operation)?;
+    let has_capture = operation.path.contains("{capture_id}");
+    match capture_id {
+        Some(_) if operation.writes() && !has_capture => {
+            let got = format!("given for {}, which is for the whole order", operation.name);
+            Err(Error::invalid_argument("capture_id", &got, "left out there"))
+        }
+        None if operation.writes() && has_capture => {
+            let got = format!("left out for {}, which is for one capture", operation.name);
+            Err(Error::invalid_argument("capture_id", &got, "Klarna's id of the capture"))
+        }
+        _ => derived(operation, order_id, capture_id, name),
+    }
 }
 
-fn derived(operation: &Operation, order_id: &str, name: &str) -> Result<String, Error> {
+fn derived(operation: &Operation, order_id: &str, capture_id: Option<&str>, name: &str) -> Result<String, Error> {
     if !operation.writes() {
         let got = format!("{:?}, which changes nothing and takes no key", operation.name);
         return Err(Error::invalid_argument("operation", &got, "one that changes something, such as \"capture\""));
     }
     check_order_id(order_id)?;
+    if let Some(capture_id) = capture_id {
+        check_segment("capture_id", capture_id, "capture")?;
+    }
     const ALLOWED: &str =
         "1 to 255 characters without blanks at its ends or characters that nobody sees, such as \"parcel-1\"";
     if let Some(oddity) = oddity(name) {
@@ -66,17 +94,18 @@ fn derived(operation: &Operation, order_id: &str, name: &str) -> Result<String, 
     match name.chars().count() {
         0 => Err(Error::invalid_argument("name", "empty", ALLOWED)),
         1..=255 => {
-            // The letters of a UUID are the same id in either case.
-            let order_id = Uuid::try_parse(order_id)
-                .map(|id| id.to_string())
-                .ok()
-                .filter(|small| small.eq_ignore_ascii_case(order_id))
-                .map_or(Cow::Borrowed(order_id), Cow::Owned);
-            let text = format!("{}/{order_id}/{name}", operation.key_word);
+            let below = capture_id.map(|id| format!("{}/", in_small_letters(id))).unwrap_or_default();
+            let text = format!("{}/{}/{below}{name}", operation.key_word, in_small_letters(order_id));
             Ok(Uuid::new_v5(&NAMESPACE, text.as_bytes()).to_string())
         }
         length => Err(Error::invalid_argument("name", &format!("{length} characters long"), ALLOWED)),
     }
+}
+
+/// An id whose letters are the same id in either case, as those of a UUID are, in small letters.
+fn in_small_letters(id: &str) -> Cow<'_, str> {
+    let small = Uuid::try_parse(id).map(|uuid| uuid.to_string()).ok();
+    small.filter(|small| small.eq_ignore_ascii_case(id)).map_or(Cow::Borrowed(id), Cow::Owned)
 }
 
 /// A fresh random key (UUID v4), for a caller that wants to store it before the call.
@@ -146,8 +175,24 @@ mod tests {
 
     #[test]
     fn operations_that_take_no_key_derive_none() {
-        assert_eq!(idempotency_key_for("capture", "o", "n").unwrap(), idempotency_key("o", "n").unwrap());
-        assert!(idempotency_key_for("reconcile", "o", "n").unwrap_err().message().contains("takes no key"));
-        assert!(idempotency_key_for("refunds", "o", "n").is_err());
+        assert_eq!(idempotency_key_for("capture", "o", None, "n").unwrap(), idempotency_key("o", "n").unwrap());
+        assert!(idempotency_key_for("reconcile", "o", None, "n").unwrap_err().message().contains("takes no key"));
+        assert!(idempotency_key_for("refunds", "o", None, "n").is_err());
+        assert!(idempotency_key_for("refund", "o", Some("c"), "n").unwrap_err().message().contains("whole order"));
+        assert!(idempotency_key_for("extend_due_date", "o", None, "n").unwrap_err().message().contains("one capture"));
+    }
+
+    /// Any language can derive these.
+    #[test]
+    fn each_operation_has_keys_of_its_own() {
+        let (order, capture) = ("f3392f8b-6116-4073-ab96-e330819e2c07", "4ba29b50-be7b-44f5-a492-113e6a865e22");
+        for (operation, capture_id, name, key) in [
+            ("refund", None, "return-1", "34036f9b-68e4-582b-9f05-841632db6e68"),
+            ("append_order_shipping_info", None, "parcel-1", "5add3142-f8f6-5dca-bc60-b12d62d65420"),
+            ("append_shipping_info", Some(capture), "parcel-1", "ecc93ae8-c25e-58f3-b694-c321afcac84a"),
+            ("extend_due_date", Some(capture), "2026-12-01", "0e8c95da-fea1-54d7-a282-bc8e43c01a7d"),
+        ] {
+            assert_eq!(idempotency_key_for(operation, order, capture_id, name).as_deref(), Ok(key), "{operation}");
+        }
     }
 }

@@ -32,6 +32,7 @@
 
 mod api;
 pub mod binding;
+mod calls;
 mod client;
 mod decide;
 mod diagnosis;
@@ -51,7 +52,11 @@ mod wire;
 
 pub use api::lines::CheckLines;
 pub use api::operation::Reply;
-pub use api::reply::{Capture, Confirmation, Document, Found, Json, Reconciliation};
+pub use api::order_requests::{
+    Address, AuthorizationRequest, CaptureArguments, CaptureShippingRequest, CustomerDetailsRequest, DueDateRequest,
+    MerchantReferencesRequest, OrderArguments, OrderShippingRequest, RefundArguments, RefundRequest,
+};
+pub use api::reply::{Capture, Confirmation, Document, Found, Json, Reconciliation, Refund, RefundReconciliation};
 pub use api::request::{
     CaptureRequest, Interval, OrderLine, OrderLineType, ProductIdentifiers, ShippingInfo, ShippingMethod, Subscription,
 };

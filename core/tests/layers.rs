@@ -14,7 +14,7 @@ const LAYERS: [&[&str]; 9] = [
     &["key", "decide"],
     &["settings"],
     &["drive"],
-    &["client", "binding", "fuzzing"],
+    &["client", "calls", "binding", "fuzzing"],
     &["diagnosis", "lib"],
 ];
 

@@ -1,13 +1,18 @@
 //! The arguments of calls beside order id and key: those of operations without a body of their own, the options of
 //! every call that writes, and how both become a request.
 
-use serde::Deserializer;
+use serde::{Deserializer, Serialize};
 
 use crate::api::ids::check_segment;
 use crate::api::lines::{self, CheckLines};
-use crate::api::request::{CAPTURED_AMOUNT, CaptureRequest};
+use crate::api::order_requests::{
+    AuthorizationRequest, CaptureArguments, CaptureShippingRequest, CustomerDetailsRequest, DueDateRequest,
+    MerchantReferencesRequest, OrderArguments, OrderShippingRequest, ReconcileRefundRequest, RefundArguments,
+    RefundRequest,
+};
+use crate::api::request::{CAPTURED_AMOUNT, CaptureRequest, ShippingInfo};
 use crate::error::Error;
-use crate::strict::{Field, Item, Object, Reader, Rule, Voice, object};
+use crate::strict::{Field, Item, Object, Reader, Rule, Voice, Written, object};
 
 /// Klarna's limit for a request body is 1 MB.
 const MOST_BODY: usize = 1_000_000;
@@ -67,22 +72,185 @@ pub(crate) trait Arguments: Object + Field + Item {
     fn identity(&self) -> Option<(&str, i64)> {
         None
     }
+
+    /// The warning for a call that has neither a reference nor a key of the caller's.
+    fn cannot_be_found(&self) -> Option<&'static str> {
+        None
+    }
+}
+
+/// A reference that names something.
+fn named(reference: Option<&String>, amount: i64) -> Option<(&str, i64)> {
+    reference.filter(|reference| !reference.is_empty()).map(|reference| (reference.as_str(), amount))
+}
+
+fn written(arguments: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(arguments).expect("a request has no keys or numbers that JSON lacks")
+}
+
+/// An object with one field, for requests whose other arguments stand in the path.
+fn only(name: &'static str, value: &impl Field) -> Vec<u8> {
+    written(&std::collections::BTreeMap::from([(name, Written(value))]))
 }
 
 impl Arguments for CaptureRequest {
     const WHOLE: &'static str = "the request";
 
     fn body(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("a request has no keys or numbers that JSON lacks")
+        written(self)
     }
 
     fn findings(&self, choice: CheckLines) -> Result<Vec<String>, Error> {
-        lines::check(self, choice)
+        lines::check(self.order_lines.as_deref(), ("captured_amount", self.captured_amount), choice)
     }
 
     fn identity(&self) -> Option<(&str, i64)> {
-        let reference = self.reference.as_deref().filter(|reference| !reference.is_empty());
-        reference.map(|reference| (reference, self.captured_amount))
+        named(self.reference.as_ref(), self.captured_amount)
+    }
+}
+
+impl Arguments for RefundRequest {
+    const WHOLE: &'static str = "the refund request";
+
+    fn body(&self) -> Vec<u8> {
+        written(self)
+    }
+
+    fn findings(&self, choice: CheckLines) -> Result<Vec<String>, Error> {
+        let amount = ("refunded_amount", self.refunded_amount);
+        lines::check_return_fee(self.order_lines.as_deref(), amount)?;
+        lines::check(self.order_lines.as_deref(), amount, choice)
+    }
+
+    fn identity(&self) -> Option<(&str, i64)> {
+        named(self.reference.as_ref(), self.refunded_amount)
+    }
+
+    fn cannot_be_found(&self) -> Option<&'static str> {
+        let warning = "without a reference and without an idempotency key of yours, nobody can find this refund again if its \
+                       answer is lost";
+        self.identity().is_none().then_some(warning)
+    }
+}
+
+impl Arguments for AuthorizationRequest {
+    const WHOLE: &'static str = "the update of the authorization";
+
+    fn body(&self) -> Vec<u8> {
+        written(self)
+    }
+
+    fn findings(&self, choice: CheckLines) -> Result<Vec<String>, Error> {
+        lines::check(Some(&self.order_lines), ("order_amount", self.order_amount), choice)
+    }
+}
+
+impl Arguments for CustomerDetailsRequest {
+    const WHOLE: &'static str = "the update of the customer's details";
+
+    fn body(&self) -> Vec<u8> {
+        written(self)
+    }
+
+    fn findings(&self, _: CheckLines) -> Result<Vec<String>, Error> {
+        at_least_one_field("shipping_address", &self.shipping_address)
+    }
+}
+
+impl Arguments for MerchantReferencesRequest {
+    const WHOLE: &'static str = "the update of the merchant's references";
+
+    fn body(&self) -> Vec<u8> {
+        written(self)
+    }
+
+    fn findings(&self, _: CheckLines) -> Result<Vec<String>, Error> {
+        at_least_one_field(Self::WHOLE, self)
+    }
+}
+
+fn at_least_one_field<T: Object + Serialize>(what: &str, object: &T) -> Result<Vec<String>, Error> {
+    match written(object).as_slice() {
+        b"{}" => Err(Error::invalid(format!(
+            "{what} is empty, and would change nothing; it must have at least one of {}",
+            T::FIELDS.join(", ")
+        ))),
+        _ => Ok(Vec::new()),
+    }
+}
+
+fn at_least_one_entry(shipping_info: &[ShippingInfo]) -> Result<Vec<String>, Error> {
+    match shipping_info {
+        [] => Err(Error::invalid("shipping_info is an empty list; it must be a list of 1 to 500 shipping infos")),
+        _ => Ok(Vec::new()),
+    }
+}
+
+impl Arguments for OrderShippingRequest {
+    const WHOLE: &'static str = "the shipping info";
+
+    fn body(&self) -> Vec<u8> {
+        written(self)
+    }
+
+    fn findings(&self, _: CheckLines) -> Result<Vec<String>, Error> {
+        at_least_one_entry(&self.shipping_info)
+    }
+}
+
+impl Arguments for CaptureShippingRequest {
+    const WHOLE: &'static str = "the shipping info of a capture";
+
+    fn body(&self) -> Vec<u8> {
+        only("shipping_info", &self.shipping_info)
+    }
+
+    fn findings(&self, _: CheckLines) -> Result<Vec<String>, Error> {
+        at_least_one_entry(&self.shipping_info)
+    }
+
+    fn parameters(&self) -> Vec<(&'static str, &str)> {
+        vec![("capture_id", &self.capture_id)]
+    }
+}
+
+impl Arguments for DueDateRequest {
+    const WHOLE: &'static str = "the extension of a due date";
+
+    fn body(&self) -> Vec<u8> {
+        only("number_of_days", &self.number_of_days)
+    }
+
+    fn parameters(&self) -> Vec<(&'static str, &str)> {
+        vec![("capture_id", &self.capture_id)]
+    }
+}
+
+impl Arguments for OrderArguments {
+    const WHOLE: &'static str = "the call";
+}
+
+impl Arguments for CaptureArguments {
+    const WHOLE: &'static str = "the call";
+
+    fn parameters(&self) -> Vec<(&'static str, &str)> {
+        vec![("capture_id", &self.capture_id)]
+    }
+}
+
+impl Arguments for RefundArguments {
+    const WHOLE: &'static str = "the call";
+
+    fn parameters(&self) -> Vec<(&'static str, &str)> {
+        vec![("refund_id", &self.refund_id)]
+    }
+}
+
+impl Arguments for ReconcileRefundRequest {
+    const WHOLE: &'static str = "the query for a refund";
+
+    fn identity(&self) -> Option<(&str, i64)> {
+        Some((&self.reference, self.refunded_amount))
     }
 }
 
@@ -111,6 +279,8 @@ pub(crate) struct Checked {
     pub body: Vec<u8>,
     pub warnings: Vec<String>,
     pub identity: Option<(String, i64)>,
+    /// The warning for a call without a key of the caller's.
+    pub cannot_be_found: Option<&'static str>,
 }
 
 /// Reads arguments from any serde source, as strictly as JSON.
@@ -154,5 +324,6 @@ fn checked<A: Arguments>(arguments: &A, options: CallOptions, reading: Reading) 
         check_segment(name, id, name.trim_end_matches("_id"))?;
         parameters.push((name, id.to_owned()));
     }
-    Ok(Checked { options, parameters, body, warnings, identity })
+    let cannot_be_found = arguments.cannot_be_found();
+    Ok(Checked { options, parameters, body, warnings, identity, cannot_be_found })
 }

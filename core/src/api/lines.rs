@@ -1,7 +1,7 @@
 //! The arithmetic of order lines, as a choice: Klarna documents no check of it on a capture,
 //! but lines that do not add up are usually a bug in the shop.
 
-use crate::api::request::CaptureRequest;
+use crate::api::request::{OrderLine, OrderLineType};
 use crate::error::Error;
 use crate::strict::words;
 
@@ -17,11 +17,17 @@ words! {
     }
 }
 
-/// The lines that do not add up, as texts; an error instead where that was asked for.
-pub(crate) fn check(request: &CaptureRequest, choice: CheckLines) -> Result<Vec<String>, Error> {
+/// The lines that do not add up, as texts; an error instead where that was asked for. `amount` is the amount that they
+/// are for, with the name of its field.
+pub(crate) fn check(
+    lines: Option<&[OrderLine]>,
+    amount: (&str, i64),
+    choice: CheckLines,
+) -> Result<Vec<String>, Error> {
+    let lines = lines.unwrap_or_default();
     let findings = match choice {
         CheckLines::Off => return Ok(Vec::new()),
-        CheckLines::Warn | CheckLines::Refuse => findings(request),
+        CheckLines::Warn | CheckLines::Refuse => findings(lines, amount),
     };
     match (choice, findings.first()) {
         (CheckLines::Refuse, Some(first)) => {
@@ -35,9 +41,22 @@ pub(crate) fn check(request: &CaptureRequest, choice: CheckLines) -> Result<Vec<
     }
 }
 
-fn findings(request: &CaptureRequest) -> Vec<String> {
+/// Klarna takes a return fee only where the lines sum to the refund, so another sum is refused whatever the choice.
+pub(crate) fn check_return_fee(lines: Option<&[OrderLine]>, (field, amount): (&str, i64)) -> Result<(), Error> {
+    let lines = lines.unwrap_or_default();
+    let sum: i128 = lines.iter().map(|line| i128::from(line.total_amount)).sum();
+    let has_fee = lines.iter().any(|line| line.line_type == Some(OrderLineType::ReturnFee));
+    if !has_fee || sum == amount.into() {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "{field} is {amount}; with a line of the type return_fee it must be the sum of the lines' total_amount, which is \
+         {sum}"
+    )))
+}
+
+fn findings(lines: &[OrderLine], (field, amount): (&str, i64)) -> Vec<String> {
     let mut findings = Vec::new();
-    let lines = request.order_lines.as_deref().unwrap_or_default();
     // 128 bits: quantity alone may fill 64
     let mut sum = 0_i128;
     for (index, line) in lines.iter().enumerate() {
@@ -71,12 +90,12 @@ fn findings(request: &CaptureRequest) -> Vec<String> {
             }
         }
     }
-    let captured = i128::from(request.captured_amount);
-    if !lines.is_empty() && sum != captured {
+    let amount = i128::from(amount);
+    if !lines.is_empty() && sum != amount {
         findings.push(format!(
-            "captured_amount is {captured}; the total_amount of {} lines sums to {sum} (difference {})",
+            "{field} is {amount}; the total_amount of {} lines sums to {sum} (difference {})",
             lines.len(),
-            captured - sum
+            amount - sum
         ));
     }
     findings
@@ -98,9 +117,7 @@ mod tests {
     use crate::api::request::OrderLine;
 
     fn with(lines: Vec<OrderLine>, captured_amount: i64) -> Vec<String> {
-        let mut request = CaptureRequest::new(captured_amount);
-        request.order_lines = Some(lines);
-        findings(&request)
+        findings(&lines, ("captured_amount", captured_amount))
     }
 
     fn line(quantity: i64, price: i64, discount: i64, rate: i64, total: i64, tax: i64) -> OrderLine {
@@ -169,11 +186,22 @@ mod tests {
 
     #[test]
     fn refusing_is_a_choice() {
-        let mut request = CaptureRequest::new(1);
-        request.order_lines = Some(vec![OrderLine::new("x", 1, 2, 3)]);
-        assert_eq!(check(&request, CheckLines::Off).unwrap().len(), 0);
-        assert_eq!(check(&request, CheckLines::Warn).unwrap().len(), 2);
-        let error = check(&request, CheckLines::Refuse).unwrap_err();
+        let lines = [OrderLine::new("x", 1, 2, 3)];
+        let check = |choice| check(Some(&lines), ("captured_amount", 1), choice);
+        assert_eq!(check(CheckLines::Off).unwrap().len(), 0);
+        assert_eq!(check(CheckLines::Warn).unwrap().len(), 2);
+        let error = check(CheckLines::Refuse).unwrap_err();
         assert!(error.message().contains("and 1 more"), "{error}");
+    }
+
+    #[test]
+    fn a_return_fee_wants_exact_sums() {
+        let mut fee = OrderLine::new("fee", 1, -300, -300);
+        fee.line_type = Some(OrderLineType::ReturnFee);
+        let lines = [OrderLine::new("x", 1, 1000, 1000), fee];
+        assert!(check_return_fee(Some(&lines), ("refunded_amount", 700)).is_ok());
+        let error = check_return_fee(Some(&lines), ("refunded_amount", 1000)).unwrap_err();
+        assert!(error.message().contains("the sum of the lines' total_amount, which is 700"), "{error}");
+        assert!(check_return_fee(Some(&lines[..1]), ("refunded_amount", 5)).is_ok(), "no fee");
     }
 }

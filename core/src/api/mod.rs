@@ -5,5 +5,7 @@ pub(crate) mod ids;
 pub(crate) mod lines;
 pub(crate) mod operation;
 pub(crate) mod operations;
+pub(crate) mod order_requests;
 pub(crate) mod reply;
 pub(crate) mod request;
+pub(crate) mod state;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use reqwest::Method;
 
-use crate::api::reply::{Capture, Confirmation, Content, Document, Face, Facts, Found, Reconciliation};
+use crate::api::reply::{
+    Capture, Confirmation, Content, Document, Face, Facts, Found, Reconciliation, Refund, RefundReconciliation,
+};
 use crate::error::{Error, ErrorKind};
 use crate::record::{Attempt, Fact, RecordInfo, text_of, to_json};
 use crate::strict::schema::ObjectInfo;
@@ -29,8 +31,8 @@ pub struct Operation {
     pub(crate) settles: &'static [(u16, &'static str)],
     /// The refusals that speak of the order's state, which an earlier call with the same key may have changed.
     pub(crate) of_state: &'static [(u16, &'static str)],
-    /// The operation that looks for what this one did.
-    pub(crate) found_by: Option<&'static Operation>,
+    /// How to learn from the order whether this operation was carried out.
+    pub(crate) found_by: FoundBy,
     /// The word that keeps the derived keys of operations apart.
     pub(crate) key_word: &'static str,
     pub(crate) nouns: Nouns,
@@ -49,14 +51,38 @@ pub enum ReplyKind {
     /// 204 and nothing else.
     Nothing,
     /// 200 with a JSON object.
-    Document,
-    /// 200 with a list, in which something is looked for by its reference and its amount.
-    Matches {
-        /// The member with the id.
-        id: &'static str,
-        /// The member with the amount.
-        amount: &'static str,
+    Document {
+        /// The member with the id of what was asked for, which stands in the path under the same name.
+        id: Option<&'static str>,
     },
+    /// 200 with a JSON list.
+    List,
+    /// 200 with a list, in which something is searched for by its reference and its amount.
+    Matches(Search),
+}
+
+/// A list and the members of its entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Search {
+    /// The member with the list; none where the document itself is the list.
+    pub list: Option<&'static str>,
+    /// The member with the id.
+    pub id: &'static str,
+    /// The member with the amount.
+    pub amount: &'static str,
+    /// Klarna has left out ids and references of entries (seen in answers of 2017 and 2018).
+    pub may_lack_names: bool,
+}
+
+/// How to learn whether an operation was carried out.
+#[derive(Clone, Copy)]
+pub enum FoundBy {
+    /// Nothing that can be read shows it.
+    Nothing,
+    /// An operation that searches for the call's reference and amount.
+    Reference(&'static Operation),
+    /// A document that Klarna shows, beside the body of the call: whether the call was carried out, if the two decide it.
+    State(&'static Operation, fn(&serde_json::Value, &serde_json::Value) -> Option<bool>),
 }
 
 /// The effect of a request, and so the meaning of its failure.
@@ -99,7 +125,7 @@ impl Operation {
     pub(crate) fn request(&self, endpoint: &Endpoint, path: &str, key: Option<&str>, body: Vec<u8>) -> HttpRequest {
         let most = match self.reply {
             ReplyKind::Created { .. } | ReplyKind::Nothing => Most::ERROR,
-            ReplyKind::Document | ReplyKind::Matches { .. } => Most::DOCUMENT,
+            ReplyKind::Document { .. } | ReplyKind::List | ReplyKind::Matches(_) => Most::DOCUMENT,
         };
         endpoint.request(&self.method, path, key, body, most)
     }
@@ -120,6 +146,11 @@ impl Operation {
     /// The name of the method that makes a call without sending it. A capture has the short name.
     pub fn prepare_name(&self) -> String {
         if self.name == "capture" { "prepare".to_owned() } else { format!("prepare_{}", self.name) }
+    }
+
+    /// Whether a call has to give arguments beside the order id and the key.
+    pub fn needs_arguments(&self) -> bool {
+        self.arguments.fields.iter().any(|field| field.required)
     }
 
     /// The names of its arguments, beside the order id and the key.
@@ -257,7 +288,7 @@ macro_rules! typed {
             type Error = Error;
             fn try_from(reply: Reply) -> Result<$Name, Error> {
                 match &reply.facts.content {
-                    $pattern => Ok($Name(reply.facts)),
+                    $pattern if reply.info().name == $Name::INFO.name => Ok($Name(reply.facts)),
                     _ => Err(Error::new(
                         ErrorKind::Internal,
                         format!("a reply to {} was taken for a {}", reply.operation.name, stringify!($Name)),
@@ -270,7 +301,9 @@ macro_rules! typed {
 
 typed! {
     Capture: Content::Created(_),
+    Refund: Content::Created(_),
     Reconciliation: Content::Matches(_),
+    RefundReconciliation: Content::Matches(_),
     Confirmation: Content::Nothing,
     Document: Content::Document(_),
 }

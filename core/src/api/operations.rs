@@ -8,9 +8,17 @@ use reqwest::Method;
 use serde::Deserializer;
 
 use crate::api::arguments::{self, Checked, Reading, ReconcileRequest};
-use crate::api::operation::{Effect, Nouns, Operation, ReplyKind};
-use crate::api::reply::{CAPTURE as CAPTURE_FACE, RECONCILIATION};
+use crate::api::operation::{Effect, FoundBy, Nouns, Operation, ReplyKind, Search};
+use crate::api::order_requests::{
+    AuthorizationRequest, CaptureArguments, CaptureShippingRequest, CustomerDetailsRequest, DueDateRequest,
+    MerchantReferencesRequest, OrderArguments, OrderShippingRequest, ReconcileRefundRequest, RefundArguments,
+    RefundRequest,
+};
+use crate::api::reply::{
+    CAPTURE as CAPTURE_FACE, CONFIRMATION, DOCUMENT, RECONCILIATION, REFUND as REFUND_FACE, REFUND_RECONCILIATION,
+};
 use crate::api::request::CaptureRequest;
+use crate::api::state;
 use crate::error::Error;
 use crate::strict::{Object, suggestion};
 
@@ -25,6 +33,24 @@ const OF_THE_BYTES: &[(u16, &str)] = &[
     (413, "REQUEST_TOO_LARGE"),
     (422, "UNPROCESSABLE_ENTITY"),
 ];
+
+/// The same for a call below a capture: Klarna says NO_SUCH_ORDER of an unknown capture too, and a capture made a moment
+/// ago may be unknown to some of Klarna's machines.
+const BELOW_A_CAPTURE: &[(u16, &str)] = OF_THE_BYTES.split_at(1).1;
+
+/// The same where an address is refused.
+const OF_AN_ADDRESS: &[(u16, &str)] = &[
+    (404, "NO_SUCH_ORDER"),
+    (400, "BAD_VALUE"),
+    (400, "BAD_REQUEST"),
+    (400, "INVALID_ORDER_ID"),
+    (413, "REQUEST_TOO_LARGE"),
+    (422, "UNPROCESSABLE_ENTITY"),
+    (422, "INVALID_ADDRESS"),
+];
+
+/// The refusal for the state of the order, which the lost call may have changed.
+const NOT_ALLOWED: &[(u16, &str)] = &[(403, "NOT_ALLOWED")];
 
 /// Writes down the rows, and from them the table and the reading of arguments.
 macro_rules! operations {
@@ -65,6 +91,63 @@ macro_rules! operations {
 }
 
 operations! {
+    /// Reads the order: its state, amounts, lines, captures and refunds.
+    GET_ORDER = "get_order"(OrderArguments) {
+        method: Method::GET,
+        path: "",
+        reply: ReplyKind::Document { id: Some("order_id") },
+        face: &DOCUMENT,
+        effect: Effect::Reads,
+        settles: &[],
+        of_state: &[],
+        found_by: FoundBy::Nothing,
+        key_word: "",
+        nouns: Nouns { call: "the reading", done: "read", subject: "the details" },
+    }
+
+    /// Confirms to Klarna that the shop knows the order. Klarna then stops calling the shop about it. A capture does so
+    /// too. Safe to repeat.
+    ACKNOWLEDGE = "acknowledge"(OrderArguments) {
+        method: Method::POST,
+        path: "/acknowledge",
+        reply: ReplyKind::Nothing,
+        face: &CONFIRMATION,
+        effect: Effect::Writes,
+        settles: OF_THE_BYTES,
+        of_state: NOT_ALLOWED,
+        found_by: FoundBy::Nothing,
+        key_word: "acknowledge",
+        nouns: Nouns { call: "the acknowledgement", done: "acknowledged", subject: "the order" },
+    }
+
+    /// Changes the amount and the lines of an order that is authorized. The lines replace the old ones. Safe to repeat.
+    UPDATE_AUTHORIZATION = "update_authorization"(AuthorizationRequest) {
+        method: Method::PATCH,
+        path: "/authorization",
+        reply: ReplyKind::Nothing,
+        face: &CONFIRMATION,
+        effect: Effect::Writes,
+        settles: OF_THE_BYTES,
+        of_state: NOT_ALLOWED,
+        found_by: FoundBy::State(&ORDER_STATE, state::has_authorization),
+        key_word: "update-authorization",
+        nouns: Nouns { call: "the update of the authorization", done: "updated", subject: "the order" },
+    }
+
+    /// Cancels an order of which nothing was captured, for good. Safe to repeat.
+    CANCEL = "cancel"(OrderArguments) {
+        method: Method::POST,
+        path: "/cancel",
+        reply: ReplyKind::Nothing,
+        face: &CONFIRMATION,
+        effect: Effect::Writes,
+        settles: OF_THE_BYTES,
+        of_state: &[(403, "CANCEL_NOT_ALLOWED")],
+        found_by: FoundBy::State(&ORDER_STATE, state::is_cancelled),
+        key_word: "cancel",
+        nouns: Nouns { call: "the cancellation", done: "cancelled", subject: "the order" },
+    }
+
     /// Captures the order, in full or in part: the money moves once, however often it is called with one key.
     CAPTURE = "capture"(CaptureRequest) {
         method: Method::POST,
@@ -74,9 +157,193 @@ operations! {
         effect: Effect::Writes,
         settles: OF_THE_BYTES,
         of_state: &[(403, "CAPTURE_NOT_ALLOWED")],
-        found_by: Some(&RECONCILE),
+        found_by: FoundBy::Reference(&RECONCILE),
         key_word: "captures",
         nouns: Nouns { call: "the capture", done: "captured", subject: "the captures" },
+    }
+
+    /// Reads all captures of the order.
+    GET_CAPTURES = "get_captures"(OrderArguments) {
+        method: Method::GET,
+        path: "/captures",
+        reply: ReplyKind::List,
+        face: &DOCUMENT,
+        effect: Effect::Reads,
+        settles: &[],
+        of_state: &[],
+        found_by: FoundBy::Nothing,
+        key_word: "",
+        nouns: Nouns { call: "the reading", done: "read", subject: "the captures" },
+    }
+
+    /// Reads one capture of the order.
+    GET_CAPTURE = "get_capture"(CaptureArguments) {
+        method: Method::GET,
+        path: "/captures/{capture_id}",
+        reply: ReplyKind::Document { id: Some("capture_id") },
+        face: &DOCUMENT,
+        effect: Effect::Reads,
+        settles: &[],
+        of_state: &[],
+        found_by: FoundBy::Nothing,
+        key_word: "",
+        nouns: Nouns { call: "the reading", done: "read", subject: "the capture" },
+    }
+
+    /// Adds shipping info, such as a tracking number, to a capture. A repeat with another key adds it twice.
+    APPEND_SHIPPING_INFO = "append_shipping_info"(CaptureShippingRequest) {
+        method: Method::POST,
+        path: "/captures/{capture_id}/shipping-info",
+        reply: ReplyKind::Nothing,
+        face: &CONFIRMATION,
+        effect: Effect::Writes,
+        settles: BELOW_A_CAPTURE,
+        of_state: NOT_ALLOWED,
+        found_by: FoundBy::State(&CAPTURE_STATE, state::has_shipping_info),
+        key_word: "capture-shipping-info",
+        nouns: Nouns { call: "the shipping info", done: "updated", subject: "the capture" },
+    }
+
+    /// Has Klarna send the customer the invoice of a capture once more. A repeat with another key sends a second mail.
+    TRIGGER_SEND_OUT = "trigger_send_out"(CaptureArguments) {
+        method: Method::POST,
+        path: "/captures/{capture_id}/trigger-send-out",
+        reply: ReplyKind::Nothing,
+        face: &CONFIRMATION,
+        effect: Effect::Writes,
+        settles: BELOW_A_CAPTURE,
+        of_state: NOT_ALLOWED,
+        found_by: FoundBy::Nothing,
+        key_word: "trigger-send-out",
+        nouns: Nouns { call: "the mail about a capture", done: "mailed", subject: "the capture" },
+    }
+
+    /// Reads by how many days the due date of a capture can be extended, and each fee.
+    GET_EXTEND_DUE_DATE_OPTIONS = "get_extend_due_date_options"(CaptureArguments) {
+        method: Method::GET,
+        path: "/captures/{capture_id}/extend-due-date-options",
+        reply: ReplyKind::Document { id: None },
+        face: &DOCUMENT,
+        effect: Effect::Reads,
+        settles: &[],
+        of_state: &[],
+        found_by: FoundBy::Nothing,
+        key_word: "",
+        nouns: Nouns { call: "the reading", done: "read", subject: "the due dates" },
+    }
+
+    /// Extends the due date of a capture, for a fee. A repeat with another key costs a second fee.
+    EXTEND_DUE_DATE = "extend_due_date"(DueDateRequest) {
+        method: Method::PATCH,
+        path: "/captures/{capture_id}/extend-due-date",
+        reply: ReplyKind::Nothing,
+        face: &CONFIRMATION,
+        effect: Effect::Writes,
+        settles: BELOW_A_CAPTURE,
+        of_state: NOT_ALLOWED,
+        found_by: FoundBy::Nothing,
+        key_word: "extend-due-date",
+        nouns: Nouns { call: "the extension of the due date", done: "extended", subject: "the capture" },
+    }
+
+    /// Changes the customer's shipping address. Klarna checks the customer's credit anew. Safe to repeat.
+    UPDATE_CUSTOMER_DETAILS = "update_customer_details"(CustomerDetailsRequest) {
+        method: Method::PATCH,
+        path: "/customer-details",
+        reply: ReplyKind::Nothing,
+        face: &CONFIRMATION,
+        effect: Effect::Writes,
+        settles: OF_AN_ADDRESS,
+        of_state: NOT_ALLOWED,
+        found_by: FoundBy::State(&ORDER_STATE, state::is_set),
+        key_word: "update-customer-details",
+        nouns: Nouns { call: "the update of the customer's details", done: "updated", subject: "the order" },
+    }
+
+    /// Extends the time in which the order can be captured. A second call on one day changes nothing.
+    EXTEND_AUTHORIZATION_TIME = "extend_authorization_time"(OrderArguments) {
+        method: Method::POST,
+        path: "/extend-authorization-time",
+        reply: ReplyKind::Nothing,
+        face: &CONFIRMATION,
+        effect: Effect::Writes,
+        settles: OF_THE_BYTES,
+        of_state: NOT_ALLOWED,
+        found_by: FoundBy::Nothing,
+        key_word: "extend-authorization-time",
+        nouns: Nouns { call: "the extension of the authorization", done: "extended", subject: "the order" },
+    }
+
+    /// Changes the shop's own references of the order. Safe to repeat.
+    UPDATE_MERCHANT_REFERENCES = "update_merchant_references"(MerchantReferencesRequest) {
+        method: Method::PATCH,
+        path: "/merchant-references",
+        reply: ReplyKind::Nothing,
+        face: &CONFIRMATION,
+        effect: Effect::Writes,
+        settles: OF_THE_BYTES,
+        of_state: NOT_ALLOWED,
+        found_by: FoundBy::State(&ORDER_STATE, state::is_set),
+        key_word: "update-merchant-references",
+        nouns: Nouns { call: "the update of the merchant's references", done: "updated", subject: "the order" },
+    }
+
+    /// Gives the customer back what was captured, in full or in part: the money moves once, however often it is called
+    /// with one key.
+    REFUND = "refund"(RefundRequest) {
+        method: Method::POST,
+        path: "/refunds",
+        reply: ReplyKind::Created { header: "refund-id", collection: "refunds" },
+        face: &REFUND_FACE,
+        effect: Effect::Writes,
+        settles: OF_THE_BYTES,
+        of_state: &[(403, "REFUND_NOT_ALLOWED")],
+        found_by: FoundBy::Reference(&RECONCILE_REFUND),
+        key_word: "refunds",
+        nouns: Nouns { call: "the refund", done: "refunded", subject: "the refunds" },
+    }
+
+    /// Reads one refund of the order.
+    GET_REFUND = "get_refund"(RefundArguments) {
+        method: Method::GET,
+        path: "/refunds/{refund_id}",
+        reply: ReplyKind::Document { id: Some("refund_id") },
+        face: &DOCUMENT,
+        effect: Effect::Reads,
+        settles: &[],
+        of_state: &[],
+        found_by: FoundBy::Nothing,
+        key_word: "",
+        nouns: Nouns { call: "the reading", done: "read", subject: "the refund" },
+    }
+
+    /// Releases what is still reserved on an order of which a part was captured. The rest can never be captured then.
+    /// Safe to repeat.
+    RELEASE_REMAINING_AUTHORIZATION = "release_remaining_authorization"(OrderArguments) {
+        method: Method::POST,
+        path: "/release-remaining-authorization",
+        reply: ReplyKind::Nothing,
+        face: &CONFIRMATION,
+        effect: Effect::Writes,
+        settles: OF_THE_BYTES,
+        of_state: NOT_ALLOWED,
+        found_by: FoundBy::State(&ORDER_STATE, state::has_nothing_left),
+        key_word: "release-remaining-authorization",
+        nouns: Nouns { call: "the release of the rest", done: "released", subject: "the order" },
+    }
+
+    /// Adds shipping info, such as a tracking number, to the order. A repeat with another key adds it twice.
+    APPEND_ORDER_SHIPPING_INFO = "append_order_shipping_info"(OrderShippingRequest) {
+        method: Method::POST,
+        path: "/shipping-info",
+        reply: ReplyKind::Nothing,
+        face: &CONFIRMATION,
+        effect: Effect::Writes,
+        settles: OF_THE_BYTES,
+        of_state: NOT_ALLOWED,
+        found_by: FoundBy::State(&ORDER_STATE, state::has_shipping_info),
+        key_word: "order-shipping-info",
+        nouns: Nouns { call: "the shipping info", done: "updated", subject: "the order" },
     }
 
     /// Reads the order's captures and searches for the one with this reference and amount. Sound only when each capture
@@ -84,14 +351,62 @@ operations! {
     RECONCILE = "reconcile"(ReconcileRequest) {
         method: Method::GET,
         path: "/captures",
-        reply: ReplyKind::Matches { id: "capture_id", amount: "captured_amount" },
+        reply: ReplyKind::Matches(Search {
+            list: None,
+            id: "capture_id",
+            amount: "captured_amount",
+            may_lack_names: false,
+        }),
         face: &RECONCILIATION,
         effect: Effect::Looks,
         settles: &[],
         of_state: &[],
-        found_by: None,
+        found_by: FoundBy::Nothing,
         key_word: "",
         nouns: Nouns { call: "the query", done: "captured", subject: "the captures" },
+    }
+
+    /// Reads the order's refunds and searches for the one with this reference and amount. Sound only when each refund of
+    /// an order has a reference of its own.
+    RECONCILE_REFUND = "reconcile_refund"(ReconcileRefundRequest) {
+        method: Method::GET,
+        path: "",
+        reply: ReplyKind::Matches(Search {
+            list: Some("refunds"),
+            id: "refund_id",
+            amount: "refunded_amount",
+            may_lack_names: true,
+        }),
+        face: &REFUND_RECONCILIATION,
+        effect: Effect::Looks,
+        settles: &[],
+        of_state: &[],
+        found_by: FoundBy::Nothing,
+        key_word: "",
+        nouns: Nouns { call: "the query", done: "refunded", subject: "the refunds" },
+    }
+}
+
+/// The query for an operation that the order's own state shows.
+static ORDER_STATE: Operation = of_state("the order", "", "order_id");
+/// The query for an operation that a capture shows.
+static CAPTURE_STATE: Operation = of_state("the capture", "/captures/{capture_id}", "capture_id");
+
+const fn of_state(subject: &'static str, path: &'static str, id: &'static str) -> Operation {
+    Operation {
+        name: "state",
+        doc: &[],
+        method: Method::GET,
+        path,
+        arguments: &<OrderArguments as Object>::SCHEMA,
+        reply: ReplyKind::Document { id: Some(id) },
+        face: &DOCUMENT,
+        effect: Effect::Looks,
+        settles: &[],
+        of_state: &[],
+        found_by: FoundBy::Nothing,
+        key_word: "",
+        nouns: Nouns { call: "the query", done: "carried out", subject },
     }
 }
 
@@ -136,9 +451,14 @@ mod tests {
             if row.writes() {
                 assert!(words.insert(row.key_word), "{}: keys of two operations would be alike", row.name);
             }
-            if let Some(look) = row.found_by {
-                assert_eq!(look.effect, Effect::Looks);
+            if let FoundBy::Reference(query) | FoundBy::State(query, _) = row.found_by {
+                assert_eq!(query.effect, Effect::Looks);
+                assert!(row.writes());
             }
+            assert_eq!(
+                row.path.contains("{capture_id}"),
+                row.arguments.fields.iter().any(|field| field.name == "capture_id")
+            );
         }
         assert!(named("captur").unwrap_err().message().ends_with("did you mean \"capture\"?"));
     }

@@ -22,7 +22,7 @@ pub(crate) enum Content {
     Created(String),
     /// Klarna carried it out, and gives no details.
     Nothing,
-    /// A JSON object of Klarna's.
+    /// A JSON object or list of Klarna's.
     Document(String),
     /// The entries that a query found.
     Matches(Matches),
@@ -35,6 +35,15 @@ pub(crate) struct Matches {
     pub ids: Vec<String>,
     /// Those with another amount.
     pub others: Vec<String>,
+    /// How many have the amount and no id.
+    pub without_id: usize,
+}
+
+impl Matches {
+    /// How many entries have the reference and the amount.
+    pub fn count(&self) -> usize {
+        self.ids.len() + self.without_id
+    }
 }
 
 /// JSON text of Klarna's.
@@ -64,7 +73,7 @@ pub enum Found {
 
 impl Found {
     pub(crate) fn of(finds: &Matches) -> Found {
-        match (finds.ids.len(), finds.others.len()) {
+        match (finds.count(), finds.others.len()) {
             (0, 0) => Found::Never,
             (0, _) => Found::AmountDiffers,
             (1, _) => Found::Once,
@@ -99,7 +108,7 @@ impl Facts {
     }
 
     fn matches(&self) -> &Matches {
-        const NONE: &Matches = &Matches { ids: Vec::new(), others: Vec::new() };
+        const NONE: &Matches = &Matches { ids: Vec::new(), others: Vec::new(), without_id: 0 };
         match &self.content {
             Content::Matches(finds) => finds,
             _ => NONE,
@@ -197,6 +206,51 @@ faces! {
         attempt_log: &[Attempt] = |facts| &facts.attempt_log;
         /// Every capture with this reference and another amount.
         other_capture_ids: &[String] = |facts| &facts.matches().others;
+    }
+
+    /// Klarna gives the money back.
+    Refund, REFUND {
+        /// Klarna's name for the refund. It is absent only where a query found the refund in an order that names none.
+        refund_id: Option<&str> = |facts| Some(facts.id()).filter(|id| !id.is_empty());
+        /// The order it belongs to.
+        order_id: &str = |facts| &facts.order_id;
+        /// The key the call used, given or made.
+        idempotency_key: &str = |facts| facts.key();
+        /// Klarna's name for the answered request, where it gave one.
+        correlation_id: Option<&str> = |facts| facts.correlation_id.as_deref();
+        /// How many requests it took, 1 or more; 0 where a key past its 24 hours was known to have refunded, and nothing
+        /// was sent.
+        attempts: u32 = |facts| facts.attempts;
+        /// Order lines that do not add up (see the setting `check_lines`), and that a refund cannot be found again.
+        warnings: &[String] = |facts| &facts.warnings;
+        /// Each request with its time, what came back and the pause after it. The requests that searched for the refund
+        /// are among them.
+        attempt_log: &[Attempt] = |facts| &facts.attempt_log;
+    }
+
+    /// The result of a query for a refund.
+    RefundReconciliation, REFUND_RECONCILIATION {
+        /// How often: `once`, `never` or `several`; `amount_differs` if the reference was found with another amount
+        /// alone. `never` says so only of the moment: a refund whose answer was lost may still be on its way, so refund
+        /// again with the same key, not with a new one.
+        found: Found = |facts| Found::of(facts.matches());
+        /// The refund, if it was found once and the order names its id.
+        refund_id: Option<&str> = |facts| match facts.matches().ids.as_slice() {
+            [id] => Some(id.as_str()),
+            _ => None,
+        };
+        /// Every refund with this reference and amount, as Klarna lists them.
+        refund_ids: &[String] = |facts| &facts.matches().ids;
+        /// The order whose refunds were read.
+        order_id: &str = |facts| &facts.order_id;
+        /// Klarna's name for the answered request, where it gave one.
+        correlation_id: Option<&str> = |facts| facts.correlation_id.as_deref();
+        /// How many requests it took, 1 or more.
+        attempts: u32 = |facts| facts.attempts;
+        /// Each request with its time, what came back and the pause after it.
+        attempt_log: &[Attempt] = |facts| &facts.attempt_log;
+        /// Every refund with this reference and another amount.
+        other_refund_ids: &[String] = |facts| &facts.matches().others;
     }
 
     /// A call that Klarna has carried out, and answers with nothing more.

@@ -8,14 +8,14 @@ use serde::Deserializer;
 use crate::error::Error;
 use crate::strict::{Field, Item, Reader, Rule, object, words};
 
-const TEXT: Rule = Rule::Text { min: 0, max: 255 };
+pub(crate) const TEXT: Rule = Rule::Text { min: 0, max: 255 };
 const URI: Rule = Rule::Text { min: 0, max: 1024 };
 const MINOR_UNITS: &str = "minor units: 60.00 is 6000";
 const MAX_AMOUNT: i64 = 200_000_000;
 /// 0 is within Klarna's schema, but the captures it returns start at 1: capturing nothing is
 /// taken for a mistake.
 pub(crate) const CAPTURED_AMOUNT: Rule = Rule::Integer { min: 1, max: MAX_AMOUNT, unit: MINOR_UNITS };
-const AMOUNT: Rule = Rule::Integer { min: 0, max: MAX_AMOUNT, unit: MINOR_UNITS };
+pub(crate) const AMOUNT: Rule = Rule::Integer { min: 0, max: MAX_AMOUNT, unit: MINOR_UNITS };
 const SIGNED_AMOUNT: Rule = Rule::Integer { min: i64::MIN, max: MAX_AMOUNT, unit: MINOR_UNITS };
 
 object! {

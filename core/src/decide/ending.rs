@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::api::operation::{Effect, Operation};
+use crate::api::operation::{Effect, FoundBy, Operation};
 use crate::error::{Error, ErrorKind};
 use crate::wire::Endpoint;
 use crate::wire::answer::{Answer, ErrorBody, is_id};
@@ -269,8 +269,13 @@ impl Subject<'_> {
             ),
             (Meaning::Old, _) => format!(
                 "order {order} may have been {done}: {why}; {}, since Klarna keeps a key for 24 hours and would carry the \
-                 idempotency key {key} out again; search for it (reconcile), and do not book it as failed",
-                if self.attempts == 0 { "nothing was sent" } else { "it was not sent again" }
+                 idempotency key {key} out again; {}, and do not book it as failed",
+                if self.attempts == 0 { "nothing was sent" } else { "it was not sent again" },
+                match self.operation.found_by {
+                    FoundBy::Reference(query) => format!("search for it ({})", query.name),
+                    FoundBy::State(..) => "read whether it is done".to_owned(),
+                    FoundBy::Nothing => "nothing that can be read shows it, so ask Klarna".to_owned(),
+                }
             ),
             _ => format!(
                 "order {order} may have been {done}: {why}; call again with the same idempotency key {key} within 24 \

@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use crate::api::operation::Search;
 use crate::api::reply::Matches;
 use crate::text::bytes_without_mark;
 use crate::wire::answer::is_id;
@@ -18,43 +19,120 @@ pub(crate) struct Identity {
 }
 
 const NO_LIST: &str = "with something else than the list that was asked for";
+const NO_OBJECT: &str = "with something else than a document";
+const TWICE: &str = "a member that stands twice";
 
-/// The text of a JSON object.
-pub(crate) fn object(body: &[u8]) -> Result<String, String> {
-    const NO_OBJECT: &str = "with something else than a document";
-    let text = std::str::from_utf8(body).map_err(|_| NO_OBJECT)?;
-    if !text.trim_start().starts_with('{') || serde_json::from_str::<IgnoredAny>(text).is_err() {
-        return Err(NO_OBJECT.into());
-    }
+/// The text of a JSON object. `own` is a member and the id of what was asked for: with another id there the document is
+/// the answer to another request.
+pub(crate) fn object(body: &[u8], own: Option<(&str, &str)>) -> Result<String, String> {
+    let text = std::str::from_utf8(bytes_without_mark(body)).map_err(|_| NO_OBJECT)?;
+    let mut source = serde_json::Deserializer::from_str(text);
+    let read = source.deserialize_map(Members { list: None, own, id: None });
+    let id = read.and_then(|id| source.end().map(|()| id)).map_err(|_| NO_OBJECT)?;
+    refuse_other(own, id.as_deref())?;
     Ok(text.to_owned())
 }
 
-/// The entries with this reference. `id` and `amount` are the names of their members.
+/// The text of a JSON list.
+pub(crate) fn list(body: &[u8]) -> Result<String, String> {
+    let text = std::str::from_utf8(bytes_without_mark(body)).map_err(|_| NO_LIST)?;
+    serde_json::from_str::<Vec<IgnoredAny>>(text).map_err(|_| NO_LIST)?;
+    Ok(text.to_owned())
+}
+
+/// Refuses the document of something else, and one that does not say whose it is: an empty object would show that nothing
+/// was done. Refunds of old orders have no id, so theirs may be absent.
+fn refuse_other(own: Option<(&str, &str)>, id: Option<&str>) -> Result<(), String> {
+    match (own, id) {
+        (Some((member, own)), Some(id)) if !id.eq_ignore_ascii_case(own) => {
+            Err(format!("with the document of another {member}"))
+        }
+        (Some((member, _)), None) if member != "refund_id" => Err(format!("with a document that has no {member}")),
+        _ => Ok(()),
+    }
+}
+
+/// The entries with this reference.
 pub(crate) fn in_list(
     body: &[u8],
     identity: &Identity,
-    id: &'static str,
-    amount: &'static str,
+    search: Search,
+    own: Option<(&str, &str)>,
     is_believed: impl Fn(&str) -> bool,
 ) -> Result<Matches, String> {
-    let mut list = List { identity, id, amount, finds: Matches::default(), seen: HashSet::new() };
+    let mut list = List { identity, search, matches: Matches::default(), seen: HashSet::new(), nameless: 0 };
     let mut source = serde_json::Deserializer::from_slice(bytes_without_mark(body));
-    source.deserialize_seq(&mut list).and_then(|()| source.end()).map_err(|_| NO_LIST)?;
-    let List { mut finds, seen, .. } = list;
+    let read = match search.list {
+        None => source.deserialize_seq(&mut list).map(|()| None),
+        Some(member) => source.deserialize_map(Members { list: Some((member, &mut list)), own, id: None }),
+    };
+    let id = read.and_then(|id| source.end().map(|()| id)).map_err(|_| NO_LIST)?;
+    refuse_other(own.filter(|_| search.list.is_some()), id.as_deref())?;
+    let List { mut matches, seen, nameless, .. } = list;
     if !seen.iter().all(|(id, _)| is_id(id) && is_believed(id)) {
         return Err("with an entry that has no id".into());
     }
+    if matches.count() == 0 && nameless > 0 {
+        return Err("with an entry of this amount that has no reference, so it may be the one".into());
+    }
     // An id that is listed with both amounts has this one.
-    finds.others.retain(|id| !finds.ids.contains(id));
-    Ok(finds)
+    matches.others.retain(|id| !matches.ids.contains(id));
+    Ok(matches)
+}
+
+/// Reads an object for a list in it, and gives its own id.
+struct Members<'a, 'b> {
+    list: Option<(&'static str, &'a mut List<'b>)>,
+    own: Option<(&'a str, &'a str)>,
+    id: Option<String>,
+}
+
+impl<'de> Visitor<'de> for Members<'_, '_> {
+    type Value = Option<String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Option<String>, A::Error> {
+        let mut known = [false; 2];
+        let mut first = |which: usize| match std::mem::replace(&mut known[which], true) {
+            true => Err(de::Error::custom(TWICE)),
+            false => Ok(()),
+        };
+        while let Some(name) = map.next_key::<Cow<'_, str>>()? {
+            match (&mut self.list, self.own) {
+                (Some((member, list)), _) if *name == **member => {
+                    first(0)?;
+                    map.next_value_seed(&mut **list)?;
+                }
+                (_, Some((member, _))) if *name == *member => {
+                    first(1)?;
+                    self.id = map.next_value()?;
+                }
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(self.id)
+    }
 }
 
 struct List<'a> {
     identity: &'a Identity,
-    id: &'static str,
-    amount: &'static str,
-    finds: Matches,
+    search: Search,
+    matches: Matches,
     seen: HashSet<(String, bool)>,
+    /// Entries with the amount and no reference, or an empty one.
+    nameless: usize,
+}
+
+impl<'de> de::DeserializeSeed<'de> for &mut List<'_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, source: D) -> Result<(), D::Error> {
+        source.deserialize_seq(self)
+    }
 }
 
 impl<'de> Visitor<'de> for &mut List<'_> {
@@ -65,16 +143,22 @@ impl<'de> Visitor<'de> for &mut List<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
-        while let Some(entry) = entries.next_element_seed(Entry { id: self.id, amount: self.amount })? {
+        while let Some(entry) = entries.next_element_seed(Entry(self.search))? {
             let is_empty = entry.id.is_none() && entry.amount.is_none();
+            let has_amount = entry.amount == Some(self.identity.amount);
             if is_empty || entry.reference.as_deref() != Some(&*self.identity.reference) {
+                let is_nameless = entry.reference.is_none_or(|reference| reference.is_empty());
+                self.nameless += usize::from(self.search.may_lack_names && has_amount && is_nameless);
                 continue;
             }
-            // An entry without an id gets the empty text, which is refused below.
+            if entry.id.is_none() && has_amount && self.search.may_lack_names {
+                self.matches.without_id += 1;
+                continue;
+            }
+            // An entry without an id gets the empty text, which is refused in the end.
             let id = entry.id.unwrap_or_default();
-            let has_amount = entry.amount == Some(self.identity.amount);
             if self.seen.insert((id.clone(), has_amount)) {
-                if has_amount { &mut self.finds.ids } else { &mut self.finds.others }.push(id);
+                if has_amount { &mut self.matches.ids } else { &mut self.matches.others }.push(id);
             }
         }
         Ok(())
@@ -82,47 +166,44 @@ impl<'de> Visitor<'de> for &mut List<'_> {
 }
 
 /// An entry's members that count here; any may be missing.
-struct Entry {
-    id: &'static str,
-    amount: &'static str,
-}
+struct Entry(Search);
 
 #[derive(Default)]
-struct Members {
+struct EntryMembers {
     id: Option<String>,
     reference: Option<String>,
     amount: Option<i64>,
 }
 
 impl<'de> de::DeserializeSeed<'de> for Entry {
-    type Value = Members;
-    fn deserialize<D: Deserializer<'de>>(self, source: D) -> Result<Members, D::Error> {
+    type Value = EntryMembers;
+    fn deserialize<D: Deserializer<'de>>(self, source: D) -> Result<EntryMembers, D::Error> {
         source.deserialize_map(self)
     }
 }
 
 impl<'de> Visitor<'de> for Entry {
-    type Value = Members;
+    type Value = EntryMembers;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
-        let mut members = Members::default();
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<EntryMembers, A::Error> {
+        let mut members = EntryMembers::default();
         let mut known = [false; 3];
         let mut first = |which: usize| match std::mem::replace(&mut known[which], true) {
-            true => Err(de::Error::custom("a member that stands twice")),
+            true => Err(de::Error::custom(TWICE)),
             false => Ok(()),
         };
         while let Some(name) = map.next_key::<Cow<'_, str>>()? {
-            if *name == *self.id {
+            if *name == *self.0.id {
                 first(0)?;
                 members.id = map.next_value()?;
             } else if *name == *"reference" {
                 first(1)?;
                 members.reference = map.next_value()?;
-            } else if *name == *self.amount {
+            } else if *name == *self.0.amount {
                 first(2)?;
                 members.amount = map.next_value()?;
             } else {
@@ -142,7 +223,8 @@ mod tests {
 
     fn finds(body: &str) -> Result<Matches, String> {
         let identity = Identity { reference: "parcel-1".into(), amount: 6000 };
-        in_list(body.as_bytes(), &identity, "capture_id", "captured_amount", |id| id != "s3cret-s3cret")
+        let captures = Search { list: None, id: "capture_id", amount: "captured_amount", may_lack_names: false };
+        in_list(body.as_bytes(), &identity, captures, None, |id| id != "s3cret-s3cret")
     }
 
     fn capture(id: &str, reference: &str, amount: i64) -> String {
@@ -204,6 +286,41 @@ mod tests {
         ] {
             assert!(look(nonsense).is_err(), "{nonsense}");
         }
+    }
+
+    fn refunds(body: &str) -> Result<Matches, String> {
+        let identity = Identity { reference: "return-1".into(), amount: 6000 };
+        let search = Search { list: Some("refunds"), id: "refund_id", amount: "refunded_amount", may_lack_names: true };
+        in_list(body.as_bytes(), &identity, search, Some(("order_id", "o")), |_| true)
+    }
+
+    #[test]
+    fn refunds_stand_in_their_order() {
+        for (list, found) in [
+            (r#"{"refund_id":"a","reference":"return-1","refunded_amount":6000}"#, Some(1)),
+            (r#"{"reference":"return-1","refunded_amount":6000}"#, Some(1)),
+            (r#"{"refund_id":"a","reference":"return-2","refunded_amount":6000}"#, Some(0)),
+            (r#"{"refund_id":"a","refunded_amount":5000}"#, Some(0)),
+            (r#"{"refund_id":"a","refunded_amount":6000}"#, None),
+            (r#"{"refund_id":"a","refunded_amount":6000,"reference":null}"#, None),
+            (r#"{"refund_id":"a","refunded_amount":6000,"reference":""}"#, None),
+        ] {
+            let matches = refunds(&format!(r#"{{"order_id":"o","refunds":[{list}]}}"#));
+            assert_eq!(matches.map(|matches| matches.count()).ok(), found, "{list}");
+        }
+    }
+
+    #[test]
+    fn a_document_says_whose_it_is() {
+        for nobodys in ["{}", r#"{"refunds":[]}"#, r#"{"order_id":null}"#, r#"{"order_id":"p"}"#, r#"{"order_id":7}"#] {
+            assert!(
+                refunds(nobodys).is_err() && object(nobodys.as_bytes(), Some(("order_id", "o"))).is_err(),
+                "{nobodys}"
+            );
+        }
+        assert_eq!(refunds(r#"{"order_id":"o"}"#).unwrap().count(), 0);
+        assert!(object(b"{}", Some(("refund_id", "r"))).is_ok(), "refunds of old orders have none");
+        assert!(object(br#"{"refund_id":"s"}"#, Some(("refund_id", "r"))).is_err());
     }
 
     #[test]

@@ -49,9 +49,19 @@ pub(crate) struct Purpose {
     pub operation: &'static Operation,
     pub order_id: String,
     pub idempotency_key: Option<String>,
-    /// The reference and amount that a look-up searches for, or by which it would find this call.
+    /// The ids in its path, by name.
+    pub parameters: Vec<(&'static str, String)>,
+    /// The reference and amount that a query searches for, or by which it would find this call.
     pub identity: Option<Identity>,
     pub warnings: Vec<String>,
+}
+
+impl Purpose {
+    /// An id that stands in the path.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        let own = self.parameters.iter().find(|(known, _)| *known == name).map(|(_, id)| id.as_str());
+        own.or_else(|| (name == "order_id").then_some(&self.order_id))
+    }
 }
 
 /// The next thing to do.
@@ -326,18 +336,23 @@ impl Machine {
             ReplyKind::Nothing if answer.status == 204 => Ok(Content::Nothing),
             ReplyKind::Nothing => Err("where 204 is the only success".into()),
             // A part of a document (206) would look like a whole one.
-            ReplyKind::Document | ReplyKind::Matches { .. } if answer.status != 200 => {
+            ReplyKind::Document { .. } | ReplyKind::List | ReplyKind::Matches(_) if answer.status != 200 => {
                 Err("which is not how a document is answered".into())
             }
             // A cut document could be read as far as it came, but that takes time that the call may not have.
-            ReplyKind::Document | ReplyKind::Matches { .. } if answer.is_cut => {
+            ReplyKind::Document { .. } | ReplyKind::List | ReplyKind::Matches(_) if answer.is_cut => {
                 Err("with a document that broke off".into())
             }
-            ReplyKind::Document => find::object(&answer.body).map(Content::Document),
-            ReplyKind::Matches { id, amount } => {
+            ReplyKind::Document { id } => {
+                let own = id.and_then(|id| Some((id, self.purpose.parameter(id)?)));
+                find::object(&answer.body, own).map(Content::Document)
+            }
+            ReplyKind::List => find::list(&answer.body).map(Content::Document),
+            ReplyKind::Matches(search) => {
                 let identity = self.purpose.identity.as_ref().ok_or("though nothing was searched for")?;
                 let is_believed = |id: &str| !self.shared.endpoint.is_echo(id.as_bytes());
-                find::in_list(&answer.body, identity, id, amount, is_believed).map(Content::Matches)
+                let own = Some(("order_id", order_id.as_str()));
+                find::in_list(&answer.body, identity, search, own, is_believed).map(Content::Matches)
             }
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::ids;
-use crate::api::operation::{Operation, Reply, ReplyKind};
+use crate::api::operation::{FoundBy, Operation, Reply, ReplyKind};
 use crate::api::reply::{Content, Facts, Matches};
 use crate::decide::doubt::Ending;
 use crate::decide::ending::{Failure, Meaning};
@@ -132,7 +132,11 @@ impl Settlement {
         let operation = self.call.purpose().operation;
         let is_of_state = refusal.is_some_and(|refusal| operation.is_of_state(refusal.status, refusal.code()));
         match meaning {
-            Meaning::EarlierUse if is_of_state && self.call.purpose().identity.is_none() => {
+            Meaning::EarlierUse
+                if is_of_state
+                    && matches!(operation.found_by, FoundBy::Reference(_))
+                    && self.call.purpose().identity.is_none() =>
+            {
                 self.fail(failure, &Meaning::EarlierUseWithoutReference)
             }
             Meaning::EarlierUse if is_of_state => self.look(now, Reason::EarlierUse, failure),
@@ -146,8 +150,10 @@ impl Settlement {
     /// Begins the operation's look-up, if it has one and there is time left.
     fn look(&mut self, now: Duration, reason: Reason, failure: Failure) -> Step {
         let purpose = self.call.purpose();
-        let (Some(operation), Some(identity)) = (purpose.operation.found_by, &purpose.identity) else {
-            return self.unsettled(failure);
+        let operation = match purpose.operation.found_by {
+            FoundBy::Reference(query) if purpose.identity.is_some() => query,
+            FoundBy::State(query, _) => query,
+            FoundBy::Reference(_) | FoundBy::Nothing => return self.unsettled(failure),
         };
         if now >= self.call.deadline() {
             return self.unsettled(failure);
@@ -156,10 +162,11 @@ impl Settlement {
             operation,
             order_id: purpose.order_id.clone(),
             idempotency_key: None,
-            identity: Some(identity.clone()),
+            parameters: purpose.parameters.clone(),
+            identity: purpose.identity.clone(),
             warnings: Vec::new(),
         };
-        let path = ids::path(&purpose.order_id, operation.path, |_| None);
+        let path = ids::path(&look.order_id, operation.path, |name| look.parameter(name));
         let request = operation.request(&self.call.shared().endpoint, &path, None, Vec::new());
         let machine = self.call.continued(look, request);
         self.look = Some(Look { machine, reason, failure });
@@ -177,18 +184,25 @@ impl Settlement {
             Err(_) => None,
         };
         let (reason, failure) = (look.reason, look.failure.clone());
-        let Some(Facts { content: Content::Matches(Matches { mut ids, others }), correlation_id, .. }) = found else {
-            return self.unsettled(failure);
-        };
         // Another call with the key may have begun, or ended open, meanwhile.
         let is_open = reason != Reason::EarlierUse || self.call.is_open();
-        match ids.len() {
-            1 if self.takes_matches => {
-                let id = ids.swap_remove(0);
-                self.call.found(&id);
-                let facts = self.call.reply(self.content(id), correlation_id.as_deref());
-                self.done(facts)
+        match found {
+            Some(Facts { content: Content::Matches(matches), correlation_id, .. }) => {
+                self.matched(matches, correlation_id.as_deref(), is_open, failure)
             }
+            Some(Facts { content: Content::Document(document), correlation_id, .. }) => {
+                self.shown(&document, correlation_id.as_deref(), is_open, failure)
+            }
+            _ => self.unsettled(failure),
+        }
+    }
+
+    /// The end by the entries with the call's reference.
+    fn matched(&mut self, matches: Matches, correlation_id: Option<&str>, is_open: bool, failure: Failure) -> Step {
+        let count = matches.count();
+        let Matches { mut ids, others, without_id } = matches;
+        match count {
+            1 if self.takes_matches => self.found(ids.pop().unwrap_or_default(), correlation_id),
             // Only a match decides: a capture that is not listed yet may still be on its way.
             _ if is_open => self.unsettled(failure),
             // If a copy of this request arrives late, Klarna refuses it for the same state of the order.
@@ -198,8 +212,34 @@ impl Settlement {
             }
             // The key may have been used for another amount, by an order that was changed since.
             0 => self.fail(failure, &Meaning::EarlierUseFound { ids: others, amount: "another amount" }),
-            _ => self.fail(failure, &Meaning::EarlierUseFound { ids, amount: "amount" }),
+            _ => {
+                ids.extend(std::iter::repeat_n("without an id".to_owned(), without_id));
+                self.fail(failure, &Meaning::EarlierUseFound { ids, amount: "amount" })
+            }
         }
+    }
+
+    /// The end by a document that shows whether the call was carried out.
+    fn shown(&mut self, document: &str, correlation_id: Option<&str>, is_open: bool, failure: Failure) -> Step {
+        let FoundBy::State(_, is_done) = self.call.purpose().operation.found_by else { return self.unsettled(failure) };
+        // A document that was read as JSON before, and a body of ours.
+        let document = serde_json::from_str(document).unwrap_or_default();
+        let body = serde_json::from_slice(&self.call.request().body).unwrap_or_default();
+        match is_done(&document, &body) {
+            Some(true) => self.found(String::new(), correlation_id),
+            Some(false) if !is_open => {
+                self.call.settle();
+                self.fail(failure, &Meaning::AsEnded)
+            }
+            _ => self.unsettled(failure),
+        }
+    }
+
+    /// The success of a call that a query found.
+    fn found(&mut self, id: String, correlation_id: Option<&str>) -> Step {
+        self.call.found(&id);
+        let facts = self.call.reply(self.content(id), correlation_id);
+        self.done(facts)
     }
 
     /// The content of a reply that no answer gave: what was made is known by its id.

@@ -12,8 +12,11 @@ use super::machine::{Event, Machine, Purpose, Shared};
 use super::memory::KeyState;
 use super::retry::{Budget, Limits};
 use super::settle::{Settlement, Step};
-use crate::api::operation::{Effect, Nouns, Operation, Reply, ReplyKind};
-use crate::api::operations::CAPTURE;
+use crate::api::operation::{Effect, FoundBy, Nouns, Operation, Reply, ReplyKind};
+use crate::api::operations::{
+    APPEND_ORDER_SHIPPING_INFO, CANCEL, CAPTURE, EXTEND_DUE_DATE, REFUND, RELEASE_REMAINING_AUTHORIZATION,
+    TRIGGER_SEND_OUT,
+};
 use crate::api::reply::{CONFIRMATION, DOCUMENT};
 use crate::error::{Error, ErrorKind};
 use crate::wire::Most;
@@ -38,6 +41,7 @@ fn call_of(operation: &'static Operation, config: &Config, limits: Limits, budge
         operation,
         order_id: "order".into(),
         idempotency_key: key.map(str::to_owned),
+        parameters: Vec::new(),
         identity: Some(Identity { reference: "parcel-1".into(), amount: 6000 }),
         warnings: vec!["careful".into()],
     };
@@ -665,6 +669,65 @@ fn without_a_reference_there_is_nothing_to_look_for() {
     assert!(error.message().contains("give each later call a reference"), "{error}");
 }
 
+fn a_call_to(operation: &'static Operation) -> Settlement {
+    call_of(operation, &config(), limits(), &Arc::new(Budget::new()))
+}
+
+/// The order with these refunds.
+fn order_with(refunds: &str) -> Event {
+    answer(200, &[], &format!(r#"{{"order_id":"order","refunds":[{refunds}]}}"#))
+}
+
+#[test]
+fn an_earlier_refund_without_an_id_is_named_as_such() {
+    let refused = || code(403, "REFUND_NOT_ALLOWED");
+    let shown = || order_with(r#"{"reference":"parcel-1","refunded_amount":6000}"#);
+    let error = given_to(a_call_to(&REFUND), vec![refused(), shown()]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutcomeUnknown);
+    assert!(error.message().contains("has something with this reference and amount (without an id)"), "{error}");
+}
+
+/// Neither an empty document nor a refund without a reference shows that nothing was done.
+#[test]
+fn a_document_that_shows_nothing_decides_nothing() {
+    for (operation, refusal) in [
+        (&REFUND, "REFUND_NOT_ALLOWED"),
+        (&CANCEL, "CANCEL_NOT_ALLOWED"),
+        (&RELEASE_REMAINING_AUTHORIZATION, "NOT_ALLOWED"),
+        (&APPEND_ORDER_SHIPPING_INFO, "NOT_ALLOWED"),
+    ] {
+        for document in ["{}", r#"{"refunds":[],"status":"AUTHORIZED","shipping_info":[]}"#] {
+            let shown = || answer(200, &[], document);
+            let events = vec![code(403, refusal), shown(), shown(), shown()];
+            let error = given_to(a_call_to(operation), events).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{} {document}", operation.name);
+        }
+    }
+    for nameless in [r#"{"refunded_amount":6000}"#, r#"{"refunded_amount":6000,"reference":""}"#] {
+        let shown = || order_with(nameless);
+        let events = vec![code(403, "REFUND_NOT_ALLOWED"), shown(), shown(), shown()];
+        assert_eq!(given_to(a_call_to(&REFUND), events).unwrap_err().kind(), ErrorKind::OutcomeUnknown, "{nameless}");
+    }
+}
+
+#[test]
+fn an_old_key_comes_with_the_way_out_of_its_operation() {
+    for (operation, way) in [
+        (&CAPTURE, "search for it (reconcile)"),
+        (&REFUND, "search for it (reconcile_refund)"),
+        (&CANCEL, "read whether it is done"),
+        (&EXTEND_DUE_DATE, "so ask Klarna"),
+        (&TRIGGER_SEND_OUT, "so ask Klarna"),
+    ] {
+        let mut call = a_call_to(operation);
+        call.learn(KeyState { is_past: true, is_old: true, ..KeyState::FRESH });
+        let Step::Done(Err(error)) = call.step(SECOND, Event::Start) else { panic!("it was sent") };
+        assert_eq!((error.kind(), error.attempts()), (ErrorKind::OutcomeUnknown, 0));
+        assert!(error.message().contains(way), "{error}");
+        assert_eq!(error.message().contains("reconcile"), way.contains("reconcile"), "{error}");
+    }
+}
+
 #[test]
 fn a_key_that_grows_old_during_a_call_is_not_sent_again() {
     let old = || KeyState { is_past: true, ..KeyState::FRESH };
@@ -778,7 +841,7 @@ static SETTER: Operation = Operation {
     face: &CONFIRMATION,
     key_word: "set",
     nouns: Nouns { call: "the change", done: "changed", subject: "" },
-    found_by: None,
+    found_by: FoundBy::Nothing,
     of_state: &[(403, "NOT_ALLOWED")],
     doc: CAPTURE.doc,
     path: "/set",
@@ -790,13 +853,13 @@ static SETTER: Operation = Operation {
 static DOCUMENT_ROW: Operation = Operation {
     name: "get",
     method: Method::GET,
-    reply: ReplyKind::Document,
+    reply: ReplyKind::Document { id: Some("order_id") },
     face: &DOCUMENT,
     effect: Effect::Reads,
     nouns: Nouns { call: "the reading", done: "read", subject: "the document" },
     settles: &[],
     of_state: &[],
-    found_by: None,
+    found_by: FoundBy::Nothing,
     key_word: "",
     doc: CAPTURE.doc,
     path: "",

@@ -208,6 +208,7 @@ impl<'a> At<'a> {
         let candidates = known.iter().chain(others).map(|&known| unit.name_of(known));
         match nearest(key, candidates) {
             Some(near) => self.fail(format_args!("{name} is not a field of {noun}; did you mean {near}?")),
+            None if known.is_empty() => self.fail(format_args!("{name} is not a field of {noun}, which has none")),
             None => {
                 let known: Vec<&str> = known.iter().map(|&known| unit.name_of(known)).collect();
                 self.fail(format_args!("{name} is not a field of {noun}; its fields are {}", known.join(", ")))

@@ -189,6 +189,17 @@ typedef struct takings_capture_t takings_capture_t;
 typedef struct takings_client_t takings_client_t;
 
 /**
+ * A call that Klarna has carried out, and answers with nothing more. Any number of threads may
+ * read it.
+ */
+typedef struct takings_confirmation_t takings_confirmation_t;
+
+/**
+ * A document of Klarna's. Any number of threads may read it.
+ */
+typedef struct takings_document_t takings_document_t;
+
+/**
  * Why a call did not end well: what it means for the money (kind), one line for a log (message)
  * and the facts as fields. An error never holds a credential or customer data, and text that
  * came from a server has been scrubbed of control characters. Any number of threads may read it.
@@ -217,6 +228,16 @@ typedef struct takings_json_t takings_json_t;
  * The result of a query of an order's captures. Any number of threads may read it.
  */
 typedef struct takings_reconciliation_t takings_reconciliation_t;
+
+/**
+ * The result of a query for a refund. Any number of threads may read it.
+ */
+typedef struct takings_refund_reconciliation_t takings_refund_reconciliation_t;
+
+/**
+ * Klarna gives the money back. Any number of threads may read it.
+ */
+typedef struct takings_refund_t takings_refund_t;
 
 /**
  * The outcome of a call to any operation. Its fields are read by name, such as "capture_id", or as
@@ -250,13 +271,16 @@ void takings_client_free(takings_client_t *client);
 char *takings_idempotency_key(const char *order_id, const char *name, takings_error_t **error);
 
 /**
- * Derives the key of a call to any operation that takes a key, by the operation's name. Today that
- * is "capture" alone, whose key is that of takings_idempotency_key.
+ * Derives the key of a call to any operation that takes a key, by the operation's name. A refund
+ * and a capture of one name never share a key. "capture" gives that of takings_idempotency_key.
+ * capture_id is Klarna's id of the capture for an operation on a capture, such as
+ * "append_shipping_info", and NULL for every other.
  *
  * Returns a string for takings_string_free, or NULL and an error (invalid_input).
  */
 char *takings_idempotency_key_for(const char *operation,
                                   const char *order_id,
+                                  const char *capture_id,
                                   const char *name,
                                   takings_error_t **error);
 
@@ -517,7 +541,7 @@ takings_call_t *takings_client_prepare_call(const takings_client_t *client,
  * Calls a function that needs no client, by its name, for a program that has JSON at hand.
  * arguments_json is a JSON object. The functions:
  *
- * - idempotency_key takes order_id and name; also operation
+ * - idempotency_key takes order_id and name; also operation and capture_id
  * - new_idempotency_key takes nothing, so {}
  * - minor takes amount and currency
  * - settings_from_env takes nothing, so {}
@@ -664,6 +688,100 @@ const char *takings_error_json(const takings_error_t *error);
 void takings_error_free(takings_error_t *error);
 
 /**
+ * The document, as Klarna wrote it.
+ */
+const char *takings_document_document(const takings_document_t *document);
+
+/**
+ * The order it was for.
+ */
+const char *takings_document_order_id(const takings_document_t *document);
+
+/**
+ * Klarna's name for the answered request, where it gave one; NULL where there is none.
+ */
+const char *takings_document_correlation_id(const takings_document_t *document);
+
+/**
+ * How many requests it took, 1 or more.
+ */
+uint32_t takings_document_attempts(const takings_document_t *document);
+
+/**
+ * How many requests its attempt log holds. Each request with its time, what came back and the
+ * pause after it.
+ */
+size_t takings_document_attempt_log_count(const takings_document_t *document);
+
+/**
+ * A request of the call, in order, counted from 0; NULL beyond the last.
+ */
+const takings_attempt_t *takings_document_attempt_log(const takings_document_t *document,
+                                                      size_t index);
+
+/**
+ * All fields as a JSON object. Times are whole milliseconds; their names end in _ms.
+ */
+const char *takings_document_json(const takings_document_t *document);
+
+/**
+ * Frees a document and its strings.
+ */
+void takings_document_free(takings_document_t *document);
+
+/**
+ * The order it was for.
+ */
+const char *takings_confirmation_order_id(const takings_confirmation_t *confirmation);
+
+/**
+ * The key the call used, given or made.
+ */
+const char *takings_confirmation_idempotency_key(const takings_confirmation_t *confirmation);
+
+/**
+ * Klarna's name for the answered request, where it gave one; NULL where there is none.
+ */
+const char *takings_confirmation_correlation_id(const takings_confirmation_t *confirmation);
+
+/**
+ * How many requests it took, 1 or more.
+ */
+uint32_t takings_confirmation_attempts(const takings_confirmation_t *confirmation);
+
+/**
+ * How many warnings there are. Warnings to be read by a person, though it was carried out.
+ */
+size_t takings_confirmation_warning_count(const takings_confirmation_t *confirmation);
+
+/**
+ * An item of that list, counted from 0; NULL beyond the last.
+ */
+const char *takings_confirmation_warning(const takings_confirmation_t *confirmation, size_t index);
+
+/**
+ * How many requests its attempt log holds. Each request with its time, what came back and the
+ * pause after it.
+ */
+size_t takings_confirmation_attempt_log_count(const takings_confirmation_t *confirmation);
+
+/**
+ * A request of the call, in order, counted from 0; NULL beyond the last.
+ */
+const takings_attempt_t *takings_confirmation_attempt_log(const takings_confirmation_t *confirmation,
+                                                          size_t index);
+
+/**
+ * All fields as a JSON object. Times are whole milliseconds; their names end in _ms.
+ */
+const char *takings_confirmation_json(const takings_confirmation_t *confirmation);
+
+/**
+ * Frees a confirmation and its strings.
+ */
+void takings_confirmation_free(takings_confirmation_t *confirmation);
+
+/**
  * Klarna's name for the capture.
  */
 const char *takings_capture_capture_id(const takings_capture_t *capture);
@@ -722,6 +840,65 @@ const char *takings_capture_json(const takings_capture_t *capture);
  * Frees a capture and its strings.
  */
 void takings_capture_free(takings_capture_t *capture);
+
+/**
+ * Klarna's name for the refund. It is absent only where a query found the refund in an order
+ * that names none; NULL where there is none.
+ */
+const char *takings_refund_refund_id(const takings_refund_t *refund);
+
+/**
+ * The order it belongs to.
+ */
+const char *takings_refund_order_id(const takings_refund_t *refund);
+
+/**
+ * The key the call used, given or made.
+ */
+const char *takings_refund_idempotency_key(const takings_refund_t *refund);
+
+/**
+ * Klarna's name for the answered request, where it gave one; NULL where there is none.
+ */
+const char *takings_refund_correlation_id(const takings_refund_t *refund);
+
+/**
+ * How many requests it took, 1 or more; 0 where a key past its 24 hours was known to have
+ * refunded, and nothing was sent.
+ */
+uint32_t takings_refund_attempts(const takings_refund_t *refund);
+
+/**
+ * How many warnings there are. Order lines that do not add up (see the setting check_lines), and
+ * that a refund cannot be found again.
+ */
+size_t takings_refund_warning_count(const takings_refund_t *refund);
+
+/**
+ * An item of that list, counted from 0; NULL beyond the last.
+ */
+const char *takings_refund_warning(const takings_refund_t *refund, size_t index);
+
+/**
+ * How many requests its attempt log holds. Each request with its time, what came back and the
+ * pause after it. The requests that searched for the refund are among them.
+ */
+size_t takings_refund_attempt_log_count(const takings_refund_t *refund);
+
+/**
+ * A request of the call, in order, counted from 0; NULL beyond the last.
+ */
+const takings_attempt_t *takings_refund_attempt_log(const takings_refund_t *refund, size_t index);
+
+/**
+ * All fields as a JSON object. Times are whole milliseconds; their names end in _ms.
+ */
+const char *takings_refund_json(const takings_refund_t *refund);
+
+/**
+ * Frees a refund and its strings.
+ */
+void takings_refund_free(takings_refund_t *refund);
 
 /**
  * How often: once, never or several; amount_differs if the reference was found with another
@@ -797,6 +974,79 @@ const char *takings_reconciliation_json(const takings_reconciliation_t *reconcil
 void takings_reconciliation_free(takings_reconciliation_t *reconciliation);
 
 /**
+ * How often: once, never or several; amount_differs if the reference was found with another
+ * amount alone. never says so only of the moment: a refund whose answer was lost may still be on
+ * its way, so refund again with the same key, not with a new one. TAKINGS_FOUND_NOTHING for
+ * NULL.
+ */
+takings_found_t takings_refund_reconciliation_found(const takings_refund_reconciliation_t *refund_reconciliation);
+
+/**
+ * The refund, if it was found once and the order names its id; NULL where there is none.
+ */
+const char *takings_refund_reconciliation_refund_id(const takings_refund_reconciliation_t *refund_reconciliation);
+
+/**
+ * How many refund ids there are. Every refund with this reference and amount, as Klarna lists
+ * them.
+ */
+size_t takings_refund_reconciliation_refund_id_count(const takings_refund_reconciliation_t *refund_reconciliation);
+
+/**
+ * An item of that list, counted from 0; NULL beyond the last.
+ */
+const char *takings_refund_reconciliation_refund_id_at(const takings_refund_reconciliation_t *refund_reconciliation,
+                                                       size_t index);
+
+/**
+ * The order whose refunds were read.
+ */
+const char *takings_refund_reconciliation_order_id(const takings_refund_reconciliation_t *refund_reconciliation);
+
+/**
+ * Klarna's name for the answered request, where it gave one; NULL where there is none.
+ */
+const char *takings_refund_reconciliation_correlation_id(const takings_refund_reconciliation_t *refund_reconciliation);
+
+/**
+ * How many requests it took, 1 or more.
+ */
+uint32_t takings_refund_reconciliation_attempts(const takings_refund_reconciliation_t *refund_reconciliation);
+
+/**
+ * How many requests its attempt log holds. Each request with its time, what came back and the
+ * pause after it.
+ */
+size_t takings_refund_reconciliation_attempt_log_count(const takings_refund_reconciliation_t *refund_reconciliation);
+
+/**
+ * A request of the call, in order, counted from 0; NULL beyond the last.
+ */
+const takings_attempt_t *takings_refund_reconciliation_attempt_log(const takings_refund_reconciliation_t *refund_reconciliation,
+                                                                   size_t index);
+
+/**
+ * How many other refund ids there are. Every refund with this reference and another amount.
+ */
+size_t takings_refund_reconciliation_other_refund_id_count(const takings_refund_reconciliation_t *refund_reconciliation);
+
+/**
+ * An item of that list, counted from 0; NULL beyond the last.
+ */
+const char *takings_refund_reconciliation_other_refund_id(const takings_refund_reconciliation_t *refund_reconciliation,
+                                                          size_t index);
+
+/**
+ * All fields as a JSON object. Times are whole milliseconds; their names end in _ms.
+ */
+const char *takings_refund_reconciliation_json(const takings_refund_reconciliation_t *refund_reconciliation);
+
+/**
+ * Frees a refund reconciliation and its strings.
+ */
+void takings_refund_reconciliation_free(takings_refund_reconciliation_t *refund_reconciliation);
+
+/**
  * When it was begun, by the system's clock, in milliseconds since 1970 (UTC).
  */
 int64_t takings_attempt_started_ms(const takings_attempt_t *attempt);
@@ -836,6 +1086,133 @@ const char *takings_attempt_correlation_id(const takings_attempt_t *attempt);
  * The pause after it, where another attempt followed, in milliseconds; -1 where there is none.
  */
 int64_t takings_attempt_wait_ms(const takings_attempt_t *attempt);
+
+/**
+ * Reads the order: its state, amounts, lines, captures and refunds. It waits for the outcome, at
+ * most timeout_ms.
+ *
+ *
+ * Returns a document for takings_document_free, or NULL and an error.
+ */
+takings_document_t *takings_client_get_order(const takings_client_t *client,
+                                             const char *order_id,
+                                             takings_error_t **error);
+
+/**
+ * The first half of takings_client_get_order, with the same arguments: everything that can be
+ * refused is refused here, and the key is known before anything is sent. The call is the second
+ * half, for your program to send.
+ *
+ * Returns a call for takings_call_free, or NULL and an error (invalid_input).
+ */
+takings_call_t *takings_client_prepare_get_order(const takings_client_t *client,
+                                                 const char *order_id,
+                                                 takings_error_t **error);
+
+/**
+ * Confirms to Klarna that the shop knows the order. Klarna then stops calling the shop about it.
+ * A capture does so too. Safe to repeat. It waits for the outcome, at most timeout_ms.
+ *
+ *
+ * With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
+ * after a crash: the money moves once. With NULL a fresh key is made for this call and its
+ * retries; it comes back in what the call ends in. So check whether takings_idempotency_key gave
+ * NULL before passing it on: a repeat would be carried out again.
+ *
+ * Returns a confirmation for takings_confirmation_free, or NULL and an error.
+ */
+takings_confirmation_t *takings_client_acknowledge(const takings_client_t *client,
+                                                   const char *order_id,
+                                                   const char *idempotency_key,
+                                                   takings_error_t **error);
+
+/**
+ * The first half of takings_client_acknowledge, with the same arguments: everything that can be
+ * refused is refused here, and the key is known before anything is sent. The call is the second
+ * half, for your program to send.
+ *
+ * Returns a call for takings_call_free, or NULL and an error (invalid_input).
+ */
+takings_call_t *takings_client_prepare_acknowledge(const takings_client_t *client,
+                                                   const char *order_id,
+                                                   const char *idempotency_key,
+                                                   takings_error_t **error);
+
+/**
+ * Changes the amount and the lines of an order that is authorized. The lines replace the old
+ * ones. Safe to repeat. It waits for the outcome, at most timeout_ms.
+ *
+ * request_json is a JSON object with the fields below, under Klarna's names. It is read
+ * strictly: an unknown or doubled field, a fraction, a string for a number is refused and
+ * nothing is sent.
+ *
+ * - order_amount: The order's new amount in minor units: 0 to 200,000,000, and not less than was
+ *   captured. For more than before Klarna checks the risk anew, and takes it for some payment
+ *   methods only.
+ * - description: A text about the change, at most 255 characters.
+ * - order_lines: The order's new lines, at most 1000. They replace the old ones. Klarna deletes
+ *   the old ones where the lines are left out, so takings wants them; [] deletes them on
+ *   purpose.
+ * - first_use: Whether this is the first use of the idempotency key: no other process, and no
+ *   earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that
+ *   takings makes need it not.
+ * - first_used: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
+ *   Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+ *
+ * With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
+ * after a crash: the money moves once. With NULL a fresh key is made for this call and its
+ * retries; it comes back in what the call ends in. So check whether takings_idempotency_key gave
+ * NULL before passing it on: a repeat would be carried out again.
+ *
+ * Returns a confirmation for takings_confirmation_free, or NULL and an error.
+ */
+takings_confirmation_t *takings_client_update_authorization(const takings_client_t *client,
+                                                            const char *order_id,
+                                                            const char *request_json,
+                                                            const char *idempotency_key,
+                                                            takings_error_t **error);
+
+/**
+ * The first half of takings_client_update_authorization, with the same arguments: everything
+ * that can be refused is refused here, and the key is known before anything is sent. The call is
+ * the second half, for your program to send.
+ *
+ * Returns a call for takings_call_free, or NULL and an error (invalid_input).
+ */
+takings_call_t *takings_client_prepare_update_authorization(const takings_client_t *client,
+                                                            const char *order_id,
+                                                            const char *request_json,
+                                                            const char *idempotency_key,
+                                                            takings_error_t **error);
+
+/**
+ * Cancels an order of which nothing was captured, for good. Safe to repeat. It waits for the
+ * outcome, at most timeout_ms.
+ *
+ *
+ * With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
+ * after a crash: the money moves once. With NULL a fresh key is made for this call and its
+ * retries; it comes back in what the call ends in. So check whether takings_idempotency_key gave
+ * NULL before passing it on: a repeat would be carried out again.
+ *
+ * Returns a confirmation for takings_confirmation_free, or NULL and an error.
+ */
+takings_confirmation_t *takings_client_cancel(const takings_client_t *client,
+                                              const char *order_id,
+                                              const char *idempotency_key,
+                                              takings_error_t **error);
+
+/**
+ * The first half of takings_client_cancel, with the same arguments: everything that can be
+ * refused is refused here, and the key is known before anything is sent. The call is the second
+ * half, for your program to send.
+ *
+ * Returns a call for takings_call_free, or NULL and an error (invalid_input).
+ */
+takings_call_t *takings_client_prepare_cancel(const takings_client_t *client,
+                                              const char *order_id,
+                                              const char *idempotency_key,
+                                              takings_error_t **error);
 
 /**
  * Captures the order, in full or in part: the money moves once, however often it is called with
@@ -888,6 +1265,440 @@ takings_call_t *takings_client_prepare(const takings_client_t *client,
                                        takings_error_t **error);
 
 /**
+ * Reads all captures of the order. It waits for the outcome, at most timeout_ms.
+ *
+ *
+ * Returns a document for takings_document_free, or NULL and an error.
+ */
+takings_document_t *takings_client_get_captures(const takings_client_t *client,
+                                                const char *order_id,
+                                                takings_error_t **error);
+
+/**
+ * The first half of takings_client_get_captures, with the same arguments: everything that can be
+ * refused is refused here, and the key is known before anything is sent. The call is the second
+ * half, for your program to send.
+ *
+ * Returns a call for takings_call_free, or NULL and an error (invalid_input).
+ */
+takings_call_t *takings_client_prepare_get_captures(const takings_client_t *client,
+                                                    const char *order_id,
+                                                    takings_error_t **error);
+
+/**
+ * Reads one capture of the order. It waits for the outcome, at most timeout_ms.
+ *
+ * - capture_id: Klarna's id of the capture.
+ *
+ * Returns a document for takings_document_free, or NULL and an error.
+ */
+takings_document_t *takings_client_get_capture(const takings_client_t *client,
+                                               const char *order_id,
+                                               const char *capture_id,
+                                               takings_error_t **error);
+
+/**
+ * The first half of takings_client_get_capture, with the same arguments: everything that can be
+ * refused is refused here, and the key is known before anything is sent. The call is the second
+ * half, for your program to send.
+ *
+ * Returns a call for takings_call_free, or NULL and an error (invalid_input).
+ */
+takings_call_t *takings_client_prepare_get_capture(const takings_client_t *client,
+                                                   const char *order_id,
+                                                   const char *capture_id,
+                                                   takings_error_t **error);
+
+/**
+ * Adds shipping info, such as a tracking number, to a capture. A repeat with another key adds it
+ * twice. It waits for the outcome, at most timeout_ms.
+ *
+ * request_json is a JSON object with the fields below, under Klarna's names. It is read
+ * strictly: an unknown or doubled field, a fraction, a string for a number is refused and
+ * nothing is sent.
+ *
+ * - capture_id: Klarna's id of the capture.
+ * - shipping_info: The entries to append, 1 to 500. Klarna deletes none and replaces none.
+ * - first_use: Whether this is the first use of the idempotency key: no other process, and no
+ *   earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that
+ *   takings makes need it not.
+ * - first_used: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
+ *   Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+ *
+ * With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
+ * after a crash: the money moves once. With NULL a fresh key is made for this call and its
+ * retries; it comes back in what the call ends in. So check whether takings_idempotency_key gave
+ * NULL before passing it on: a repeat would be carried out again.
+ *
+ * Returns a confirmation for takings_confirmation_free, or NULL and an error.
+ */
+takings_confirmation_t *takings_client_append_shipping_info(const takings_client_t *client,
+                                                            const char *order_id,
+                                                            const char *request_json,
+                                                            const char *idempotency_key,
+                                                            takings_error_t **error);
+
+/**
+ * The first half of takings_client_append_shipping_info, with the same arguments: everything
+ * that can be refused is refused here, and the key is known before anything is sent. The call is
+ * the second half, for your program to send.
+ *
+ * Returns a call for takings_call_free, or NULL and an error (invalid_input).
+ */
+takings_call_t *takings_client_prepare_append_shipping_info(const takings_client_t *client,
+                                                            const char *order_id,
+                                                            const char *request_json,
+                                                            const char *idempotency_key,
+                                                            takings_error_t **error);
+
+/**
+ * Has Klarna send the customer the invoice of a capture once more. A repeat with another key
+ * sends a second mail. It waits for the outcome, at most timeout_ms.
+ *
+ * - capture_id: Klarna's id of the capture.
+ *
+ * With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
+ * after a crash: the money moves once. With NULL a fresh key is made for this call and its
+ * retries; it comes back in what the call ends in. So check whether takings_idempotency_key gave
+ * NULL before passing it on: a repeat would be carried out again.
+ *
+ * Returns a confirmation for takings_confirmation_free, or NULL and an error.
+ */
+takings_confirmation_t *takings_client_trigger_send_out(const takings_client_t *client,
+                                                        const char *order_id,
+                                                        const char *capture_id,
+                                                        const char *idempotency_key,
+                                                        takings_error_t **error);
+
+/**
+ * The first half of takings_client_trigger_send_out, with the same arguments: everything that
+ * can be refused is refused here, and the key is known before anything is sent. The call is the
+ * second half, for your program to send.
+ *
+ * Returns a call for takings_call_free, or NULL and an error (invalid_input).
+ */
+takings_call_t *takings_client_prepare_trigger_send_out(const takings_client_t *client,
+                                                        const char *order_id,
+                                                        const char *capture_id,
+                                                        const char *idempotency_key,
+                                                        takings_error_t **error);
+
+/**
+ * Reads by how many days the due date of a capture can be extended, and each fee. It waits for
+ * the outcome, at most timeout_ms.
+ *
+ * - capture_id: Klarna's id of the capture.
+ *
+ * Returns a document for takings_document_free, or NULL and an error.
+ */
+takings_document_t *takings_client_get_extend_due_date_options(const takings_client_t *client,
+                                                               const char *order_id,
+                                                               const char *capture_id,
+                                                               takings_error_t **error);
+
+/**
+ * The first half of takings_client_get_extend_due_date_options, with the same arguments:
+ * everything that can be refused is refused here, and the key is known before anything is sent.
+ * The call is the second half, for your program to send.
+ *
+ * Returns a call for takings_call_free, or NULL and an error (invalid_input).
+ */
+takings_call_t *takings_client_prepare_get_extend_due_date_options(const takings_client_t *client,
+                                                                   const char *order_id,
+                                                                   const char *capture_id,
+                                                                   takings_error_t **error);
+
+/**
+ * Extends the due date of a capture, for a fee. A repeat with another key costs a second fee. It
+ * waits for the outcome, at most timeout_ms.
+ *
+ * - capture_id: Klarna's id of the capture.
+ * - number_of_days: One of the numbers of days that get_extend_due_date_options names. Each has
+ *   a fee.
+ *
+ * With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
+ * after a crash: the money moves once. With NULL a fresh key is made for this call and its
+ * retries; it comes back in what the call ends in. So check whether takings_idempotency_key gave
+ * NULL before passing it on: a repeat would be carried out again.
+ *
+ * Returns a confirmation for takings_confirmation_free, or NULL and an error.
+ */
+takings_confirmation_t *takings_client_extend_due_date(const takings_client_t *client,
+                                                       const char *order_id,
+                                                       const char *capture_id,
+                                                       int64_t number_of_days,
+                                                       const char *idempotency_key,
+                                                       takings_error_t **error);
+
+/**
+ * The first half of takings_client_extend_due_date, with the same arguments: everything that can
+ * be refused is refused here, and the key is known before anything is sent. The call is the
+ * second half, for your program to send.
+ *
+ * Returns a call for takings_call_free, or NULL and an error (invalid_input).
+ */
+takings_call_t *takings_client_prepare_extend_due_date(const takings_client_t *client,
+                                                       const char *order_id,
+                                                       const char *capture_id,
+                                                       int64_t number_of_days,
+                                                       const char *idempotency_key,
+                                                       takings_error_t **error);
+
+/**
+ * Changes the customer's shipping address. Klarna checks the customer's credit anew. Safe to
+ * repeat. It waits for the outcome, at most timeout_ms.
+ *
+ * request_json is a JSON object with the fields below, under Klarna's names. It is read
+ * strictly: an unknown or doubled field, a fraction, a string for a number is refused and
+ * nothing is sent.
+ *
+ * - shipping_address: Where the goods go. An empty text deletes a field.
+ * - first_use: Whether this is the first use of the idempotency key: no other process, and no
+ *   earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that
+ *   takings makes need it not.
+ * - first_used: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
+ *   Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+ *
+ * With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
+ * after a crash: the money moves once. With NULL a fresh key is made for this call and its
+ * retries; it comes back in what the call ends in. So check whether takings_idempotency_key gave
+ * NULL before passing it on: a repeat would be carried out again.
+ *
+ * Returns a confirmation for takings_confirmation_free, or NULL and an error.
+ */
+takings_confirmation_t *takings_client_update_customer_details(const takings_client_t *client,
+                                                               const char *order_id,
+                                                               const char *request_json,
+                                                               const char *idempotency_key,
+                                                               takings_error_t **error);
+
+/**
+ * The first half of takings_client_update_customer_details, with the same arguments: everything
+ * that can be refused is refused here, and the key is known before anything is sent. The call is
+ * the second half, for your program to send.
+ *
+ * Returns a call for takings_call_free, or NULL and an error (invalid_input).
+ */
+takings_call_t *takings_client_prepare_update_customer_details(const takings_client_t *client,
+                                                               const char *order_id,
+                                                               const char *request_json,
+                                                               const char *idempotency_key,
+                                                               takings_error_t **error);
+
+/**
+ * Extends the time in which the order can be captured. A second call on one day changes nothing.
+ * It waits for the outcome, at most timeout_ms.
+ *
+ *
+ * With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
+ * after a crash: the money moves once. With NULL a fresh key is made for this call and its
+ * retries; it comes back in what the call ends in. So check whether takings_idempotency_key gave
+ * NULL before passing it on: a repeat would be carried out again.
+ *
+ * Returns a confirmation for takings_confirmation_free, or NULL and an error.
+ */
+takings_confirmation_t *takings_client_extend_authorization_time(const takings_client_t *client,
+                                                                 const char *order_id,
+                                                                 const char *idempotency_key,
+                                                                 takings_error_t **error);
+
+/**
+ * The first half of takings_client_extend_authorization_time, with the same arguments:
+ * everything that can be refused is refused here, and the key is known before anything is sent.
+ * The call is the second half, for your program to send.
+ *
+ * Returns a call for takings_call_free, or NULL and an error (invalid_input).
+ */
+takings_call_t *takings_client_prepare_extend_authorization_time(const takings_client_t *client,
+                                                                 const char *order_id,
+                                                                 const char *idempotency_key,
+                                                                 takings_error_t **error);
+
+/**
+ * Changes the shop's own references of the order. Safe to repeat. It waits for the outcome, at
+ * most timeout_ms.
+ *
+ * request_json is a JSON object with the fields below, under Klarna's names. It is read
+ * strictly: an unknown or doubled field, a fraction, a string for a number is refused and
+ * nothing is sent.
+ *
+ * - merchant_reference1: The order number that the customer sees, at most 255 characters.
+ * - merchant_reference2: A second reference, at most 255 characters.
+ * - first_use: Whether this is the first use of the idempotency key: no other process, and no
+ *   earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that
+ *   takings makes need it not.
+ * - first_used: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
+ *   Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+ *
+ * With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
+ * after a crash: the money moves once. With NULL a fresh key is made for this call and its
+ * retries; it comes back in what the call ends in. So check whether takings_idempotency_key gave
+ * NULL before passing it on: a repeat would be carried out again.
+ *
+ * Returns a confirmation for takings_confirmation_free, or NULL and an error.
+ */
+takings_confirmation_t *takings_client_update_merchant_references(const takings_client_t *client,
+                                                                  const char *order_id,
+                                                                  const char *request_json,
+                                                                  const char *idempotency_key,
+                                                                  takings_error_t **error);
+
+/**
+ * The first half of takings_client_update_merchant_references, with the same arguments:
+ * everything that can be refused is refused here, and the key is known before anything is sent.
+ * The call is the second half, for your program to send.
+ *
+ * Returns a call for takings_call_free, or NULL and an error (invalid_input).
+ */
+takings_call_t *takings_client_prepare_update_merchant_references(const takings_client_t *client,
+                                                                  const char *order_id,
+                                                                  const char *request_json,
+                                                                  const char *idempotency_key,
+                                                                  takings_error_t **error);
+
+/**
+ * Gives the customer back what was captured, in full or in part: the money moves once, however
+ * often it is called with one key. It waits for the outcome, at most timeout_ms.
+ *
+ * request_json is a JSON object with the fields below, under Klarna's names. It is read
+ * strictly: an unknown or doubled field, a fraction, a string for a number is refused and
+ * nothing is sent.
+ *
+ * - refunded_amount: How much is refunded, in minor units (60.00 is 6000), tax included: 1 to
+ *   200,000,000. Klarna refuses more than was captured and not refunded yet.
+ * - reference: Your own name for this refund, at most 255 characters. It ends up in Klarna's
+ *   settlement files. By a unique one a refund can be found again.
+ * - description: Shown to the customer, at most 255 characters.
+ * - order_lines: The lines that are refunded, at most 1000. Klarna assigns the refund to the
+ *   captures that have lines with the same references. With a line of the type return_fee the
+ *   lines must sum to refunded_amount.
+ * - first_use: Whether this is the first use of the idempotency key: no other process, and no
+ *   earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that
+ *   takings makes need it not.
+ * - first_used: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
+ *   Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+ *
+ * With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
+ * after a crash: the money moves once. With NULL a fresh key is made for this call and its
+ * retries; it comes back in what the call ends in. So check whether takings_idempotency_key gave
+ * NULL before passing it on: a repeat would be carried out again.
+ *
+ * Returns a refund for takings_refund_free, or NULL and an error.
+ */
+takings_refund_t *takings_client_refund(const takings_client_t *client,
+                                        const char *order_id,
+                                        const char *request_json,
+                                        const char *idempotency_key,
+                                        takings_error_t **error);
+
+/**
+ * The first half of takings_client_refund, with the same arguments: everything that can be
+ * refused is refused here, and the key is known before anything is sent. The call is the second
+ * half, for your program to send.
+ *
+ * Returns a call for takings_call_free, or NULL and an error (invalid_input).
+ */
+takings_call_t *takings_client_prepare_refund(const takings_client_t *client,
+                                              const char *order_id,
+                                              const char *request_json,
+                                              const char *idempotency_key,
+                                              takings_error_t **error);
+
+/**
+ * Reads one refund of the order. It waits for the outcome, at most timeout_ms.
+ *
+ * - refund_id: Klarna's id of the refund.
+ *
+ * Returns a document for takings_document_free, or NULL and an error.
+ */
+takings_document_t *takings_client_get_refund(const takings_client_t *client,
+                                              const char *order_id,
+                                              const char *refund_id,
+                                              takings_error_t **error);
+
+/**
+ * The first half of takings_client_get_refund, with the same arguments: everything that can be
+ * refused is refused here, and the key is known before anything is sent. The call is the second
+ * half, for your program to send.
+ *
+ * Returns a call for takings_call_free, or NULL and an error (invalid_input).
+ */
+takings_call_t *takings_client_prepare_get_refund(const takings_client_t *client,
+                                                  const char *order_id,
+                                                  const char *refund_id,
+                                                  takings_error_t **error);
+
+/**
+ * Releases what is still reserved on an order of which a part was captured. The rest can never
+ * be captured then. Safe to repeat. It waits for the outcome, at most timeout_ms.
+ *
+ *
+ * With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
+ * after a crash: the money moves once. With NULL a fresh key is made for this call and its
+ * retries; it comes back in what the call ends in. So check whether takings_idempotency_key gave
+ * NULL before passing it on: a repeat would be carried out again.
+ *
+ * Returns a confirmation for takings_confirmation_free, or NULL and an error.
+ */
+takings_confirmation_t *takings_client_release_remaining_authorization(const takings_client_t *client,
+                                                                       const char *order_id,
+                                                                       const char *idempotency_key,
+                                                                       takings_error_t **error);
+
+/**
+ * The first half of takings_client_release_remaining_authorization, with the same arguments:
+ * everything that can be refused is refused here, and the key is known before anything is sent.
+ * The call is the second half, for your program to send.
+ *
+ * Returns a call for takings_call_free, or NULL and an error (invalid_input).
+ */
+takings_call_t *takings_client_prepare_release_remaining_authorization(const takings_client_t *client,
+                                                                       const char *order_id,
+                                                                       const char *idempotency_key,
+                                                                       takings_error_t **error);
+
+/**
+ * Adds shipping info, such as a tracking number, to the order. A repeat with another key adds it
+ * twice. It waits for the outcome, at most timeout_ms.
+ *
+ * request_json is a JSON object with the fields below, under Klarna's names. It is read
+ * strictly: an unknown or doubled field, a fraction, a string for a number is refused and
+ * nothing is sent.
+ *
+ * - shipping_info: The entries to append, 1 to 500. Klarna deletes none and replaces none.
+ * - first_use: Whether this is the first use of the idempotency key: no other process, and no
+ *   earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that
+ *   takings makes need it not.
+ * - first_used: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
+ *   Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+ *
+ * With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
+ * after a crash: the money moves once. With NULL a fresh key is made for this call and its
+ * retries; it comes back in what the call ends in. So check whether takings_idempotency_key gave
+ * NULL before passing it on: a repeat would be carried out again.
+ *
+ * Returns a confirmation for takings_confirmation_free, or NULL and an error.
+ */
+takings_confirmation_t *takings_client_append_order_shipping_info(const takings_client_t *client,
+                                                                  const char *order_id,
+                                                                  const char *request_json,
+                                                                  const char *idempotency_key,
+                                                                  takings_error_t **error);
+
+/**
+ * The first half of takings_client_append_order_shipping_info, with the same arguments:
+ * everything that can be refused is refused here, and the key is known before anything is sent.
+ * The call is the second half, for your program to send.
+ *
+ * Returns a call for takings_call_free, or NULL and an error (invalid_input).
+ */
+takings_call_t *takings_client_prepare_append_order_shipping_info(const takings_client_t *client,
+                                                                  const char *order_id,
+                                                                  const char *request_json,
+                                                                  const char *idempotency_key,
+                                                                  takings_error_t **error);
+
+/**
  * Reads the order's captures and searches for the one with this reference and amount. Sound only
  * when each capture of an order has a reference of its own. It waits for the outcome, at most
  * timeout_ms.
@@ -917,6 +1728,56 @@ takings_call_t *takings_client_prepare_reconcile(const takings_client_t *client,
                                                  takings_error_t **error);
 
 /**
+ * Reads the order's refunds and searches for the one with this reference and amount. Sound only
+ * when each refund of an order has a reference of its own. It waits for the outcome, at most
+ * timeout_ms.
+ *
+ * - reference: The refund's own name, as its request gave it.
+ * - refunded_amount: Its amount, in minor units (60.00 is 6000).
+ *
+ * Returns a refund reconciliation for takings_refund_reconciliation_free, or NULL and an error.
+ */
+takings_refund_reconciliation_t *takings_client_reconcile_refund(const takings_client_t *client,
+                                                                 const char *order_id,
+                                                                 const char *reference,
+                                                                 int64_t refunded_amount,
+                                                                 takings_error_t **error);
+
+/**
+ * The first half of takings_client_reconcile_refund, with the same arguments: everything that
+ * can be refused is refused here, and the key is known before anything is sent. The call is the
+ * second half, for your program to send.
+ *
+ * Returns a call for takings_call_free, or NULL and an error (invalid_input).
+ */
+takings_call_t *takings_client_prepare_reconcile_refund(const takings_client_t *client,
+                                                        const char *order_id,
+                                                        const char *reference,
+                                                        int64_t refunded_amount,
+                                                        takings_error_t **error);
+
+/**
+ * The outcome of a call that gives a document; a program can ask for it again.
+ *
+ * Before TAKINGS_STEP_DONE it is the error for a caller that stops waiting: outcome_unknown,
+ * with the key to call again with.
+ *
+ * Returns a document for takings_document_free, or NULL and an error.
+ */
+takings_document_t *takings_call_document(const takings_call_t *call, takings_error_t **error);
+
+/**
+ * The outcome of a call that gives a confirmation; a program can ask for it again.
+ *
+ * Before TAKINGS_STEP_DONE it is the error for a caller that stops waiting: outcome_unknown,
+ * with the key to call again with.
+ *
+ * Returns a confirmation for takings_confirmation_free, or NULL and an error.
+ */
+takings_confirmation_t *takings_call_confirmation(const takings_call_t *call,
+                                                  takings_error_t **error);
+
+/**
  * The outcome of a call that gives a capture; a program can ask for it again.
  *
  * Before TAKINGS_STEP_DONE it is the error for a caller that stops waiting: outcome_unknown,
@@ -925,6 +1786,16 @@ takings_call_t *takings_client_prepare_reconcile(const takings_client_t *client,
  * Returns a capture for takings_capture_free, or NULL and an error.
  */
 takings_capture_t *takings_call_capture(const takings_call_t *call, takings_error_t **error);
+
+/**
+ * The outcome of a call that gives a refund; a program can ask for it again.
+ *
+ * Before TAKINGS_STEP_DONE it is the error for a caller that stops waiting: outcome_unknown,
+ * with the key to call again with.
+ *
+ * Returns a refund for takings_refund_free, or NULL and an error.
+ */
+takings_refund_t *takings_call_refund(const takings_call_t *call, takings_error_t **error);
 
 /**
  * The outcome of a call that gives a reconciliation; a program can ask for it again.
@@ -936,6 +1807,17 @@ takings_capture_t *takings_call_capture(const takings_call_t *call, takings_erro
  */
 takings_reconciliation_t *takings_call_reconciliation(const takings_call_t *call,
                                                       takings_error_t **error);
+
+/**
+ * The outcome of a call that gives a refund reconciliation; a program can ask for it again.
+ *
+ * Before TAKINGS_STEP_DONE it is the error for a caller that stops waiting: outcome_unknown,
+ * with the key to call again with.
+ *
+ * Returns a refund reconciliation for takings_refund_reconciliation_free, or NULL and an error.
+ */
+takings_refund_reconciliation_t *takings_call_refund_reconciliation(const takings_call_t *call,
+                                                                    takings_error_t **error);
 
 /**
  * Makes a text that begins as {}. Free it with takings_json_free. NULL only for a fault inside takings.

@@ -192,6 +192,29 @@ struct order_line {
     std::optional<takings::subscription> subscription;
 };
 
+/* The new amount and lines of an order that is authorized. */
+struct authorization_request {
+    authorization_request(amount order_amount, std::vector<takings::order_line> order_lines)
+        : order_amount(order_amount), order_lines(std::move(order_lines)) {}
+
+    /* The order's new amount in minor units: 0 to 200,000,000, and not less than was captured.
+     * For more than before Klarna checks the risk anew, and takes it for some payment methods
+     * only. */
+    amount order_amount;
+    /* A text about the change, at most 255 characters. */
+    std::optional<text> description;
+    /* The order's new lines, at most 1000. They replace the old ones. Klarna deletes the old
+     * ones where the lines are left out, so takings wants them; [] deletes them on purpose. */
+    std::vector<takings::order_line> order_lines;
+    /* Whether this is the first use of the idempotency key: no other process, and no earlier run
+     * of this one, can have sent it. Then a refusal is the whole truth. Keys that takings makes
+     * need it not. */
+    std::optional<flag> first_use;
+    /* When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24
+     * hours nothing is sent, since Klarna would carry it out again. */
+    std::optional<std::chrono::system_clock::time_point> first_used;
+};
+
 /* How one consignment travels. Every field may be absent; Klarna follows the parcel only when
  * company and tracking number are there. Where the limits come from: capture_request. */
 struct shipping_info {
@@ -237,6 +260,128 @@ struct capture_request {
     std::optional<std::vector<takings::shipping_info>> shipping_info;
     /* Days until the goods are shipped, 0 or more. Above 0 only for accounts with that feature. */
     std::optional<whole> shipping_delay;
+    /* Whether this is the first use of the idempotency key: no other process, and no earlier run
+     * of this one, can have sent it. Then a refusal is the whole truth. Keys that takings makes
+     * need it not. */
+    std::optional<flag> first_use;
+    /* When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24
+     * hours nothing is sent, since Klarna would carry it out again. */
+    std::optional<std::chrono::system_clock::time_point> first_used;
+};
+
+/* How the goods of a capture travel. */
+struct capture_shipping_request {
+    capture_shipping_request(text capture_id, std::vector<takings::shipping_info> shipping_info)
+        : capture_id(std::move(capture_id)), shipping_info(std::move(shipping_info)) {}
+
+    /* Klarna's id of the capture. */
+    text capture_id;
+    /* The entries to append, 1 to 500. Klarna deletes none and replaces none. */
+    std::vector<takings::shipping_info> shipping_info;
+    /* Whether this is the first use of the idempotency key: no other process, and no earlier run
+     * of this one, can have sent it. Then a refusal is the whole truth. Keys that takings makes
+     * need it not. */
+    std::optional<flag> first_use;
+    /* When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24
+     * hours nothing is sent, since Klarna would carry it out again. */
+    std::optional<std::chrono::system_clock::time_point> first_used;
+};
+
+/* An address. Every field may be absent. */
+struct address {
+    /* First name, at most 100 characters. */
+    std::optional<text> given_name;
+    /* Last name, at most 100 characters. */
+    std::optional<text> family_name;
+    /* The company, at most 255 characters. */
+    std::optional<text> organization_name;
+    /* The person in the company, at most 255 characters. */
+    std::optional<text> attention;
+    /* At most 20 characters. */
+    std::optional<text> title;
+    /* Street and house, at most 100 characters. */
+    std::optional<text> street_address;
+    /* The second line of the street, at most 100 characters. */
+    std::optional<text> street_address2;
+    /* At most 10 characters. */
+    std::optional<text> postal_code;
+    /* At most 200 characters. */
+    std::optional<text> city;
+    /* State or region, at most 200 characters. Klarna requires it in the USA. */
+    std::optional<text> region;
+    /* The country's two letters, as in ISO 3166. */
+    std::optional<text> country;
+    /* At most 100 characters. */
+    std::optional<text> email;
+    /* At most 100 characters. */
+    std::optional<text> phone;
+};
+
+/* A new address of the customer. */
+struct customer_details_request {
+    explicit customer_details_request(takings::address shipping_address)
+        : shipping_address(std::move(shipping_address)) {}
+
+    /* Where the goods go. An empty text deletes a field. */
+    takings::address shipping_address;
+    /* Whether this is the first use of the idempotency key: no other process, and no earlier run
+     * of this one, can have sent it. Then a refusal is the whole truth. Keys that takings makes
+     * need it not. */
+    std::optional<flag> first_use;
+    /* When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24
+     * hours nothing is sent, since Klarna would carry it out again. */
+    std::optional<std::chrono::system_clock::time_point> first_used;
+};
+
+/* The shop's own references of an order. Klarna keeps the one that is left out; an empty text
+ * deletes it. */
+struct merchant_references_request {
+    /* The order number that the customer sees, at most 255 characters. */
+    std::optional<text> merchant_reference1;
+    /* A second reference, at most 255 characters. */
+    std::optional<text> merchant_reference2;
+    /* Whether this is the first use of the idempotency key: no other process, and no earlier run
+     * of this one, can have sent it. Then a refusal is the whole truth. Keys that takings makes
+     * need it not. */
+    std::optional<flag> first_use;
+    /* When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24
+     * hours nothing is sent, since Klarna would carry it out again. */
+    std::optional<std::chrono::system_clock::time_point> first_used;
+};
+
+/* The body of Klarna's refund call: how much of what was captured goes back, and for what. */
+struct refund_request {
+    explicit refund_request(amount refunded_amount)
+        : refunded_amount(refunded_amount) {}
+
+    /* How much is refunded, in minor units (60.00 is 6000), tax included: 1 to 200,000,000.
+     * Klarna refuses more than was captured and not refunded yet. */
+    amount refunded_amount;
+    /* Your own name for this refund, at most 255 characters. It ends up in Klarna's settlement
+     * files. By a unique one a refund can be found again. */
+    std::optional<text> reference;
+    /* Shown to the customer, at most 255 characters. */
+    std::optional<text> description;
+    /* The lines that are refunded, at most 1000. Klarna assigns the refund to the captures that
+     * have lines with the same references. With a line of the type return_fee the lines must sum
+     * to refunded_amount. */
+    std::optional<std::vector<takings::order_line>> order_lines;
+    /* Whether this is the first use of the idempotency key: no other process, and no earlier run
+     * of this one, can have sent it. Then a refusal is the whole truth. Keys that takings makes
+     * need it not. */
+    std::optional<flag> first_use;
+    /* When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24
+     * hours nothing is sent, since Klarna would carry it out again. */
+    std::optional<std::chrono::system_clock::time_point> first_used;
+};
+
+/* How the goods of an order travel. */
+struct order_shipping_request {
+    explicit order_shipping_request(std::vector<takings::shipping_info> shipping_info)
+        : shipping_info(std::move(shipping_info)) {}
+
+    /* The entries to append, 1 to 500. Klarna deletes none and replaces none. */
+    std::vector<takings::shipping_info> shipping_info;
     /* Whether this is the first use of the idempotency key: no other process, and no earlier run
      * of this one, can have sent it. Then a refusal is the whole truth. Keys that takings makes
      * need it not. */
@@ -326,6 +471,40 @@ struct attempt {
     std::optional<std::chrono::milliseconds> wait;
 };
 
+/* A document of Klarna's. */
+struct document {
+    /* The document, as Klarna wrote it. */
+    std::string document;
+    /* The order it was for. */
+    std::string order_id;
+    /* Klarna's name for the answered request, where it gave one. */
+    std::optional<std::string> correlation_id;
+    /* How many requests it took, 1 or more. */
+    std::uint32_t attempts;
+    /* Each request with its time, what came back and the pause after it. */
+    std::vector<attempt> attempt_log;
+    /* All fields as a JSON object, as takings.h gives it. */
+    std::string json;
+};
+
+/* A call that Klarna has carried out, and answers with nothing more. */
+struct confirmation {
+    /* The order it was for. */
+    std::string order_id;
+    /* The key the call used, given or made. */
+    std::string idempotency_key;
+    /* Klarna's name for the answered request, where it gave one. */
+    std::optional<std::string> correlation_id;
+    /* How many requests it took, 1 or more. */
+    std::uint32_t attempts;
+    /* Warnings to be read by a person, though it was carried out. */
+    std::vector<std::string> warnings;
+    /* Each request with its time, what came back and the pause after it. */
+    std::vector<attempt> attempt_log;
+    /* All fields as a JSON object, as takings.h gives it. */
+    std::string json;
+};
+
 /* Klarna captured it: ship. */
 struct capture {
     /* Klarna's name for the capture. */
@@ -345,6 +524,30 @@ struct capture {
     std::vector<std::string> warnings;
     /* Each request with its time, what came back and the pause after it. The requests that
      * searched for the capture are among them. */
+    std::vector<attempt> attempt_log;
+    /* All fields as a JSON object, as takings.h gives it. */
+    std::string json;
+};
+
+/* Klarna gives the money back. */
+struct refund {
+    /* Klarna's name for the refund. It is absent only where a query found the refund in an order
+     * that names none. */
+    std::optional<std::string> refund_id;
+    /* The order it belongs to. */
+    std::string order_id;
+    /* The key the call used, given or made. */
+    std::string idempotency_key;
+    /* Klarna's name for the answered request, where it gave one. */
+    std::optional<std::string> correlation_id;
+    /* How many requests it took, 1 or more; 0 where a key past its 24 hours was known to have
+     * refunded, and nothing was sent. */
+    std::uint32_t attempts;
+    /* Order lines that do not add up (see the setting check_lines), and that a refund cannot be
+     * found again. */
+    std::vector<std::string> warnings;
+    /* Each request with its time, what came back and the pause after it. The requests that
+     * searched for the refund are among them. */
     std::vector<attempt> attempt_log;
     /* All fields as a JSON object, as takings.h gives it. */
     std::string json;
@@ -374,6 +577,33 @@ struct reconciliation {
     /* The capture, if it was found once. */
     std::optional<std::string> capture_id() const {
         return capture_ids.size() == 1 ? std::optional<std::string>(capture_ids.front()) : std::nullopt;
+    }
+};
+
+/* The result of a query for a refund. */
+struct refund_reconciliation {
+    /* How often: once, never or several; amount_differs if the reference was found with another
+     * amount alone. never says so only of the moment: a refund whose answer was lost may still
+     * be on its way, so refund again with the same key, not with a new one. */
+    takings_found_t found;
+    /* Every refund with this reference and amount, as Klarna lists them. */
+    std::vector<std::string> refund_ids;
+    /* The order whose refunds were read. */
+    std::string order_id;
+    /* Klarna's name for the answered request, where it gave one. */
+    std::optional<std::string> correlation_id;
+    /* How many requests it took, 1 or more. */
+    std::uint32_t attempts;
+    /* Each request with its time, what came back and the pause after it. */
+    std::vector<attempt> attempt_log;
+    /* Every refund with this reference and another amount. */
+    std::vector<std::string> other_refund_ids;
+    /* All fields as a JSON object, as takings.h gives it. */
+    std::string json;
+
+    /* The refund, if it was found once and the order names its id. */
+    std::optional<std::string> refund_id() const {
+        return refund_ids.size() == 1 ? std::optional<std::string>(refund_ids.front()) : std::nullopt;
     }
 };
 
@@ -509,8 +739,12 @@ struct closer {
     void operator()(takings_call_t *held) const noexcept { takings_call_free(held); }
     void operator()(takings_reply_t *held) const noexcept { takings_reply_free(held); }
     void operator()(takings_error_t *held) const noexcept { takings_error_free(held); }
+    void operator()(takings_document_t *held) const noexcept { takings_document_free(held); }
+    void operator()(takings_confirmation_t *held) const noexcept { takings_confirmation_free(held); }
     void operator()(takings_capture_t *held) const noexcept { takings_capture_free(held); }
+    void operator()(takings_refund_t *held) const noexcept { takings_refund_free(held); }
     void operator()(takings_reconciliation_t *held) const noexcept { takings_reconciliation_free(held); }
+    void operator()(takings_refund_reconciliation_t *held) const noexcept { takings_refund_reconciliation_free(held); }
     void operator()(char *held) const noexcept { takings_string_free(held); }
 };
 
@@ -564,6 +798,18 @@ struct fields<order_line> {
 };
 
 template <>
+struct fields<authorization_request> {
+    template <typename T, typename Visit>
+    static void each(T &value, Visit visit) {
+        visit("order_amount", value.order_amount);
+        visit("description", value.description);
+        visit("order_lines", value.order_lines);
+        visit("first_use", value.first_use);
+        visit("first_used", value.first_used);
+    }
+};
+
+template <>
 struct fields<shipping_info> {
     template <typename T, typename Visit>
     static void each(T &value, Visit visit) {
@@ -587,6 +833,81 @@ struct fields<capture_request> {
         visit("order_lines", value.order_lines);
         visit("shipping_info", value.shipping_info);
         visit("shipping_delay", value.shipping_delay);
+        visit("first_use", value.first_use);
+        visit("first_used", value.first_used);
+    }
+};
+
+template <>
+struct fields<capture_shipping_request> {
+    template <typename T, typename Visit>
+    static void each(T &value, Visit visit) {
+        visit("capture_id", value.capture_id);
+        visit("shipping_info", value.shipping_info);
+        visit("first_use", value.first_use);
+        visit("first_used", value.first_used);
+    }
+};
+
+template <>
+struct fields<address> {
+    template <typename T, typename Visit>
+    static void each(T &value, Visit visit) {
+        visit("given_name", value.given_name);
+        visit("family_name", value.family_name);
+        visit("organization_name", value.organization_name);
+        visit("attention", value.attention);
+        visit("title", value.title);
+        visit("street_address", value.street_address);
+        visit("street_address2", value.street_address2);
+        visit("postal_code", value.postal_code);
+        visit("city", value.city);
+        visit("region", value.region);
+        visit("country", value.country);
+        visit("email", value.email);
+        visit("phone", value.phone);
+    }
+};
+
+template <>
+struct fields<customer_details_request> {
+    template <typename T, typename Visit>
+    static void each(T &value, Visit visit) {
+        visit("shipping_address", value.shipping_address);
+        visit("first_use", value.first_use);
+        visit("first_used", value.first_used);
+    }
+};
+
+template <>
+struct fields<merchant_references_request> {
+    template <typename T, typename Visit>
+    static void each(T &value, Visit visit) {
+        visit("merchant_reference1", value.merchant_reference1);
+        visit("merchant_reference2", value.merchant_reference2);
+        visit("first_use", value.first_use);
+        visit("first_used", value.first_used);
+    }
+};
+
+template <>
+struct fields<refund_request> {
+    template <typename T, typename Visit>
+    static void each(T &value, Visit visit) {
+        visit("refunded_amount", value.refunded_amount);
+        visit("reference", value.reference);
+        visit("description", value.description);
+        visit("order_lines", value.order_lines);
+        visit("first_use", value.first_use);
+        visit("first_used", value.first_used);
+    }
+};
+
+template <>
+struct fields<order_shipping_request> {
+    template <typename T, typename Visit>
+    static void each(T &value, Visit visit) {
+        visit("shipping_info", value.shipping_info);
         visit("first_use", value.first_use);
         visit("first_used", value.first_used);
     }
@@ -729,6 +1050,29 @@ std::vector<attempt> attempts(const T *from, std::size_t (*count)(const T *),
     return log;
 }
 
+inline document read(const takings_document_t *from) {
+    takings::document into{};
+    into.document = text(takings_document_document(from));
+    into.order_id = text(takings_document_order_id(from));
+    into.correlation_id = optional_text(takings_document_correlation_id(from));
+    into.attempts = takings_document_attempts(from);
+    into.attempt_log = attempts(from, takings_document_attempt_log_count, takings_document_attempt_log);
+    into.json = text(takings_document_json(from));
+    return into;
+}
+
+inline confirmation read(const takings_confirmation_t *from) {
+    takings::confirmation into{};
+    into.order_id = text(takings_confirmation_order_id(from));
+    into.idempotency_key = text(takings_confirmation_idempotency_key(from));
+    into.correlation_id = optional_text(takings_confirmation_correlation_id(from));
+    into.attempts = takings_confirmation_attempts(from);
+    into.warnings = texts(from, takings_confirmation_warning_count, takings_confirmation_warning);
+    into.attempt_log = attempts(from, takings_confirmation_attempt_log_count, takings_confirmation_attempt_log);
+    into.json = text(takings_confirmation_json(from));
+    return into;
+}
+
 inline capture read(const takings_capture_t *from) {
     takings::capture into{};
     into.capture_id = text(takings_capture_capture_id(from));
@@ -742,6 +1086,19 @@ inline capture read(const takings_capture_t *from) {
     return into;
 }
 
+inline refund read(const takings_refund_t *from) {
+    takings::refund into{};
+    into.refund_id = optional_text(takings_refund_refund_id(from));
+    into.order_id = text(takings_refund_order_id(from));
+    into.idempotency_key = text(takings_refund_idempotency_key(from));
+    into.correlation_id = optional_text(takings_refund_correlation_id(from));
+    into.attempts = takings_refund_attempts(from);
+    into.warnings = texts(from, takings_refund_warning_count, takings_refund_warning);
+    into.attempt_log = attempts(from, takings_refund_attempt_log_count, takings_refund_attempt_log);
+    into.json = text(takings_refund_json(from));
+    return into;
+}
+
 inline reconciliation read(const takings_reconciliation_t *from) {
     takings::reconciliation into{};
     into.found = takings_reconciliation_found(from);
@@ -752,6 +1109,19 @@ inline reconciliation read(const takings_reconciliation_t *from) {
     into.attempt_log = attempts(from, takings_reconciliation_attempt_log_count, takings_reconciliation_attempt_log);
     into.other_capture_ids = texts(from, takings_reconciliation_other_capture_id_count, takings_reconciliation_other_capture_id);
     into.json = text(takings_reconciliation_json(from));
+    return into;
+}
+
+inline refund_reconciliation read(const takings_refund_reconciliation_t *from) {
+    takings::refund_reconciliation into{};
+    into.found = takings_refund_reconciliation_found(from);
+    into.refund_ids = texts(from, takings_refund_reconciliation_refund_id_count, takings_refund_reconciliation_refund_id_at);
+    into.order_id = text(takings_refund_reconciliation_order_id(from));
+    into.correlation_id = optional_text(takings_refund_reconciliation_correlation_id(from));
+    into.attempts = takings_refund_reconciliation_attempts(from);
+    into.attempt_log = attempts(from, takings_refund_reconciliation_attempt_log_count, takings_refund_reconciliation_attempt_log);
+    into.other_refund_ids = texts(from, takings_refund_reconciliation_other_refund_id_count, takings_refund_reconciliation_other_refund_id);
+    into.json = text(takings_refund_reconciliation_json(from));
     return into;
 }
 
@@ -969,6 +1339,24 @@ public:
     takings_step_t waited() noexcept { return takings_call_waited(handle_.get()); }
 
     /* generated: results (scripts/generate.py, from the core's declarations) */
+    /* The outcome of a call that gives a document. Throws one of the classes of error; before
+     * TAKINGS_STEP_DONE it is outcome_unknown, for a caller that stops waiting. */
+    takings::document document() const {
+        const auto ended = detail::ask([&](takings_error_t **error) {
+            return takings_call_document(handle_.get(), error);
+        });
+        return detail::read(ended.get());
+    }
+
+    /* The outcome of a call that gives a confirmation. Throws one of the classes of error; before
+     * TAKINGS_STEP_DONE it is outcome_unknown, for a caller that stops waiting. */
+    takings::confirmation confirmation() const {
+        const auto ended = detail::ask([&](takings_error_t **error) {
+            return takings_call_confirmation(handle_.get(), error);
+        });
+        return detail::read(ended.get());
+    }
+
     /* The outcome of a call that gives a capture. Throws one of the classes of error; before
      * TAKINGS_STEP_DONE it is outcome_unknown, for a caller that stops waiting. */
     takings::capture capture() const {
@@ -978,11 +1366,29 @@ public:
         return detail::read(ended.get());
     }
 
+    /* The outcome of a call that gives a refund. Throws one of the classes of error; before
+     * TAKINGS_STEP_DONE it is outcome_unknown, for a caller that stops waiting. */
+    takings::refund refund() const {
+        const auto ended = detail::ask([&](takings_error_t **error) {
+            return takings_call_refund(handle_.get(), error);
+        });
+        return detail::read(ended.get());
+    }
+
     /* The outcome of a call that gives a reconciliation. Throws one of the classes of error; before
      * TAKINGS_STEP_DONE it is outcome_unknown, for a caller that stops waiting. */
     takings::reconciliation reconciliation() const {
         const auto ended = detail::ask([&](takings_error_t **error) {
             return takings_call_reconciliation(handle_.get(), error);
+        });
+        return detail::read(ended.get());
+    }
+
+    /* The outcome of a call that gives a refund_reconciliation. Throws one of the classes of error;
+     * before TAKINGS_STEP_DONE it is outcome_unknown, for a caller that stops waiting. */
+    takings::refund_reconciliation refund_reconciliation() const {
+        const auto ended = detail::ask([&](takings_error_t **error) {
+            return takings_call_refund_reconciliation(handle_.get(), error);
         });
         return detail::read(ended.get());
     }
@@ -1037,6 +1443,121 @@ public:
     }
 
     /* generated: operations (scripts/generate.py, from the core's declarations) */
+    /* Reads the order: its state, amounts, lines, captures and refunds. It waits for the outcome, at
+     * most for the timeout. Throws one of the classes of error. */
+    takings::document get_order(const text &order_id) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_get_order(handle_.get(), detail::c_string("order_id", order_id), error);
+        });
+        return detail::read(asked.get());
+    }
+
+    /* The first half of get_order, as prepare is that of capture. Throws invalid_input. */
+    takings::call prepare_get_order(const text &order_id) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_prepare_get_order(handle_.get(), detail::c_string("order_id", order_id),
+                                                    error);
+        });
+        return takings::call(std::move(asked));
+    }
+
+    /* Confirms to Klarna that the shop knows the order. Klarna then stops calling the shop about it.
+     * A capture does so too. Safe to repeat. It waits for the outcome, at most for the timeout. With
+     * a key of your own (idempotency_key makes one) it can be called again after a crash: the money
+     * moves once. Without one a fresh key is made; it comes back in the result and in the error.
+     * Throws one of the classes of error. */
+    takings::confirmation acknowledge(const text &order_id,
+                                      const std::optional<text> &idempotency_key = std::nullopt) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_acknowledge(handle_.get(), detail::c_string("order_id", order_id),
+                                              detail::c_string("idempotency_key", idempotency_key), error);
+        });
+        return detail::read(asked.get());
+    }
+
+    /* The first half of acknowledge: everything that can be refused is refused here, and the key is
+     * known before anything is sent. The call is the second half, for your program to send. Throws
+     * invalid_input. */
+    takings::call prepare_acknowledge(const text &order_id,
+                                      const std::optional<text> &idempotency_key = std::nullopt) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_prepare_acknowledge(handle_.get(), detail::c_string("order_id", order_id),
+                                                      detail::c_string("idempotency_key", idempotency_key),
+                                                      error);
+        });
+        return takings::call(std::move(asked));
+    }
+
+    /* Changes the amount and the lines of an order that is authorized. The lines replace the old
+     * ones. Safe to repeat. It waits for the outcome, at most for the timeout. With a key of your
+     * own (idempotency_key makes one) it can be called again after a crash: the money moves once.
+     * Without one a fresh key is made; it comes back in the result and in the error. Throws one of
+     * the classes of error. */
+    takings::confirmation update_authorization(const text &order_id,
+                                               const authorization_request &request,
+                                               const std::optional<text> &idempotency_key = std::nullopt) const {
+        return update_authorization(order_id, detail::json::of(request), idempotency_key);
+    }
+
+    /* The same with the request as JSON text. */
+    takings::confirmation update_authorization(const text &order_id, const text &request_json,
+                                               const std::optional<text> &idempotency_key = std::nullopt) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_update_authorization(handle_.get(), detail::c_string("order_id", order_id),
+                                                       detail::c_string("request_json", request_json),
+                                                       detail::c_string("idempotency_key", idempotency_key),
+                                                       error);
+        });
+        return detail::read(asked.get());
+    }
+
+    /* The first half of update_authorization: everything that can be refused is refused here, and
+     * the key is known before anything is sent. The call is the second half, for your program to
+     * send. Throws invalid_input. */
+    takings::call prepare_update_authorization(const text &order_id,
+                                               const authorization_request &request,
+                                               const std::optional<text> &idempotency_key = std::nullopt) const {
+        return prepare_update_authorization(order_id, detail::json::of(request), idempotency_key);
+    }
+
+    /* The same with the request as JSON text. */
+    takings::call prepare_update_authorization(const text &order_id, const text &request_json,
+                                               const std::optional<text> &idempotency_key = std::nullopt) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_prepare_update_authorization(handle_.get(),
+                                                               detail::c_string("order_id", order_id),
+                                                               detail::c_string("request_json", request_json),
+                                                               detail::c_string("idempotency_key", idempotency_key),
+                                                               error);
+        });
+        return takings::call(std::move(asked));
+    }
+
+    /* Cancels an order of which nothing was captured, for good. Safe to repeat. It waits for the
+     * outcome, at most for the timeout. With a key of your own (idempotency_key makes one) it can be
+     * called again after a crash: the money moves once. Without one a fresh key is made; it comes
+     * back in the result and in the error. Throws one of the classes of error. */
+    takings::confirmation cancel(const text &order_id,
+                                 const std::optional<text> &idempotency_key = std::nullopt) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_cancel(handle_.get(), detail::c_string("order_id", order_id),
+                                         detail::c_string("idempotency_key", idempotency_key), error);
+        });
+        return detail::read(asked.get());
+    }
+
+    /* The first half of cancel: everything that can be refused is refused here, and the key is known
+     * before anything is sent. The call is the second half, for your program to send. Throws
+     * invalid_input. */
+    takings::call prepare_cancel(const text &order_id,
+                                 const std::optional<text> &idempotency_key = std::nullopt) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_prepare_cancel(handle_.get(), detail::c_string("order_id", order_id),
+                                                 detail::c_string("idempotency_key", idempotency_key), error);
+        });
+        return takings::call(std::move(asked));
+    }
+
     /* Captures the order, in full or in part: the money moves once, however often it is called with
      * one key. It waits for the outcome, at most for the timeout. With a key of your own
      * (idempotency_key makes one) it can be called again after a crash: the money moves once.
@@ -1077,6 +1598,431 @@ public:
         return takings::call(std::move(asked));
     }
 
+    /* Reads all captures of the order. It waits for the outcome, at most for the timeout. Throws one
+     * of the classes of error. */
+    takings::document get_captures(const text &order_id) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_get_captures(handle_.get(), detail::c_string("order_id", order_id), error);
+        });
+        return detail::read(asked.get());
+    }
+
+    /* The first half of get_captures, as prepare is that of capture. Throws invalid_input. */
+    takings::call prepare_get_captures(const text &order_id) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_prepare_get_captures(handle_.get(), detail::c_string("order_id", order_id),
+                                                       error);
+        });
+        return takings::call(std::move(asked));
+    }
+
+    /* Reads one capture of the order. It waits for the outcome, at most for the timeout. Throws one
+     * of the classes of error. */
+    takings::document get_capture(const text &order_id, const text &capture_id) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_get_capture(handle_.get(), detail::c_string("order_id", order_id),
+                                              detail::c_string("capture_id", capture_id), error);
+        });
+        return detail::read(asked.get());
+    }
+
+    /* The first half of get_capture, as prepare is that of capture. Throws invalid_input. */
+    takings::call prepare_get_capture(const text &order_id, const text &capture_id) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_prepare_get_capture(handle_.get(), detail::c_string("order_id", order_id),
+                                                      detail::c_string("capture_id", capture_id), error);
+        });
+        return takings::call(std::move(asked));
+    }
+
+    /* Adds shipping info, such as a tracking number, to a capture. A repeat with another key adds it
+     * twice. It waits for the outcome, at most for the timeout. With a key of your own
+     * (idempotency_key makes one) it can be called again after a crash: the money moves once.
+     * Without one a fresh key is made; it comes back in the result and in the error. Throws one of
+     * the classes of error. */
+    takings::confirmation append_shipping_info(const text &order_id,
+                                               const capture_shipping_request &request,
+                                               const std::optional<text> &idempotency_key = std::nullopt) const {
+        return append_shipping_info(order_id, detail::json::of(request), idempotency_key);
+    }
+
+    /* The same with the request as JSON text. */
+    takings::confirmation append_shipping_info(const text &order_id, const text &request_json,
+                                               const std::optional<text> &idempotency_key = std::nullopt) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_append_shipping_info(handle_.get(), detail::c_string("order_id", order_id),
+                                                       detail::c_string("request_json", request_json),
+                                                       detail::c_string("idempotency_key", idempotency_key),
+                                                       error);
+        });
+        return detail::read(asked.get());
+    }
+
+    /* The first half of append_shipping_info: everything that can be refused is refused here, and
+     * the key is known before anything is sent. The call is the second half, for your program to
+     * send. Throws invalid_input. */
+    takings::call prepare_append_shipping_info(const text &order_id,
+                                               const capture_shipping_request &request,
+                                               const std::optional<text> &idempotency_key = std::nullopt) const {
+        return prepare_append_shipping_info(order_id, detail::json::of(request), idempotency_key);
+    }
+
+    /* The same with the request as JSON text. */
+    takings::call prepare_append_shipping_info(const text &order_id, const text &request_json,
+                                               const std::optional<text> &idempotency_key = std::nullopt) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_prepare_append_shipping_info(handle_.get(),
+                                                               detail::c_string("order_id", order_id),
+                                                               detail::c_string("request_json", request_json),
+                                                               detail::c_string("idempotency_key", idempotency_key),
+                                                               error);
+        });
+        return takings::call(std::move(asked));
+    }
+
+    /* Has Klarna send the customer the invoice of a capture once more. A repeat with another key
+     * sends a second mail. It waits for the outcome, at most for the timeout. With a key of your own
+     * (idempotency_key makes one) it can be called again after a crash: the money moves once.
+     * Without one a fresh key is made; it comes back in the result and in the error. Throws one of
+     * the classes of error. */
+    takings::confirmation trigger_send_out(const text &order_id, const text &capture_id,
+                                           const std::optional<text> &idempotency_key = std::nullopt) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_trigger_send_out(handle_.get(), detail::c_string("order_id", order_id),
+                                                   detail::c_string("capture_id", capture_id),
+                                                   detail::c_string("idempotency_key", idempotency_key), error);
+        });
+        return detail::read(asked.get());
+    }
+
+    /* The first half of trigger_send_out: everything that can be refused is refused here, and the
+     * key is known before anything is sent. The call is the second half, for your program to send.
+     * Throws invalid_input. */
+    takings::call prepare_trigger_send_out(const text &order_id, const text &capture_id,
+                                           const std::optional<text> &idempotency_key = std::nullopt) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_prepare_trigger_send_out(handle_.get(),
+                                                           detail::c_string("order_id", order_id),
+                                                           detail::c_string("capture_id", capture_id),
+                                                           detail::c_string("idempotency_key", idempotency_key),
+                                                           error);
+        });
+        return takings::call(std::move(asked));
+    }
+
+    /* Reads by how many days the due date of a capture can be extended, and each fee. It waits for
+     * the outcome, at most for the timeout. Throws one of the classes of error. */
+    takings::document get_extend_due_date_options(const text &order_id, const text &capture_id) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_get_extend_due_date_options(handle_.get(),
+                                                              detail::c_string("order_id", order_id),
+                                                              detail::c_string("capture_id", capture_id),
+                                                              error);
+        });
+        return detail::read(asked.get());
+    }
+
+    /* The first half of get_extend_due_date_options, as prepare is that of capture. Throws
+     * invalid_input. */
+    takings::call prepare_get_extend_due_date_options(const text &order_id,
+                                                      const text &capture_id) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_prepare_get_extend_due_date_options(handle_.get(),
+                                                                      detail::c_string("order_id", order_id),
+                                                                      detail::c_string("capture_id", capture_id),
+                                                                      error);
+        });
+        return takings::call(std::move(asked));
+    }
+
+    /* Extends the due date of a capture, for a fee. A repeat with another key costs a second fee. It
+     * waits for the outcome, at most for the timeout. With a key of your own (idempotency_key makes
+     * one) it can be called again after a crash: the money moves once. Without one a fresh key is
+     * made; it comes back in the result and in the error. Throws one of the classes of error. */
+    takings::confirmation extend_due_date(const text &order_id, const text &capture_id,
+                                          whole number_of_days,
+                                          const std::optional<text> &idempotency_key = std::nullopt) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_extend_due_date(handle_.get(), detail::c_string("order_id", order_id),
+                                                  detail::c_string("capture_id", capture_id),
+                                                  number_of_days.value(),
+                                                  detail::c_string("idempotency_key", idempotency_key), error);
+        });
+        return detail::read(asked.get());
+    }
+
+    /* The first half of extend_due_date: everything that can be refused is refused here, and the key
+     * is known before anything is sent. The call is the second half, for your program to send.
+     * Throws invalid_input. */
+    takings::call prepare_extend_due_date(const text &order_id, const text &capture_id,
+                                          whole number_of_days,
+                                          const std::optional<text> &idempotency_key = std::nullopt) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_prepare_extend_due_date(handle_.get(),
+                                                          detail::c_string("order_id", order_id),
+                                                          detail::c_string("capture_id", capture_id),
+                                                          number_of_days.value(),
+                                                          detail::c_string("idempotency_key", idempotency_key),
+                                                          error);
+        });
+        return takings::call(std::move(asked));
+    }
+
+    /* Changes the customer's shipping address. Klarna checks the customer's credit anew. Safe to
+     * repeat. It waits for the outcome, at most for the timeout. With a key of your own
+     * (idempotency_key makes one) it can be called again after a crash: the money moves once.
+     * Without one a fresh key is made; it comes back in the result and in the error. Throws one of
+     * the classes of error. */
+    takings::confirmation update_customer_details(const text &order_id,
+                                                  const customer_details_request &request,
+                                                  const std::optional<text> &idempotency_key = std::nullopt) const {
+        return update_customer_details(order_id, detail::json::of(request), idempotency_key);
+    }
+
+    /* The same with the request as JSON text. */
+    takings::confirmation update_customer_details(const text &order_id, const text &request_json,
+                                                  const std::optional<text> &idempotency_key = std::nullopt) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_update_customer_details(handle_.get(),
+                                                          detail::c_string("order_id", order_id),
+                                                          detail::c_string("request_json", request_json),
+                                                          detail::c_string("idempotency_key", idempotency_key),
+                                                          error);
+        });
+        return detail::read(asked.get());
+    }
+
+    /* The first half of update_customer_details: everything that can be refused is refused here, and
+     * the key is known before anything is sent. The call is the second half, for your program to
+     * send. Throws invalid_input. */
+    takings::call prepare_update_customer_details(const text &order_id,
+                                                  const customer_details_request &request,
+                                                  const std::optional<text> &idempotency_key = std::nullopt) const {
+        return prepare_update_customer_details(order_id, detail::json::of(request), idempotency_key);
+    }
+
+    /* The same with the request as JSON text. */
+    takings::call prepare_update_customer_details(const text &order_id, const text &request_json,
+                                                  const std::optional<text> &idempotency_key = std::nullopt) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_prepare_update_customer_details(handle_.get(),
+                                                                  detail::c_string("order_id", order_id),
+                                                                  detail::c_string("request_json", request_json),
+                                                                  detail::c_string("idempotency_key", idempotency_key),
+                                                                  error);
+        });
+        return takings::call(std::move(asked));
+    }
+
+    /* Extends the time in which the order can be captured. A second call on one day changes nothing.
+     * It waits for the outcome, at most for the timeout. With a key of your own (idempotency_key
+     * makes one) it can be called again after a crash: the money moves once. Without one a fresh key
+     * is made; it comes back in the result and in the error. Throws one of the classes of error. */
+    takings::confirmation extend_authorization_time(const text &order_id,
+                                                    const std::optional<text> &idempotency_key = std::nullopt) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_extend_authorization_time(handle_.get(),
+                                                            detail::c_string("order_id", order_id),
+                                                            detail::c_string("idempotency_key", idempotency_key),
+                                                            error);
+        });
+        return detail::read(asked.get());
+    }
+
+    /* The first half of extend_authorization_time: everything that can be refused is refused here,
+     * and the key is known before anything is sent. The call is the second half, for your program to
+     * send. Throws invalid_input. */
+    takings::call prepare_extend_authorization_time(const text &order_id,
+                                                    const std::optional<text> &idempotency_key = std::nullopt) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_prepare_extend_authorization_time(handle_.get(),
+                                                                    detail::c_string("order_id", order_id),
+                                                                    detail::c_string("idempotency_key", idempotency_key),
+                                                                    error);
+        });
+        return takings::call(std::move(asked));
+    }
+
+    /* Changes the shop's own references of the order. Safe to repeat. It waits for the outcome, at
+     * most for the timeout. With a key of your own (idempotency_key makes one) it can be called
+     * again after a crash: the money moves once. Without one a fresh key is made; it comes back in
+     * the result and in the error. Throws one of the classes of error. */
+    takings::confirmation update_merchant_references(const text &order_id,
+                                                     const merchant_references_request &request,
+                                                     const std::optional<text> &idempotency_key = std::nullopt) const {
+        return update_merchant_references(order_id, detail::json::of(request), idempotency_key);
+    }
+
+    /* The same with the request as JSON text. */
+    takings::confirmation update_merchant_references(const text &order_id, const text &request_json,
+                                                     const std::optional<text> &idempotency_key = std::nullopt) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_update_merchant_references(handle_.get(),
+                                                             detail::c_string("order_id", order_id),
+                                                             detail::c_string("request_json", request_json),
+                                                             detail::c_string("idempotency_key", idempotency_key),
+                                                             error);
+        });
+        return detail::read(asked.get());
+    }
+
+    /* The first half of update_merchant_references: everything that can be refused is refused here,
+     * and the key is known before anything is sent. The call is the second half, for your program to
+     * send. Throws invalid_input. */
+    takings::call prepare_update_merchant_references(const text &order_id,
+                                                     const merchant_references_request &request,
+                                                     const std::optional<text> &idempotency_key = std::nullopt) const {
+        return prepare_update_merchant_references(order_id, detail::json::of(request), idempotency_key);
+    }
+
+    /* The same with the request as JSON text. */
+    takings::call prepare_update_merchant_references(const text &order_id, const text &request_json,
+                                                     const std::optional<text> &idempotency_key = std::nullopt) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_prepare_update_merchant_references(handle_.get(),
+                                                                     detail::c_string("order_id", order_id),
+                                                                     detail::c_string("request_json", request_json),
+                                                                     detail::c_string("idempotency_key", idempotency_key),
+                                                                     error);
+        });
+        return takings::call(std::move(asked));
+    }
+
+    /* Gives the customer back what was captured, in full or in part: the money moves once, however
+     * often it is called with one key. It waits for the outcome, at most for the timeout. With a key
+     * of your own (idempotency_key makes one) it can be called again after a crash: the money moves
+     * once. Without one a fresh key is made; it comes back in the result and in the error. Throws
+     * one of the classes of error. */
+    takings::refund refund(const text &order_id, const refund_request &request,
+                           const std::optional<text> &idempotency_key = std::nullopt) const {
+        return refund(order_id, detail::json::of(request), idempotency_key);
+    }
+
+    /* The same with the request as JSON text. */
+    takings::refund refund(const text &order_id, const text &request_json,
+                           const std::optional<text> &idempotency_key = std::nullopt) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_refund(handle_.get(), detail::c_string("order_id", order_id),
+                                         detail::c_string("request_json", request_json),
+                                         detail::c_string("idempotency_key", idempotency_key), error);
+        });
+        return detail::read(asked.get());
+    }
+
+    /* The first half of refund: everything that can be refused is refused here, and the key is known
+     * before anything is sent. The call is the second half, for your program to send. Throws
+     * invalid_input. */
+    takings::call prepare_refund(const text &order_id, const refund_request &request,
+                                 const std::optional<text> &idempotency_key = std::nullopt) const {
+        return prepare_refund(order_id, detail::json::of(request), idempotency_key);
+    }
+
+    /* The same with the request as JSON text. */
+    takings::call prepare_refund(const text &order_id, const text &request_json,
+                                 const std::optional<text> &idempotency_key = std::nullopt) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_prepare_refund(handle_.get(), detail::c_string("order_id", order_id),
+                                                 detail::c_string("request_json", request_json),
+                                                 detail::c_string("idempotency_key", idempotency_key), error);
+        });
+        return takings::call(std::move(asked));
+    }
+
+    /* Reads one refund of the order. It waits for the outcome, at most for the timeout. Throws one
+     * of the classes of error. */
+    takings::document get_refund(const text &order_id, const text &refund_id) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_get_refund(handle_.get(), detail::c_string("order_id", order_id),
+                                             detail::c_string("refund_id", refund_id), error);
+        });
+        return detail::read(asked.get());
+    }
+
+    /* The first half of get_refund, as prepare is that of capture. Throws invalid_input. */
+    takings::call prepare_get_refund(const text &order_id, const text &refund_id) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_prepare_get_refund(handle_.get(), detail::c_string("order_id", order_id),
+                                                     detail::c_string("refund_id", refund_id), error);
+        });
+        return takings::call(std::move(asked));
+    }
+
+    /* Releases what is still reserved on an order of which a part was captured. The rest can never
+     * be captured then. Safe to repeat. It waits for the outcome, at most for the timeout. With a
+     * key of your own (idempotency_key makes one) it can be called again after a crash: the money
+     * moves once. Without one a fresh key is made; it comes back in the result and in the error.
+     * Throws one of the classes of error. */
+    takings::confirmation release_remaining_authorization(const text &order_id,
+                                                          const std::optional<text> &idempotency_key = std::nullopt) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_release_remaining_authorization(handle_.get(),
+                                                                  detail::c_string("order_id", order_id),
+                                                                  detail::c_string("idempotency_key", idempotency_key),
+                                                                  error);
+        });
+        return detail::read(asked.get());
+    }
+
+    /* The first half of release_remaining_authorization: everything that can be refused is refused
+     * here, and the key is known before anything is sent. The call is the second half, for your
+     * program to send. Throws invalid_input. */
+    takings::call prepare_release_remaining_authorization(const text &order_id,
+                                                          const std::optional<text> &idempotency_key = std::nullopt) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_prepare_release_remaining_authorization(handle_.get(),
+                                                                          detail::c_string("order_id", order_id),
+                                                                          detail::c_string("idempotency_key", idempotency_key),
+                                                                          error);
+        });
+        return takings::call(std::move(asked));
+    }
+
+    /* Adds shipping info, such as a tracking number, to the order. A repeat with another key adds it
+     * twice. It waits for the outcome, at most for the timeout. With a key of your own
+     * (idempotency_key makes one) it can be called again after a crash: the money moves once.
+     * Without one a fresh key is made; it comes back in the result and in the error. Throws one of
+     * the classes of error. */
+    takings::confirmation append_order_shipping_info(const text &order_id,
+                                                     const order_shipping_request &request,
+                                                     const std::optional<text> &idempotency_key = std::nullopt) const {
+        return append_order_shipping_info(order_id, detail::json::of(request), idempotency_key);
+    }
+
+    /* The same with the request as JSON text. */
+    takings::confirmation append_order_shipping_info(const text &order_id, const text &request_json,
+                                                     const std::optional<text> &idempotency_key = std::nullopt) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_append_order_shipping_info(handle_.get(),
+                                                             detail::c_string("order_id", order_id),
+                                                             detail::c_string("request_json", request_json),
+                                                             detail::c_string("idempotency_key", idempotency_key),
+                                                             error);
+        });
+        return detail::read(asked.get());
+    }
+
+    /* The first half of append_order_shipping_info: everything that can be refused is refused here,
+     * and the key is known before anything is sent. The call is the second half, for your program to
+     * send. Throws invalid_input. */
+    takings::call prepare_append_order_shipping_info(const text &order_id,
+                                                     const order_shipping_request &request,
+                                                     const std::optional<text> &idempotency_key = std::nullopt) const {
+        return prepare_append_order_shipping_info(order_id, detail::json::of(request), idempotency_key);
+    }
+
+    /* The same with the request as JSON text. */
+    takings::call prepare_append_order_shipping_info(const text &order_id, const text &request_json,
+                                                     const std::optional<text> &idempotency_key = std::nullopt) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_prepare_append_order_shipping_info(handle_.get(),
+                                                                     detail::c_string("order_id", order_id),
+                                                                     detail::c_string("request_json", request_json),
+                                                                     detail::c_string("idempotency_key", idempotency_key),
+                                                                     error);
+        });
+        return takings::call(std::move(asked));
+    }
+
     /* Reads the order's captures and searches for the one with this reference and amount. Sound only
      * when each capture of an order has a reference of its own. It waits for the outcome, at most
      * for the timeout. Throws one of the classes of error. */
@@ -1097,6 +2043,31 @@ public:
             return takings_client_prepare_reconcile(handle_.get(), detail::c_string("order_id", order_id),
                                                     detail::c_string("reference", reference),
                                                     captured_amount.value(), error);
+        });
+        return takings::call(std::move(asked));
+    }
+
+    /* Reads the order's refunds and searches for the one with this reference and amount. Sound only
+     * when each refund of an order has a reference of its own. It waits for the outcome, at most for
+     * the timeout. Throws one of the classes of error. */
+    takings::refund_reconciliation reconcile_refund(const text &order_id, const text &reference,
+                                                    amount refunded_amount) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_reconcile_refund(handle_.get(), detail::c_string("order_id", order_id),
+                                                   detail::c_string("reference", reference),
+                                                   refunded_amount.value(), error);
+        });
+        return detail::read(asked.get());
+    }
+
+    /* The first half of reconcile_refund, as prepare is that of capture. Throws invalid_input. */
+    takings::call prepare_reconcile_refund(const text &order_id, const text &reference,
+                                           amount refunded_amount) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_prepare_reconcile_refund(handle_.get(),
+                                                           detail::c_string("order_id", order_id),
+                                                           detail::c_string("reference", reference),
+                                                           refunded_amount.value(), error);
         });
         return takings::call(std::move(asked));
     }
@@ -1126,11 +2097,14 @@ private:
 
 /* Derives the idempotency key of the call named name of an order, a capture where no other operation
  * is given: the same texts give the same key after a crash, on any host. Two parcels need two names.
+ * An operation on a capture, such as "append_shipping_info", takes Klarna's id of the capture.
  * Throws invalid_input. */
-inline std::string idempotency_key(const text &order_id, const text &name, const text &operation = "capture") {
+inline std::string idempotency_key(const text &order_id, const text &name, const text &operation = "capture",
+                                   const std::optional<text> &capture_id = std::nullopt) {
     const auto key = detail::ask([&](takings_error_t **error) {
         return takings_idempotency_key_for(detail::c_string("operation", operation),
                                            detail::c_string("order_id", order_id),
+                                           detail::c_string("capture_id", capture_id),
                                            detail::c_string("name", name), error);
     });
     return key.get();

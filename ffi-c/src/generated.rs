@@ -187,7 +187,7 @@ pub unsafe extern "C" fn takings_client_prepare_call(
 /// Calls a function that needs no client, by its name, for a program that has JSON at hand.
 /// arguments_json is a JSON object. The functions:
 ///
-/// - idempotency_key takes order_id and name; also operation
+/// - idempotency_key takes order_id and name; also operation and capture_id
 /// - new_idempotency_key takes nothing, so {}
 /// - minor takes amount and currency
 /// - settings_from_env takes nothing, so {}
@@ -407,6 +407,132 @@ pub extern "C" fn takings_error_free(error: Option<Box<takings_error_t>>) {
     free(error);
 }
 
+/// A document of Klarna's. Any number of threads may read it.
+pub struct takings_document_t(pub(crate) Record);
+
+/// The document, as Klarna wrote it.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_document_document(document: Option<&takings_document_t>) -> *const c_char {
+    pointer(text_of(document.map(|document| &document.0), 0))
+}
+
+/// The order it was for.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_document_order_id(document: Option<&takings_document_t>) -> *const c_char {
+    pointer(text_of(document.map(|document| &document.0), 1))
+}
+
+/// Klarna's name for the answered request, where it gave one; NULL where there is none.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_document_correlation_id(document: Option<&takings_document_t>) -> *const c_char {
+    pointer(text_of(document.map(|document| &document.0), 2))
+}
+
+/// How many requests it took, 1 or more.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_document_attempts(document: Option<&takings_document_t>) -> u32 {
+    number(document.map(|document| &document.0), 3, 0)
+}
+
+/// How many requests its attempt log holds. Each request with its time, what came back and the
+/// pause after it.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_document_attempt_log_count(document: Option<&takings_document_t>) -> usize {
+    count_of(document.map(|document| &document.0), 4)
+}
+
+/// A request of the call, in order, counted from 0; NULL beyond the last.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_document_attempt_log(
+    document: Option<&takings_document_t>,
+    index: usize,
+) -> Option<&takings_attempt_t> {
+    attempt_of(document.map(|document| &document.0), 4, index)
+}
+
+/// All fields as a JSON object. Times are whole milliseconds; their names end in _ms.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_document_json(document: Option<&takings_document_t>) -> *const c_char {
+    json_of(document.map(|document| &document.0))
+}
+
+/// Frees a document and its strings.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_document_free(document: Option<Box<takings_document_t>>) {
+    free(document);
+}
+
+/// A call that Klarna has carried out, and answers with nothing more. Any number of threads may
+/// read it.
+pub struct takings_confirmation_t(pub(crate) Record);
+
+/// The order it was for.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_confirmation_order_id(confirmation: Option<&takings_confirmation_t>) -> *const c_char {
+    pointer(text_of(confirmation.map(|confirmation| &confirmation.0), 0))
+}
+
+/// The key the call used, given or made.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_confirmation_idempotency_key(confirmation: Option<&takings_confirmation_t>) -> *const c_char {
+    pointer(text_of(confirmation.map(|confirmation| &confirmation.0), 1))
+}
+
+/// Klarna's name for the answered request, where it gave one; NULL where there is none.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_confirmation_correlation_id(confirmation: Option<&takings_confirmation_t>) -> *const c_char {
+    pointer(text_of(confirmation.map(|confirmation| &confirmation.0), 2))
+}
+
+/// How many requests it took, 1 or more.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_confirmation_attempts(confirmation: Option<&takings_confirmation_t>) -> u32 {
+    number(confirmation.map(|confirmation| &confirmation.0), 3, 0)
+}
+
+/// How many warnings there are. Warnings to be read by a person, though it was carried out.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_confirmation_warning_count(confirmation: Option<&takings_confirmation_t>) -> usize {
+    count_of(confirmation.map(|confirmation| &confirmation.0), 4)
+}
+
+/// An item of that list, counted from 0; NULL beyond the last.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_confirmation_warning(
+    confirmation: Option<&takings_confirmation_t>,
+    index: usize,
+) -> *const c_char {
+    pointer(item_of(confirmation.map(|confirmation| &confirmation.0), 4, index))
+}
+
+/// How many requests its attempt log holds. Each request with its time, what came back and the
+/// pause after it.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_confirmation_attempt_log_count(confirmation: Option<&takings_confirmation_t>) -> usize {
+    count_of(confirmation.map(|confirmation| &confirmation.0), 5)
+}
+
+/// A request of the call, in order, counted from 0; NULL beyond the last.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_confirmation_attempt_log(
+    confirmation: Option<&takings_confirmation_t>,
+    index: usize,
+) -> Option<&takings_attempt_t> {
+    attempt_of(confirmation.map(|confirmation| &confirmation.0), 5, index)
+}
+
+/// All fields as a JSON object. Times are whole milliseconds; their names end in _ms.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_confirmation_json(confirmation: Option<&takings_confirmation_t>) -> *const c_char {
+    json_of(confirmation.map(|confirmation| &confirmation.0))
+}
+
+/// Frees a confirmation and its strings.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_confirmation_free(confirmation: Option<Box<takings_confirmation_t>>) {
+    free(confirmation);
+}
+
 /// Klarna captured it: ship. Any number of threads may read it.
 pub struct takings_capture_t(pub(crate) Record);
 
@@ -481,6 +607,82 @@ pub extern "C" fn takings_capture_json(capture: Option<&takings_capture_t>) -> *
 #[unsafe(no_mangle)]
 pub extern "C" fn takings_capture_free(capture: Option<Box<takings_capture_t>>) {
     free(capture);
+}
+
+/// Klarna gives the money back. Any number of threads may read it.
+pub struct takings_refund_t(pub(crate) Record);
+
+/// Klarna's name for the refund. It is absent only where a query found the refund in an order
+/// that names none; NULL where there is none.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_refund_refund_id(refund: Option<&takings_refund_t>) -> *const c_char {
+    pointer(text_of(refund.map(|refund| &refund.0), 0))
+}
+
+/// The order it belongs to.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_refund_order_id(refund: Option<&takings_refund_t>) -> *const c_char {
+    pointer(text_of(refund.map(|refund| &refund.0), 1))
+}
+
+/// The key the call used, given or made.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_refund_idempotency_key(refund: Option<&takings_refund_t>) -> *const c_char {
+    pointer(text_of(refund.map(|refund| &refund.0), 2))
+}
+
+/// Klarna's name for the answered request, where it gave one; NULL where there is none.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_refund_correlation_id(refund: Option<&takings_refund_t>) -> *const c_char {
+    pointer(text_of(refund.map(|refund| &refund.0), 3))
+}
+
+/// How many requests it took, 1 or more; 0 where a key past its 24 hours was known to have
+/// refunded, and nothing was sent.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_refund_attempts(refund: Option<&takings_refund_t>) -> u32 {
+    number(refund.map(|refund| &refund.0), 4, 0)
+}
+
+/// How many warnings there are. Order lines that do not add up (see the setting check_lines), and
+/// that a refund cannot be found again.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_refund_warning_count(refund: Option<&takings_refund_t>) -> usize {
+    count_of(refund.map(|refund| &refund.0), 5)
+}
+
+/// An item of that list, counted from 0; NULL beyond the last.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_refund_warning(refund: Option<&takings_refund_t>, index: usize) -> *const c_char {
+    pointer(item_of(refund.map(|refund| &refund.0), 5, index))
+}
+
+/// How many requests its attempt log holds. Each request with its time, what came back and the
+/// pause after it. The requests that searched for the refund are among them.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_refund_attempt_log_count(refund: Option<&takings_refund_t>) -> usize {
+    count_of(refund.map(|refund| &refund.0), 6)
+}
+
+/// A request of the call, in order, counted from 0; NULL beyond the last.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_refund_attempt_log(
+    refund: Option<&takings_refund_t>,
+    index: usize,
+) -> Option<&takings_attempt_t> {
+    attempt_of(refund.map(|refund| &refund.0), 6, index)
+}
+
+/// All fields as a JSON object. Times are whole milliseconds; their names end in _ms.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_refund_json(refund: Option<&takings_refund_t>) -> *const c_char {
+    json_of(refund.map(|refund| &refund.0))
+}
+
+/// Frees a refund and its strings.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_refund_free(refund: Option<Box<takings_refund_t>>) {
+    free(refund);
 }
 
 /// The result of a query of an order's captures. Any number of threads may read it.
@@ -590,6 +792,127 @@ pub extern "C" fn takings_reconciliation_free(reconciliation: Option<Box<takings
     free(reconciliation);
 }
 
+/// The result of a query for a refund. Any number of threads may read it.
+pub struct takings_refund_reconciliation_t(pub(crate) Record);
+
+/// How often: once, never or several; amount_differs if the reference was found with another
+/// amount alone. never says so only of the moment: a refund whose answer was lost may still be on
+/// its way, so refund again with the same key, not with a new one. TAKINGS_FOUND_NOTHING for
+/// NULL.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_refund_reconciliation_found(
+    refund_reconciliation: Option<&takings_refund_reconciliation_t>,
+) -> takings_found_t {
+    match word_of(refund_reconciliation.map(|refund_reconciliation| &refund_reconciliation.0), 0) {
+        None => TAKINGS_FOUND_NOTHING,
+        Some("once") => TAKINGS_FOUND_ONCE,
+        Some("never") => TAKINGS_FOUND_NEVER,
+        Some("several") => TAKINGS_FOUND_SEVERAL,
+        Some(_) => TAKINGS_FOUND_AMOUNT_DIFFERS,
+    }
+}
+
+/// The refund, if it was found once and the order names its id; NULL where there is none.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_refund_reconciliation_refund_id(
+    refund_reconciliation: Option<&takings_refund_reconciliation_t>,
+) -> *const c_char {
+    pointer(text_of(refund_reconciliation.map(|refund_reconciliation| &refund_reconciliation.0), 1))
+}
+
+/// How many refund ids there are. Every refund with this reference and amount, as Klarna lists
+/// them.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_refund_reconciliation_refund_id_count(
+    refund_reconciliation: Option<&takings_refund_reconciliation_t>,
+) -> usize {
+    count_of(refund_reconciliation.map(|refund_reconciliation| &refund_reconciliation.0), 2)
+}
+
+/// An item of that list, counted from 0; NULL beyond the last.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_refund_reconciliation_refund_id_at(
+    refund_reconciliation: Option<&takings_refund_reconciliation_t>,
+    index: usize,
+) -> *const c_char {
+    pointer(item_of(refund_reconciliation.map(|refund_reconciliation| &refund_reconciliation.0), 2, index))
+}
+
+/// The order whose refunds were read.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_refund_reconciliation_order_id(
+    refund_reconciliation: Option<&takings_refund_reconciliation_t>,
+) -> *const c_char {
+    pointer(text_of(refund_reconciliation.map(|refund_reconciliation| &refund_reconciliation.0), 3))
+}
+
+/// Klarna's name for the answered request, where it gave one; NULL where there is none.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_refund_reconciliation_correlation_id(
+    refund_reconciliation: Option<&takings_refund_reconciliation_t>,
+) -> *const c_char {
+    pointer(text_of(refund_reconciliation.map(|refund_reconciliation| &refund_reconciliation.0), 4))
+}
+
+/// How many requests it took, 1 or more.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_refund_reconciliation_attempts(
+    refund_reconciliation: Option<&takings_refund_reconciliation_t>,
+) -> u32 {
+    number(refund_reconciliation.map(|refund_reconciliation| &refund_reconciliation.0), 5, 0)
+}
+
+/// How many requests its attempt log holds. Each request with its time, what came back and the
+/// pause after it.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_refund_reconciliation_attempt_log_count(
+    refund_reconciliation: Option<&takings_refund_reconciliation_t>,
+) -> usize {
+    count_of(refund_reconciliation.map(|refund_reconciliation| &refund_reconciliation.0), 6)
+}
+
+/// A request of the call, in order, counted from 0; NULL beyond the last.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_refund_reconciliation_attempt_log(
+    refund_reconciliation: Option<&takings_refund_reconciliation_t>,
+    index: usize,
+) -> Option<&takings_attempt_t> {
+    attempt_of(refund_reconciliation.map(|refund_reconciliation| &refund_reconciliation.0), 6, index)
+}
+
+/// How many other refund ids there are. Every refund with this reference and another amount.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_refund_reconciliation_other_refund_id_count(
+    refund_reconciliation: Option<&takings_refund_reconciliation_t>,
+) -> usize {
+    count_of(refund_reconciliation.map(|refund_reconciliation| &refund_reconciliation.0), 7)
+}
+
+/// An item of that list, counted from 0; NULL beyond the last.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_refund_reconciliation_other_refund_id(
+    refund_reconciliation: Option<&takings_refund_reconciliation_t>,
+    index: usize,
+) -> *const c_char {
+    pointer(item_of(refund_reconciliation.map(|refund_reconciliation| &refund_reconciliation.0), 7, index))
+}
+
+/// All fields as a JSON object. Times are whole milliseconds; their names end in _ms.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_refund_reconciliation_json(
+    refund_reconciliation: Option<&takings_refund_reconciliation_t>,
+) -> *const c_char {
+    json_of(refund_reconciliation.map(|refund_reconciliation| &refund_reconciliation.0))
+}
+
+/// Frees a refund reconciliation and its strings.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_refund_reconciliation_free(
+    refund_reconciliation: Option<Box<takings_refund_reconciliation_t>>,
+) {
+    free(refund_reconciliation);
+}
+
 /// A request of a call, for a person who has to see afterwards what happened. No credential is in
 /// it, and a server's text is scrubbed. It belongs to what it was asked of. Any number of threads
 /// may read it.
@@ -642,6 +965,185 @@ pub extern "C" fn takings_attempt_correlation_id(attempt: Option<&takings_attemp
 #[unsafe(no_mangle)]
 pub extern "C" fn takings_attempt_wait_ms(attempt: Option<&takings_attempt_t>) -> i64 {
     number(attempt.map(|attempt| &attempt.0), 7, -1)
+}
+
+/// Reads the order: its state, amounts, lines, captures and refunds. It waits for the outcome, at
+/// most timeout_ms.
+///
+///
+/// Returns a document for takings_document_free, or NULL and an error.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_get_order(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_document_t>> {
+    guard(error, || {
+        // SAFETY: C strings or NULL, by the header's rules.
+        let call = unsafe { prepared(client, "get_order", order_id, Ok("{}"), ptr::null()) };
+        Ok(Box::new(takings_document_t(Record::from(&call?.send_from_heap()?))))
+    })
+}
+
+/// The first half of takings_client_get_order, with the same arguments: everything that can be
+/// refused is refused here, and the key is known before anything is sent. The call is the second
+/// half, for your program to send.
+///
+/// Returns a call for takings_call_free, or NULL and an error (invalid_input).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_prepare_get_order(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_call_t>> {
+    // SAFETY: C strings or NULL, by the header's rules.
+    guard(error, || unsafe { prepared(client, "get_order", order_id, Ok("{}"), ptr::null()).map(takings_call_t::new) })
+}
+
+/// Confirms to Klarna that the shop knows the order. Klarna then stops calling the shop about it.
+/// A capture does so too. Safe to repeat. It waits for the outcome, at most timeout_ms.
+///
+///
+/// With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
+/// after a crash: the money moves once. With NULL a fresh key is made for this call and its
+/// retries; it comes back in what the call ends in. So check whether takings_idempotency_key gave
+/// NULL before passing it on: a repeat would be carried out again.
+///
+/// Returns a confirmation for takings_confirmation_free, or NULL and an error.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_acknowledge(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    idempotency_key: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_confirmation_t>> {
+    guard(error, || {
+        // SAFETY: C strings or NULL, by the header's rules.
+        let call = unsafe { prepared(client, "acknowledge", order_id, Ok("{}"), idempotency_key) };
+        Ok(Box::new(takings_confirmation_t(Record::from(&call?.send_from_heap()?))))
+    })
+}
+
+/// The first half of takings_client_acknowledge, with the same arguments: everything that can be
+/// refused is refused here, and the key is known before anything is sent. The call is the second
+/// half, for your program to send.
+///
+/// Returns a call for takings_call_free, or NULL and an error (invalid_input).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_prepare_acknowledge(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    idempotency_key: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_call_t>> {
+    // SAFETY: C strings or NULL, by the header's rules.
+    guard(error, || unsafe {
+        prepared(client, "acknowledge", order_id, Ok("{}"), idempotency_key).map(takings_call_t::new)
+    })
+}
+
+/// Changes the amount and the lines of an order that is authorized. The lines replace the old
+/// ones. Safe to repeat. It waits for the outcome, at most timeout_ms.
+///
+/// request_json is a JSON object with the fields below, under Klarna's names. It is read
+/// strictly: an unknown or doubled field, a fraction, a string for a number is refused and
+/// nothing is sent.
+///
+/// - order_amount: The order's new amount in minor units: 0 to 200,000,000, and not less than was
+///   captured. For more than before Klarna checks the risk anew, and takes it for some payment
+///   methods only.
+/// - description: A text about the change, at most 255 characters.
+/// - order_lines: The order's new lines, at most 1000. They replace the old ones. Klarna deletes
+///   the old ones where the lines are left out, so takings wants them; [] deletes them on
+///   purpose.
+/// - first_use: Whether this is the first use of the idempotency key: no other process, and no
+///   earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that
+///   takings makes need it not.
+/// - first_used: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
+///   Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+///
+/// With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
+/// after a crash: the money moves once. With NULL a fresh key is made for this call and its
+/// retries; it comes back in what the call ends in. So check whether takings_idempotency_key gave
+/// NULL before passing it on: a repeat would be carried out again.
+///
+/// Returns a confirmation for takings_confirmation_free, or NULL and an error.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_update_authorization(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    request_json: *const c_char,
+    idempotency_key: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_confirmation_t>> {
+    guard(error, || {
+        // SAFETY: C strings or NULL, by the header's rules.
+        let call = unsafe {
+            let arguments = text("request_json", request_json);
+            prepared(client, "update_authorization", order_id, arguments, idempotency_key)
+        };
+        Ok(Box::new(takings_confirmation_t(Record::from(&call?.send_from_heap()?))))
+    })
+}
+
+/// The first half of takings_client_update_authorization, with the same arguments: everything
+/// that can be refused is refused here, and the key is known before anything is sent. The call is
+/// the second half, for your program to send.
+///
+/// Returns a call for takings_call_free, or NULL and an error (invalid_input).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_prepare_update_authorization(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    request_json: *const c_char,
+    idempotency_key: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_call_t>> {
+    // SAFETY: C strings or NULL, by the header's rules.
+    guard(error, || unsafe {
+        let arguments = text("request_json", request_json);
+        prepared(client, "update_authorization", order_id, arguments, idempotency_key).map(takings_call_t::new)
+    })
+}
+
+/// Cancels an order of which nothing was captured, for good. Safe to repeat. It waits for the
+/// outcome, at most timeout_ms.
+///
+///
+/// With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
+/// after a crash: the money moves once. With NULL a fresh key is made for this call and its
+/// retries; it comes back in what the call ends in. So check whether takings_idempotency_key gave
+/// NULL before passing it on: a repeat would be carried out again.
+///
+/// Returns a confirmation for takings_confirmation_free, or NULL and an error.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_cancel(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    idempotency_key: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_confirmation_t>> {
+    guard(error, || {
+        // SAFETY: C strings or NULL, by the header's rules.
+        let call = unsafe { prepared(client, "cancel", order_id, Ok("{}"), idempotency_key) };
+        Ok(Box::new(takings_confirmation_t(Record::from(&call?.send_from_heap()?))))
+    })
+}
+
+/// The first half of takings_client_cancel, with the same arguments: everything that can be
+/// refused is refused here, and the key is known before anything is sent. The call is the second
+/// half, for your program to send.
+///
+/// Returns a call for takings_call_free, or NULL and an error (invalid_input).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_prepare_cancel(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    idempotency_key: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_call_t>> {
+    // SAFETY: C strings or NULL, by the header's rules.
+    guard(error, || unsafe { prepared(client, "cancel", order_id, Ok("{}"), idempotency_key).map(takings_call_t::new) })
 }
 
 /// Captures the order, in full or in part: the money moves once, however often it is called with
@@ -711,6 +1213,679 @@ pub unsafe extern "C" fn takings_client_prepare(
     })
 }
 
+/// Reads all captures of the order. It waits for the outcome, at most timeout_ms.
+///
+///
+/// Returns a document for takings_document_free, or NULL and an error.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_get_captures(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_document_t>> {
+    guard(error, || {
+        // SAFETY: C strings or NULL, by the header's rules.
+        let call = unsafe { prepared(client, "get_captures", order_id, Ok("{}"), ptr::null()) };
+        Ok(Box::new(takings_document_t(Record::from(&call?.send_from_heap()?))))
+    })
+}
+
+/// The first half of takings_client_get_captures, with the same arguments: everything that can be
+/// refused is refused here, and the key is known before anything is sent. The call is the second
+/// half, for your program to send.
+///
+/// Returns a call for takings_call_free, or NULL and an error (invalid_input).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_prepare_get_captures(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_call_t>> {
+    // SAFETY: C strings or NULL, by the header's rules.
+    guard(error, || unsafe {
+        prepared(client, "get_captures", order_id, Ok("{}"), ptr::null()).map(takings_call_t::new)
+    })
+}
+
+/// Reads one capture of the order. It waits for the outcome, at most timeout_ms.
+///
+/// - capture_id: Klarna's id of the capture.
+///
+/// Returns a document for takings_document_free, or NULL and an error.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_get_capture(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    capture_id: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_document_t>> {
+    guard(error, || {
+        // SAFETY: C strings or NULL, by the header's rules.
+        let call = unsafe {
+            let capture_id = text("capture_id", capture_id);
+            let arguments = (|| Ok(serde_json::json!({"capture_id": capture_id?}).to_string()))();
+            prepared(client, "get_capture", order_id, arguments.as_deref().map_err(Clone::clone), ptr::null())
+        };
+        Ok(Box::new(takings_document_t(Record::from(&call?.send_from_heap()?))))
+    })
+}
+
+/// The first half of takings_client_get_capture, with the same arguments: everything that can be
+/// refused is refused here, and the key is known before anything is sent. The call is the second
+/// half, for your program to send.
+///
+/// Returns a call for takings_call_free, or NULL and an error (invalid_input).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_prepare_get_capture(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    capture_id: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_call_t>> {
+    // SAFETY: C strings or NULL, by the header's rules.
+    guard(error, || unsafe {
+        let capture_id = text("capture_id", capture_id);
+        let arguments = (|| Ok(serde_json::json!({"capture_id": capture_id?}).to_string()))();
+        prepared(client, "get_capture", order_id, arguments.as_deref().map_err(Clone::clone), ptr::null())
+            .map(takings_call_t::new)
+    })
+}
+
+/// Adds shipping info, such as a tracking number, to a capture. A repeat with another key adds it
+/// twice. It waits for the outcome, at most timeout_ms.
+///
+/// request_json is a JSON object with the fields below, under Klarna's names. It is read
+/// strictly: an unknown or doubled field, a fraction, a string for a number is refused and
+/// nothing is sent.
+///
+/// - capture_id: Klarna's id of the capture.
+/// - shipping_info: The entries to append, 1 to 500. Klarna deletes none and replaces none.
+/// - first_use: Whether this is the first use of the idempotency key: no other process, and no
+///   earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that
+///   takings makes need it not.
+/// - first_used: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
+///   Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+///
+/// With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
+/// after a crash: the money moves once. With NULL a fresh key is made for this call and its
+/// retries; it comes back in what the call ends in. So check whether takings_idempotency_key gave
+/// NULL before passing it on: a repeat would be carried out again.
+///
+/// Returns a confirmation for takings_confirmation_free, or NULL and an error.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_append_shipping_info(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    request_json: *const c_char,
+    idempotency_key: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_confirmation_t>> {
+    guard(error, || {
+        // SAFETY: C strings or NULL, by the header's rules.
+        let call = unsafe {
+            let arguments = text("request_json", request_json);
+            prepared(client, "append_shipping_info", order_id, arguments, idempotency_key)
+        };
+        Ok(Box::new(takings_confirmation_t(Record::from(&call?.send_from_heap()?))))
+    })
+}
+
+/// The first half of takings_client_append_shipping_info, with the same arguments: everything
+/// that can be refused is refused here, and the key is known before anything is sent. The call is
+/// the second half, for your program to send.
+///
+/// Returns a call for takings_call_free, or NULL and an error (invalid_input).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_prepare_append_shipping_info(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    request_json: *const c_char,
+    idempotency_key: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_call_t>> {
+    // SAFETY: C strings or NULL, by the header's rules.
+    guard(error, || unsafe {
+        let arguments = text("request_json", request_json);
+        prepared(client, "append_shipping_info", order_id, arguments, idempotency_key).map(takings_call_t::new)
+    })
+}
+
+/// Has Klarna send the customer the invoice of a capture once more. A repeat with another key
+/// sends a second mail. It waits for the outcome, at most timeout_ms.
+///
+/// - capture_id: Klarna's id of the capture.
+///
+/// With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
+/// after a crash: the money moves once. With NULL a fresh key is made for this call and its
+/// retries; it comes back in what the call ends in. So check whether takings_idempotency_key gave
+/// NULL before passing it on: a repeat would be carried out again.
+///
+/// Returns a confirmation for takings_confirmation_free, or NULL and an error.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_trigger_send_out(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    capture_id: *const c_char,
+    idempotency_key: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_confirmation_t>> {
+    guard(error, || {
+        // SAFETY: C strings or NULL, by the header's rules.
+        let call = unsafe {
+            let capture_id = text("capture_id", capture_id);
+            let arguments = (|| Ok(serde_json::json!({"capture_id": capture_id?}).to_string()))();
+            prepared(client, "trigger_send_out", order_id, arguments.as_deref().map_err(Clone::clone), idempotency_key)
+        };
+        Ok(Box::new(takings_confirmation_t(Record::from(&call?.send_from_heap()?))))
+    })
+}
+
+/// The first half of takings_client_trigger_send_out, with the same arguments: everything that
+/// can be refused is refused here, and the key is known before anything is sent. The call is the
+/// second half, for your program to send.
+///
+/// Returns a call for takings_call_free, or NULL and an error (invalid_input).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_prepare_trigger_send_out(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    capture_id: *const c_char,
+    idempotency_key: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_call_t>> {
+    // SAFETY: C strings or NULL, by the header's rules.
+    guard(error, || unsafe {
+        let capture_id = text("capture_id", capture_id);
+        let arguments = (|| Ok(serde_json::json!({"capture_id": capture_id?}).to_string()))();
+        prepared(client, "trigger_send_out", order_id, arguments.as_deref().map_err(Clone::clone), idempotency_key)
+            .map(takings_call_t::new)
+    })
+}
+
+/// Reads by how many days the due date of a capture can be extended, and each fee. It waits for
+/// the outcome, at most timeout_ms.
+///
+/// - capture_id: Klarna's id of the capture.
+///
+/// Returns a document for takings_document_free, or NULL and an error.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_get_extend_due_date_options(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    capture_id: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_document_t>> {
+    guard(error, || {
+        // SAFETY: C strings or NULL, by the header's rules.
+        let call = unsafe {
+            let capture_id = text("capture_id", capture_id);
+            let arguments = (|| Ok(serde_json::json!({"capture_id": capture_id?}).to_string()))();
+            prepared(
+                client,
+                "get_extend_due_date_options",
+                order_id,
+                arguments.as_deref().map_err(Clone::clone),
+                ptr::null(),
+            )
+        };
+        Ok(Box::new(takings_document_t(Record::from(&call?.send_from_heap()?))))
+    })
+}
+
+/// The first half of takings_client_get_extend_due_date_options, with the same arguments:
+/// everything that can be refused is refused here, and the key is known before anything is sent.
+/// The call is the second half, for your program to send.
+///
+/// Returns a call for takings_call_free, or NULL and an error (invalid_input).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_prepare_get_extend_due_date_options(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    capture_id: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_call_t>> {
+    // SAFETY: C strings or NULL, by the header's rules.
+    guard(error, || unsafe {
+        let capture_id = text("capture_id", capture_id);
+        let arguments = (|| Ok(serde_json::json!({"capture_id": capture_id?}).to_string()))();
+        prepared(
+            client,
+            "get_extend_due_date_options",
+            order_id,
+            arguments.as_deref().map_err(Clone::clone),
+            ptr::null(),
+        )
+        .map(takings_call_t::new)
+    })
+}
+
+/// Extends the due date of a capture, for a fee. A repeat with another key costs a second fee. It
+/// waits for the outcome, at most timeout_ms.
+///
+/// - capture_id: Klarna's id of the capture.
+/// - number_of_days: One of the numbers of days that get_extend_due_date_options names. Each has
+///   a fee.
+///
+/// With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
+/// after a crash: the money moves once. With NULL a fresh key is made for this call and its
+/// retries; it comes back in what the call ends in. So check whether takings_idempotency_key gave
+/// NULL before passing it on: a repeat would be carried out again.
+///
+/// Returns a confirmation for takings_confirmation_free, or NULL and an error.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_extend_due_date(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    capture_id: *const c_char,
+    number_of_days: i64,
+    idempotency_key: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_confirmation_t>> {
+    guard(error, || {
+        // SAFETY: C strings or NULL, by the header's rules.
+        let call = unsafe {
+            let capture_id = text("capture_id", capture_id);
+            let arguments =
+                (|| Ok(serde_json::json!({"capture_id": capture_id?, "number_of_days": number_of_days}).to_string()))();
+            prepared(client, "extend_due_date", order_id, arguments.as_deref().map_err(Clone::clone), idempotency_key)
+        };
+        Ok(Box::new(takings_confirmation_t(Record::from(&call?.send_from_heap()?))))
+    })
+}
+
+/// The first half of takings_client_extend_due_date, with the same arguments: everything that can
+/// be refused is refused here, and the key is known before anything is sent. The call is the
+/// second half, for your program to send.
+///
+/// Returns a call for takings_call_free, or NULL and an error (invalid_input).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_prepare_extend_due_date(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    capture_id: *const c_char,
+    number_of_days: i64,
+    idempotency_key: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_call_t>> {
+    // SAFETY: C strings or NULL, by the header's rules.
+    guard(error, || unsafe {
+        let capture_id = text("capture_id", capture_id);
+        let arguments =
+            (|| Ok(serde_json::json!({"capture_id": capture_id?, "number_of_days": number_of_days}).to_string()))();
+        prepared(client, "extend_due_date", order_id, arguments.as_deref().map_err(Clone::clone), idempotency_key)
+            .map(takings_call_t::new)
+    })
+}
+
+/// Changes the customer's shipping address. Klarna checks the customer's credit anew. Safe to
+/// repeat. It waits for the outcome, at most timeout_ms.
+///
+/// request_json is a JSON object with the fields below, under Klarna's names. It is read
+/// strictly: an unknown or doubled field, a fraction, a string for a number is refused and
+/// nothing is sent.
+///
+/// - shipping_address: Where the goods go. An empty text deletes a field.
+/// - first_use: Whether this is the first use of the idempotency key: no other process, and no
+///   earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that
+///   takings makes need it not.
+/// - first_used: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
+///   Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+///
+/// With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
+/// after a crash: the money moves once. With NULL a fresh key is made for this call and its
+/// retries; it comes back in what the call ends in. So check whether takings_idempotency_key gave
+/// NULL before passing it on: a repeat would be carried out again.
+///
+/// Returns a confirmation for takings_confirmation_free, or NULL and an error.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_update_customer_details(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    request_json: *const c_char,
+    idempotency_key: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_confirmation_t>> {
+    guard(error, || {
+        // SAFETY: C strings or NULL, by the header's rules.
+        let call = unsafe {
+            let arguments = text("request_json", request_json);
+            prepared(client, "update_customer_details", order_id, arguments, idempotency_key)
+        };
+        Ok(Box::new(takings_confirmation_t(Record::from(&call?.send_from_heap()?))))
+    })
+}
+
+/// The first half of takings_client_update_customer_details, with the same arguments: everything
+/// that can be refused is refused here, and the key is known before anything is sent. The call is
+/// the second half, for your program to send.
+///
+/// Returns a call for takings_call_free, or NULL and an error (invalid_input).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_prepare_update_customer_details(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    request_json: *const c_char,
+    idempotency_key: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_call_t>> {
+    // SAFETY: C strings or NULL, by the header's rules.
+    guard(error, || unsafe {
+        let arguments = text("request_json", request_json);
+        prepared(client, "update_customer_details", order_id, arguments, idempotency_key).map(takings_call_t::new)
+    })
+}
+
+/// Extends the time in which the order can be captured. A second call on one day changes nothing.
+/// It waits for the outcome, at most timeout_ms.
+///
+///
+/// With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
+/// after a crash: the money moves once. With NULL a fresh key is made for this call and its
+/// retries; it comes back in what the call ends in. So check whether takings_idempotency_key gave
+/// NULL before passing it on: a repeat would be carried out again.
+///
+/// Returns a confirmation for takings_confirmation_free, or NULL and an error.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_extend_authorization_time(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    idempotency_key: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_confirmation_t>> {
+    guard(error, || {
+        // SAFETY: C strings or NULL, by the header's rules.
+        let call = unsafe { prepared(client, "extend_authorization_time", order_id, Ok("{}"), idempotency_key) };
+        Ok(Box::new(takings_confirmation_t(Record::from(&call?.send_from_heap()?))))
+    })
+}
+
+/// The first half of takings_client_extend_authorization_time, with the same arguments:
+/// everything that can be refused is refused here, and the key is known before anything is sent.
+/// The call is the second half, for your program to send.
+///
+/// Returns a call for takings_call_free, or NULL and an error (invalid_input).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_prepare_extend_authorization_time(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    idempotency_key: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_call_t>> {
+    // SAFETY: C strings or NULL, by the header's rules.
+    guard(error, || unsafe {
+        prepared(client, "extend_authorization_time", order_id, Ok("{}"), idempotency_key).map(takings_call_t::new)
+    })
+}
+
+/// Changes the shop's own references of the order. Safe to repeat. It waits for the outcome, at
+/// most timeout_ms.
+///
+/// request_json is a JSON object with the fields below, under Klarna's names. It is read
+/// strictly: an unknown or doubled field, a fraction, a string for a number is refused and
+/// nothing is sent.
+///
+/// - merchant_reference1: The order number that the customer sees, at most 255 characters.
+/// - merchant_reference2: A second reference, at most 255 characters.
+/// - first_use: Whether this is the first use of the idempotency key: no other process, and no
+///   earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that
+///   takings makes need it not.
+/// - first_used: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
+///   Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+///
+/// With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
+/// after a crash: the money moves once. With NULL a fresh key is made for this call and its
+/// retries; it comes back in what the call ends in. So check whether takings_idempotency_key gave
+/// NULL before passing it on: a repeat would be carried out again.
+///
+/// Returns a confirmation for takings_confirmation_free, or NULL and an error.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_update_merchant_references(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    request_json: *const c_char,
+    idempotency_key: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_confirmation_t>> {
+    guard(error, || {
+        // SAFETY: C strings or NULL, by the header's rules.
+        let call = unsafe {
+            let arguments = text("request_json", request_json);
+            prepared(client, "update_merchant_references", order_id, arguments, idempotency_key)
+        };
+        Ok(Box::new(takings_confirmation_t(Record::from(&call?.send_from_heap()?))))
+    })
+}
+
+/// The first half of takings_client_update_merchant_references, with the same arguments:
+/// everything that can be refused is refused here, and the key is known before anything is sent.
+/// The call is the second half, for your program to send.
+///
+/// Returns a call for takings_call_free, or NULL and an error (invalid_input).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_prepare_update_merchant_references(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    request_json: *const c_char,
+    idempotency_key: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_call_t>> {
+    // SAFETY: C strings or NULL, by the header's rules.
+    guard(error, || unsafe {
+        let arguments = text("request_json", request_json);
+        prepared(client, "update_merchant_references", order_id, arguments, idempotency_key).map(takings_call_t::new)
+    })
+}
+
+/// Gives the customer back what was captured, in full or in part: the money moves once, however
+/// often it is called with one key. It waits for the outcome, at most timeout_ms.
+///
+/// request_json is a JSON object with the fields below, under Klarna's names. It is read
+/// strictly: an unknown or doubled field, a fraction, a string for a number is refused and
+/// nothing is sent.
+///
+/// - refunded_amount: How much is refunded, in minor units (60.00 is 6000), tax included: 1 to
+///   200,000,000. Klarna refuses more than was captured and not refunded yet.
+/// - reference: Your own name for this refund, at most 255 characters. It ends up in Klarna's
+///   settlement files. By a unique one a refund can be found again.
+/// - description: Shown to the customer, at most 255 characters.
+/// - order_lines: The lines that are refunded, at most 1000. Klarna assigns the refund to the
+///   captures that have lines with the same references. With a line of the type return_fee the
+///   lines must sum to refunded_amount.
+/// - first_use: Whether this is the first use of the idempotency key: no other process, and no
+///   earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that
+///   takings makes need it not.
+/// - first_used: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
+///   Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+///
+/// With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
+/// after a crash: the money moves once. With NULL a fresh key is made for this call and its
+/// retries; it comes back in what the call ends in. So check whether takings_idempotency_key gave
+/// NULL before passing it on: a repeat would be carried out again.
+///
+/// Returns a refund for takings_refund_free, or NULL and an error.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_refund(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    request_json: *const c_char,
+    idempotency_key: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_refund_t>> {
+    guard(error, || {
+        // SAFETY: C strings or NULL, by the header's rules.
+        let call = unsafe {
+            let arguments = text("request_json", request_json);
+            prepared(client, "refund", order_id, arguments, idempotency_key)
+        };
+        Ok(Box::new(takings_refund_t(Record::from(&call?.send_from_heap()?))))
+    })
+}
+
+/// The first half of takings_client_refund, with the same arguments: everything that can be
+/// refused is refused here, and the key is known before anything is sent. The call is the second
+/// half, for your program to send.
+///
+/// Returns a call for takings_call_free, or NULL and an error (invalid_input).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_prepare_refund(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    request_json: *const c_char,
+    idempotency_key: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_call_t>> {
+    // SAFETY: C strings or NULL, by the header's rules.
+    guard(error, || unsafe {
+        let arguments = text("request_json", request_json);
+        prepared(client, "refund", order_id, arguments, idempotency_key).map(takings_call_t::new)
+    })
+}
+
+/// Reads one refund of the order. It waits for the outcome, at most timeout_ms.
+///
+/// - refund_id: Klarna's id of the refund.
+///
+/// Returns a document for takings_document_free, or NULL and an error.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_get_refund(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    refund_id: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_document_t>> {
+    guard(error, || {
+        // SAFETY: C strings or NULL, by the header's rules.
+        let call = unsafe {
+            let refund_id = text("refund_id", refund_id);
+            let arguments = (|| Ok(serde_json::json!({"refund_id": refund_id?}).to_string()))();
+            prepared(client, "get_refund", order_id, arguments.as_deref().map_err(Clone::clone), ptr::null())
+        };
+        Ok(Box::new(takings_document_t(Record::from(&call?.send_from_heap()?))))
+    })
+}
+
+/// The first half of takings_client_get_refund, with the same arguments: everything that can be
+/// refused is refused here, and the key is known before anything is sent. The call is the second
+/// half, for your program to send.
+///
+/// Returns a call for takings_call_free, or NULL and an error (invalid_input).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_prepare_get_refund(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    refund_id: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_call_t>> {
+    // SAFETY: C strings or NULL, by the header's rules.
+    guard(error, || unsafe {
+        let refund_id = text("refund_id", refund_id);
+        let arguments = (|| Ok(serde_json::json!({"refund_id": refund_id?}).to_string()))();
+        prepared(client, "get_refund", order_id, arguments.as_deref().map_err(Clone::clone), ptr::null())
+            .map(takings_call_t::new)
+    })
+}
+
+/// Releases what is still reserved on an order of which a part was captured. The rest can never
+/// be captured then. Safe to repeat. It waits for the outcome, at most timeout_ms.
+///
+///
+/// With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
+/// after a crash: the money moves once. With NULL a fresh key is made for this call and its
+/// retries; it comes back in what the call ends in. So check whether takings_idempotency_key gave
+/// NULL before passing it on: a repeat would be carried out again.
+///
+/// Returns a confirmation for takings_confirmation_free, or NULL and an error.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_release_remaining_authorization(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    idempotency_key: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_confirmation_t>> {
+    guard(error, || {
+        // SAFETY: C strings or NULL, by the header's rules.
+        let call = unsafe { prepared(client, "release_remaining_authorization", order_id, Ok("{}"), idempotency_key) };
+        Ok(Box::new(takings_confirmation_t(Record::from(&call?.send_from_heap()?))))
+    })
+}
+
+/// The first half of takings_client_release_remaining_authorization, with the same arguments:
+/// everything that can be refused is refused here, and the key is known before anything is sent.
+/// The call is the second half, for your program to send.
+///
+/// Returns a call for takings_call_free, or NULL and an error (invalid_input).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_prepare_release_remaining_authorization(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    idempotency_key: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_call_t>> {
+    // SAFETY: C strings or NULL, by the header's rules.
+    guard(error, || unsafe {
+        prepared(client, "release_remaining_authorization", order_id, Ok("{}"), idempotency_key)
+            .map(takings_call_t::new)
+    })
+}
+
+/// Adds shipping info, such as a tracking number, to the order. A repeat with another key adds it
+/// twice. It waits for the outcome, at most timeout_ms.
+///
+/// request_json is a JSON object with the fields below, under Klarna's names. It is read
+/// strictly: an unknown or doubled field, a fraction, a string for a number is refused and
+/// nothing is sent.
+///
+/// - shipping_info: The entries to append, 1 to 500. Klarna deletes none and replaces none.
+/// - first_use: Whether this is the first use of the idempotency key: no other process, and no
+///   earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that
+///   takings makes need it not.
+/// - first_used: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
+///   Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+///
+/// With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
+/// after a crash: the money moves once. With NULL a fresh key is made for this call and its
+/// retries; it comes back in what the call ends in. So check whether takings_idempotency_key gave
+/// NULL before passing it on: a repeat would be carried out again.
+///
+/// Returns a confirmation for takings_confirmation_free, or NULL and an error.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_append_order_shipping_info(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    request_json: *const c_char,
+    idempotency_key: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_confirmation_t>> {
+    guard(error, || {
+        // SAFETY: C strings or NULL, by the header's rules.
+        let call = unsafe {
+            let arguments = text("request_json", request_json);
+            prepared(client, "append_order_shipping_info", order_id, arguments, idempotency_key)
+        };
+        Ok(Box::new(takings_confirmation_t(Record::from(&call?.send_from_heap()?))))
+    })
+}
+
+/// The first half of takings_client_append_order_shipping_info, with the same arguments:
+/// everything that can be refused is refused here, and the key is known before anything is sent.
+/// The call is the second half, for your program to send.
+///
+/// Returns a call for takings_call_free, or NULL and an error (invalid_input).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_prepare_append_order_shipping_info(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    request_json: *const c_char,
+    idempotency_key: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_call_t>> {
+    // SAFETY: C strings or NULL, by the header's rules.
+    guard(error, || unsafe {
+        let arguments = text("request_json", request_json);
+        prepared(client, "append_order_shipping_info", order_id, arguments, idempotency_key).map(takings_call_t::new)
+    })
+}
+
 /// Reads the order's captures and searches for the one with this reference and amount. Sound only
 /// when each capture of an order has a reference of its own. It waits for the outcome, at most
 /// timeout_ms.
@@ -762,6 +1937,85 @@ pub unsafe extern "C" fn takings_client_prepare_reconcile(
     })
 }
 
+/// Reads the order's refunds and searches for the one with this reference and amount. Sound only
+/// when each refund of an order has a reference of its own. It waits for the outcome, at most
+/// timeout_ms.
+///
+/// - reference: The refund's own name, as its request gave it.
+/// - refunded_amount: Its amount, in minor units (60.00 is 6000).
+///
+/// Returns a refund reconciliation for takings_refund_reconciliation_free, or NULL and an error.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_reconcile_refund(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    reference: *const c_char,
+    refunded_amount: i64,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_refund_reconciliation_t>> {
+    guard(error, || {
+        // SAFETY: C strings or NULL, by the header's rules.
+        let call = unsafe {
+            let reference = text("reference", reference);
+            let arguments =
+                (|| Ok(serde_json::json!({"reference": reference?, "refunded_amount": refunded_amount}).to_string()))();
+            prepared(client, "reconcile_refund", order_id, arguments.as_deref().map_err(Clone::clone), ptr::null())
+        };
+        Ok(Box::new(takings_refund_reconciliation_t(Record::from(&call?.send_from_heap()?))))
+    })
+}
+
+/// The first half of takings_client_reconcile_refund, with the same arguments: everything that
+/// can be refused is refused here, and the key is known before anything is sent. The call is the
+/// second half, for your program to send.
+///
+/// Returns a call for takings_call_free, or NULL and an error (invalid_input).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_prepare_reconcile_refund(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    reference: *const c_char,
+    refunded_amount: i64,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_call_t>> {
+    // SAFETY: C strings or NULL, by the header's rules.
+    guard(error, || unsafe {
+        let reference = text("reference", reference);
+        let arguments =
+            (|| Ok(serde_json::json!({"reference": reference?, "refunded_amount": refunded_amount}).to_string()))();
+        prepared(client, "reconcile_refund", order_id, arguments.as_deref().map_err(Clone::clone), ptr::null())
+            .map(takings_call_t::new)
+    })
+}
+
+/// The outcome of a call that gives a document; a program can ask for it again.
+///
+/// Before TAKINGS_STEP_DONE it is the error for a caller that stops waiting: outcome_unknown,
+/// with the key to call again with.
+///
+/// Returns a document for takings_document_free, or NULL and an error.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_call_document(
+    call: Option<&takings_call_t>,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_document_t>> {
+    guard(error, || Ok(Box::new(takings_document_t(typed(call, "Document")?))))
+}
+
+/// The outcome of a call that gives a confirmation; a program can ask for it again.
+///
+/// Before TAKINGS_STEP_DONE it is the error for a caller that stops waiting: outcome_unknown,
+/// with the key to call again with.
+///
+/// Returns a confirmation for takings_confirmation_free, or NULL and an error.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_call_confirmation(
+    call: Option<&takings_call_t>,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_confirmation_t>> {
+    guard(error, || Ok(Box::new(takings_confirmation_t(typed(call, "Confirmation")?))))
+}
+
 /// The outcome of a call that gives a capture; a program can ask for it again.
 ///
 /// Before TAKINGS_STEP_DONE it is the error for a caller that stops waiting: outcome_unknown,
@@ -776,6 +2030,20 @@ pub extern "C" fn takings_call_capture(
     guard(error, || Ok(Box::new(takings_capture_t(typed(call, "Capture")?))))
 }
 
+/// The outcome of a call that gives a refund; a program can ask for it again.
+///
+/// Before TAKINGS_STEP_DONE it is the error for a caller that stops waiting: outcome_unknown,
+/// with the key to call again with.
+///
+/// Returns a refund for takings_refund_free, or NULL and an error.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_call_refund(
+    call: Option<&takings_call_t>,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_refund_t>> {
+    guard(error, || Ok(Box::new(takings_refund_t(typed(call, "Refund")?))))
+}
+
 /// The outcome of a call that gives a reconciliation; a program can ask for it again.
 ///
 /// Before TAKINGS_STEP_DONE it is the error for a caller that stops waiting: outcome_unknown,
@@ -788,4 +2056,18 @@ pub extern "C" fn takings_call_reconciliation(
     error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
 ) -> Option<Box<takings_reconciliation_t>> {
     guard(error, || Ok(Box::new(takings_reconciliation_t(typed(call, "Reconciliation")?))))
+}
+
+/// The outcome of a call that gives a refund reconciliation; a program can ask for it again.
+///
+/// Before TAKINGS_STEP_DONE it is the error for a caller that stops waiting: outcome_unknown,
+/// with the key to call again with.
+///
+/// Returns a refund reconciliation for takings_refund_reconciliation_free, or NULL and an error.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_call_refund_reconciliation(
+    call: Option<&takings_call_t>,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_refund_reconciliation_t>> {
+    guard(error, || Ok(Box::new(takings_refund_reconciliation_t(typed(call, "RefundReconciliation")?))))
 }

@@ -82,6 +82,16 @@ unsafe fn text<'a>(argument: &str, text: *const c_char) -> Result<&'a str, Error
     text.map_err(|_| Error::invalid_argument(argument, "not valid UTF-8", "a UTF-8 string"))
 }
 
+/// An argument that may be left out, as NULL.
+///
+/// # Safety
+///
+/// As [`text`].
+unsafe fn given<'a>(argument: &str, optional: *const c_char) -> Result<Option<&'a str>, Error> {
+    // SAFETY: the caller's promise.
+    (!optional.is_null()).then(|| unsafe { text(argument, optional) }).transpose()
+}
+
 /// A text as a C string. NUL ends one, so a NUL inside becomes the character for what cannot
 /// be shown.
 fn c_string(text: &str) -> CString {
@@ -135,10 +145,7 @@ unsafe fn prepared(
 ) -> Result<Box<Call>, Error> {
     let client = &client.ok_or_else(|| null("client"))?.client;
     // SAFETY: the caller's promise.
-    let (order_id, key) = unsafe {
-        let key = (!key.is_null()).then(|| text("idempotency_key", key));
-        (text("order_id", order_id), key.transpose())
-    };
+    let (order_id, key) = unsafe { (text("order_id", order_id), given("idempotency_key", key)) };
     client.prepare_text(operation, order_id, arguments, key).map(Box::new)
 }
 
@@ -168,17 +175,20 @@ pub unsafe extern "C" fn takings_idempotency_key(
     error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
 ) -> *mut c_char {
     // SAFETY: C strings or NULL, by the header's rules.
-    unsafe { takings_idempotency_key_for(c"capture".as_ptr(), order_id, name, error) }
+    unsafe { takings_idempotency_key_for(c"capture".as_ptr(), order_id, std::ptr::null(), name, error) }
 }
 
-/// Derives the key of a call to any operation that takes a key, by the operation's name. Today that
-/// is "capture" alone, whose key is that of takings_idempotency_key.
+/// Derives the key of a call to any operation that takes a key, by the operation's name. A refund
+/// and a capture of one name never share a key. "capture" gives that of takings_idempotency_key.
+/// capture_id is Klarna's id of the capture for an operation on a capture, such as
+/// "append_shipping_info", and NULL for every other.
 ///
 /// Returns a string for takings_string_free, or NULL and an error (invalid_input).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn takings_idempotency_key_for(
     operation: *const c_char,
     order_id: *const c_char,
+    capture_id: *const c_char,
     name: *const c_char,
     error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
 ) -> *mut c_char {
@@ -186,7 +196,8 @@ pub unsafe extern "C" fn takings_idempotency_key_for(
         // SAFETY: C strings or NULL, by the header's rules.
         let (operation, order_id) = unsafe { (text("operation", operation)?, text("order_id", order_id)?) };
         // SAFETY: as above.
-        takings::idempotency_key_for(operation, order_id, unsafe { text("name", name) }?)
+        let (capture_id, name) = unsafe { (given("capture_id", capture_id)?, text("name", name)?) };
+        takings::idempotency_key_for(operation, order_id, capture_id, name)
     }))
 }
 

@@ -26,6 +26,12 @@ fn name(entry: &Value) -> &str {
     entry["name"].as_str().expect("a name")
 }
 
+/// The name of a record as C writes it: `refund_reconciliation`.
+fn snake(name: &str) -> String {
+    let ends = |(at, c): (usize, char)| if at > 0 && c.is_uppercase() { vec!['_', c] } else { vec![c] };
+    name.char_indices().flat_map(ends).collect::<String>().to_lowercase()
+}
+
 /// The fields of a record, as they are named where times are numbers.
 fn fields(record: &str) -> BTreeSet<String> {
     let schema = schema();
@@ -54,7 +60,7 @@ fn each_field_has_a_getter() {
     let header = include_str!("../../include/takings.h");
     let schema = schema();
     for record in entries(&schema["records"]) {
-        let kind = name(record).to_lowercase();
+        let kind = snake(name(record));
         if !header.contains(&format!("takings_{kind}_free(")) && kind != "attempt" {
             // This record belongs to no typed operation, so its fields are read by name.
             assert!(entries(&schema["operations"]).all(|operation| operation["reply"] != record["name"]), "{record}");

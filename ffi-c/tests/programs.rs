@@ -43,11 +43,11 @@ impl With for Run {
     }
 }
 
-/// Every capture of an order with a key of its own.
-fn distinct_captures(sandbox: &Sandbox, order_id: &str) -> usize {
+/// Everything that was done to an order, each with a key of its own.
+fn distinct_calls(sandbox: &Sandbox, order_id: &str) -> usize {
     let ledger = sandbox.ledger_of(order_id);
     let keys: BTreeSet<_> = ledger.iter().map(|entry| entry.idempotency_key.clone()).collect();
-    assert_eq!(keys.len(), ledger.len(), "two captures with one key");
+    assert_eq!(keys.len(), ledger.len(), "two calls with one key");
     ledger.len()
 }
 
@@ -138,8 +138,8 @@ fn every_function(program: &std::path::Path, before: &[&str]) {
     let (order_id, lost) = (order(&sandbox), lost_order(&sandbox));
     let printed = under(before, program).args([sandbox.url(), &order_id, &lost]).klarna(&sandbox).ok();
     assert_eq!(printed, "done\n");
-    assert_eq!(distinct_captures(&sandbox, &order_id), 5);
-    assert_eq!(distinct_captures(&sandbox, &lost), 1, "the money moved once");
+    assert_eq!(distinct_calls(&sandbox, &order_id), 17);
+    assert_eq!(distinct_calls(&sandbox, &lost), 1, "the money moved once");
     let agents: BTreeSet<String> = sandbox
         .requests()
         .iter()
@@ -216,8 +216,8 @@ fn layer(before: &[&str]) {
     let (order_id, lost) = (order(&sandbox), lost_order(&sandbox));
     let printed = under(before, &program).args([sandbox.url(), &order_id, &lost]).klarna(&sandbox).ok();
     assert_eq!(printed, "done\n");
-    assert_eq!(distinct_captures(&sandbox, &order_id), 9);
-    assert_eq!(distinct_captures(&sandbox, &lost), 1, "the money moved once");
+    assert_eq!(distinct_calls(&sandbox, &order_id), 9);
+    assert_eq!(distinct_calls(&sandbox, &lost), 1, "the money moved once");
     let first = &sandbox.requests_of(&order_id)[0];
     assert_eq!(String::from_utf8_lossy(&first.body), EVERYTHING);
     assert!(first.headers.iter().any(|(_, value)| value.ends_with("(c) layer/1")), "{:?}", first.headers);
@@ -261,7 +261,7 @@ fn counting_under(before: &[&str], source: &str, extra: &[&str]) {
     let sandbox = sandbox();
     let order_id = order(&sandbox);
     let printed = under(before, &program).args(extra).args([sandbox.url(), &order_id]).ok();
-    assert_eq!(printed.trim().parse(), Ok(distinct_captures(&sandbox, &order_id)), "{printed}");
+    assert_eq!(printed.trim().parse(), Ok(distinct_calls(&sandbox, &order_id)), "{printed}");
     // a process always sends the same body, and every process its own
     let mut sent = BTreeMap::new();
     for request in sandbox.requests_of(&order_id) {

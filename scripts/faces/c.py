@@ -532,10 +532,9 @@ def _operation(schema: Described, operation: Described) -> Iterator[str]:
             for field in fields
         )
         lets = "\n".join(f'let {text} = text("{text}", {text});' for text in texts)
-        arguments = (
-            f"{lets}\nlet arguments = (|| Ok(serde_json::json!({{{pairs}}}).to_string()))();"
-        )
-        given = "arguments.as_deref().map_err(Clone::clone)"
+        made = f"(|| Ok(serde_json::json!({{{pairs}}}).to_string()))()"
+        arguments = f"{lets}\nlet arguments = {made};" if fields else ""
+        given = "arguments.as_deref().map_err(Clone::clone)" if fields else 'Ok("{}")'
     key = "ptr::null()"
     if operation["takes_key"]:
         parameters.append("idempotency_key: *const c_char")

@@ -577,7 +577,7 @@ def _methods(
         head = _head(f"{gives} {method}(", [order, f"const {struct} &request", *keys])
         yield f"{comment(said)}\n{head}\n    return {method}({', '.join(passed)});\n}}"
         said = "The same with the request as JSON text."
-        parameters = [order, "const text &request_json", *keys]
+        parameters = [order, "const text &request_json"]
         given.append('detail::c_string("request_json", request_json)')
     else:
         types = {"text": "const text &", "integer": None}
@@ -589,6 +589,7 @@ def _methods(
             plain = f'detail::c_string("{field["name"]}", {field["name"]})'
             given.append(plain if text else f"{field['name']}.value()")
     if keys:
+        parameters.append(key)
         given.append('detail::c_string("idempotency_key", idempotency_key)')
     call = _head(f"return takings_client_{method}(", ["handle_.get()", *given, "error"], ");")
     ask = "\n".join(

@@ -629,17 +629,25 @@ static void keys(void) {
     CHECK(!takings_idempotency_key(NULL, NULL, NULL));
 
     error = UNTOUCHED;
-    key = takings_idempotency_key_for("capture", "f3392f8b-6116-4073-ab96-e330819e2c07", "parcel-1", &error);
+    key = takings_idempotency_key_for("capture", "f3392f8b-6116-4073-ab96-e330819e2c07", NULL, "parcel-1", &error);
     CHECK(is(key, "e642b253-7331-5441-bb3d-c291abd550aa") && error == UNTOUCHED);
     takings_string_free(key);
-    CHECK(!takings_idempotency_key_for("reconcile", "order", "parcel-1", &error));
+    CHECK(!takings_idempotency_key_for("reconcile", "order", NULL, "parcel-1", &error));
     refused(error, "operation is ");
-    CHECK(!takings_idempotency_key_for(NULL, "order", "parcel-1", &error));
+    CHECK(!takings_idempotency_key_for(NULL, "order", NULL, "parcel-1", &error));
     refused(error, "operation is NULL; ");
-    CHECK(!takings_idempotency_key_for("capture", NULL, "parcel-1", &error));
+    CHECK(!takings_idempotency_key_for("capture", NULL, NULL, "parcel-1", &error));
     refused(error, "order_id is NULL; ");
-    CHECK(!takings_idempotency_key_for("capture", "order", NULL, &error));
+    CHECK(!takings_idempotency_key_for("capture", "order", NULL, NULL, &error));
     refused(error, "name is NULL; ");
+    CHECK(!takings_idempotency_key_for("refund", "order", "capture", "return-1", &error));
+    refused(error, "capture_id is given for refund");
+    CHECK(!takings_idempotency_key_for("extend_due_date", "order", NULL, "2026-12-01", &error));
+    refused(error, "capture_id is left out for extend_due_date");
+    key = takings_idempotency_key_for("append_shipping_info", "f3392f8b-6116-4073-ab96-e330819e2c07",
+                                      "4ba29b50-be7b-44f5-a492-113e6a865e22", "parcel-1", &error);
+    CHECK(is(key, "ecc93ae8-c25e-58f3-b694-c321afcac84a"));
+    takings_string_free(key);
 
     error = UNTOUCHED;
     key = takings_new_idempotency_key(&error);
@@ -715,6 +723,182 @@ static void json(void) {
     takings_json_free(NULL);
 }
 
+/* Each operation has functions of its own. Without a client they refuse. */
+static void operations_without_a_client(void) {
+    takings_error_t *error = NULL;
+    CHECK(!takings_client_acknowledge(NULL, "order", NULL, &error));
+    refused(error, "client is NULL; ");
+    CHECK(!takings_client_prepare_acknowledge(NULL, "order", NULL, &error));
+    refused(error, "client is NULL; ");
+    CHECK(!takings_client_cancel(NULL, "order", NULL, &error));
+    refused(error, "client is NULL; ");
+    CHECK(!takings_client_prepare_cancel(NULL, "order", NULL, &error));
+    refused(error, "client is NULL; ");
+    CHECK(!takings_client_extend_authorization_time(NULL, "order", NULL, &error));
+    refused(error, "client is NULL; ");
+    CHECK(!takings_client_prepare_extend_authorization_time(NULL, "order", NULL, &error));
+    refused(error, "client is NULL; ");
+    CHECK(!takings_client_release_remaining_authorization(NULL, "order", NULL, &error));
+    refused(error, "client is NULL; ");
+    CHECK(!takings_client_prepare_release_remaining_authorization(NULL, "order", NULL, &error));
+    refused(error, "client is NULL; ");
+    CHECK(!takings_client_update_authorization(NULL, "order", "{}", NULL, &error));
+    refused(error, "client is NULL; ");
+    CHECK(!takings_client_prepare_update_authorization(NULL, "order", "{}", NULL, &error));
+    refused(error, "client is NULL; ");
+    CHECK(!takings_client_update_customer_details(NULL, "order", "{}", NULL, &error));
+    refused(error, "client is NULL; ");
+    CHECK(!takings_client_prepare_update_customer_details(NULL, "order", "{}", NULL, &error));
+    refused(error, "client is NULL; ");
+    CHECK(!takings_client_update_merchant_references(NULL, "order", "{}", NULL, &error));
+    refused(error, "client is NULL; ");
+    CHECK(!takings_client_prepare_update_merchant_references(NULL, "order", "{}", NULL, &error));
+    refused(error, "client is NULL; ");
+    CHECK(!takings_client_append_shipping_info(NULL, "order", "{}", NULL, &error));
+    refused(error, "client is NULL; ");
+    CHECK(!takings_client_prepare_append_shipping_info(NULL, "order", "{}", NULL, &error));
+    refused(error, "client is NULL; ");
+    CHECK(!takings_client_append_order_shipping_info(NULL, "order", "{}", NULL, &error));
+    refused(error, "client is NULL; ");
+    CHECK(!takings_client_prepare_append_order_shipping_info(NULL, "order", "{}", NULL, &error));
+    refused(error, "client is NULL; ");
+    CHECK(!takings_client_refund(NULL, "order", "{}", NULL, &error));
+    refused(error, "client is NULL; ");
+    CHECK(!takings_client_prepare_refund(NULL, "order", "{}", NULL, &error));
+    refused(error, "client is NULL; ");
+    CHECK(!takings_client_trigger_send_out(NULL, "order", "c", NULL, &error));
+    refused(error, "client is NULL; ");
+    CHECK(!takings_client_prepare_trigger_send_out(NULL, "order", "c", NULL, &error));
+    refused(error, "client is NULL; ");
+    CHECK(!takings_client_extend_due_date(NULL, "order", "c", 10, NULL, &error));
+    refused(error, "client is NULL; ");
+    CHECK(!takings_client_prepare_extend_due_date(NULL, "order", "c", 10, NULL, &error));
+    refused(error, "client is NULL; ");
+    CHECK(!takings_client_get_order(NULL, "order", &error));
+    refused(error, "client is NULL; ");
+    CHECK(!takings_client_prepare_get_order(NULL, "order", &error));
+    refused(error, "client is NULL; ");
+    CHECK(!takings_client_get_captures(NULL, "order", &error));
+    refused(error, "client is NULL; ");
+    CHECK(!takings_client_prepare_get_captures(NULL, "order", &error));
+    refused(error, "client is NULL; ");
+    CHECK(!takings_client_get_capture(NULL, "order", "c", &error));
+    refused(error, "client is NULL; ");
+    CHECK(!takings_client_prepare_get_capture(NULL, "order", "c", &error));
+    refused(error, "client is NULL; ");
+    CHECK(!takings_client_get_extend_due_date_options(NULL, "order", "c", &error));
+    refused(error, "client is NULL; ");
+    CHECK(!takings_client_prepare_get_extend_due_date_options(NULL, "order", "c", &error));
+    refused(error, "client is NULL; ");
+    CHECK(!takings_client_get_refund(NULL, "order", "r", &error));
+    refused(error, "client is NULL; ");
+    CHECK(!takings_client_prepare_get_refund(NULL, "order", "r", &error));
+    refused(error, "client is NULL; ");
+    CHECK(!takings_client_reconcile_refund(NULL, "order", "r", 1, &error));
+    refused(error, "client is NULL; ");
+    CHECK(!takings_client_prepare_reconcile_refund(NULL, "order", "r", 1, &error));
+    refused(error, "client is NULL; ");
+}
+
+static void confirmed(takings_confirmation_t *confirmation, const char *order_id) {
+    CHECK(confirmation);
+    CHECK(is(takings_confirmation_order_id(confirmation), order_id));
+    CHECK(strlen(takings_confirmation_idempotency_key(confirmation)) > 0);
+    CHECK(strlen(takings_confirmation_correlation_id(confirmation)) > 0);
+    CHECK(takings_confirmation_attempts(confirmation) == 1);
+    CHECK(takings_confirmation_warning_count(confirmation) == 0 && !takings_confirmation_warning(confirmation, 0));
+    CHECK(takings_confirmation_attempt_log_count(confirmation) == 1);
+    one_attempt(takings_confirmation_attempt_log(confirmation, 0), 204);
+    CHECK(strstr(takings_confirmation_json(confirmation), "\"attempts\":1"));
+    takings_confirmation_free(confirmation);
+}
+
+static void document(takings_document_t *read, const char *order_id, const char *part) {
+    CHECK(read);
+    CHECK(strstr(takings_document_document(read), part));
+    CHECK(is(takings_document_order_id(read), order_id));
+    CHECK(strlen(takings_document_correlation_id(read)) > 0);
+    CHECK(takings_document_attempts(read) == 1 && takings_document_attempt_log_count(read) == 1);
+    one_attempt(takings_document_attempt_log(read, 0), 200);
+    CHECK(strstr(takings_document_json(read), "\"document\":"));
+    takings_document_free(read);
+}
+
+/* The life of an order. */
+static void operations(const char *base_url, const char *order_id) {
+    takings_client_t *client = sandbox_client(base_url, 1);
+    takings_error_t *error = NULL;
+    takings_capture_t *capture = takings_client_capture(
+        client, order_id, "{\"captured_amount\": 7, \"reference\": \"parcel-9\"}", NULL, NULL);
+    const char *id = takings_capture_capture_id(capture);
+    char shipping[256];
+    takings_refund_t *refund;
+    takings_refund_reconciliation_t *found;
+    takings_call_t *call;
+    CHECK(id);
+    document(takings_client_get_order(client, order_id, NULL), order_id, order_id);
+    document(takings_client_get_captures(client, order_id, NULL), order_id, id);
+    document(takings_client_get_capture(client, order_id, id, NULL), order_id, "parcel-9");
+    document(takings_client_get_extend_due_date_options(client, order_id, id, NULL), order_id, "number_of_days");
+    confirmed(takings_client_acknowledge(client, order_id, NULL, NULL), order_id);
+    confirmed(takings_client_extend_authorization_time(client, order_id, NULL, NULL), order_id);
+    confirmed(takings_client_update_merchant_references(client, order_id, "{\"merchant_reference1\": \"A\"}", NULL, NULL),
+              order_id);
+    confirmed(takings_client_update_customer_details(
+                  client, order_id, "{\"shipping_address\": {\"city\": \"Berlin\", \"country\": \"DE\"}}", NULL, NULL),
+              order_id);
+    confirmed(takings_client_update_authorization(client, order_id, "{\"order_amount\": 900000, \"order_lines\": []}", NULL,
+                                                  NULL),
+              order_id);
+    snprintf(shipping, sizeof shipping, "{\"capture_id\": \"%s\", \"shipping_info\": [{\"tracking_number\": \"1\"}]}", id);
+    confirmed(takings_client_append_shipping_info(client, order_id, shipping, NULL, NULL), order_id);
+    confirmed(takings_client_append_order_shipping_info(
+                  client, order_id, "{\"shipping_info\": [{\"tracking_number\": \"1\"}]}", NULL, NULL),
+              order_id);
+    confirmed(takings_client_trigger_send_out(client, order_id, id, NULL, NULL), order_id);
+    confirmed(takings_client_extend_due_date(client, order_id, id, 10, NULL, NULL), order_id);
+
+    refund = takings_client_refund(client, order_id, "{\"refunded_amount\": 5, \"reference\": \"return-1\"}", "key-r", NULL);
+    CHECK(strlen(takings_refund_refund_id(refund)) > 0);
+    CHECK(is(takings_refund_order_id(refund), order_id) && is(takings_refund_idempotency_key(refund), "key-r"));
+    CHECK(strlen(takings_refund_correlation_id(refund)) > 0 && takings_refund_attempts(refund) == 1);
+    CHECK(takings_refund_warning_count(refund) == 0 && !takings_refund_warning(refund, 0));
+    CHECK(takings_refund_attempt_log_count(refund) == 1);
+    one_attempt(takings_refund_attempt_log(refund, 0), 201);
+    CHECK(strstr(takings_refund_json(refund), "\"refund_id\":"));
+    document(takings_client_get_refund(client, order_id, takings_refund_refund_id(refund), NULL), order_id, "return-1");
+    found = takings_client_reconcile_refund(client, order_id, "return-1", 5, NULL);
+    CHECK(takings_refund_reconciliation_found(found) == TAKINGS_FOUND_ONCE);
+    CHECK(is(takings_refund_reconciliation_refund_id(found), takings_refund_refund_id(refund)));
+    CHECK(takings_refund_reconciliation_refund_id_count(found) == 1 && takings_refund_reconciliation_refund_id_at(found, 0));
+    CHECK(takings_refund_reconciliation_other_refund_id_count(found) == 0);
+    CHECK(!takings_refund_reconciliation_other_refund_id(found, 0));
+    CHECK(is(takings_refund_reconciliation_order_id(found), order_id));
+    CHECK(strlen(takings_refund_reconciliation_correlation_id(found)) > 0);
+    CHECK(takings_refund_reconciliation_attempts(found) == 1 && takings_refund_reconciliation_attempt_log_count(found) == 1);
+    one_attempt(takings_refund_reconciliation_attempt_log(found, 0), 200);
+    CHECK(strstr(takings_refund_reconciliation_json(found), "\"found\":\"once\""));
+    takings_refund_reconciliation_free(found);
+    takings_refund_free(refund);
+    takings_capture_free(capture);
+
+    confirmed(takings_client_release_remaining_authorization(client, order_id, NULL, NULL), order_id);
+    CHECK(!takings_client_cancel(client, order_id, NULL, &error));
+    CHECK(is(takings_error_error_code(error), "CANCEL_NOT_ALLOWED"));
+    takings_error_free(error);
+
+    /* the same step by step */
+    call = takings_client_prepare_cancel(client, "an order", "key-c", NULL);
+    CHECK(takings_call_start(call) == TAKINGS_STEP_SEND);
+    CHECK(takings_call_answered(call, 204) == TAKINGS_STEP_DONE);
+    takings_confirmation_free(takings_call_confirmation(call, NULL));
+    CHECK(!takings_call_refund(call, &error) && takings_error_kind(error) == TAKINGS_ERROR_INTERNAL);
+    takings_error_free(error);
+    CHECK(!takings_call_document(call, NULL) && !takings_call_refund_reconciliation(call, NULL));
+    takings_call_free(call);
+    takings_client_free(client);
+}
+
 int main(int count, char **arguments) {
     CHECK(count == 4);
     versions();
@@ -724,6 +908,8 @@ int main(int count, char **arguments) {
     errors(arguments[1], arguments[3]);
     replies(arguments[1], arguments[2]);
     json_texts(arguments[1], arguments[2]);
+    operations_without_a_client();
+    operations(arguments[1], arguments[2]);
     calls();
     amounts();
     keys();

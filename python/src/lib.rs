@@ -213,7 +213,8 @@ pub fn no_others(function: &str, others: Option<&Bound<'_, PyDict>>) -> Result<(
 ///
 /// The same texts give the same key after a crash, on any host, in every language: a UUID v5
 /// of the namespace `8f0b7c0e-51d4-4f0a-9c53-2b6fd0a174e6` and, for a capture,
-/// `captures/{order_id}/{name}`. `capture` is the only operation today that takes a key.
+/// `captures/{order_id}/{name}`. Other operations have words of their own there, and those on a
+/// capture (`append_shipping_info`, `extend_due_date`, `trigger_send_out`) take its `capture_id`.
 ///
 /// `name` says which capture of the order it is, such as `"parcel-1"`: 1 to 255 characters. Two
 /// parcels need two names: Klarna answers a known key with the first result, whatever the body
@@ -222,14 +223,21 @@ pub fn no_others(function: &str, others: Option<&Bound<'_, PyDict>>) -> Result<(
 /// Raises `InvalidInput` when the order id or the name cannot be one, or the operation takes none.
 #[pyfunction]
 #[pyo3(
-    signature = (order_id: "str"=None, name: "str"=None, operation: "str"=None, **others),
-    text_signature = "(order_id, name, operation='capture')"
+    signature = (
+        order_id: "str"=None,
+        name: "str"=None,
+        operation: "str"=None,
+        capture_id: "str | None"=None,
+        **others
+    ),
+    text_signature = "(order_id, name, operation='capture', capture_id=None)"
 )]
 fn idempotency_key(
     py: Python<'_>,
     order_id: Option<Bound<'_, PyAny>>,
     name: Option<Bound<'_, PyAny>>,
     operation: Option<&Bound<'_, PyAny>>,
+    capture_id: Option<&Bound<'_, PyAny>>,
     others: Option<&Bound<'_, PyDict>>,
 ) -> PyResult<String> {
     let key = || {
@@ -238,6 +246,7 @@ fn idempotency_key(
         takings::idempotency_key_for(
             operation,
             text("order_id", &given(py, order_id))?,
+            capture_id.map(|id| text("capture_id", id)).transpose()?,
             text("name", &given(py, name))?,
         )
     };

@@ -19,8 +19,29 @@ else:
 
     from ._exchange import Transport
     from ._takings import Call
-    from .outcomes import Capture, Reconciliation
-    from .request import CaptureRequest, ReconcileRequest
+    from .outcomes import (
+        Capture,
+        Confirmation,
+        Document,
+        Reconciliation,
+        Refund,
+        RefundReconciliation,
+    )
+    from .request import (
+        AuthorizationRequest,
+        CaptureArguments,
+        CaptureRequest,
+        CaptureShippingRequest,
+        CustomerDetailsRequest,
+        DueDateRequest,
+        MerchantReferencesRequest,
+        OrderArguments,
+        OrderShippingRequest,
+        ReconcileRefundRequest,
+        ReconcileRequest,
+        RefundArguments,
+        RefundRequest,
+    )
 
     _FunctionT = TypeVar("_FunctionT", bound=Callable[..., Any])
 
@@ -158,6 +179,343 @@ class Client(_Base):
         made: Call[Any] = self._call(operation, order_id, request, idempotency_key, fields, False)
         return made
 
+    def get_order(self, order_id: str, /, **fields: Unpack[OrderArguments]) -> Document:
+        """Reads the order: its state, amounts, lines, captures and refunds.
+
+        Waits for the outcome.
+        """
+        made: Document = self._call("get_order", order_id, None, None, {**fields}, True)
+        return made
+
+    def prepare_get_order(
+        self, order_id: str, /, **fields: Unpack[OrderArguments]
+    ) -> Call[Document]:
+        """The first half of `get_order`: everything is checked, and nothing is sent. The `Call` is
+        the second half, for a program that sends by other means."""
+        made: Call[Document] = self._call("get_order", order_id, None, None, {**fields}, False)
+        return made
+
+    @overload
+    def acknowledge(
+        self,
+        order_id: str,
+        request: OrderArguments,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+    ) -> Confirmation: ...
+    @overload
+    def acknowledge(
+        self,
+        order_id: str,
+        request: None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Unpack[OrderArguments],
+    ) -> Confirmation: ...
+    def acknowledge(
+        self,
+        order_id: str,
+        request: Any = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Any,
+    ) -> Confirmation:
+        """Confirms to Klarna that the shop knows the order. Klarna then stops calling the shop
+        about it. A capture does so too. Safe to repeat.
+
+        Waits for the outcome.
+
+        The request is Klarna's, as keywords or as one mapping; see `OrderArguments`.
+
+        Without a key a fresh one is made and kept over the retries of this call; it comes back in
+        the `Confirmation` and in every error. With a key of your own (`takings.idempotency_key`
+        derives one) the call can be made again after a crash. takings then does not know whether an
+        earlier call with that key went through, so most refusals are an `OutcomeUnknown`, unless
+        you say that there was none.
+
+        - `first_use`: Whether this is the first use of the idempotency key: no other process, and
+          no earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that
+          takings makes need it not.
+        - `first_used`: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
+          Klarna's 24 hours nothing is sent, since Klarna would carry it out again. A `datetime`
+          needs a time zone; fractions of a second are dropped.
+        """
+        if first_use is not None:
+            fields["first_use"] = first_use
+        if first_used is not None:
+            fields["first_used"] = first_used
+        made: Confirmation = self._call(
+            "acknowledge", order_id, request, idempotency_key, fields, True
+        )
+        return made
+
+    @overload
+    def prepare_acknowledge(
+        self,
+        order_id: str,
+        request: OrderArguments,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+    ) -> Call[Confirmation]: ...
+    @overload
+    def prepare_acknowledge(
+        self,
+        order_id: str,
+        request: None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Unpack[OrderArguments],
+    ) -> Call[Confirmation]: ...
+    def prepare_acknowledge(
+        self,
+        order_id: str,
+        request: Any = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Any,
+    ) -> Call[Confirmation]:
+        """The first half of `acknowledge`: everything is checked, and nothing is sent. The `Call`
+        is the second half, for a program that sends by other means."""
+        if first_use is not None:
+            fields["first_use"] = first_use
+        if first_used is not None:
+            fields["first_used"] = first_used
+        made: Call[Confirmation] = self._call(
+            "acknowledge", order_id, request, idempotency_key, fields, False
+        )
+        return made
+
+    @overload
+    def update_authorization(
+        self,
+        order_id: str,
+        request: AuthorizationRequest,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+    ) -> Confirmation: ...
+    @overload
+    def update_authorization(
+        self,
+        order_id: str,
+        request: None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Unpack[AuthorizationRequest],
+    ) -> Confirmation: ...
+    def update_authorization(
+        self,
+        order_id: str,
+        request: Any = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Any,
+    ) -> Confirmation:
+        """Changes the amount and the lines of an order that is authorized. The lines replace the
+        old ones. Safe to repeat.
+
+        Waits for the outcome.
+
+        The request is Klarna's, as keywords or as one mapping; see `AuthorizationRequest`.
+
+        Without a key a fresh one is made and kept over the retries of this call; it comes back in
+        the `Confirmation` and in every error. With a key of your own (`takings.idempotency_key`
+        derives one) the call can be made again after a crash. takings then does not know whether an
+        earlier call with that key went through, so most refusals are an `OutcomeUnknown`, unless
+        you say that there was none.
+
+        - `first_use`: Whether this is the first use of the idempotency key: no other process, and
+          no earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that
+          takings makes need it not.
+        - `first_used`: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
+          Klarna's 24 hours nothing is sent, since Klarna would carry it out again. A `datetime`
+          needs a time zone; fractions of a second are dropped.
+        """
+        if first_use is not None:
+            fields["first_use"] = first_use
+        if first_used is not None:
+            fields["first_used"] = first_used
+        made: Confirmation = self._call(
+            "update_authorization", order_id, request, idempotency_key, fields, True
+        )
+        return made
+
+    @overload
+    def prepare_update_authorization(
+        self,
+        order_id: str,
+        request: AuthorizationRequest,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+    ) -> Call[Confirmation]: ...
+    @overload
+    def prepare_update_authorization(
+        self,
+        order_id: str,
+        request: None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Unpack[AuthorizationRequest],
+    ) -> Call[Confirmation]: ...
+    def prepare_update_authorization(
+        self,
+        order_id: str,
+        request: Any = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Any,
+    ) -> Call[Confirmation]:
+        """The first half of `update_authorization`: everything is checked, and nothing is sent. The
+        `Call` is the second half, for a program that sends by other means."""
+        if first_use is not None:
+            fields["first_use"] = first_use
+        if first_used is not None:
+            fields["first_used"] = first_used
+        made: Call[Confirmation] = self._call(
+            "update_authorization", order_id, request, idempotency_key, fields, False
+        )
+        return made
+
+    @overload
+    def cancel(
+        self,
+        order_id: str,
+        request: OrderArguments,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+    ) -> Confirmation: ...
+    @overload
+    def cancel(
+        self,
+        order_id: str,
+        request: None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Unpack[OrderArguments],
+    ) -> Confirmation: ...
+    def cancel(
+        self,
+        order_id: str,
+        request: Any = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Any,
+    ) -> Confirmation:
+        """Cancels an order of which nothing was captured, for good. Safe to repeat.
+
+        Waits for the outcome.
+
+        The request is Klarna's, as keywords or as one mapping; see `OrderArguments`.
+
+        Without a key a fresh one is made and kept over the retries of this call; it comes back in
+        the `Confirmation` and in every error. With a key of your own (`takings.idempotency_key`
+        derives one) the call can be made again after a crash. takings then does not know whether an
+        earlier call with that key went through, so most refusals are an `OutcomeUnknown`, unless
+        you say that there was none.
+
+        - `first_use`: Whether this is the first use of the idempotency key: no other process, and
+          no earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that
+          takings makes need it not.
+        - `first_used`: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
+          Klarna's 24 hours nothing is sent, since Klarna would carry it out again. A `datetime`
+          needs a time zone; fractions of a second are dropped.
+        """
+        if first_use is not None:
+            fields["first_use"] = first_use
+        if first_used is not None:
+            fields["first_used"] = first_used
+        made: Confirmation = self._call("cancel", order_id, request, idempotency_key, fields, True)
+        return made
+
+    @overload
+    def prepare_cancel(
+        self,
+        order_id: str,
+        request: OrderArguments,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+    ) -> Call[Confirmation]: ...
+    @overload
+    def prepare_cancel(
+        self,
+        order_id: str,
+        request: None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Unpack[OrderArguments],
+    ) -> Call[Confirmation]: ...
+    def prepare_cancel(
+        self,
+        order_id: str,
+        request: Any = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Any,
+    ) -> Call[Confirmation]:
+        """The first half of `cancel`: everything is checked, and nothing is sent. The `Call` is the
+        second half, for a program that sends by other means."""
+        if first_use is not None:
+            fields["first_use"] = first_use
+        if first_used is not None:
+            fields["first_used"] = first_used
+        made: Call[Confirmation] = self._call(
+            "cancel", order_id, request, idempotency_key, fields, False
+        )
+        return made
+
     @overload
     def capture(
         self,
@@ -264,6 +622,1049 @@ class Client(_Base):
         )
         return made
 
+    def get_captures(self, order_id: str, /, **fields: Unpack[OrderArguments]) -> Document:
+        """Reads all captures of the order.
+
+        Waits for the outcome.
+        """
+        made: Document = self._call("get_captures", order_id, None, None, {**fields}, True)
+        return made
+
+    def prepare_get_captures(
+        self, order_id: str, /, **fields: Unpack[OrderArguments]
+    ) -> Call[Document]:
+        """The first half of `get_captures`: everything is checked, and nothing is sent. The `Call`
+        is the second half, for a program that sends by other means."""
+        made: Call[Document] = self._call("get_captures", order_id, None, None, {**fields}, False)
+        return made
+
+    def get_capture(self, order_id: str, /, **fields: Unpack[CaptureArguments]) -> Document:
+        """Reads one capture of the order.
+
+        Waits for the outcome.
+
+        - `capture_id`: Klarna's id of the capture.
+        """
+        made: Document = self._call("get_capture", order_id, None, None, {**fields}, True)
+        return made
+
+    def prepare_get_capture(
+        self, order_id: str, /, **fields: Unpack[CaptureArguments]
+    ) -> Call[Document]:
+        """The first half of `get_capture`: everything is checked, and nothing is sent. The `Call`
+        is the second half, for a program that sends by other means."""
+        made: Call[Document] = self._call("get_capture", order_id, None, None, {**fields}, False)
+        return made
+
+    @overload
+    def append_shipping_info(
+        self,
+        order_id: str,
+        request: CaptureShippingRequest,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+    ) -> Confirmation: ...
+    @overload
+    def append_shipping_info(
+        self,
+        order_id: str,
+        request: None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Unpack[CaptureShippingRequest],
+    ) -> Confirmation: ...
+    def append_shipping_info(
+        self,
+        order_id: str,
+        request: Any = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Any,
+    ) -> Confirmation:
+        """Adds shipping info, such as a tracking number, to a capture. A repeat with another key
+        adds it twice.
+
+        Waits for the outcome.
+
+        The request is Klarna's, as keywords or as one mapping; see `CaptureShippingRequest`.
+
+        Without a key a fresh one is made and kept over the retries of this call; it comes back in
+        the `Confirmation` and in every error. With a key of your own (`takings.idempotency_key`
+        derives one) the call can be made again after a crash. takings then does not know whether an
+        earlier call with that key went through, so most refusals are an `OutcomeUnknown`, unless
+        you say that there was none.
+
+        - `first_use`: Whether this is the first use of the idempotency key: no other process, and
+          no earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that
+          takings makes need it not.
+        - `first_used`: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
+          Klarna's 24 hours nothing is sent, since Klarna would carry it out again. A `datetime`
+          needs a time zone; fractions of a second are dropped.
+        """
+        if first_use is not None:
+            fields["first_use"] = first_use
+        if first_used is not None:
+            fields["first_used"] = first_used
+        made: Confirmation = self._call(
+            "append_shipping_info", order_id, request, idempotency_key, fields, True
+        )
+        return made
+
+    @overload
+    def prepare_append_shipping_info(
+        self,
+        order_id: str,
+        request: CaptureShippingRequest,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+    ) -> Call[Confirmation]: ...
+    @overload
+    def prepare_append_shipping_info(
+        self,
+        order_id: str,
+        request: None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Unpack[CaptureShippingRequest],
+    ) -> Call[Confirmation]: ...
+    def prepare_append_shipping_info(
+        self,
+        order_id: str,
+        request: Any = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Any,
+    ) -> Call[Confirmation]:
+        """The first half of `append_shipping_info`: everything is checked, and nothing is sent. The
+        `Call` is the second half, for a program that sends by other means."""
+        if first_use is not None:
+            fields["first_use"] = first_use
+        if first_used is not None:
+            fields["first_used"] = first_used
+        made: Call[Confirmation] = self._call(
+            "append_shipping_info", order_id, request, idempotency_key, fields, False
+        )
+        return made
+
+    @overload
+    def trigger_send_out(
+        self,
+        order_id: str,
+        request: CaptureArguments,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+    ) -> Confirmation: ...
+    @overload
+    def trigger_send_out(
+        self,
+        order_id: str,
+        request: None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Unpack[CaptureArguments],
+    ) -> Confirmation: ...
+    def trigger_send_out(
+        self,
+        order_id: str,
+        request: Any = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Any,
+    ) -> Confirmation:
+        """Has Klarna send the customer the invoice of a capture once more. A repeat with another
+        key sends a second mail.
+
+        Waits for the outcome.
+
+        The request is Klarna's, as keywords or as one mapping; see `CaptureArguments`.
+
+        Without a key a fresh one is made and kept over the retries of this call; it comes back in
+        the `Confirmation` and in every error. With a key of your own (`takings.idempotency_key`
+        derives one) the call can be made again after a crash. takings then does not know whether an
+        earlier call with that key went through, so most refusals are an `OutcomeUnknown`, unless
+        you say that there was none.
+
+        - `first_use`: Whether this is the first use of the idempotency key: no other process, and
+          no earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that
+          takings makes need it not.
+        - `first_used`: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
+          Klarna's 24 hours nothing is sent, since Klarna would carry it out again. A `datetime`
+          needs a time zone; fractions of a second are dropped.
+        """
+        if first_use is not None:
+            fields["first_use"] = first_use
+        if first_used is not None:
+            fields["first_used"] = first_used
+        made: Confirmation = self._call(
+            "trigger_send_out", order_id, request, idempotency_key, fields, True
+        )
+        return made
+
+    @overload
+    def prepare_trigger_send_out(
+        self,
+        order_id: str,
+        request: CaptureArguments,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+    ) -> Call[Confirmation]: ...
+    @overload
+    def prepare_trigger_send_out(
+        self,
+        order_id: str,
+        request: None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Unpack[CaptureArguments],
+    ) -> Call[Confirmation]: ...
+    def prepare_trigger_send_out(
+        self,
+        order_id: str,
+        request: Any = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Any,
+    ) -> Call[Confirmation]:
+        """The first half of `trigger_send_out`: everything is checked, and nothing is sent. The
+        `Call` is the second half, for a program that sends by other means."""
+        if first_use is not None:
+            fields["first_use"] = first_use
+        if first_used is not None:
+            fields["first_used"] = first_used
+        made: Call[Confirmation] = self._call(
+            "trigger_send_out", order_id, request, idempotency_key, fields, False
+        )
+        return made
+
+    def get_extend_due_date_options(
+        self, order_id: str, /, **fields: Unpack[CaptureArguments]
+    ) -> Document:
+        """Reads by how many days the due date of a capture can be extended, and each fee.
+
+        Waits for the outcome.
+
+        - `capture_id`: Klarna's id of the capture.
+        """
+        made: Document = self._call(
+            "get_extend_due_date_options", order_id, None, None, {**fields}, True
+        )
+        return made
+
+    def prepare_get_extend_due_date_options(
+        self, order_id: str, /, **fields: Unpack[CaptureArguments]
+    ) -> Call[Document]:
+        """The first half of `get_extend_due_date_options`: everything is checked, and nothing is
+        sent. The `Call` is the second half, for a program that sends by other means."""
+        made: Call[Document] = self._call(
+            "get_extend_due_date_options", order_id, None, None, {**fields}, False
+        )
+        return made
+
+    @overload
+    def extend_due_date(
+        self,
+        order_id: str,
+        request: DueDateRequest,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+    ) -> Confirmation: ...
+    @overload
+    def extend_due_date(
+        self,
+        order_id: str,
+        request: None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Unpack[DueDateRequest],
+    ) -> Confirmation: ...
+    def extend_due_date(
+        self,
+        order_id: str,
+        request: Any = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Any,
+    ) -> Confirmation:
+        """Extends the due date of a capture, for a fee. A repeat with another key costs a second
+        fee.
+
+        Waits for the outcome.
+
+        The request is Klarna's, as keywords or as one mapping; see `DueDateRequest`.
+
+        Without a key a fresh one is made and kept over the retries of this call; it comes back in
+        the `Confirmation` and in every error. With a key of your own (`takings.idempotency_key`
+        derives one) the call can be made again after a crash. takings then does not know whether an
+        earlier call with that key went through, so most refusals are an `OutcomeUnknown`, unless
+        you say that there was none.
+
+        - `first_use`: Whether this is the first use of the idempotency key: no other process, and
+          no earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that
+          takings makes need it not.
+        - `first_used`: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
+          Klarna's 24 hours nothing is sent, since Klarna would carry it out again. A `datetime`
+          needs a time zone; fractions of a second are dropped.
+        """
+        if first_use is not None:
+            fields["first_use"] = first_use
+        if first_used is not None:
+            fields["first_used"] = first_used
+        made: Confirmation = self._call(
+            "extend_due_date", order_id, request, idempotency_key, fields, True
+        )
+        return made
+
+    @overload
+    def prepare_extend_due_date(
+        self,
+        order_id: str,
+        request: DueDateRequest,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+    ) -> Call[Confirmation]: ...
+    @overload
+    def prepare_extend_due_date(
+        self,
+        order_id: str,
+        request: None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Unpack[DueDateRequest],
+    ) -> Call[Confirmation]: ...
+    def prepare_extend_due_date(
+        self,
+        order_id: str,
+        request: Any = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Any,
+    ) -> Call[Confirmation]:
+        """The first half of `extend_due_date`: everything is checked, and nothing is sent. The
+        `Call` is the second half, for a program that sends by other means."""
+        if first_use is not None:
+            fields["first_use"] = first_use
+        if first_used is not None:
+            fields["first_used"] = first_used
+        made: Call[Confirmation] = self._call(
+            "extend_due_date", order_id, request, idempotency_key, fields, False
+        )
+        return made
+
+    @overload
+    def update_customer_details(
+        self,
+        order_id: str,
+        request: CustomerDetailsRequest,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+    ) -> Confirmation: ...
+    @overload
+    def update_customer_details(
+        self,
+        order_id: str,
+        request: None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Unpack[CustomerDetailsRequest],
+    ) -> Confirmation: ...
+    def update_customer_details(
+        self,
+        order_id: str,
+        request: Any = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Any,
+    ) -> Confirmation:
+        """Changes the customer's shipping address. Klarna checks the customer's credit anew. Safe
+        to repeat.
+
+        Waits for the outcome.
+
+        The request is Klarna's, as keywords or as one mapping; see `CustomerDetailsRequest`.
+
+        Without a key a fresh one is made and kept over the retries of this call; it comes back in
+        the `Confirmation` and in every error. With a key of your own (`takings.idempotency_key`
+        derives one) the call can be made again after a crash. takings then does not know whether an
+        earlier call with that key went through, so most refusals are an `OutcomeUnknown`, unless
+        you say that there was none.
+
+        - `first_use`: Whether this is the first use of the idempotency key: no other process, and
+          no earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that
+          takings makes need it not.
+        - `first_used`: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
+          Klarna's 24 hours nothing is sent, since Klarna would carry it out again. A `datetime`
+          needs a time zone; fractions of a second are dropped.
+        """
+        if first_use is not None:
+            fields["first_use"] = first_use
+        if first_used is not None:
+            fields["first_used"] = first_used
+        made: Confirmation = self._call(
+            "update_customer_details", order_id, request, idempotency_key, fields, True
+        )
+        return made
+
+    @overload
+    def prepare_update_customer_details(
+        self,
+        order_id: str,
+        request: CustomerDetailsRequest,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+    ) -> Call[Confirmation]: ...
+    @overload
+    def prepare_update_customer_details(
+        self,
+        order_id: str,
+        request: None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Unpack[CustomerDetailsRequest],
+    ) -> Call[Confirmation]: ...
+    def prepare_update_customer_details(
+        self,
+        order_id: str,
+        request: Any = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Any,
+    ) -> Call[Confirmation]:
+        """The first half of `update_customer_details`: everything is checked, and nothing is sent.
+        The `Call` is the second half, for a program that sends by other means."""
+        if first_use is not None:
+            fields["first_use"] = first_use
+        if first_used is not None:
+            fields["first_used"] = first_used
+        made: Call[Confirmation] = self._call(
+            "update_customer_details", order_id, request, idempotency_key, fields, False
+        )
+        return made
+
+    @overload
+    def extend_authorization_time(
+        self,
+        order_id: str,
+        request: OrderArguments,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+    ) -> Confirmation: ...
+    @overload
+    def extend_authorization_time(
+        self,
+        order_id: str,
+        request: None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Unpack[OrderArguments],
+    ) -> Confirmation: ...
+    def extend_authorization_time(
+        self,
+        order_id: str,
+        request: Any = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Any,
+    ) -> Confirmation:
+        """Extends the time in which the order can be captured. A second call on one day changes
+        nothing.
+
+        Waits for the outcome.
+
+        The request is Klarna's, as keywords or as one mapping; see `OrderArguments`.
+
+        Without a key a fresh one is made and kept over the retries of this call; it comes back in
+        the `Confirmation` and in every error. With a key of your own (`takings.idempotency_key`
+        derives one) the call can be made again after a crash. takings then does not know whether an
+        earlier call with that key went through, so most refusals are an `OutcomeUnknown`, unless
+        you say that there was none.
+
+        - `first_use`: Whether this is the first use of the idempotency key: no other process, and
+          no earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that
+          takings makes need it not.
+        - `first_used`: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
+          Klarna's 24 hours nothing is sent, since Klarna would carry it out again. A `datetime`
+          needs a time zone; fractions of a second are dropped.
+        """
+        if first_use is not None:
+            fields["first_use"] = first_use
+        if first_used is not None:
+            fields["first_used"] = first_used
+        made: Confirmation = self._call(
+            "extend_authorization_time", order_id, request, idempotency_key, fields, True
+        )
+        return made
+
+    @overload
+    def prepare_extend_authorization_time(
+        self,
+        order_id: str,
+        request: OrderArguments,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+    ) -> Call[Confirmation]: ...
+    @overload
+    def prepare_extend_authorization_time(
+        self,
+        order_id: str,
+        request: None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Unpack[OrderArguments],
+    ) -> Call[Confirmation]: ...
+    def prepare_extend_authorization_time(
+        self,
+        order_id: str,
+        request: Any = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Any,
+    ) -> Call[Confirmation]:
+        """The first half of `extend_authorization_time`: everything is checked, and nothing is
+        sent. The `Call` is the second half, for a program that sends by other means."""
+        if first_use is not None:
+            fields["first_use"] = first_use
+        if first_used is not None:
+            fields["first_used"] = first_used
+        made: Call[Confirmation] = self._call(
+            "extend_authorization_time", order_id, request, idempotency_key, fields, False
+        )
+        return made
+
+    @overload
+    def update_merchant_references(
+        self,
+        order_id: str,
+        request: MerchantReferencesRequest,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+    ) -> Confirmation: ...
+    @overload
+    def update_merchant_references(
+        self,
+        order_id: str,
+        request: None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Unpack[MerchantReferencesRequest],
+    ) -> Confirmation: ...
+    def update_merchant_references(
+        self,
+        order_id: str,
+        request: Any = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Any,
+    ) -> Confirmation:
+        """Changes the shop's own references of the order. Safe to repeat.
+
+        Waits for the outcome.
+
+        The request is Klarna's, as keywords or as one mapping; see `MerchantReferencesRequest`.
+
+        Without a key a fresh one is made and kept over the retries of this call; it comes back in
+        the `Confirmation` and in every error. With a key of your own (`takings.idempotency_key`
+        derives one) the call can be made again after a crash. takings then does not know whether an
+        earlier call with that key went through, so most refusals are an `OutcomeUnknown`, unless
+        you say that there was none.
+
+        - `first_use`: Whether this is the first use of the idempotency key: no other process, and
+          no earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that
+          takings makes need it not.
+        - `first_used`: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
+          Klarna's 24 hours nothing is sent, since Klarna would carry it out again. A `datetime`
+          needs a time zone; fractions of a second are dropped.
+        """
+        if first_use is not None:
+            fields["first_use"] = first_use
+        if first_used is not None:
+            fields["first_used"] = first_used
+        made: Confirmation = self._call(
+            "update_merchant_references", order_id, request, idempotency_key, fields, True
+        )
+        return made
+
+    @overload
+    def prepare_update_merchant_references(
+        self,
+        order_id: str,
+        request: MerchantReferencesRequest,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+    ) -> Call[Confirmation]: ...
+    @overload
+    def prepare_update_merchant_references(
+        self,
+        order_id: str,
+        request: None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Unpack[MerchantReferencesRequest],
+    ) -> Call[Confirmation]: ...
+    def prepare_update_merchant_references(
+        self,
+        order_id: str,
+        request: Any = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Any,
+    ) -> Call[Confirmation]:
+        """The first half of `update_merchant_references`: everything is checked, and nothing is
+        sent. The `Call` is the second half, for a program that sends by other means."""
+        if first_use is not None:
+            fields["first_use"] = first_use
+        if first_used is not None:
+            fields["first_used"] = first_used
+        made: Call[Confirmation] = self._call(
+            "update_merchant_references", order_id, request, idempotency_key, fields, False
+        )
+        return made
+
+    @overload
+    def refund(
+        self,
+        order_id: str,
+        request: RefundRequest,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+    ) -> Refund: ...
+    @overload
+    def refund(
+        self,
+        order_id: str,
+        request: None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Unpack[RefundRequest],
+    ) -> Refund: ...
+    def refund(
+        self,
+        order_id: str,
+        request: Any = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Any,
+    ) -> Refund:
+        """Gives the customer back what was captured, in full or in part: the money moves once,
+        however often it is called with one key.
+
+        Waits for the outcome.
+
+        The request is Klarna's, as keywords or as one mapping; see `RefundRequest`.
+
+        Without a key a fresh one is made and kept over the retries of this call; it comes back in
+        the `Refund` and in every error. With a key of your own (`takings.idempotency_key` derives
+        one) the call can be made again after a crash. takings then does not know whether an earlier
+        call with that key went through, so most refusals are an `OutcomeUnknown`, unless you say
+        that there was none.
+
+        - `first_use`: Whether this is the first use of the idempotency key: no other process, and
+          no earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that
+          takings makes need it not.
+        - `first_used`: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
+          Klarna's 24 hours nothing is sent, since Klarna would carry it out again. A `datetime`
+          needs a time zone; fractions of a second are dropped.
+        """
+        if first_use is not None:
+            fields["first_use"] = first_use
+        if first_used is not None:
+            fields["first_used"] = first_used
+        made: Refund = self._call("refund", order_id, request, idempotency_key, fields, True)
+        return made
+
+    @overload
+    def prepare_refund(
+        self,
+        order_id: str,
+        request: RefundRequest,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+    ) -> Call[Refund]: ...
+    @overload
+    def prepare_refund(
+        self,
+        order_id: str,
+        request: None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Unpack[RefundRequest],
+    ) -> Call[Refund]: ...
+    def prepare_refund(
+        self,
+        order_id: str,
+        request: Any = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Any,
+    ) -> Call[Refund]:
+        """The first half of `refund`: everything is checked, and nothing is sent. The `Call` is the
+        second half, for a program that sends by other means."""
+        if first_use is not None:
+            fields["first_use"] = first_use
+        if first_used is not None:
+            fields["first_used"] = first_used
+        made: Call[Refund] = self._call("refund", order_id, request, idempotency_key, fields, False)
+        return made
+
+    def get_refund(self, order_id: str, /, **fields: Unpack[RefundArguments]) -> Document:
+        """Reads one refund of the order.
+
+        Waits for the outcome.
+
+        - `refund_id`: Klarna's id of the refund.
+        """
+        made: Document = self._call("get_refund", order_id, None, None, {**fields}, True)
+        return made
+
+    def prepare_get_refund(
+        self, order_id: str, /, **fields: Unpack[RefundArguments]
+    ) -> Call[Document]:
+        """The first half of `get_refund`: everything is checked, and nothing is sent. The `Call` is
+        the second half, for a program that sends by other means."""
+        made: Call[Document] = self._call("get_refund", order_id, None, None, {**fields}, False)
+        return made
+
+    @overload
+    def release_remaining_authorization(
+        self,
+        order_id: str,
+        request: OrderArguments,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+    ) -> Confirmation: ...
+    @overload
+    def release_remaining_authorization(
+        self,
+        order_id: str,
+        request: None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Unpack[OrderArguments],
+    ) -> Confirmation: ...
+    def release_remaining_authorization(
+        self,
+        order_id: str,
+        request: Any = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Any,
+    ) -> Confirmation:
+        """Releases what is still reserved on an order of which a part was captured. The rest can
+        never be captured then. Safe to repeat.
+
+        Waits for the outcome.
+
+        The request is Klarna's, as keywords or as one mapping; see `OrderArguments`.
+
+        Without a key a fresh one is made and kept over the retries of this call; it comes back in
+        the `Confirmation` and in every error. With a key of your own (`takings.idempotency_key`
+        derives one) the call can be made again after a crash. takings then does not know whether an
+        earlier call with that key went through, so most refusals are an `OutcomeUnknown`, unless
+        you say that there was none.
+
+        - `first_use`: Whether this is the first use of the idempotency key: no other process, and
+          no earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that
+          takings makes need it not.
+        - `first_used`: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
+          Klarna's 24 hours nothing is sent, since Klarna would carry it out again. A `datetime`
+          needs a time zone; fractions of a second are dropped.
+        """
+        if first_use is not None:
+            fields["first_use"] = first_use
+        if first_used is not None:
+            fields["first_used"] = first_used
+        made: Confirmation = self._call(
+            "release_remaining_authorization", order_id, request, idempotency_key, fields, True
+        )
+        return made
+
+    @overload
+    def prepare_release_remaining_authorization(
+        self,
+        order_id: str,
+        request: OrderArguments,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+    ) -> Call[Confirmation]: ...
+    @overload
+    def prepare_release_remaining_authorization(
+        self,
+        order_id: str,
+        request: None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Unpack[OrderArguments],
+    ) -> Call[Confirmation]: ...
+    def prepare_release_remaining_authorization(
+        self,
+        order_id: str,
+        request: Any = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Any,
+    ) -> Call[Confirmation]:
+        """The first half of `release_remaining_authorization`: everything is checked, and nothing
+        is sent. The `Call` is the second half, for a program that sends by other means."""
+        if first_use is not None:
+            fields["first_use"] = first_use
+        if first_used is not None:
+            fields["first_used"] = first_used
+        made: Call[Confirmation] = self._call(
+            "release_remaining_authorization", order_id, request, idempotency_key, fields, False
+        )
+        return made
+
+    @overload
+    def append_order_shipping_info(
+        self,
+        order_id: str,
+        request: OrderShippingRequest,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+    ) -> Confirmation: ...
+    @overload
+    def append_order_shipping_info(
+        self,
+        order_id: str,
+        request: None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Unpack[OrderShippingRequest],
+    ) -> Confirmation: ...
+    def append_order_shipping_info(
+        self,
+        order_id: str,
+        request: Any = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Any,
+    ) -> Confirmation:
+        """Adds shipping info, such as a tracking number, to the order. A repeat with another key
+        adds it twice.
+
+        Waits for the outcome.
+
+        The request is Klarna's, as keywords or as one mapping; see `OrderShippingRequest`.
+
+        Without a key a fresh one is made and kept over the retries of this call; it comes back in
+        the `Confirmation` and in every error. With a key of your own (`takings.idempotency_key`
+        derives one) the call can be made again after a crash. takings then does not know whether an
+        earlier call with that key went through, so most refusals are an `OutcomeUnknown`, unless
+        you say that there was none.
+
+        - `first_use`: Whether this is the first use of the idempotency key: no other process, and
+          no earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that
+          takings makes need it not.
+        - `first_used`: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
+          Klarna's 24 hours nothing is sent, since Klarna would carry it out again. A `datetime`
+          needs a time zone; fractions of a second are dropped.
+        """
+        if first_use is not None:
+            fields["first_use"] = first_use
+        if first_used is not None:
+            fields["first_used"] = first_used
+        made: Confirmation = self._call(
+            "append_order_shipping_info", order_id, request, idempotency_key, fields, True
+        )
+        return made
+
+    @overload
+    def prepare_append_order_shipping_info(
+        self,
+        order_id: str,
+        request: OrderShippingRequest,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+    ) -> Call[Confirmation]: ...
+    @overload
+    def prepare_append_order_shipping_info(
+        self,
+        order_id: str,
+        request: None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Unpack[OrderShippingRequest],
+    ) -> Call[Confirmation]: ...
+    def prepare_append_order_shipping_info(
+        self,
+        order_id: str,
+        request: Any = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Any,
+    ) -> Call[Confirmation]:
+        """The first half of `append_order_shipping_info`: everything is checked, and nothing is
+        sent. The `Call` is the second half, for a program that sends by other means."""
+        if first_use is not None:
+            fields["first_use"] = first_use
+        if first_used is not None:
+            fields["first_used"] = first_used
+        made: Call[Confirmation] = self._call(
+            "append_order_shipping_info", order_id, request, idempotency_key, fields, False
+        )
+        return made
+
     def reconcile(self, order_id: str, /, **fields: Unpack[ReconcileRequest]) -> Reconciliation:
         """Reads the order's captures and searches for the one with this reference and amount. Sound
         only when each capture of an order has a reference of its own.
@@ -283,6 +1684,32 @@ class Client(_Base):
         the second half, for a program that sends by other means."""
         made: Call[Reconciliation] = self._call(
             "reconcile", order_id, None, None, {**fields}, False
+        )
+        return made
+
+    def reconcile_refund(
+        self, order_id: str, /, **fields: Unpack[ReconcileRefundRequest]
+    ) -> RefundReconciliation:
+        """Reads the order's refunds and searches for the one with this reference and amount. Sound
+        only when each refund of an order has a reference of its own.
+
+        Waits for the outcome.
+
+        - `reference`: The refund's own name, as its request gave it.
+        - `refunded_amount`: Its amount, in minor units (60.00 is 6000).
+        """
+        made: RefundReconciliation = self._call(
+            "reconcile_refund", order_id, None, None, {**fields}, True
+        )
+        return made
+
+    def prepare_reconcile_refund(
+        self, order_id: str, /, **fields: Unpack[ReconcileRefundRequest]
+    ) -> Call[RefundReconciliation]:
+        """The first half of `reconcile_refund`: everything is checked, and nothing is sent. The
+        `Call` is the second half, for a program that sends by other means."""
+        made: Call[RefundReconciliation] = self._call(
+            "reconcile_refund", order_id, None, None, {**fields}, False
         )
         return made
 
@@ -309,6 +1736,155 @@ class AsyncOperations:
     ) -> Any:
         """Call an operation by its name and wait for the outcome, as `Client.call` does."""
         return await self._call(operation, order_id, request, idempotency_key, fields)
+
+    async def get_order(self, order_id: str, /, **fields: Unpack[OrderArguments]) -> Document:
+        """Reads the order: its state, amounts, lines, captures and refunds.
+
+        As `Client.get_order` does.
+        """
+        made: Document = await self._call("get_order", order_id, None, None, {**fields})
+        return made
+
+    @overload
+    async def acknowledge(
+        self,
+        order_id: str,
+        request: OrderArguments,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+    ) -> Confirmation: ...
+    @overload
+    async def acknowledge(
+        self,
+        order_id: str,
+        request: None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Unpack[OrderArguments],
+    ) -> Confirmation: ...
+    async def acknowledge(
+        self,
+        order_id: str,
+        request: Any = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Any,
+    ) -> Confirmation:
+        """Confirms to Klarna that the shop knows the order. Klarna then stops calling the shop
+        about it. A capture does so too. Safe to repeat.
+
+        As `Client.acknowledge` does.
+        """
+        if first_use is not None:
+            fields["first_use"] = first_use
+        if first_used is not None:
+            fields["first_used"] = first_used
+        made: Confirmation = await self._call(
+            "acknowledge", order_id, request, idempotency_key, fields
+        )
+        return made
+
+    @overload
+    async def update_authorization(
+        self,
+        order_id: str,
+        request: AuthorizationRequest,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+    ) -> Confirmation: ...
+    @overload
+    async def update_authorization(
+        self,
+        order_id: str,
+        request: None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Unpack[AuthorizationRequest],
+    ) -> Confirmation: ...
+    async def update_authorization(
+        self,
+        order_id: str,
+        request: Any = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Any,
+    ) -> Confirmation:
+        """Changes the amount and the lines of an order that is authorized. The lines replace the
+        old ones. Safe to repeat.
+
+        As `Client.update_authorization` does.
+        """
+        if first_use is not None:
+            fields["first_use"] = first_use
+        if first_used is not None:
+            fields["first_used"] = first_used
+        made: Confirmation = await self._call(
+            "update_authorization", order_id, request, idempotency_key, fields
+        )
+        return made
+
+    @overload
+    async def cancel(
+        self,
+        order_id: str,
+        request: OrderArguments,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+    ) -> Confirmation: ...
+    @overload
+    async def cancel(
+        self,
+        order_id: str,
+        request: None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Unpack[OrderArguments],
+    ) -> Confirmation: ...
+    async def cancel(
+        self,
+        order_id: str,
+        request: Any = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Any,
+    ) -> Confirmation:
+        """Cancels an order of which nothing was captured, for good. Safe to repeat.
+
+        As `Client.cancel` does.
+        """
+        if first_use is not None:
+            fields["first_use"] = first_use
+        if first_used is not None:
+            fields["first_used"] = first_used
+        made: Confirmation = await self._call("cancel", order_id, request, idempotency_key, fields)
+        return made
 
     @overload
     async def capture(
@@ -356,6 +1932,471 @@ class AsyncOperations:
         made: Capture = await self._call("capture", order_id, request, idempotency_key, fields)
         return made
 
+    async def get_captures(self, order_id: str, /, **fields: Unpack[OrderArguments]) -> Document:
+        """Reads all captures of the order.
+
+        As `Client.get_captures` does.
+        """
+        made: Document = await self._call("get_captures", order_id, None, None, {**fields})
+        return made
+
+    async def get_capture(self, order_id: str, /, **fields: Unpack[CaptureArguments]) -> Document:
+        """Reads one capture of the order.
+
+        As `Client.get_capture` does.
+        """
+        made: Document = await self._call("get_capture", order_id, None, None, {**fields})
+        return made
+
+    @overload
+    async def append_shipping_info(
+        self,
+        order_id: str,
+        request: CaptureShippingRequest,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+    ) -> Confirmation: ...
+    @overload
+    async def append_shipping_info(
+        self,
+        order_id: str,
+        request: None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Unpack[CaptureShippingRequest],
+    ) -> Confirmation: ...
+    async def append_shipping_info(
+        self,
+        order_id: str,
+        request: Any = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Any,
+    ) -> Confirmation:
+        """Adds shipping info, such as a tracking number, to a capture. A repeat with another key
+        adds it twice.
+
+        As `Client.append_shipping_info` does.
+        """
+        if first_use is not None:
+            fields["first_use"] = first_use
+        if first_used is not None:
+            fields["first_used"] = first_used
+        made: Confirmation = await self._call(
+            "append_shipping_info", order_id, request, idempotency_key, fields
+        )
+        return made
+
+    @overload
+    async def trigger_send_out(
+        self,
+        order_id: str,
+        request: CaptureArguments,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+    ) -> Confirmation: ...
+    @overload
+    async def trigger_send_out(
+        self,
+        order_id: str,
+        request: None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Unpack[CaptureArguments],
+    ) -> Confirmation: ...
+    async def trigger_send_out(
+        self,
+        order_id: str,
+        request: Any = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Any,
+    ) -> Confirmation:
+        """Has Klarna send the customer the invoice of a capture once more. A repeat with another
+        key sends a second mail.
+
+        As `Client.trigger_send_out` does.
+        """
+        if first_use is not None:
+            fields["first_use"] = first_use
+        if first_used is not None:
+            fields["first_used"] = first_used
+        made: Confirmation = await self._call(
+            "trigger_send_out", order_id, request, idempotency_key, fields
+        )
+        return made
+
+    async def get_extend_due_date_options(
+        self, order_id: str, /, **fields: Unpack[CaptureArguments]
+    ) -> Document:
+        """Reads by how many days the due date of a capture can be extended, and each fee.
+
+        As `Client.get_extend_due_date_options` does.
+        """
+        made: Document = await self._call(
+            "get_extend_due_date_options", order_id, None, None, {**fields}
+        )
+        return made
+
+    @overload
+    async def extend_due_date(
+        self,
+        order_id: str,
+        request: DueDateRequest,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+    ) -> Confirmation: ...
+    @overload
+    async def extend_due_date(
+        self,
+        order_id: str,
+        request: None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Unpack[DueDateRequest],
+    ) -> Confirmation: ...
+    async def extend_due_date(
+        self,
+        order_id: str,
+        request: Any = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Any,
+    ) -> Confirmation:
+        """Extends the due date of a capture, for a fee. A repeat with another key costs a second
+        fee.
+
+        As `Client.extend_due_date` does.
+        """
+        if first_use is not None:
+            fields["first_use"] = first_use
+        if first_used is not None:
+            fields["first_used"] = first_used
+        made: Confirmation = await self._call(
+            "extend_due_date", order_id, request, idempotency_key, fields
+        )
+        return made
+
+    @overload
+    async def update_customer_details(
+        self,
+        order_id: str,
+        request: CustomerDetailsRequest,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+    ) -> Confirmation: ...
+    @overload
+    async def update_customer_details(
+        self,
+        order_id: str,
+        request: None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Unpack[CustomerDetailsRequest],
+    ) -> Confirmation: ...
+    async def update_customer_details(
+        self,
+        order_id: str,
+        request: Any = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Any,
+    ) -> Confirmation:
+        """Changes the customer's shipping address. Klarna checks the customer's credit anew. Safe
+        to repeat.
+
+        As `Client.update_customer_details` does.
+        """
+        if first_use is not None:
+            fields["first_use"] = first_use
+        if first_used is not None:
+            fields["first_used"] = first_used
+        made: Confirmation = await self._call(
+            "update_customer_details", order_id, request, idempotency_key, fields
+        )
+        return made
+
+    @overload
+    async def extend_authorization_time(
+        self,
+        order_id: str,
+        request: OrderArguments,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+    ) -> Confirmation: ...
+    @overload
+    async def extend_authorization_time(
+        self,
+        order_id: str,
+        request: None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Unpack[OrderArguments],
+    ) -> Confirmation: ...
+    async def extend_authorization_time(
+        self,
+        order_id: str,
+        request: Any = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Any,
+    ) -> Confirmation:
+        """Extends the time in which the order can be captured. A second call on one day changes
+        nothing.
+
+        As `Client.extend_authorization_time` does.
+        """
+        if first_use is not None:
+            fields["first_use"] = first_use
+        if first_used is not None:
+            fields["first_used"] = first_used
+        made: Confirmation = await self._call(
+            "extend_authorization_time", order_id, request, idempotency_key, fields
+        )
+        return made
+
+    @overload
+    async def update_merchant_references(
+        self,
+        order_id: str,
+        request: MerchantReferencesRequest,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+    ) -> Confirmation: ...
+    @overload
+    async def update_merchant_references(
+        self,
+        order_id: str,
+        request: None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Unpack[MerchantReferencesRequest],
+    ) -> Confirmation: ...
+    async def update_merchant_references(
+        self,
+        order_id: str,
+        request: Any = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Any,
+    ) -> Confirmation:
+        """Changes the shop's own references of the order. Safe to repeat.
+
+        As `Client.update_merchant_references` does.
+        """
+        if first_use is not None:
+            fields["first_use"] = first_use
+        if first_used is not None:
+            fields["first_used"] = first_used
+        made: Confirmation = await self._call(
+            "update_merchant_references", order_id, request, idempotency_key, fields
+        )
+        return made
+
+    @overload
+    async def refund(
+        self,
+        order_id: str,
+        request: RefundRequest,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+    ) -> Refund: ...
+    @overload
+    async def refund(
+        self,
+        order_id: str,
+        request: None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Unpack[RefundRequest],
+    ) -> Refund: ...
+    async def refund(
+        self,
+        order_id: str,
+        request: Any = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Any,
+    ) -> Refund:
+        """Gives the customer back what was captured, in full or in part: the money moves once,
+        however often it is called with one key.
+
+        As `Client.refund` does.
+        """
+        if first_use is not None:
+            fields["first_use"] = first_use
+        if first_used is not None:
+            fields["first_used"] = first_used
+        made: Refund = await self._call("refund", order_id, request, idempotency_key, fields)
+        return made
+
+    async def get_refund(self, order_id: str, /, **fields: Unpack[RefundArguments]) -> Document:
+        """Reads one refund of the order.
+
+        As `Client.get_refund` does.
+        """
+        made: Document = await self._call("get_refund", order_id, None, None, {**fields})
+        return made
+
+    @overload
+    async def release_remaining_authorization(
+        self,
+        order_id: str,
+        request: OrderArguments,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+    ) -> Confirmation: ...
+    @overload
+    async def release_remaining_authorization(
+        self,
+        order_id: str,
+        request: None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Unpack[OrderArguments],
+    ) -> Confirmation: ...
+    async def release_remaining_authorization(
+        self,
+        order_id: str,
+        request: Any = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Any,
+    ) -> Confirmation:
+        """Releases what is still reserved on an order of which a part was captured. The rest can
+        never be captured then. Safe to repeat.
+
+        As `Client.release_remaining_authorization` does.
+        """
+        if first_use is not None:
+            fields["first_use"] = first_use
+        if first_used is not None:
+            fields["first_used"] = first_used
+        made: Confirmation = await self._call(
+            "release_remaining_authorization", order_id, request, idempotency_key, fields
+        )
+        return made
+
+    @overload
+    async def append_order_shipping_info(
+        self,
+        order_id: str,
+        request: OrderShippingRequest,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+    ) -> Confirmation: ...
+    @overload
+    async def append_order_shipping_info(
+        self,
+        order_id: str,
+        request: None = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Unpack[OrderShippingRequest],
+    ) -> Confirmation: ...
+    async def append_order_shipping_info(
+        self,
+        order_id: str,
+        request: Any = None,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        **fields: Any,
+    ) -> Confirmation:
+        """Adds shipping info, such as a tracking number, to the order. A repeat with another key
+        adds it twice.
+
+        As `Client.append_order_shipping_info` does.
+        """
+        if first_use is not None:
+            fields["first_use"] = first_use
+        if first_used is not None:
+            fields["first_used"] = first_used
+        made: Confirmation = await self._call(
+            "append_order_shipping_info", order_id, request, idempotency_key, fields
+        )
+        return made
+
     async def reconcile(
         self, order_id: str, /, **fields: Unpack[ReconcileRequest]
     ) -> Reconciliation:
@@ -365,4 +2406,17 @@ class AsyncOperations:
         As `Client.reconcile` does.
         """
         made: Reconciliation = await self._call("reconcile", order_id, None, None, {**fields})
+        return made
+
+    async def reconcile_refund(
+        self, order_id: str, /, **fields: Unpack[ReconcileRefundRequest]
+    ) -> RefundReconciliation:
+        """Reads the order's refunds and searches for the one with this reference and amount. Sound
+        only when each refund of an order has a reference of its own.
+
+        As `Client.reconcile_refund` does.
+        """
+        made: RefundReconciliation = await self._call(
+            "reconcile_refund", order_id, None, None, {**fields}
+        )
         return made

@@ -153,12 +153,15 @@ class Client:
     def __reduce__(self) -> NoReturn:
         """Raise TypeError: a client holds credentials and connections."""
 
-def idempotency_key(order_id: str, name: str, operation: str = "capture") -> str:
+def idempotency_key(
+    order_id: str, name: str, operation: str = "capture", capture_id: str | None = None
+) -> str:
     """Derive the idempotency key of the call named `name` of an order.
 
     The same texts give the same key after a crash, on any host, in every language: a UUID v5
     of the namespace `8f0b7c0e-51d4-4f0a-9c53-2b6fd0a174e6` and, for a capture,
-    `captures/{order_id}/{name}`. `capture` is the only operation today that takes a key.
+    `captures/{order_id}/{name}`. Other operations have words of their own there, and those on a
+    capture (`append_shipping_info`, `extend_due_date`, `trigger_send_out`) take its `capture_id`.
 
     `name` says which capture of the order it is, such as `"parcel-1"`: 1 to 255 characters. Two
     parcels need two names: Klarna answers a known key with the first result, whatever the body

@@ -10,6 +10,9 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+else:
+    # any value is one, for programs that ask what an annotation means
+    Any = object
 
 set_ = object.__setattr__
 

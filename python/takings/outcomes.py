@@ -16,18 +16,22 @@ from ._values import Kept, Value, set_
 # typing takes longer to load than the rest of the package
 TYPE_CHECKING = False
 if not TYPE_CHECKING:
-    from ._values import Literal
+    from ._values import Any, Literal
 else:
-    from typing import Literal
+    from typing import Any, Literal
 
 __all__ = [
     "Attempt",
     "Capture",
+    "Confirmation",
+    "Document",
     "InternalError",
     "InvalidInput",
     "NotSent",
     "OutcomeUnknown",
     "Reconciliation",
+    "Refund",
+    "RefundReconciliation",
     "Rejected",
     "TakingsError",
 ]
@@ -159,6 +163,70 @@ class Capture(Value):
         set_(self, "attempt_log", attempt_log)
 
 
+class Refund(Value):
+    """Klarna gives the money back."""
+
+    __slots__ = {
+        "refund_id": (
+            "Klarna's name for the refund. It is absent only where a query found the refund in an "
+            "order that names none."
+        ),
+        "order_id": "The order it belongs to.",
+        "idempotency_key": "The key the call used, given or made.",
+        "correlation_id": "Klarna's name for the answered request, where it gave one.",
+        "attempts": (
+            "How many requests it took, 1 or more; 0 where a key past its 24 hours was known to "
+            "have refunded, and nothing was sent."
+        ),
+        "warnings": (
+            "Order lines that do not add up (see the setting `check_lines`), and that a refund "
+            "cannot be found again."
+        ),
+        "attempt_log": (
+            "Each request with its time, what came back and the pause after it. The requests that "
+            "searched for the refund are among them."
+        ),
+    }
+    _keywords = {
+        "refund_id": {},
+        "order_id": {},
+        "idempotency_key": {},
+        "correlation_id": {"default": None},
+        "attempts": {"default": 1},
+        "warnings": {"default": ()},
+        "attempt_log": {"default": (), "repr": False, "compare": False},
+    }
+    __match_args__ = tuple(_keywords)
+    __dataclass_fields__ = Kept()
+    __dataclass_params__ = Kept()
+
+    refund_id: str | None
+    order_id: str
+    idempotency_key: str
+    correlation_id: str | None
+    attempts: int
+    warnings: tuple[str, ...]
+    attempt_log: tuple[Attempt, ...]
+
+    def __init__(
+        self,
+        refund_id: str | None,
+        order_id: str,
+        idempotency_key: str,
+        correlation_id: str | None = None,
+        attempts: int = 1,
+        warnings: tuple[str, ...] = (),
+        attempt_log: tuple[Attempt, ...] = (),
+    ) -> None:
+        set_(self, "refund_id", refund_id)
+        set_(self, "order_id", order_id)
+        set_(self, "idempotency_key", idempotency_key)
+        set_(self, "correlation_id", correlation_id)
+        set_(self, "attempts", attempts)
+        set_(self, "warnings", warnings)
+        set_(self, "attempt_log", attempt_log)
+
+
 class Reconciliation(Value):
     """The result of a query of an order's captures."""
 
@@ -222,7 +290,159 @@ class Reconciliation(Value):
         return several[0] if len(several) == 1 else None
 
 
-Reply = Capture | Reconciliation
+class RefundReconciliation(Value):
+    """The result of a query for a refund."""
+
+    __slots__ = {
+        "found": (
+            "How often: `once`, `never` or `several`; `amount_differs` if the reference was found "
+            "with another amount alone. `never` says so only of the moment: a refund whose answer "
+            "was lost may still be on its way, so refund again with the same key, not with a new "
+            "one."
+        ),
+        "refund_ids": "Every refund with this reference and amount, as Klarna lists them.",
+        "order_id": "The order whose refunds were read.",
+        "correlation_id": "Klarna's name for the answered request, where it gave one.",
+        "attempts": "How many requests it took, 1 or more.",
+        "attempt_log": "Each request with its time, what came back and the pause after it.",
+        "other_refund_ids": "Every refund with this reference and another amount.",
+    }
+    _keywords = {
+        "found": {},
+        "refund_ids": {},
+        "order_id": {},
+        "correlation_id": {"default": None},
+        "attempts": {"default": 1},
+        "attempt_log": {"default": (), "repr": False, "compare": False},
+        "other_refund_ids": {"default": ()},
+    }
+    __match_args__ = tuple(_keywords)
+    __dataclass_fields__ = Kept()
+    __dataclass_params__ = Kept()
+
+    found: Literal["once", "never", "several", "amount_differs"]
+    refund_ids: tuple[str, ...]
+    order_id: str
+    correlation_id: str | None
+    attempts: int
+    attempt_log: tuple[Attempt, ...]
+    other_refund_ids: tuple[str, ...]
+
+    def __init__(
+        self,
+        found: Literal["once", "never", "several", "amount_differs"],
+        refund_ids: tuple[str, ...],
+        order_id: str,
+        correlation_id: str | None = None,
+        attempts: int = 1,
+        attempt_log: tuple[Attempt, ...] = (),
+        other_refund_ids: tuple[str, ...] = (),
+    ) -> None:
+        set_(self, "found", found)
+        set_(self, "refund_ids", refund_ids)
+        set_(self, "order_id", order_id)
+        set_(self, "correlation_id", correlation_id)
+        set_(self, "attempts", attempts)
+        set_(self, "attempt_log", attempt_log)
+        set_(self, "other_refund_ids", other_refund_ids)
+
+    @property
+    def refund_id(self) -> str | None:
+        """The refund, if it was found once and the order names its id."""
+        several = self.refund_ids
+        return several[0] if len(several) == 1 else None
+
+
+class Confirmation(Value):
+    """A call that Klarna has carried out, and answers with nothing more."""
+
+    __slots__ = {
+        "order_id": "The order it was for.",
+        "idempotency_key": "The key the call used, given or made.",
+        "correlation_id": "Klarna's name for the answered request, where it gave one.",
+        "attempts": "How many requests it took, 1 or more.",
+        "warnings": "Warnings to be read by a person, though it was carried out.",
+        "attempt_log": "Each request with its time, what came back and the pause after it.",
+    }
+    _keywords = {
+        "order_id": {},
+        "idempotency_key": {},
+        "correlation_id": {"default": None},
+        "attempts": {"default": 1},
+        "warnings": {"default": ()},
+        "attempt_log": {"default": (), "repr": False, "compare": False},
+    }
+    __match_args__ = tuple(_keywords)
+    __dataclass_fields__ = Kept()
+    __dataclass_params__ = Kept()
+
+    order_id: str
+    idempotency_key: str
+    correlation_id: str | None
+    attempts: int
+    warnings: tuple[str, ...]
+    attempt_log: tuple[Attempt, ...]
+
+    def __init__(
+        self,
+        order_id: str,
+        idempotency_key: str,
+        correlation_id: str | None = None,
+        attempts: int = 1,
+        warnings: tuple[str, ...] = (),
+        attempt_log: tuple[Attempt, ...] = (),
+    ) -> None:
+        set_(self, "order_id", order_id)
+        set_(self, "idempotency_key", idempotency_key)
+        set_(self, "correlation_id", correlation_id)
+        set_(self, "attempts", attempts)
+        set_(self, "warnings", warnings)
+        set_(self, "attempt_log", attempt_log)
+
+
+class Document(Value):
+    """A document of Klarna's."""
+
+    __slots__ = {
+        "document": "The document, as Klarna wrote it.",
+        "order_id": "The order it was for.",
+        "correlation_id": "Klarna's name for the answered request, where it gave one.",
+        "attempts": "How many requests it took, 1 or more.",
+        "attempt_log": "Each request with its time, what came back and the pause after it.",
+    }
+    _keywords = {
+        "document": {},
+        "order_id": {},
+        "correlation_id": {"default": None},
+        "attempts": {"default": 1},
+        "attempt_log": {"default": (), "repr": False, "compare": False},
+    }
+    __match_args__ = tuple(_keywords)
+    __dataclass_fields__ = Kept()
+    __dataclass_params__ = Kept()
+
+    document: object
+    order_id: str
+    correlation_id: str | None
+    attempts: int
+    attempt_log: tuple[Attempt, ...]
+
+    def __init__(
+        self,
+        document: Any,
+        order_id: str,
+        correlation_id: str | None = None,
+        attempts: int = 1,
+        attempt_log: tuple[Attempt, ...] = (),
+    ) -> None:
+        set_(self, "document", document)
+        set_(self, "order_id", order_id)
+        set_(self, "correlation_id", correlation_id)
+        set_(self, "attempts", attempts)
+        set_(self, "attempt_log", attempt_log)
+
+
+Reply = Capture | Refund | Reconciliation | RefundReconciliation | Confirmation | Document
 """Everything that a call can end well in."""
 
 

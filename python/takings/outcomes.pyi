@@ -7,16 +7,20 @@ make one by hand.
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 __all__ = [
     "Attempt",
     "Capture",
+    "Confirmation",
+    "Document",
     "InternalError",
     "InvalidInput",
     "NotSent",
     "OutcomeUnknown",
     "Reconciliation",
+    "Refund",
+    "RefundReconciliation",
     "Rejected",
     "TakingsError",
 ]
@@ -71,6 +75,30 @@ class Capture:
     for the capture are among them."""
 
 @dataclass(frozen=True)
+class Refund:
+    """Klarna gives the money back."""
+
+    __slots__: ClassVar[dict[str, str]]  # noqa: PYI035
+    refund_id: str | None
+    """Klarna's name for the refund. It is absent only where a query found the refund in an order
+    that names none."""
+    order_id: str
+    """The order it belongs to."""
+    idempotency_key: str
+    """The key the call used, given or made."""
+    correlation_id: str | None = None
+    """Klarna's name for the answered request, where it gave one."""
+    attempts: int = 1
+    """How many requests it took, 1 or more; 0 where a key past its 24 hours was known to have
+    refunded, and nothing was sent."""
+    warnings: tuple[str, ...] = ()
+    """Order lines that do not add up (see the setting `check_lines`), and that a refund cannot be
+    found again."""
+    attempt_log: tuple[Attempt, ...] = ()
+    """Each request with its time, what came back and the pause after it. The requests that searched
+    for the refund are among them."""
+
+@dataclass(frozen=True)
 class Reconciliation:
     """The result of a query of an order's captures."""
 
@@ -96,7 +124,69 @@ class Reconciliation:
     def capture_id(self) -> str | None:
         """The capture, if it was found once."""
 
-Reply: TypeAlias = Capture | Reconciliation
+@dataclass(frozen=True)
+class RefundReconciliation:
+    """The result of a query for a refund."""
+
+    __slots__: ClassVar[dict[str, str]]  # noqa: PYI035
+    found: Literal["once", "never", "several", "amount_differs"]
+    """How often: `once`, `never` or `several`; `amount_differs` if the reference was found with
+    another amount alone. `never` says so only of the moment: a refund whose answer was lost may
+    still be on its way, so refund again with the same key, not with a new one."""
+    refund_ids: tuple[str, ...]
+    """Every refund with this reference and amount, as Klarna lists them."""
+    order_id: str
+    """The order whose refunds were read."""
+    correlation_id: str | None = None
+    """Klarna's name for the answered request, where it gave one."""
+    attempts: int = 1
+    """How many requests it took, 1 or more."""
+    attempt_log: tuple[Attempt, ...] = ()
+    """Each request with its time, what came back and the pause after it."""
+    other_refund_ids: tuple[str, ...] = ()
+    """Every refund with this reference and another amount."""
+
+    @property
+    def refund_id(self) -> str | None:
+        """The refund, if it was found once and the order names its id."""
+
+@dataclass(frozen=True)
+class Confirmation:
+    """A call that Klarna has carried out, and answers with nothing more."""
+
+    __slots__: ClassVar[dict[str, str]]  # noqa: PYI035
+    order_id: str
+    """The order it was for."""
+    idempotency_key: str
+    """The key the call used, given or made."""
+    correlation_id: str | None = None
+    """Klarna's name for the answered request, where it gave one."""
+    attempts: int = 1
+    """How many requests it took, 1 or more."""
+    warnings: tuple[str, ...] = ()
+    """Warnings to be read by a person, though it was carried out."""
+    attempt_log: tuple[Attempt, ...] = ()
+    """Each request with its time, what came back and the pause after it."""
+
+@dataclass(frozen=True)
+class Document:
+    """A document of Klarna's."""
+
+    __slots__: ClassVar[dict[str, str]]  # noqa: PYI035
+    document: Any
+    """The document, as Klarna wrote it."""
+    order_id: str
+    """The order it was for."""
+    correlation_id: str | None = None
+    """Klarna's name for the answered request, where it gave one."""
+    attempts: int = 1
+    """How many requests it took, 1 or more."""
+    attempt_log: tuple[Attempt, ...] = ()
+    """Each request with its time, what came back and the pause after it."""
+
+Reply: TypeAlias = (
+    Capture | Refund | Reconciliation | RefundReconciliation | Confirmation | Document
+)
 """Everything that a call can end well in."""
 
 class TakingsError(Exception):

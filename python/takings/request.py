@@ -10,13 +10,29 @@ optional field out.
 from typing import Literal, TypedDict
 
 __all__ = [
+    "Address",
+    "AuthorizationRequest",
+    "CaptureArguments",
     "CaptureRequest",
+    "CaptureShippingRequest",
+    "CustomerDetailsRequest",
+    "DueDateRequest",
+    "MerchantReferencesRequest",
+    "OrderArguments",
     "OrderLine",
+    "OrderShippingRequest",
     "ProductIdentifiers",
+    "ReconcileRefundRequest",
     "ReconcileRequest",
+    "RefundArguments",
+    "RefundRequest",
     "ShippingInfo",
     "Subscription",
 ]
+
+
+class OrderArguments(TypedDict):
+    """An operation on the order as a whole."""
 
 
 class ProductIdentifiers(TypedDict, total=False):
@@ -95,6 +111,22 @@ class OrderLine(_OrderLineRequired, total=False):
     """The subscription the line belongs to."""
 
 
+class _AuthorizationRequestRequired(TypedDict):
+    order_amount: int
+    """The order's new amount in minor units: 0 to 200,000,000, and not less than was captured. For
+    more than before Klarna checks the risk anew, and takes it for some payment methods only."""
+    order_lines: list[OrderLine]
+    """The order's new lines, at most 1000. They replace the old ones. Klarna deletes the old ones
+    where the lines are left out, so takings wants them; `[]` deletes them on purpose."""
+
+
+class AuthorizationRequest(_AuthorizationRequestRequired, total=False):
+    """The new amount and lines of an order that is authorized."""
+
+    description: str
+    """A text about the change, at most 255 characters."""
+
+
 class ShippingInfo(TypedDict, total=False):
     """How one consignment travels. Every field may be absent; Klarna follows the parcel only when
     company and tracking number are there. Where the limits come from: `CaptureRequest`."""
@@ -149,10 +181,126 @@ class CaptureRequest(_CaptureRequestRequired, total=False):
     """Days until the goods are shipped, 0 or more. Above 0 only for accounts with that feature."""
 
 
+class CaptureArguments(TypedDict):
+    """The capture that an operation is for."""
+
+    capture_id: str
+    """Klarna's id of the capture."""
+
+
+class CaptureShippingRequest(TypedDict):
+    """How the goods of a capture travel."""
+
+    capture_id: str
+    """Klarna's id of the capture."""
+    shipping_info: list[ShippingInfo]
+    """The entries to append, 1 to 500. Klarna deletes none and replaces none."""
+
+
+class DueDateRequest(TypedDict):
+    """How many days later a capture is due."""
+
+    capture_id: str
+    """Klarna's id of the capture."""
+    number_of_days: int
+    """One of the numbers of days that `get_extend_due_date_options` names. Each has a fee."""
+
+
+class Address(TypedDict, total=False):
+    """An address. Every field may be absent."""
+
+    given_name: str
+    """First name, at most 100 characters."""
+    family_name: str
+    """Last name, at most 100 characters."""
+    organization_name: str
+    """The company, at most 255 characters."""
+    attention: str
+    """The person in the company, at most 255 characters."""
+    title: str
+    """At most 20 characters."""
+    street_address: str
+    """Street and house, at most 100 characters."""
+    street_address2: str
+    """The second line of the street, at most 100 characters."""
+    postal_code: str
+    """At most 10 characters."""
+    city: str
+    """At most 200 characters."""
+    region: str
+    """State or region, at most 200 characters. Klarna requires it in the USA."""
+    country: str
+    """The country's two letters, as in ISO 3166."""
+    email: str
+    """At most 100 characters."""
+    phone: str
+    """At most 100 characters."""
+
+
+class CustomerDetailsRequest(TypedDict):
+    """A new address of the customer."""
+
+    shipping_address: Address
+    """Where the goods go. An empty text deletes a field."""
+
+
+class MerchantReferencesRequest(TypedDict, total=False):
+    """The shop's own references of an order. Klarna keeps the one that is left out; an empty text
+    deletes it."""
+
+    merchant_reference1: str
+    """The order number that the customer sees, at most 255 characters."""
+    merchant_reference2: str
+    """A second reference, at most 255 characters."""
+
+
+class _RefundRequestRequired(TypedDict):
+    refunded_amount: int
+    """How much is refunded, in minor units (60.00 is 6000), tax included: 1 to 200,000,000. Klarna
+    refuses more than was captured and not refunded yet."""
+
+
+class RefundRequest(_RefundRequestRequired, total=False):
+    """The body of Klarna's refund call: how much of what was captured goes back, and for what."""
+
+    reference: str
+    """Your own name for this refund, at most 255 characters. It ends up in Klarna's settlement
+    files. By a unique one a refund can be found again."""
+    description: str
+    """Shown to the customer, at most 255 characters."""
+    order_lines: list[OrderLine]
+    """The lines that are refunded, at most 1000. Klarna assigns the refund to the captures that
+    have lines with the same references. With a line of the type `return_fee` the lines must sum to
+    `refunded_amount`."""
+
+
+class RefundArguments(TypedDict):
+    """The refund that is read."""
+
+    refund_id: str
+    """Klarna's id of the refund."""
+
+
+class OrderShippingRequest(TypedDict):
+    """How the goods of an order travel."""
+
+    shipping_info: list[ShippingInfo]
+    """The entries to append, 1 to 500. Klarna deletes none and replaces none."""
+
+
 class ReconcileRequest(TypedDict):
     """The capture that is searched for."""
 
     reference: str
     """The capture's own name, as its request gave it."""
     captured_amount: int
+    """Its amount, in minor units (60.00 is 6000)."""
+
+
+class ReconcileRefundRequest(TypedDict):
+    """The refund that is searched for."""
+
+    reference: str
+    """The refund's own name, as its request gave it."""
+    refunded_amount: int
     """Its amount, in minor units (60.00 is 6000)."""

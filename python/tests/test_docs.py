@@ -80,7 +80,6 @@ def test_help_shows_signatures() -> None:
     shown = pydoc.plain(pydoc.render_doc(takings.minor))
     assert "minor(amount, currency)" in shown
     assert "minor units" in shown
-    assert (
-        str(inspect.signature(takings.idempotency_key)) == "(order_id, name, operation='capture')"
-    )
+    shown = str(inspect.signature(takings.idempotency_key))
+    assert shown == "(order_id, name, operation='capture', capture_id=None)"
     assert str(inspect.signature(takings.new_idempotency_key)) == "()"

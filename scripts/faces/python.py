@@ -416,7 +416,8 @@ def typed_dict(schema: Schema, name: str) -> str:
 
     doc = docstring(described["doc"], 4)
     if not optional:
-        return f"\n\nclass {name}(TypedDict):\n{doc}\n{members(required)}"
+        blank = "\n" if required else ""
+        return f"\n\nclass {name}(TypedDict):\n{doc}{blank}{members(required)}"
     if not required:
         return f"\n\nclass {name}(TypedDict, total=False):\n{doc}\n{members(optional)}"
     # typing.Required is there from Python 3.11 on; until then the required fields are a base
@@ -552,9 +553,9 @@ from ._values import Kept, Value, set_
 # typing takes longer to load than the rest of the package
 TYPE_CHECKING = False
 if not TYPE_CHECKING:
-    from ._values import Literal
+    from ._values import Any, Literal
 else:
-    from typing import Literal
+    from typing import Any, Literal
 
 """
 STUB = """from dataclasses import dataclass
@@ -562,6 +563,12 @@ from datetime import datetime
 from typing import Any, ClassVar, Literal, TypeAlias
 
 """
+
+
+def aliased(head: str, union: str) -> str:
+    """A union of types, in brackets where it needs a line of its own."""
+    line = f"{head}{union}\n"
+    return line if len(line) <= WIDTH else f"{head}(\n    {union}\n)\n"
 
 
 def replies(schema: Schema) -> list[dict[str, Any]]:
@@ -595,7 +602,8 @@ def outcomes_of(schema: Schema, imports: str, in_stub: bool) -> str:
     parts = [
         NOTICE + OUTCOMES + imports + f"__all__ = [\n{exports}]\n",
         *(class_.stub() if in_stub else class_.module() for class_ in classes),
-        f"{gap}Reply{': TypeAlias' if in_stub else ''} = {union}\n"
+        gap
+        + aliased(f"Reply{': TypeAlias' if in_stub else ''} = ", union)
         + docstring("Everything that a call can end well in.", 0),
         base_error(record_named(schema, "Error"), in_stub),
         *(error_class(kind, gap) for kind in schema["error_kinds"]),
@@ -882,9 +890,7 @@ else:
 
     from ._exchange import Transport
     from ._takings import Call
-    from .outcomes import {replies}
-    from .request import {requests}
-
+{replies}{requests}
     _FunctionT = TypeVar("_FunctionT", bound=Callable[..., Any])
 
 
@@ -1010,12 +1016,21 @@ def default_of(field: Field) -> str:
     return f'"{value}"' if isinstance(value, str) else repr(value)
 
 
+def imported(module: str, names: list[str]) -> str:
+    """An import of a block of imports, on one line or one name to a line."""
+    line = f"    from .{module} import {', '.join(names)}\n"
+    if len(line) <= WIDTH:
+        return line
+    lines = "".join(f"        {name},\n" for name in names)
+    return f"    from .{module} import (\n{lines}    )\n"
+
+
 def operations(schema: Schema) -> str:
     fields = settings_of(schema)
     records = sorted(record["name"] for record in replies(schema))
     arguments = sorted({operation["arguments"] for operation in schema["operations"]})
-    out = NOTICE + METHODS.replace("{replies}", ", ".join(records))
-    out = out.replace("{requests}", ", ".join(arguments))
+    out = NOTICE + METHODS.replace("{replies}", imported("outcomes", records))
+    out = out.replace("{requests}", imported("request", arguments))
     out += CLIENT.replace("    {init}\n", initializer(schema, fields) + "\n")
     for operation in schema["operations"]:
         out += method(schema, operation)

@@ -99,14 +99,16 @@ local takings = {}
 ---| "outcome_unknown" # The order may have been captured: an answer was lost or made no sense, or an earlier call with the key, of which nothing is known here, may have captured. Call again with the same idempotency key within 24 hours of its first use; never book it as failed.
 ---| "internal" # A bug in takings. Report it; if `attempts` is above 0, treat it as `outcome_unknown`.
 
----The body of Klarna's capture call: how much is captured, and for what.
----@class takings.capture_request
----@field captured_amount integer How much is captured, in minor units (60.00 is 6000), tax included: 1 to 200,000,000. Klarna refuses more than the order's remaining authorized amount.
----@field reference? string Your own name for this capture, at most 255 characters. It ends up in Klarna's settlement files, and a unique one lets a capture be found again.
----@field description? string Shown to the customer, at most 255 characters.
----@field order_lines? takings.order_line[] The lines that the captured amount is for, at most 1000.
----@field shipping_info? takings.shipping_info[] How the goods travel, at most 500 entries. Klarna expects it for physical goods.
----@field shipping_delay? integer Days until the goods are shipped, 0 or more. Above 0 only for accounts with that feature.
+---An operation on the order as a whole.
+---@class takings.order_arguments
+---@field first_use? boolean Whether this is the first use of the idempotency key: no other process, and no earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that takings makes need it not.
+---@field first_used? integer When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+
+---The new amount and lines of an order that is authorized.
+---@class takings.authorization_request
+---@field order_amount integer The order's new amount in minor units: 0 to 200,000,000, and not less than was captured. For more than before Klarna checks the risk anew, and takes it for some payment methods only.
+---@field description? string A text about the change, at most 255 characters.
+---@field order_lines takings.order_line[] The order's new lines, at most 1000. They replace the old ones. Klarna deletes the old ones where the lines are left out, so takings wants them; `[]` deletes them on purpose.
 ---@field first_use? boolean Whether this is the first use of the idempotency key: no other process, and no earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that takings makes need it not.
 ---@field first_used? integer When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
 
@@ -143,6 +145,17 @@ local takings = {}
 ---@field interval takings.interval The unit of `interval_count`.
 ---@field interval_count integer How many intervals lie between two payments, 1 or more.
 
+---The body of Klarna's capture call: how much is captured, and for what.
+---@class takings.capture_request
+---@field captured_amount integer How much is captured, in minor units (60.00 is 6000), tax included: 1 to 200,000,000. Klarna refuses more than the order's remaining authorized amount.
+---@field reference? string Your own name for this capture, at most 255 characters. It ends up in Klarna's settlement files, and a unique one lets a capture be found again.
+---@field description? string Shown to the customer, at most 255 characters.
+---@field order_lines? takings.order_line[] The lines that the captured amount is for, at most 1000.
+---@field shipping_info? takings.shipping_info[] How the goods travel, at most 500 entries. Klarna expects it for physical goods.
+---@field shipping_delay? integer Days until the goods are shipped, 0 or more. Above 0 only for accounts with that feature.
+---@field first_use? boolean Whether this is the first use of the idempotency key: no other process, and no earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that takings makes need it not.
+---@field first_used? integer When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+
 ---How one consignment travels. Every field may be absent; Klarna follows the parcel only when company and tracking number are there. Where the limits come from: `takings.capture_request`.
 ---@class takings.shipping_info
 ---@field shipping_company? string The carrier, best as its name on Klarna's list of carriers, at most 100 characters.
@@ -152,6 +165,70 @@ local takings = {}
 ---@field return_shipping_company? string The carrier of a return, at most 100 characters.
 ---@field return_tracking_number? string The tracking number of a return, at most 100 characters.
 ---@field return_tracking_uri? string Where the customer follows the return, at most 1024 characters.
+
+---How the goods of a capture travel.
+---@class takings.capture_shipping_request
+---@field capture_id string Klarna's id of the capture.
+---@field shipping_info takings.shipping_info[] The entries to append, 1 to 500. Klarna deletes none and replaces none.
+---@field first_use? boolean Whether this is the first use of the idempotency key: no other process, and no earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that takings makes need it not.
+---@field first_used? integer When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+
+---The capture that an operation is for.
+---@class takings.capture_arguments
+---@field capture_id string Klarna's id of the capture.
+---@field first_use? boolean Whether this is the first use of the idempotency key: no other process, and no earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that takings makes need it not.
+---@field first_used? integer When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+
+---How many days later a capture is due.
+---@class takings.due_date_request
+---@field capture_id string Klarna's id of the capture.
+---@field number_of_days integer One of the numbers of days that `get_extend_due_date_options` names. Each has a fee.
+---@field first_use? boolean Whether this is the first use of the idempotency key: no other process, and no earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that takings makes need it not.
+---@field first_used? integer When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+
+---A new address of the customer.
+---@class takings.customer_details_request
+---@field shipping_address takings.address Where the goods go. An empty text deletes a field.
+---@field first_use? boolean Whether this is the first use of the idempotency key: no other process, and no earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that takings makes need it not.
+---@field first_used? integer When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+
+---An address. Every field may be absent.
+---@class takings.address
+---@field given_name? string First name, at most 100 characters.
+---@field family_name? string Last name, at most 100 characters.
+---@field organization_name? string The company, at most 255 characters.
+---@field attention? string The person in the company, at most 255 characters.
+---@field title? string At most 20 characters.
+---@field street_address? string Street and house, at most 100 characters.
+---@field street_address2? string The second line of the street, at most 100 characters.
+---@field postal_code? string At most 10 characters.
+---@field city? string At most 200 characters.
+---@field region? string State or region, at most 200 characters. Klarna requires it in the USA.
+---@field country? string The country's two letters, as in ISO 3166.
+---@field email? string At most 100 characters.
+---@field phone? string At most 100 characters.
+
+---The shop's own references of an order. Klarna keeps the one that is left out; an empty text deletes it.
+---@class takings.merchant_references_request
+---@field merchant_reference1? string The order number that the customer sees, at most 255 characters.
+---@field merchant_reference2? string A second reference, at most 255 characters.
+---@field first_use? boolean Whether this is the first use of the idempotency key: no other process, and no earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that takings makes need it not.
+---@field first_used? integer When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+
+---The body of Klarna's refund call: how much of what was captured goes back, and for what.
+---@class takings.refund_request
+---@field refunded_amount integer How much is refunded, in minor units (60.00 is 6000), tax included: 1 to 200,000,000. Klarna refuses more than was captured and not refunded yet.
+---@field reference? string Your own name for this refund, at most 255 characters. It ends up in Klarna's settlement files. By a unique one a refund can be found again.
+---@field description? string Shown to the customer, at most 255 characters.
+---@field order_lines? takings.order_line[] The lines that are refunded, at most 1000. Klarna assigns the refund to the captures that have lines with the same references. With a line of the type `return_fee` the lines must sum to `refunded_amount`.
+---@field first_use? boolean Whether this is the first use of the idempotency key: no other process, and no earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that takings makes need it not.
+---@field first_used? integer When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+
+---How the goods of an order travel.
+---@class takings.order_shipping_request
+---@field shipping_info takings.shipping_info[] The entries to append, 1 to 500. Klarna deletes none and replaces none.
+---@field first_use? boolean Whether this is the first use of the idempotency key: no other process, and no earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that takings makes need it not.
+---@field first_used? integer When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
 
 ---Klarna captured it: ship.
 ---@class takings.capture
@@ -163,6 +240,16 @@ local takings = {}
 ---@field warnings string[] Order lines that do not add up (see the setting `check_lines`), though it was captured all the same; and that an earlier call of this client with the same key was answered with another capture.
 ---@field attempt_log takings.attempt[] Each request with its time, what came back and the pause after it. The requests that searched for the capture are among them.
 
+---Klarna gives the money back.
+---@class takings.refund
+---@field refund_id? string Klarna's name for the refund. It is absent only where a query found the refund in an order that names none.
+---@field order_id string The order it belongs to.
+---@field idempotency_key string The key the call used, given or made.
+---@field correlation_id? string Klarna's name for the answered request, where it gave one.
+---@field attempts integer How many requests it took, 1 or more; 0 where a key past its 24 hours was known to have refunded, and nothing was sent.
+---@field warnings string[] Order lines that do not add up (see the setting `check_lines`), and that a refund cannot be found again.
+---@field attempt_log takings.attempt[] Each request with its time, what came back and the pause after it. The requests that searched for the refund are among them.
+
 ---The result of a query of an order's captures.
 ---@class takings.reconciliation
 ---@field found takings.found How often: `once`, `never` or `several`; `amount_differs` if the reference was found with another amount alone. `never` says so only of the moment: a capture whose answer was lost may still be on its way, so capture again with the same key, not with a new one.
@@ -173,6 +260,34 @@ local takings = {}
 ---@field attempts integer How many requests it took, 1 or more.
 ---@field attempt_log takings.attempt[] Each request with its time, what came back and the pause after it.
 ---@field other_capture_ids string[] Every capture with this reference and another amount.
+
+---The result of a query for a refund.
+---@class takings.refund_reconciliation
+---@field found takings.found How often: `once`, `never` or `several`; `amount_differs` if the reference was found with another amount alone. `never` says so only of the moment: a refund whose answer was lost may still be on its way, so refund again with the same key, not with a new one.
+---@field refund_id? string The refund, if it was found once and the order names its id.
+---@field refund_ids string[] Every refund with this reference and amount, as Klarna lists them.
+---@field order_id string The order whose refunds were read.
+---@field correlation_id? string Klarna's name for the answered request, where it gave one.
+---@field attempts integer How many requests it took, 1 or more.
+---@field attempt_log takings.attempt[] Each request with its time, what came back and the pause after it.
+---@field other_refund_ids string[] Every refund with this reference and another amount.
+
+---A call that Klarna has carried out, and answers with nothing more.
+---@class takings.confirmation
+---@field order_id string The order it was for.
+---@field idempotency_key string The key the call used, given or made.
+---@field correlation_id? string Klarna's name for the answered request, where it gave one.
+---@field attempts integer How many requests it took, 1 or more.
+---@field warnings string[] Warnings to be read by a person, though it was carried out.
+---@field attempt_log takings.attempt[] Each request with its time, what came back and the pause after it.
+
+---A document of Klarna's.
+---@class takings.document
+---@field document string The document, as Klarna wrote it.
+---@field order_id string The order it was for.
+---@field correlation_id? string Klarna's name for the answered request, where it gave one.
+---@field attempts integer How many requests it took, 1 or more.
+---@field attempt_log takings.attempt[] Each request with its time, what came back and the pause after it.
 
 ---A request of a call, for a person who has to see afterwards what happened. No credential is in it, and a server's text is scrubbed.
 ---@class takings.attempt
@@ -200,11 +315,92 @@ local takings = {}
 ---@field retryable boolean Whether the same call, with the same key, can end differently later. True for `not_sent`, a rate limit, and an `internal` error after a request was begun. True for `outcome_unknown` too, but not after a refused query, or for a key past its 24 hours.
 
 ---The operations of a client: each is a method of that name.
----@alias takings.operation "capture"|"reconcile"
+---@alias takings.operation
+---| "get_order"
+---| "acknowledge"
+---| "update_authorization"
+---| "cancel"
+---| "capture"
+---| "get_captures"
+---| "get_capture"
+---| "append_shipping_info"
+---| "trigger_send_out"
+---| "get_extend_due_date_options"
+---| "extend_due_date"
+---| "update_customer_details"
+---| "extend_authorization_time"
+---| "update_merchant_references"
+---| "refund"
+---| "get_refund"
+---| "release_remaining_authorization"
+---| "append_order_shipping_info"
+---| "reconcile"
+---| "reconcile_refund"
 
 ---Captures orders of one merchant account. Make one and keep it: it reuses its connections.
 ---@class takings.client
 local client = {}
+
+---Reads the order: its state, amounts, lines, captures and refunds.
+---@param order_id string
+---@return takings.document? document nil where it failed, or its outcome is not known
+---@return takings.error? err
+function client:get_order(order_id) end
+
+---The call of `get_order`, checked, to be sent by an HTTP client of your own.
+---@param order_id string
+---@return takings.call? call
+---@return takings.error? err
+function client:prepare_get_order(order_id) end
+
+---Confirms to Klarna that the shop knows the order. Klarna then stops calling the shop about it. A capture does so
+---too. Safe to repeat.
+---@param order_id string
+---@param request? takings.order_arguments
+---@param idempotency_key? string the same key for the same call, also after a crash; nil makes a fresh one
+---@return takings.confirmation? confirmation nil where it failed, or its outcome is not known
+---@return takings.error? err
+function client:acknowledge(order_id, request, idempotency_key) end
+
+---The call of `acknowledge`, checked, to be sent by an HTTP client of your own.
+---@param order_id string
+---@param request? takings.order_arguments
+---@param idempotency_key? string the same key for the same call, also after a crash; nil makes a fresh one
+---@return takings.call? call
+---@return takings.error? err
+function client:prepare_acknowledge(order_id, request, idempotency_key) end
+
+---Changes the amount and the lines of an order that is authorized. The lines replace the old ones. Safe to repeat.
+---@param order_id string
+---@param request takings.authorization_request
+---@param idempotency_key? string the same key for the same call, also after a crash; nil makes a fresh one
+---@return takings.confirmation? confirmation nil where it failed, or its outcome is not known
+---@return takings.error? err
+function client:update_authorization(order_id, request, idempotency_key) end
+
+---The call of `update_authorization`, checked, to be sent by an HTTP client of your own.
+---@param order_id string
+---@param request takings.authorization_request
+---@param idempotency_key? string the same key for the same call, also after a crash; nil makes a fresh one
+---@return takings.call? call
+---@return takings.error? err
+function client:prepare_update_authorization(order_id, request, idempotency_key) end
+
+---Cancels an order of which nothing was captured, for good. Safe to repeat.
+---@param order_id string
+---@param request? takings.order_arguments
+---@param idempotency_key? string the same key for the same call, also after a crash; nil makes a fresh one
+---@return takings.confirmation? confirmation nil where it failed, or its outcome is not known
+---@return takings.error? err
+function client:cancel(order_id, request, idempotency_key) end
+
+---The call of `cancel`, checked, to be sent by an HTTP client of your own.
+---@param order_id string
+---@param request? takings.order_arguments
+---@param idempotency_key? string the same key for the same call, also after a crash; nil makes a fresh one
+---@return takings.call? call
+---@return takings.error? err
+function client:prepare_cancel(order_id, request, idempotency_key) end
 
 ---Captures the order, in full or in part: the money moves once, however often it is called with one key.
 ---@param order_id string
@@ -221,6 +417,206 @@ function client:capture(order_id, request, idempotency_key) end
 ---@return takings.call? call
 ---@return takings.error? err
 function client:prepare(order_id, request, idempotency_key) end
+
+---Reads all captures of the order.
+---@param order_id string
+---@return takings.document? document nil where it failed, or its outcome is not known
+---@return takings.error? err
+function client:get_captures(order_id) end
+
+---The call of `get_captures`, checked, to be sent by an HTTP client of your own.
+---@param order_id string
+---@return takings.call? call
+---@return takings.error? err
+function client:prepare_get_captures(order_id) end
+
+---Reads one capture of the order.
+---@param order_id string
+---@param capture_id string Klarna's id of the capture.
+---@return takings.document? document nil where it failed, or its outcome is not known
+---@return takings.error? err
+function client:get_capture(order_id, capture_id) end
+
+---The call of `get_capture`, checked, to be sent by an HTTP client of your own.
+---@param order_id string
+---@param capture_id string Klarna's id of the capture.
+---@return takings.call? call
+---@return takings.error? err
+function client:prepare_get_capture(order_id, capture_id) end
+
+---Adds shipping info, such as a tracking number, to a capture. A repeat with another key adds it twice.
+---@param order_id string
+---@param request takings.capture_shipping_request
+---@param idempotency_key? string the same key for the same call, also after a crash; nil makes a fresh one
+---@return takings.confirmation? confirmation nil where it failed, or its outcome is not known
+---@return takings.error? err
+function client:append_shipping_info(order_id, request, idempotency_key) end
+
+---The call of `append_shipping_info`, checked, to be sent by an HTTP client of your own.
+---@param order_id string
+---@param request takings.capture_shipping_request
+---@param idempotency_key? string the same key for the same call, also after a crash; nil makes a fresh one
+---@return takings.call? call
+---@return takings.error? err
+function client:prepare_append_shipping_info(order_id, request, idempotency_key) end
+
+---Has Klarna send the customer the invoice of a capture once more. A repeat with another key sends a second mail.
+---@param order_id string
+---@param request takings.capture_arguments
+---@param idempotency_key? string the same key for the same call, also after a crash; nil makes a fresh one
+---@return takings.confirmation? confirmation nil where it failed, or its outcome is not known
+---@return takings.error? err
+function client:trigger_send_out(order_id, request, idempotency_key) end
+
+---The call of `trigger_send_out`, checked, to be sent by an HTTP client of your own.
+---@param order_id string
+---@param request takings.capture_arguments
+---@param idempotency_key? string the same key for the same call, also after a crash; nil makes a fresh one
+---@return takings.call? call
+---@return takings.error? err
+function client:prepare_trigger_send_out(order_id, request, idempotency_key) end
+
+---Reads by how many days the due date of a capture can be extended, and each fee.
+---@param order_id string
+---@param capture_id string Klarna's id of the capture.
+---@return takings.document? document nil where it failed, or its outcome is not known
+---@return takings.error? err
+function client:get_extend_due_date_options(order_id, capture_id) end
+
+---The call of `get_extend_due_date_options`, checked, to be sent by an HTTP client of your own.
+---@param order_id string
+---@param capture_id string Klarna's id of the capture.
+---@return takings.call? call
+---@return takings.error? err
+function client:prepare_get_extend_due_date_options(order_id, capture_id) end
+
+---Extends the due date of a capture, for a fee. A repeat with another key costs a second fee.
+---@param order_id string
+---@param request takings.due_date_request
+---@param idempotency_key? string the same key for the same call, also after a crash; nil makes a fresh one
+---@return takings.confirmation? confirmation nil where it failed, or its outcome is not known
+---@return takings.error? err
+function client:extend_due_date(order_id, request, idempotency_key) end
+
+---The call of `extend_due_date`, checked, to be sent by an HTTP client of your own.
+---@param order_id string
+---@param request takings.due_date_request
+---@param idempotency_key? string the same key for the same call, also after a crash; nil makes a fresh one
+---@return takings.call? call
+---@return takings.error? err
+function client:prepare_extend_due_date(order_id, request, idempotency_key) end
+
+---Changes the customer's shipping address. Klarna checks the customer's credit anew. Safe to repeat.
+---@param order_id string
+---@param request takings.customer_details_request
+---@param idempotency_key? string the same key for the same call, also after a crash; nil makes a fresh one
+---@return takings.confirmation? confirmation nil where it failed, or its outcome is not known
+---@return takings.error? err
+function client:update_customer_details(order_id, request, idempotency_key) end
+
+---The call of `update_customer_details`, checked, to be sent by an HTTP client of your own.
+---@param order_id string
+---@param request takings.customer_details_request
+---@param idempotency_key? string the same key for the same call, also after a crash; nil makes a fresh one
+---@return takings.call? call
+---@return takings.error? err
+function client:prepare_update_customer_details(order_id, request, idempotency_key) end
+
+---Extends the time in which the order can be captured. A second call on one day changes nothing.
+---@param order_id string
+---@param request? takings.order_arguments
+---@param idempotency_key? string the same key for the same call, also after a crash; nil makes a fresh one
+---@return takings.confirmation? confirmation nil where it failed, or its outcome is not known
+---@return takings.error? err
+function client:extend_authorization_time(order_id, request, idempotency_key) end
+
+---The call of `extend_authorization_time`, checked, to be sent by an HTTP client of your own.
+---@param order_id string
+---@param request? takings.order_arguments
+---@param idempotency_key? string the same key for the same call, also after a crash; nil makes a fresh one
+---@return takings.call? call
+---@return takings.error? err
+function client:prepare_extend_authorization_time(order_id, request, idempotency_key) end
+
+---Changes the shop's own references of the order. Safe to repeat.
+---@param order_id string
+---@param request? takings.merchant_references_request
+---@param idempotency_key? string the same key for the same call, also after a crash; nil makes a fresh one
+---@return takings.confirmation? confirmation nil where it failed, or its outcome is not known
+---@return takings.error? err
+function client:update_merchant_references(order_id, request, idempotency_key) end
+
+---The call of `update_merchant_references`, checked, to be sent by an HTTP client of your own.
+---@param order_id string
+---@param request? takings.merchant_references_request
+---@param idempotency_key? string the same key for the same call, also after a crash; nil makes a fresh one
+---@return takings.call? call
+---@return takings.error? err
+function client:prepare_update_merchant_references(order_id, request, idempotency_key) end
+
+---Gives the customer back what was captured, in full or in part: the money moves once, however often it is called
+---with one key.
+---@param order_id string
+---@param request takings.refund_request
+---@param idempotency_key? string the same key for the same call, also after a crash; nil makes a fresh one
+---@return takings.refund? refund nil where it failed, or its outcome is not known
+---@return takings.error? err
+function client:refund(order_id, request, idempotency_key) end
+
+---The call of `refund`, checked, to be sent by an HTTP client of your own.
+---@param order_id string
+---@param request takings.refund_request
+---@param idempotency_key? string the same key for the same call, also after a crash; nil makes a fresh one
+---@return takings.call? call
+---@return takings.error? err
+function client:prepare_refund(order_id, request, idempotency_key) end
+
+---Reads one refund of the order.
+---@param order_id string
+---@param refund_id string Klarna's id of the refund.
+---@return takings.document? document nil where it failed, or its outcome is not known
+---@return takings.error? err
+function client:get_refund(order_id, refund_id) end
+
+---The call of `get_refund`, checked, to be sent by an HTTP client of your own.
+---@param order_id string
+---@param refund_id string Klarna's id of the refund.
+---@return takings.call? call
+---@return takings.error? err
+function client:prepare_get_refund(order_id, refund_id) end
+
+---Releases what is still reserved on an order of which a part was captured. The rest can never be captured then.
+---Safe to repeat.
+---@param order_id string
+---@param request? takings.order_arguments
+---@param idempotency_key? string the same key for the same call, also after a crash; nil makes a fresh one
+---@return takings.confirmation? confirmation nil where it failed, or its outcome is not known
+---@return takings.error? err
+function client:release_remaining_authorization(order_id, request, idempotency_key) end
+
+---The call of `release_remaining_authorization`, checked, to be sent by an HTTP client of your own.
+---@param order_id string
+---@param request? takings.order_arguments
+---@param idempotency_key? string the same key for the same call, also after a crash; nil makes a fresh one
+---@return takings.call? call
+---@return takings.error? err
+function client:prepare_release_remaining_authorization(order_id, request, idempotency_key) end
+
+---Adds shipping info, such as a tracking number, to the order. A repeat with another key adds it twice.
+---@param order_id string
+---@param request takings.order_shipping_request
+---@param idempotency_key? string the same key for the same call, also after a crash; nil makes a fresh one
+---@return takings.confirmation? confirmation nil where it failed, or its outcome is not known
+---@return takings.error? err
+function client:append_order_shipping_info(order_id, request, idempotency_key) end
+
+---The call of `append_order_shipping_info`, checked, to be sent by an HTTP client of your own.
+---@param order_id string
+---@param request takings.order_shipping_request
+---@param idempotency_key? string the same key for the same call, also after a crash; nil makes a fresh one
+---@return takings.call? call
+---@return takings.error? err
+function client:prepare_append_order_shipping_info(order_id, request, idempotency_key) end
 
 ---Reads the order's captures and searches for the one with this reference and amount. Sound only when each capture
 ---of an order has a reference of its own.
@@ -239,12 +635,29 @@ function client:reconcile(order_id, reference, captured_amount) end
 ---@return takings.error? err
 function client:prepare_reconcile(order_id, reference, captured_amount) end
 
+---Reads the order's refunds and searches for the one with this reference and amount. Sound only when each refund of
+---an order has a reference of its own.
+---@param order_id string
+---@param reference string The refund's own name, as its request gave it.
+---@param refunded_amount integer Its amount, in minor units (60.00 is 6000).
+---@return takings.refund_reconciliation? refund_reconciliation nil where it failed, or its outcome is not known
+---@return takings.error? err
+function client:reconcile_refund(order_id, reference, refunded_amount) end
+
+---The call of `reconcile_refund`, checked, to be sent by an HTTP client of your own.
+---@param order_id string
+---@param reference string The refund's own name, as its request gave it.
+---@param refunded_amount integer Its amount, in minor units (60.00 is 6000).
+---@return takings.call? call
+---@return takings.error? err
+function client:prepare_reconcile_refund(order_id, reference, refunded_amount) end
+
 ---Calls any operation by its name.
 ---@param operation takings.operation
 ---@param order_id string
 ---@param arguments table the fields of its request, or its arguments by name
 ---@param idempotency_key? string for an operation that takes one
----@return takings.capture|takings.reconciliation|nil reply
+---@return takings.document|takings.confirmation|takings.capture|takings.refund|takings.reconciliation|takings.refund_reconciliation|nil reply
 ---@return takings.error? err
 function client:call(operation, order_id, arguments, idempotency_key) end
 
@@ -271,7 +684,7 @@ local call = {}
 ---@alias takings.step "send"|"wait"|"done"
 
 ---@return takings.step step
----@return integer|takings.capture|takings.reconciliation|nil value
+---@return integer|takings.document|takings.confirmation|takings.capture|takings.refund|takings.reconciliation|takings.refund_reconciliation|nil value
 ---@return takings.error? err
 function call:start() end
 
@@ -280,21 +693,21 @@ function call:start() end
 ---@param headers table<string, string|string[]> each with its value or, where it came several times, its values
 ---@param body? string as far as it came
 ---@return takings.step step
----@return integer|takings.capture|takings.reconciliation|nil value
+---@return integer|takings.document|takings.confirmation|takings.capture|takings.refund|takings.reconciliation|takings.refund_reconciliation|nil value
 ---@return takings.error? err
 function call:answered(status, headers, body) end
 
 ---Reports that nothing of the request can have left, since no connection was made. When in doubt, call `maybe_sent`.
 ---@param why string for people
 ---@return takings.step step
----@return integer|takings.capture|takings.reconciliation|nil value
+---@return integer|takings.document|takings.confirmation|takings.capture|takings.refund|takings.reconciliation|takings.refund_reconciliation|nil value
 ---@return takings.error? err
 function call:not_sent(why) end
 
 ---Reports that the request may have left and no answer came.
 ---@param why string for people
 ---@return takings.step step
----@return integer|takings.capture|takings.reconciliation|nil value
+---@return integer|takings.document|takings.confirmation|takings.capture|takings.refund|takings.reconciliation|takings.refund_reconciliation|nil value
 ---@return takings.error? err
 function call:maybe_sent(why) end
 
@@ -313,13 +726,13 @@ function call:received(bytes) end
 ---received decide the event. Without an answer among them `why` is the reason.
 ---@param why string
 ---@return takings.step step
----@return integer|takings.capture|takings.reconciliation|nil value
+---@return integer|takings.document|takings.confirmation|takings.capture|takings.refund|takings.reconciliation|takings.refund_reconciliation|nil value
 ---@return takings.error? err
 function call:closed(why) end
 
 ---Reports that the pause is over.
 ---@return takings.step step
----@return integer|takings.capture|takings.reconciliation|nil value
+---@return integer|takings.document|takings.confirmation|takings.capture|takings.refund|takings.reconciliation|takings.refund_reconciliation|nil value
 ---@return takings.error? err
 function call:waited() end
 
@@ -375,9 +788,10 @@ function takings.client_from_env(config) end
 ---@param order_id string
 ---@param name string such as "parcel-1"
 ---@param operation? takings.operation one that takes a key; default capture
+---@param capture_id? string Klarna's id of the capture, for an operation on a capture
 ---@return string? key
 ---@return takings.error? err
-function takings.idempotency_key(order_id, name, operation) end
+function takings.idempotency_key(order_id, name, operation, capture_id) end
 
 ---An amount in the minor units that Klarna counts in: minor("60.00", "EUR") is 6000. Nothing is rounded.
 ---@param amount string a decimal number with a point, such as "60", "-4.5" or "60.00"

@@ -78,7 +78,9 @@ fn takes(operation: Option<&Operation>) -> Vec<Argument> {
     let (order_id, key) = (("order_id", "string"), ("idempotency_key", "string?"));
     match operation {
         None => vec![("operation", "string"), order_id, ("arguments", "any"), key],
-        Some(operation) if operation.takes_key() => vec![order_id, ("request", "any"), key],
+        Some(operation) if operation.takes_key() => {
+            vec![order_id, ("request", if operation.needs_arguments() { "any" } else { "any?" }), key]
+        }
         Some(operation) => [order_id].into_iter().chain(operation.argument_names().map(|name| (name, "any"))).collect(),
     }
 }
@@ -90,7 +92,10 @@ fn prepare(lua: &Lua, arguments: &Arguments, operation: Option<&Operation>) -> R
     let name = operation.map_or_else(|| arguments.lossy_text("operation"), |operation| operation.name.to_owned());
     let request = match operation {
         None => arguments.value("arguments").clone(),
-        Some(operation) if operation.takes_key() => arguments.value("request").clone(),
+        Some(operation) if operation.takes_key() => match arguments.value("request") {
+            Value::Nil if !operation.needs_arguments() => Value::Table(lua.create_table()?),
+            request => request.clone(),
+        },
         Some(operation) => {
             let pairs = operation.argument_names().map(|name| (name, arguments.value(name)));
             Value::Table(lua.create_table_from(pairs)?)

@@ -25,11 +25,12 @@ fn takings(lua: &Lua) -> mlua::Result<Table> {
         let make = move |lua: &_, arguments: &Arguments| client::make(lua, arguments.value("config"), over_env);
         module.add(name, false, &[("config", wanted)], make)?;
     }
-    let takes = [("order_id", "string"), ("name", "string"), ("operation", "string?")];
+    let takes = [("order_id", "string"), ("name", "string"), ("operation", "string?"), ("capture_id", "string?")];
     module.add("idempotency_key", false, &takes, |_, arguments| {
         let (order_id, name) = (arguments.text("order_id")?, arguments.text("name")?);
-        let operation = arguments.optional_text("operation")?;
-        Ok(takings::idempotency_key_for(operation.as_deref().unwrap_or("capture"), &order_id, &name)?)
+        let operation = arguments.optional_text("operation")?.unwrap_or_else(|| "capture".into());
+        let capture_id = arguments.optional_text("capture_id")?;
+        Ok(takings::idempotency_key_for(&operation, &order_id, capture_id.as_deref(), &name)?)
     })?;
     module.add("new_idempotency_key", false, &[], |_, _| Ok(takings::new_idempotency_key()?))?;
     module.add("minor", false, &[("amount", "string"), ("currency", "string")], minor)?;

@@ -66,9 +66,9 @@ end)
 test("misuse is raised, and names the argument", function()
   raises({"takings.idempotency_key: order_id is a number; it must be a string"}, takings.idempotency_key, 5, "x")
   raises({"takings.idempotency_key: name is nil; it must be a string"}, takings.idempotency_key, "o", nil)
-  raises({"takings.idempotency_key", "arguments is 1; it must be 2 to 3 (order_id, name, operation)"},
+  raises({"takings.idempotency_key", "arguments is 1; it must be 2 to 4 (order_id, name, operation, capture_id)"},
     takings.idempotency_key, "o")
-  raises({"arguments is 4"}, takings.idempotency_key, "o", "n", "capture", "x")
+  raises({"arguments is 5"}, takings.idempotency_key, "o", "n", "capture", "x", "y")
   raises({"takings.new_idempotency_key", "arguments is 1; it must be no arguments"}, takings.new_idempotency_key, 1)
   raises({"takings.client:", "arguments is 0; it must be 1 (config)"}, takings.client)
   raises({"takings.client:", "arguments is 2"}, takings.client, takings, {})

@@ -167,9 +167,10 @@ def methods(operation: Json, objects: Json) -> list[str]:
     name, reply = operation["name"], class_name(operation["reply"])
     arguments = objects[operation["arguments"]]
     if operation["takes_key"]:
+        optional = "" if any(each["required"] for each in arguments["fields"]) else "?"
         names = ["order_id", "request", "idempotency_key"]
         takes = [
-            f"---@param request {class_name(arguments['name'])}",
+            f"---@param request{optional} {class_name(arguments['name'])}",
             "---@param idempotency_key? string the same key for the same call, also after a crash; "
             "nil makes a fresh one",
         ]

@@ -130,6 +130,8 @@ pub struct Call {
     pub derive: Option<(String, String)>,
     /// The key that must come out of `derive`.
     pub key: Option<String>,
+    /// Another operation than the capture, by its name. It ends in a `reply`.
+    pub operation: Option<String>,
     /// Look up a capture instead of capturing: `reference` and `captured_amount`.
     pub reconcile: Option<Value>,
     /// The order's own id, when absent.
@@ -177,6 +179,21 @@ impl Call {
         Some(request)
     }
 
+    /// The call with the ids that earlier calls were answered with: `{capture_id}` and `{refund_id}`.
+    pub fn filled(&self, answers: &[Value]) -> Call {
+        let mut call = self.clone();
+        for name in ["capture_id", "refund_id"] {
+            let id = answers.iter().rev().find_map(|answer| answer.as_object()?.values().next()?.get(name)?.as_str());
+            let Some(id) = id else { continue };
+            let fill = |text: &mut String| *text = text.replace(&format!("{{{name}}}"), id);
+            call.request.iter_mut().for_each(|request| each_text(request, &fill));
+            if let Some(wire) = &mut call.wire {
+                fill(&mut wire.line);
+            }
+        }
+        call
+    }
+
     /// The text of the request, for adapters without a JSON library.
     pub fn text(&self) -> String {
         match (self.request(), &self.request_text) {
@@ -184,6 +201,15 @@ impl Call {
             (None, Some(text)) => text.clone(),
             (None, None) => "{}".into(),
         }
+    }
+}
+
+fn each_text(value: &mut Value, change: &impl Fn(&mut String)) {
+    match value {
+        Value::String(text) => change(text),
+        Value::Array(items) => items.iter_mut().for_each(|item| each_text(item, change)),
+        Value::Object(members) => members.values_mut().for_each(|member| each_text(member, change)),
+        _ => {}
     }
 }
 
@@ -215,6 +241,8 @@ impl Sent {
 pub enum Outcome {
     Capture(Map<String, Value>),
     Reconciliation(Map<String, Value>),
+    /// The end of a call by its operation's name.
+    Reply(Map<String, Value>),
     Error(Map<String, Value>),
     /// Any of them.
     OneOf(Vec<Outcome>),
@@ -225,7 +253,8 @@ pub enum Outcome {
 #[serde(try_from = "WireSaid")]
 pub struct Wire {
     pub line: String,
-    pub headers: BTreeMap<String, String>,
+    /// A header without a value must not be there.
+    pub headers: BTreeMap<String, Option<String>>,
     pub body: String,
 }
 
@@ -235,7 +264,7 @@ pub struct Wire {
 struct WireParts {
     line: Option<String>,
     #[serde(default)]
-    headers: BTreeMap<String, String>,
+    headers: BTreeMap<String, Option<String>>,
     body: Option<String>,
 }
 
@@ -272,8 +301,8 @@ impl From<WireParts> for Wire {
             ("Klarna-Idempotency-Key", "{key}"),
             ("User-Agent", "{user_agent}"),
         ];
-        let mut headers: BTreeMap<String, String> =
-            usual.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let mut headers: BTreeMap<String, Option<String>> =
+            usual.map(|(name, value)| (name.to_owned(), Some(value.to_owned()))).into();
         headers.extend(said.headers);
         Wire { line, headers, body }
     }
@@ -476,11 +505,12 @@ mod tests {
         assert_eq!(usual, wire(json!({})).expect("a wire"));
         assert_eq!(usual.body, r#"{"captured_amount":6000}"#);
         assert_eq!(usual.headers.len(), 6);
-        assert_eq!(usual.headers["Content-Length"], "24");
+        assert_eq!(usual.headers["Content-Length"].as_deref(), Some("24"));
 
         let other = wire(json!({"body": "{}", "headers": {"Accept": "text/html"}})).expect("a wire");
         assert_eq!((other.body.as_str(), &other.line), ("{}", &usual.line));
-        assert_eq!((other.headers["Content-Length"].as_str(), other.headers["Accept"].as_str()), ("2", "text/html"));
+        let header = |name: &str| other.headers[name].as_deref();
+        assert_eq!((header("Content-Length"), header("Accept")), (Some("2"), Some("text/html")));
         assert_eq!(other.headers["Authorization"], usual.headers["Authorization"]);
 
         assert!(wire(json!("as usual")).is_err());

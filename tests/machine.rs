@@ -14,7 +14,7 @@ use takings_sandbox::{End, Exchanged, Sandbox};
 
 use crate::case::{Call, Case, cases};
 use crate::judge::{Judge, Made};
-use crate::run::{judged, ledger, longest, options, order, usual_config};
+use crate::run::{audit, judged, ledger, longest, options, order, usual_config};
 
 /// Runs the cases, and fails with all that went wrong.
 pub fn all() {
@@ -63,7 +63,7 @@ fn run(case: &Case) -> Result<(), String> {
     judged(
         &judge,
         |is_new, call, seen| Ok(stage.call(is_new, call, seen)),
-        |answers| judge.ledger(&ledger(&sandbox), answers),
+        |answers| [judge.ledger(&ledger(&sandbox), answers), audit(case, &sandbox)].concat(),
     )
 }
 
@@ -110,6 +110,10 @@ impl Stage {
             return self.stepped(look, took).map(|reply| whole("reconciliation", &reply.to_json()));
         }
         let (request, key) = (call.text(), call.idempotency_key.as_deref());
+        if let Some(operation) = &call.operation {
+            let call = client.prepare_call(operation, order_id, &request, key)?;
+            return self.stepped(call, took).map(|reply| whole("reply", &reply.to_json()));
+        }
         let capture = match CaptureRequest::from_json(&request) {
             Ok(request) => client.prepare(order_id, &request, key)?,
             Err(_) => client.prepare_json(order_id, &request, key)?,
@@ -123,7 +127,7 @@ impl Stage {
         loop {
             let event = match step {
                 Step::Send(timeout) => {
-                    let exchanged = self.exchange(call.request());
+                    let exchanged = exchange(&self.sandbox, call.request());
                     let (event, after) = seen(&exchanged, timeout);
                     *took += after;
                     event
@@ -137,24 +141,24 @@ impl Stage {
             step = call.step(event);
         }
     }
-
-    /// Hands a request to the sandbox as an HTTP client would send it.
-    fn exchange(&self, request: &HttpRequest) -> Exchanged {
-        let mut headers: Vec<(String, String)> =
-            request.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        if request.method() != "GET" {
-            headers.push(("content-length".into(), request.body().len().to_string()));
-        }
-        self.sandbox.exchange(request.method(), request.target(), headers, request.body().to_vec())
-    }
 }
 
-fn whole(kind: &str, text: &str) -> Value {
+/// Hands a request to the sandbox as an HTTP client would send it.
+pub fn exchange(sandbox: &Sandbox, request: &HttpRequest) -> Exchanged {
+    let mut headers: Vec<(String, String)> =
+        request.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    if request.method() != "GET" {
+        headers.push(("content-length".into(), request.body().len().to_string()));
+    }
+    sandbox.exchange(request.method(), request.target(), headers, request.body().to_vec())
+}
+
+pub fn whole(kind: &str, text: &str) -> Value {
     json!({kind: serde_json::from_str::<Value>(text).expect("takings writes JSON")})
 }
 
 /// The event that a transport would report for an exchange with this time-out, and the time that it takes.
-fn seen(exchanged: &Exchanged, timeout: Duration) -> (Event, Duration) {
+pub fn seen(exchanged: &Exchanged, timeout: Duration) -> (Event, Duration) {
     let in_time: Vec<_> = exchanged.pieces.iter().take_while(|(at, _)| *at < timeout).collect();
     let bytes: Vec<u8> = in_time.iter().flat_map(|(_, bytes)| bytes).copied().collect();
     let last = in_time.last().map_or(Duration::ZERO, |(at, _)| *at);

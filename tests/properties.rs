@@ -3,6 +3,8 @@
 //!
 //! `PROPTEST_CASES=10000 cargo test -p takings-conformance properties` tries more cases.
 
+mod money;
+
 use std::cell::RefCell;
 use std::io::{BufRead as _, Write as _};
 
@@ -348,7 +350,7 @@ fn body(request: &Received) -> Value {
 /// Runs a property; `PROPTEST_CASES` of proptest's usual 256 scale the number of cases.
 fn check<S: Strategy>(cases: u32, strategy: S, property: impl Fn(S::Value) -> Verdict) {
     let cases = cases * Config::default().cases / 256;
-    let config = Config { cases, failure_persistence: None, ..Config::default() };
+    let config = Config { cases, failure_persistence: None, max_shrink_iters: 4096, ..Config::default() };
     if let Err(error) = TestRunner::new(config).run(&strategy, property) {
         panic!("{error}");
     }

@@ -85,7 +85,7 @@ impl Run {
             |is_new, call, seen| stage.call(surface, is_new, call, seen),
             |answers| {
                 let network = stage.hostile.as_ref().map(|hostile| judge.network(&hostile.seen()));
-                let ledger = judge.ledger(&ledger(&stage.sandbox), answers);
+                let ledger = [judge.ledger(&ledger(&stage.sandbox), answers), audit(case, &stage.sandbox)].concat();
                 [ledger, network.unwrap_or_default(), stage.left_behind()].concat()
             },
         )
@@ -118,8 +118,9 @@ pub fn judged(
     let mut answers = Vec::new();
     let mut seen = 0;
     for (index, call) in judge.case.calls.iter().enumerate() {
-        let made = make(index == 0 || call.new_client, call, seen)?;
-        for problem in judge.call(call, &made) {
+        let call = call.filled(&answers);
+        let made = make(index == 0 || call.new_client, &call, seen)?;
+        for problem in judge.call(&call, &made) {
             writeln!(problems, "  call {index}: {problem}").expect("a string");
         }
         seen += made.requests.len();
@@ -165,6 +166,12 @@ pub fn order(case: &Case, sandbox: &Sandbox) -> String {
 
 pub fn ledger(sandbox: &Sandbox) -> Vec<Value> {
     sandbox.ledger().iter().map(|entry| serde_json::to_value(entry).expect("an entry is JSON")).collect()
+}
+
+/// What the sandbox finds wrong with the money, for a case of other operations than the capture.
+pub fn audit(case: &Case, sandbox: &Sandbox) -> Vec<String> {
+    let is_of_all = case.calls.iter().any(|call| call.operation.is_some());
+    sandbox.audit().iter().filter(|_| is_of_all).map(|finding| format!("the audit found {finding:?}")).collect()
 }
 
 /// The servers, files and settings of a case.

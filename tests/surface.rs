@@ -238,6 +238,7 @@ fn json_line(config: Option<&Map<String, Value>>, order_id: &str, call: &Call) -
         line.insert("reconcile".into(), wanted.clone());
     } else {
         line.insert("order_id".into(), order_id.into());
+        line.extend(call.operation.iter().map(|name| ("operation".to_owned(), Value::from(name.as_str()))));
         match (call.request(), &call.request_text) {
             (Some(request), _) => line.insert("request".into(), request),
             (None, text) => line.insert("request_text".into(), text.clone().into()),
@@ -261,7 +262,7 @@ fn fields_line(config: Option<&Map<String, Value>>, order_id: &str, call: &Call)
             wanted["captured_amount"].to_string(),
         ],
         (None, None) => vec![
-            "capture".to_owned(),
+            call.operation.clone().unwrap_or_else(|| "capture".to_owned()),
             config,
             order_id.to_owned(),
             call.text(),

@@ -123,7 +123,7 @@ impl Outcome {
                 contains(&Value::from(fields.clone()), &Map::from_iter([("kind".into(), kind.into())]))
             }
             Outcome::OneOf(outcomes) => outcomes.iter().any(|outcome| outcome.may_be(kind)),
-            Outcome::Capture(_) | Outcome::Reconciliation(_) => false,
+            Outcome::Capture(_) | Outcome::Reconciliation(_) | Outcome::Reply(_) => false,
         }
     }
 }

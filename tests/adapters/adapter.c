@@ -144,6 +144,14 @@ static takings_reconciliation_t *look(const takings_client_t *client, const char
     return found;
 }
 
+static takings_reply_t *reply_to(const takings_client_t *client, const char *operation, const char *order_id,
+                                 const char *arguments, const char *key, takings_error_t **error) {
+    takings_call_t *call = sent(takings_client_prepare_call(client, operation, order_id, arguments, key, error));
+    takings_reply_t *reply = call ? takings_call_reply(call, error) : NULL;
+    takings_call_free(call);
+    return reply;
+}
+
 #else
 
 static void begin(void) {}
@@ -161,6 +169,11 @@ static takings_capture_t *capture_order(const takings_client_t *client, const ch
 static takings_reconciliation_t *look(const takings_client_t *client, const char *order_id, const char *reference,
                                       int64_t amount, takings_error_t **error) {
     return takings_client_reconcile(client, order_id, reference, amount, error);
+}
+
+static takings_reply_t *reply_to(const takings_client_t *client, const char *operation, const char *order_id,
+                                 const char *arguments, const char *key, takings_error_t **error) {
+    return takings_client_call(client, operation, order_id, arguments, key, error);
 }
 
 #endif
@@ -214,6 +227,20 @@ int main(void) {
             }
             takings_string_free(key);
             takings_json_free(arguments);
+        } else if (count == 6) {
+            takings_reply_t *reply = NULL;
+            if (field[1][0] != '\0') {
+                takings_client_free(client);
+                client = new_client(field[1], &error);
+            }
+            if (!error) {
+                const char *key = strcmp(field[4], "1") == 0 ? field[5] : NULL;
+                reply = reply_to(client, field[0], field[2], field[3], key, &error);
+            }
+            if (reply) {
+                print_outcome("reply", takings_reply_json(reply));
+            }
+            takings_reply_free(reply);
         } else if (count == 1 && strcmp(field[0], "quit") == 0) {
             free(line);
             break;

@@ -378,6 +378,14 @@ int main() {
             } else if (field[0] == "derive" && field.size() == 3) {
                 const std::string key = takings::idempotency_key(field[1], field[2]);
                 print_outcome("key", '"' + key + '"');
+            } else if (field.size() == 6) {
+                if (!field[1].empty()) {
+                    client.reset();
+                    client = make_client(field[1]);
+                }
+                const std::optional<std::string> key =
+                    field[4] == "1" ? std::optional<std::string>(field[5]) : std::nullopt;
+                print_outcome("reply", client.value().call(field[0], field[2], field[3], key).json());
             } else if (field[0] == "quit" && field.size() == 1) {
                 break;
             } else {

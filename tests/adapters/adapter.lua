@@ -72,6 +72,28 @@ function write(value, kind)
   return quote(value)
 end
 
+-- A value of any type as JSON. Nothing of a reply is an empty table but a list. A numeric key makes a list.
+local function write_any(value)
+  if type(value) == "string" then
+    return quote(value)
+  elseif type(value) == "number" then
+    return value % 1 == 0 and ("%d"):format(value) or tostring(value)
+  elseif type(value) ~= "table" then
+    return value == takings.null and "null" or tostring(value)
+  end
+  local members = {}
+  if next(value) == nil or value[1] ~= nil then
+    for index, item in ipairs(value) do
+      members[index] = write_any(item)
+    end
+    return "[" .. table.concat(members, ",") .. "]"
+  end
+  for name, member in pairs(value) do
+    members[#members + 1] = quote(name) .. ":" .. write_any(member)
+  end
+  return "{" .. table.concat(members, ",") .. "}"
+end
+
 local function outcome(kind, value, err)
   if value == nil then
     kind, value = "error", err
@@ -120,6 +142,14 @@ local function answer(line)
   local wanted = line.reconcile
   if wanted then
     return outcome("reconciliation", client:reconcile(line.order_id, wanted.reference, wanted.captured_amount))
+  end
+  if line.operation then
+    local reply, err = client:call(line.operation, line.order_id, (field(line, "request")), given(line.idempotency_key))
+    if not reply then
+      return outcome("error", err)
+    end
+    reply.operation = line.operation
+    return ("{\"reply\":%s}"):format(write_any(reply))
   end
   return outcome("capture", client:capture(line.order_id, (field(line, "request")), given(line.idempotency_key)))
 end

@@ -99,6 +99,13 @@ def main() -> None:
                     text = task.get("request_text")
                     request = task["request"] if text is None else json.loads(text)
                     key = task.get("idempotency_key")
+                    if operation := task.get("operation"):
+                        reply = call(
+                            client.call, operation, task["order_id"], request, idempotency_key=key
+                        )
+                        answer = {"reply": {"operation": operation, **fields_of(reply)}}
+                        print(json.dumps(answer), flush=True)
+                        continue
                     made = call(client.capture, task["order_id"], request, idempotency_key=key)
                     answer = {"capture": fields_of(made)}
         except takings.TakingsError as error:

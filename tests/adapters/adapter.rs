@@ -41,7 +41,8 @@ fn answer(client: &mut Option<Made>, task: &Value) -> Result<String, Error> {
         Some(http) => http.send(call)?,
         None => call.send()?,
     };
-    Ok(format!("{{\"{}\":{}}}", reply.info().name.to_lowercase(), reply.to_json()))
+    let kind = if task["operation"].is_string() { "reply".to_owned() } else { reply.info().name.to_lowercase() };
+    Ok(format!("{{\"{kind}\":{}}}", reply.to_json()))
 }
 
 fn prepared(client: &Client, task: &Value) -> Result<Call, Error> {
@@ -52,6 +53,9 @@ fn prepared(client: &Client, task: &Value) -> Result<Call, Error> {
     }
     let key = text("idempotency_key");
     let request = text("request_text").map_or_else(|| task["request"].to_string(), str::to_owned);
+    if let Some(operation) = text("operation") {
+        return client.prepare_call(operation, order_id, &request, key);
+    }
     // The typed way wherever it can be taken.
     match CaptureRequest::from_json(&request) {
         Ok(request) => client.prepare(order_id, &request, key),

@@ -1,8 +1,9 @@
-//! The capture machine under any server and any host, checked against a second account of its rules.
+//! The machine of every operation under any server and any host, checked against a second account of its rules.
 
 use std::time::Duration;
 
-use takings::fuzzing::{Capture, Received};
+use serde_json::Value;
+use takings::fuzzing::{Call, Received};
 use takings::{Config, Error, ErrorKind, Event, Found, Reply, Step};
 
 use crate::wire::{Parts, line, numbers, parts};
@@ -11,8 +12,100 @@ use crate::{Secret, check_line};
 const KEY: &str = "0c6a4e1e-7f0b-4d2f-9f0e-3f7a8b1c2d3e";
 const ORDERS: [&str; 3] = ["f3392f8b-6116-4073-ab96-e330819e2c07", "order 1", "a?b#%2e\u{202e}\u{f6}"];
 
+/// An operation as Klarna documents it, written a second time.
+struct Row {
+    name: &'static str,
+    method: &'static str,
+    /// The path below the order.
+    path: &'static str,
+    arguments: &'static str,
+    /// The path below the order of what is read for it after an unclear end.
+    look: Option<&'static str>,
+}
+
+const fn row(
+    name: &'static str,
+    method: &'static str,
+    path: &'static str,
+    arguments: &'static str,
+    look: Option<&'static str>,
+) -> Row {
+    Row { name, method, path, arguments, look }
+}
+
+const OF_CAPTURE: &str = r#"{"capture_id":"c-1"}"#;
+
+/// A capture comes first, since inputs that name no operation are mostly captures.
+const ROWS: [Row; 20] = [
+    row("capture", "POST", "/captures", r#"{"captured_amount":6000,"reference":"parcel-1"}"#, Some("/captures")),
+    row("refund", "POST", "/refunds", r#"{"refunded_amount":6000,"reference":"parcel-1"}"#, Some("")),
+    row("cancel", "POST", "/cancel", "{}", Some("")),
+    row("acknowledge", "POST", "/acknowledge", "{}", None),
+    row("release_remaining_authorization", "POST", "/release-remaining-authorization", "{}", Some("")),
+    row("extend_authorization_time", "POST", "/extend-authorization-time", "{}", None),
+    row("update_authorization", "PATCH", "/authorization", r#"{"order_amount":1,"order_lines":[]}"#, Some("")),
+    row("update_customer_details", "PATCH", "/customer-details", r#"{"shipping_address":{"city":"Kiel"}}"#, Some("")),
+    row("update_merchant_references", "PATCH", "/merchant-references", r#"{"merchant_reference1":"A"}"#, Some("")),
+    row(
+        "append_order_shipping_info",
+        "POST",
+        "/shipping-info",
+        r#"{"shipping_info":[{"tracking_number":"1"}]}"#,
+        Some(""),
+    ),
+    row(
+        "append_shipping_info",
+        "POST",
+        "/captures/c-1/shipping-info",
+        r#"{"capture_id":"c-1","shipping_info":[{"tracking_number":"1"}]}"#,
+        Some("/captures/c-1"),
+    ),
+    row("trigger_send_out", "POST", "/captures/c-1/trigger-send-out", OF_CAPTURE, None),
+    row(
+        "extend_due_date",
+        "PATCH",
+        "/captures/c-1/extend-due-date",
+        r#"{"capture_id":"c-1","number_of_days":10}"#,
+        None,
+    ),
+    row("get_order", "GET", "", "{}", None),
+    row("get_captures", "GET", "/captures", "{}", None),
+    row("get_capture", "GET", "/captures/c-1", OF_CAPTURE, None),
+    row("get_extend_due_date_options", "GET", "/captures/c-1/extend-due-date-options", OF_CAPTURE, None),
+    row("get_refund", "GET", "/refunds/r-1", r#"{"refund_id":"r-1"}"#, None),
+    row("reconcile", "GET", "/captures", r#"{"captured_amount":6000,"reference":"parcel-1"}"#, None),
+    row("reconcile_refund", "GET", "", r#"{"refunded_amount":6000,"reference":"parcel-1"}"#, None),
+];
+
+impl Row {
+    fn writes(&self) -> bool {
+        self.method != "GET"
+    }
+
+    /// Its failure says nothing about the call that it looks for.
+    fn is_query(&self) -> bool {
+        self.name.starts_with("reconcile")
+    }
+
+    fn makes_something(&self) -> bool {
+        matches!(self.name, "capture" | "refund")
+    }
+
+    /// Whether a lost attempt would have been refused as well.
+    fn is_settled_by(&self, status: u16, code: &str) -> bool {
+        match (status, code) {
+            (400, "BAD_REQUEST" | "BAD_VALUE" | "INVALID_ORDER_ID")
+            | (413, "REQUEST_TOO_LARGE")
+            | (422, "UNPROCESSABLE_ENTITY") => true,
+            (404, "NO_SUCH_ORDER") => !self.path.contains("c-1"),
+            (422, "INVALID_ADDRESS") => self.name == "update_customer_details",
+            _ => false,
+        }
+    }
+}
+
 /// A call: a line of numbers (flags, max_attempts, timeout, attempt, connect, backoff and
-/// max_backoff in ms, secret, order, seed), then events. An event begins with a line `>`, a
+/// max_backoff in ms, secret, order, seed, operation), then events. An event begins with a line `>`, a
 /// letter and numbers, its text follows:
 ///
 ///     >A 201 30     an answer: status, ms gone by; headers, an empty line, the body
@@ -38,9 +131,16 @@ pub fn machine(data: &[u8]) {
     config.backoff = Duration::from_millis(setting(5, 500));
     config.max_backoff = Duration::from_millis(setting(6, 8_000));
     let order = ORDERS[(setting(8, 0) % 3) as usize];
-    let Ok(call) = Capture::new(&config, order, KEY, setting(9, 7)) else { return };
+    // Inputs that name no operation are for captures, or by their length for any.
+    let usual = if data.len().is_multiple_of(2) { 0 } else { data.len() as u64 / 2 };
+    let row = &ROWS[(setting(10, usual) % ROWS.len() as u64) as usize];
+    let Ok(call) = Call::of(row.name, &config, (order, row.arguments), KEY, setting(9, 7)) else {
+        assert!(Call::capture(&config, order, KEY, 7).is_err(), "{} has no call", row.name);
+        return;
+    };
 
     let mut account = Account {
+        row,
         config: &config,
         secret,
         order,
@@ -97,8 +197,12 @@ enum Turn {
 /// The meaning of an answer, or of its absence, for the money. Taken from the tables of the design, not from the
 /// machine.
 enum Meaning {
-    /// The request captured, with this id.
+    /// The request was carried out, and made what has this id.
     Captured(String),
+    /// The request was carried out.
+    Done,
+    /// A document, which the machine may take for its own or not.
+    Perhaps,
     /// Klarna refused; the flag says whether that also settles earlier attempts.
     No {
         settles: bool,
@@ -107,19 +211,21 @@ enum Meaning {
     NotNow,
     NotSent,
     Unclear,
-    /// A 201 without the id of a capture.
+    /// A 201 without the id of what was made.
     Yes,
 }
 
 struct Account<'a> {
+    row: &'static Row,
     config: &'a Config,
     secret: &'a Secret,
     order: &'a str,
-    call: Capture,
+    call: Call,
     now: Duration,
     deadline: Duration,
     turn: Turn,
     first_body: Option<(String, Vec<u8>)>,
+    /// The requests of the call itself; those of its look are counted apart.
     posts: u32,
     gets: u32,
     unclear: bool,
@@ -127,8 +233,13 @@ struct Account<'a> {
     limited: bool,
     /// Klarna answered with success and without an id.
     agreed: bool,
-    /// The capture itself is over: later requests are look-ups.
+    /// The call itself is over: later requests are look-ups.
     ended_unclear: bool,
+}
+
+/// Whether a call may go on after it.
+fn goes_on(meaning: &Option<Meaning>) -> bool {
+    matches!(meaning, Some(Meaning::NotNow | Meaning::NotSent | Meaning::Unclear | Meaning::Yes | Meaning::Perhaps))
 }
 
 fn received(parts: Parts<'_>) -> (u16, Received) {
@@ -186,15 +297,15 @@ impl Account<'_> {
             self.turn = Turn::Over;
             return;
         }
-        if !looking {
+        if !looking && self.row.writes() {
             match &meaning {
                 Some(Meaning::Unclear) => self.unclear = true,
                 Some(Meaning::Yes) => (self.unclear, self.agreed) = (true, true),
                 Some(Meaning::No { settles: true }) if !self.agreed => self.unclear = false,
-                Some(Meaning::NotNow) => self.limited = true,
                 _ => {}
             }
         }
+        self.limited |= !looking && matches!(meaning, Some(Meaning::NotNow));
         match step {
             Step::Send(timeout) => {
                 let request = self.call.request();
@@ -205,34 +316,28 @@ impl Account<'_> {
                 let left = self.deadline.saturating_sub(self.now).max(Duration::from_millis(1));
                 assert!(timeout <= left && !timeout.is_zero(), "{timeout:?} of {left:?}");
                 assert!(url.starts_with("https://gateway.example/klarna/ordermanagement/v1/orders/"), "{url}");
-                assert!(url.ends_with("/captures") && url.split('/').count() == 9, "{url}");
                 let (first, bytes) = self.first_body.get_or_insert_with(|| (url.clone(), body.clone()));
-                assert_eq!(*first, url);
-                if method == "GET" {
+                assert!(first.ends_with(self.row.path), "{first}");
+                if self.row.writes() && method == "GET" {
                     assert!(self.config.reconcile && self.unclear && key.is_none() && body.is_empty());
+                    let order = first.strip_suffix(self.row.path).expect("the path");
+                    assert_eq!(Some(url), self.row.look.map(|look| format!("{order}{look}")));
                     self.ended_unclear = true;
                     self.gets += 1;
                     assert!(self.gets <= self.config.max_attempts);
                 } else {
-                    assert!(!self.ended_unclear, "a capture was sent after the capture's end");
-                    assert_eq!((method, key), ("POST", Some(KEY)));
-                    assert_eq!(*bytes, body);
+                    assert!(!self.ended_unclear, "a call was sent after its end");
+                    assert_eq!((method, key), (self.row.method, self.row.writes().then_some(KEY)));
+                    assert_eq!((&*first, &*bytes), (&url, &body));
                     self.posts += 1;
                     assert!(self.posts <= self.config.max_attempts);
-                    let goes_on = matches!(
-                        (self.turn, meaning),
-                        (Turn::Start | Turn::Pause(_), None)
-                            | (_, Some(Meaning::NotNow | Meaning::NotSent | Meaning::Unclear | Meaning::Yes))
-                    );
-                    assert!(goes_on, "sent again after a clear outcome");
+                    assert!(matches!(self.turn, Turn::Start | Turn::Pause(_)) || goes_on(&meaning), "sent again");
                 }
                 self.turn = Turn::Answer(timeout);
             }
             Step::Wait(pause) => {
                 assert!(self.now + pause < self.deadline, "a pause past the deadline is begun");
-                let goes_on =
-                    matches!(meaning, Some(Meaning::NotNow | Meaning::NotSent | Meaning::Unclear | Meaning::Yes));
-                assert!(goes_on, "a pause after a clear outcome");
+                assert!(goes_on(&meaning), "a pause after a clear outcome");
                 self.turn = Turn::Pause(pause);
             }
             Step::Done(result) => {
@@ -243,15 +348,21 @@ impl Account<'_> {
                     Err(error) => {
                         let expected = match (&meaning, self.unclear) {
                             (Meaning::Captured(id), _) => panic!("{id:?} became {error}"),
+                            (Meaning::Done, _) => panic!("it was done, and became {error}"),
                             (_, true) => ErrorKind::OutcomeUnknown,
+                            _ if self.row.is_query() => ErrorKind::OutcomeUnknown,
                             (Meaning::No { .. } | Meaning::NotNow, false) => ErrorKind::Rejected,
                             (Meaning::NotSent, false) if self.limited => ErrorKind::Rejected,
                             (Meaning::NotSent, false) => ErrorKind::NotSent,
-                            (Meaning::Unclear | Meaning::Yes, false) => unreachable!("it was noted"),
+                            (Meaning::Unclear | Meaning::Yes | Meaning::Perhaps, false) => {
+                                assert!(!self.row.writes(), "it was noted");
+                                ErrorKind::OutcomeUnknown
+                            }
                         };
                         assert_eq!(error.kind(), expected, "{error}");
                         assert_eq!(error.attempts(), self.posts);
-                        let retryable = expected != ErrorKind::Rejected || !matches!(meaning, Meaning::No { .. });
+                        let is_no = matches!(meaning, Meaning::No { .. }) && !self.unclear;
+                        let retryable = !is_no;
                         assert_eq!(error.retryable(), retryable, "{error}");
                         self.check_error(&error);
                     }
@@ -266,47 +377,69 @@ impl Account<'_> {
         let (status, answer) = received(parts);
         if self.ended_unclear {
             // In a look-up only a single match counts.
-            return match answer.list("parcel-1", 6000) {
-                Ok((Found::Once, mut ids)) if status == 200 && !self.secret.is_echoed(ids[0].as_bytes()) => {
+            return match (self.row.name, answer.list("parcel-1", 6000)) {
+                ("capture", Ok((Found::Once, mut ids)))
+                    if status == 200 && !self.secret.is_echoed(ids[0].as_bytes()) =>
+                {
                     Meaning::Captured(ids.swap_remove(0))
                 }
+                ("capture", _) => Meaning::Unclear,
+                _ if status == 200 => Meaning::Perhaps,
                 _ => Meaning::Unclear,
             };
         }
         match status {
-            201 => answer.capture(self.order).map_or(Meaning::Yes, Meaning::Captured),
-            200..=299 => answer.capture(self.order).map_or(Meaning::Unclear, Meaning::Captured),
+            200 if !self.row.writes() => Meaning::Perhaps,
+            200..=299 if !self.row.writes() => Meaning::Unclear,
+            204 if !self.row.makes_something() => Meaning::Done,
+            201 => answer.created(self.row.name, self.order).map_or(Meaning::Yes, Meaning::Captured),
+            200..=299 => answer.created(self.row.name, self.order).map_or(Meaning::Unclear, Meaning::Captured),
             429 => Meaning::NotNow,
             408 | 409 | 425 => Meaning::Unclear,
             400..=499 => {
-                // Klarna would have refused the lost attempt as well.
-                const SETTLE: [(u16, &str); 6] = [
-                    (400, "BAD_REQUEST"),
-                    (400, "BAD_VALUE"),
-                    (400, "INVALID_ORDER_ID"),
-                    (404, "NO_SUCH_ORDER"),
-                    (413, "REQUEST_TOO_LARGE"),
-                    (422, "UNPROCESSABLE_ENTITY"),
-                ];
                 let (code, ..) = answer.error();
-                Meaning::No { settles: SETTLE.contains(&(status, code.as_deref().unwrap_or_default())) }
+                Meaning::No { settles: self.row.is_settled_by(status, code.as_deref().unwrap_or_default()) }
             }
             _ => Meaning::Unclear,
         }
     }
 
     fn check_reply(&self, reply: &Reply, meaning: &Meaning) {
-        let Meaning::Captured(id) = meaning else { panic!("{reply:?} came of nothing") };
-        assert_eq!(reply.created_id(), Some(id.as_str()));
-        assert!(!self.secret.is_echoed(id.as_bytes()), "{reply:?}");
+        match meaning {
+            Meaning::Captured(id) => {
+                assert_eq!(reply.created_id(), Some(id.as_str()));
+                assert!(!self.secret.is_echoed(id.as_bytes()), "{reply:?}");
+            }
+            Meaning::Done => assert_eq!(reply.created_id(), None),
+            Meaning::Perhaps => self.check_document(reply),
+            _ => panic!("{reply:?} came of nothing"),
+        }
         assert!(!reply.correlation_id().is_some_and(|id| self.secret.is_echoed(id.as_bytes())), "{reply:?}");
         assert_eq!(reply.attempts(), self.posts);
-        assert_eq!((reply.order_id(), reply.idempotency_key()), (self.order, Some(KEY)));
+        assert_eq!((reply.order_id(), reply.idempotency_key()), (self.order, self.key()));
+    }
+
+    fn key(&self) -> Option<&'static str> {
+        self.row.writes().then_some(KEY)
+    }
+
+    /// A reply that a document gave: it is JSON of the right kind, and of what was asked for.
+    fn check_document(&self, reply: &Reply) {
+        let shown: Value = serde_json::from_str(&reply.to_json()).expect("takings writes JSON");
+        let document = &shown["document"];
+        match self.row.name {
+            "get_captures" => assert!(document.is_array(), "{reply:?}"),
+            "get_order" => assert!(document["order_id"].as_str().is_some_and(|id| id.eq_ignore_ascii_case(self.order))),
+            "get_capture" => assert!(document["capture_id"].as_str().is_some_and(|id| id.eq_ignore_ascii_case("c-1"))),
+            "get_refund" | "get_extend_due_date_options" => assert!(document.is_object(), "{reply:?}"),
+            _ if self.row.is_query() => assert!(shown["found"].is_string(), "{reply:?}"),
+            _ => assert!(self.row.look.is_some() && self.config.reconcile, "{reply:?}"),
+        }
     }
 
     fn check_error(&self, error: &Error) {
         assert_eq!(error.order_id(), Some(self.order));
-        assert_eq!(error.idempotency_key(), Some(KEY));
+        assert_eq!(error.idempotency_key(), self.key());
         self.check_texts(error);
     }
 
@@ -322,5 +455,22 @@ impl Account<'_> {
         }
         self.secret.check_hidden(error.message());
         assert!(!format!("{error:?}").contains('\u{1b}'));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use takings::fuzzing::operations;
+
+    use super::*;
+
+    #[test]
+    fn the_second_account_has_every_operation() {
+        let mut names: Vec<_> =
+            ROWS.iter().map(|row| (row.name, row.method, row.writes(), row.look.is_some())).collect();
+        let mut table: Vec<_> = operations().map(|row| (row.name, row.method, row.writes, row.has_look)).collect();
+        names.sort_unstable();
+        table.sort_unstable();
+        assert_eq!(names, table);
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use takings::binding::Http1;
-use takings::fuzzing::{Capture, Received};
+use takings::fuzzing::{Call, Received};
 use takings::{Client, Config, Found};
 
 use crate::{SECRETS, Secret, check_line};
@@ -94,7 +94,7 @@ pub fn answer(data: &[u8]) {
 
     let secret = Secret::chosen_by(number(1));
     let max = usize::try_from(number(2) % 600).unwrap_or_default();
-    let call = Capture::new(&Config::at("http://127.0.0.1:1", secret.credentials.clone()), ORDER, "key", 1).unwrap();
+    let call = Call::capture(&Config::at("http://127.0.0.1:1", secret.credentials.clone()), ORDER, "key", 1).unwrap();
     let lossy = String::from_utf8_lossy(body);
     for text in code.iter().chain(&messages).map(String::as_str).chain([&*lossy]) {
         let scrubbed = call.scrub(text, max);

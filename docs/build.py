@@ -3,9 +3,13 @@
 Each text has one place. The pages in this folder take the others in: a line that is a link and ends
 in `<!-- here -->` is a link in the repository, and on the site what it leads to: a section of a
 README, or a program as a block of code. `<!-- here: tabs -->` puts the blocks of a section one
-behind the other, and `<!-- here: python -->` takes the block in that language alone. FILES are
-pages as they are. Links are written as the repository needs them and turned into links of the site,
-or into ones of the repository's address where the site has no page of it.
+behind the other, and `<!-- here: python -->` takes the block in that language alone.
+`<!-- table: PART -->` takes in what operations.py makes of the core's table of operations. FILES
+are pages as they are. Links are written as the repository needs them and turned into links of the
+site, or into ones of the repository's address where the site has no page of it.
+
+Each page is on the site as Markdown too, and `llms.txt` at its root lists them with a line each,
+for programs that read documents.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+import operations
 import reference
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,6 +70,7 @@ LANGUAGES = {
     ".yaml": "yaml",
 }
 HERE = re.compile(r"\[(?P<text>.*)\]\((?P<link>\S+)\)<!-- here(?:: (?P<as>\w+))? -->")
+TABLE = re.compile(r"\[.*\]\(\S+\)<!-- table: (?P<part>\w+)(?P<names>(?: \w+)*) -->")
 LINK = re.compile(r"(!?\[(?:[^\]\[]|\[[^\]]*\])*\])\(([^)\s]+)\)")
 FENCE = re.compile(r"( *)(```+)")
 
@@ -183,10 +189,13 @@ def tabs(text: str) -> str:
     """Blocks of code that follow each other, one behind the other."""
     names = {"python": "Python", "lua": "Lua", "rust": "Rust", "c": "C", "cpp": "C++"}
     lines: list[str] = []
+    is_tab = False
     for prose, line in outside_of_fences(text):
         if not prose and line.startswith("```") and line != "```":
-            lines += [f'=== "{names[line[3:]]}"', ""]
-        lines.append(line if prose else f"    {line}".rstrip())
+            is_tab = line[3:] in names
+            if is_tab:
+                lines += [f'=== "{names[line[3:]]}"', ""]
+        lines.append(f"    {line}".rstrip() if is_tab and not prose else line)
     return "\n".join(lines)
 
 
@@ -243,13 +252,17 @@ class Site:
         page = Page("")
         mine: list[str] = []
         for line in text.split("\n"):
-            here = HERE.fullmatch(line)
-            if not here:
+            here, table = HERE.fullmatch(line), TABLE.fullmatch(line)
+            if not here and not table:
                 mine.append(line)
                 continue
             page.blocks += blocks_of("\n".join(mine), path)
             lines.append(from_the_root("\n".join(mine), path))
             mine = []
+            if table:
+                lines.append(operations.part(name, table["part"], table["names"].split()))
+                continue
+            assert here
             source, _, anchor = relative_to(path, here["link"]).partition("#")
             if not source.endswith(".md"):
                 code = (ROOT / source).read_text().rstrip("\n")
@@ -275,6 +288,8 @@ class Site:
         page.blocks += blocks_of("\n".join(mine), path)
         lines.append(from_the_root("\n".join(mine), path))
         page.text = "\n".join(lines)
+        if name.startswith("operations/"):
+            page.text = tabs(page.text)
         return page
 
     def link(self, page: str, target: str) -> str:
@@ -305,6 +320,32 @@ class Site:
         text = re.sub(r"^<!-- .* -->\n", "", self.pages[name].text, flags=re.MULTILINE)
         return re.sub(r"\(repo:([^)]*)\)", lambda match: f"({self.link(name, match[1])})", text)
 
+    def line(self, name: str) -> str:
+        """A page in a line: what a comment `<!-- line: … -->` on it says, or its first sentence."""
+        if said := re.search(r"^<!-- line: (.*) -->$", self.pages[name].text, re.MULTILINE):
+            return said[1]
+        _, _, below = self.text(name).partition("\n")
+        prose = "\n".join(line for is_prose, line in outside_of_fences(below) if is_prose)
+        for paragraph in re.split(r"\n\s*\n", prose.strip()):
+            if re.match(r"[\w`\[]|\*\*", paragraph):
+                whole = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", " ".join(paragraph.split()))
+                first = re.split(r"(?<=[.?])\s", whole.replace("**", ""))[0]
+                return re.sub(r":$", ".", first)
+        raise Mistake(f"{name} says nothing")
+
+    def llms(self) -> str:
+        """What llms.txt says: each page with its title and a line, in the navigation's order."""
+        settings = (ROOT / "docs/zensical.toml").read_text()
+        said = dict(re.findall(r'^(site_\w+) = "(.*)"$', settings, re.MULTILINE))
+        lines = [f"# {said['site_name']}", "", f"> {said['site_description']}."]
+        for group, name in re.findall(r'^    \{ "([^"]+)" = \[|"([\w/-]+\.md)"', settings, re.M):
+            if group:
+                lines += ["", f"## {group}", ""]
+                continue
+            [(_, title)] = headings(self.pages[name].text)[:1]
+            lines.append(f"- [{title}]({name}): {self.line(name)}")
+        return "\n".join(lines) + "\n"
+
     def write(self, folder: Path) -> None:
         for name in self.pages:
             file = folder / name
@@ -316,7 +357,8 @@ def build() -> None:
     workshop, site = TARGET / "docs-pages", TARGET / "docs"
     shutil.rmtree(workshop, ignore_errors=True)
     shutil.rmtree(site, ignore_errors=True)
-    Site().write(workshop / "pages")
+    made = Site()
+    made.write(workshop / "pages")
     shutil.copytree(ROOT / "docs/assets", workshop / "pages/assets")
     shutil.copy(ROOT / "docs/zensical.toml", workshop)
     zensical = Path(sys.executable).parent / "zensical"
@@ -329,6 +371,9 @@ def build() -> None:
         page.write_text(
             page.read_text().replace('src="https://unpkg.com/iframe-worker/shim"', shim)
         )
+    for name in made.pages:
+        shutil.copy(workshop / "pages" / name, site / name)
+    (site / "llms.txt").write_text(made.llms())
     shutil.copytree(TARGET / "doc", site / "rust", ignore=shutil.ignore_patterns(".lock"))
 
 

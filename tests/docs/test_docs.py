@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "docs"))
 
 import build
 import reference
+import test_operations
 
 ROOT = build.ROOT
 BUILT = build.TARGET / "docs"
@@ -136,6 +137,19 @@ def test_it_can_be_opened_from_a_folder(pages: dict[Path, Html]) -> None:
         if path.name != "404.html":
             assert any(fetched.endswith("assets/worker.js") for fetched in html.fetched), path
             assert all((path.parent / fetched).exists() for fetched in html.fetched if fetched)
+
+
+def test_programs_that_read_find_every_page() -> None:
+    text = (BUILT / "llms.txt").read_text()
+    assert text == SITE.llms()
+    entries = re.findall(r"^- \[(.+?)\]\((\S+)\): (.+)$", text, re.MULTILINE)
+    assert len(entries) == sum(line.startswith("- ") for line in text.splitlines())
+    assert sorted(name for _, name, _ in entries) == sorted(SITE.pages)
+    for title, name, line in entries:
+        assert (BUILT / name).read_text() == SITE.text(name)
+        assert f"# {title}\n" in SITE.text(name)
+        assert 20 <= len(line) <= 300, f"{name}: {line}"
+        assert re.search(r"[.?]$", line), f"{name}: {line}"
 
 
 # --- the reference --------------------------------------------------------------------------------
@@ -292,6 +306,8 @@ def is_run(block: build.Block) -> bool:
         )
     if block.origin == "reference":
         return True
+    if block.origin.startswith("docs/operations/"):
+        return block.language in (*test_operations.LANGUAGES, "text")
     if block.origin.startswith("docs/") and block.language == "python":
         return True
     if block.origin.startswith("docs/") and block.language == "text":
@@ -328,7 +344,9 @@ PRINTING = sorted(
     {
         block.origin
         for _, block in BLOCKS
-        if block.origin.startswith("docs/") and block.language == "python"
+        if block.origin.startswith("docs/")
+        and not block.origin.startswith("docs/operations/")
+        and block.language == "python"
     }
 )
 
@@ -344,7 +362,7 @@ def test_a_page_s_programs_print_what_stands_below(origin: str) -> None:
             out = io.StringIO()
             with contextlib.redirect_stdout(out):
                 exec(compile(block.text, origin, "exec"), space)
-            printed = out.getvalue()
+            printed = out.getvalue() or None
         elif block.language == "text":
             assert block.text == printed
             printed = None
@@ -427,10 +445,19 @@ def test_an_error_says_what_its_page_says(
         call: Any = client(**settings or {}).capture
         call(ORDER_ID, request, idempotency_key=key)
 
+    def call(operation: str, **fields: Any) -> None:
+        getattr(client(), operation)(ORDER_ID, **fields)
+
+    def fault(faults: Any) -> None:
+        for each in faults if isinstance(faults, list) else [faults]:
+            sandbox.fault(ORDER_ID, each)
+
     assert block.said, "a message without the call that ends in it"
     names = {
+        "call": call,
         "capture": capture,
         "client": client,
+        "fault": fault,
         "order": order,
         "order_id": ORDER_ID,
         "refusing_proxy": refusing_proxy,

@@ -164,6 +164,10 @@ static bool prepare(const sender_t *sender, struct transfer *transfer) {
             return false;
         }
     }
+    /* Without a type of its own libcurl would call a body a form's. */
+    if (!body && !add_header(transfer, "Content-Type", "")) {
+        return false;
+    }
     /* A write says how long its body is, also where it has none. The body stays
      * where it is until the call knows what came of it. */
     if (strcmp(takings_call_method(call), "GET") != 0 &&

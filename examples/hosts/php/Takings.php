@@ -50,9 +50,13 @@ final class Client
 
     /** The same key for the same order and name, after a crash, on any host.
      * Two parcels need two names. */
-    public function idempotencyKey(string $orderId, string $name, string $operation = 'capture'): string
-    {
-        $key = self::ask($this->c, 'idempotency_key_for', $operation, $orderId, $name);
+    public function idempotencyKey(
+        string $orderId,
+        string $name,
+        string $operation = 'capture',
+        ?string $captureId = null
+    ): string {
+        $key = self::ask($this->c, 'idempotency_key_for', $operation, $orderId, $captureId, $name);
         try { return \FFI::string($key); } finally { $this->c->takings_string_free($key); }
     }
 

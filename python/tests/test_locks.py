@@ -44,8 +44,8 @@ met = []
 ask = lambda *_: met.append(refused(call.send) and refused(lambda: client.base_url))
 signal.signal(signal.SIGALRM, ask)
 signal.setitimer(signal.ITIMER_REAL, 0.001, 0.0005)
-end = time.monotonic() + 1.5
-while time.monotonic() < end:
+end = time.monotonic() + 30
+while len(met) <= 500 and time.monotonic() < end:
     refused(lambda: client.base_url)
     refused(call.send)
 assert len(met) > 100 and all(met), met

@@ -1,4 +1,4 @@
-"""A shop that ships each order in parcels, captures each parcel once it ships, and may be
+"""A shop that ships each order in parcels, takes one thing back and releases the rest. It may be
 killed at any moment. Its to-do list is a database; a second run goes on where the first ended.
 
     shop.py BASE_URL TO_DO
@@ -24,22 +24,40 @@ client = takings.Client(
     # distinguishes the runs
     user_agent_suffix=f"shop/{os.getpid()}",
 )
+
+
+def work(operation: str, order_id: str, name: str, amount: int) -> str:
+    key = takings.idempotency_key(order_id, name, operation=operation)
+    if operation == "capture":
+        return client.capture(
+            order_id, captured_amount=amount, reference=name, idempotency_key=key
+        ).capture_id
+    if operation == "refund":
+        refund = client.refund(
+            order_id, refunded_amount=amount, reference=name, idempotency_key=key
+        )
+        return refund.refund_id or "found"
+    client.release_remaining_authorization(order_id, idempotency_key=key)
+    return "done"
+
+
 print("open", flush=True)
-while parcels := shop.execute(
-    "SELECT order_id, parcel, amount FROM parcels WHERE capture_id IS NULL ORDER BY place LIMIT 10"
+while jobs := shop.execute(
+    "SELECT place, operation, order_id, name, amount FROM jobs WHERE result IS NULL "
+    "ORDER BY place LIMIT 10"
 ).fetchall():
-    for order_id, parcel, amount in parcels:
-        key = takings.idempotency_key(order_id, f"parcel-{parcel}")
+    waiting = set()
+    for place, operation, order_id, name, amount in jobs:
+        if order_id in waiting:
+            continue  # an earlier job of the order comes first
         try:
-            capture = client.capture(order_id, captured_amount=amount, idempotency_key=key)
+            result = work(operation, order_id, name, amount)
         except takings.TakingsError as error:
             if not error.retryable:
                 raise
             print(error.kind, flush=True)
+            waiting.add(order_id)
             continue  # it stays on the list
-        shop.execute(
-            "UPDATE parcels SET capture_id = ? WHERE order_id = ? AND parcel = ?",
-            (capture.capture_id, order_id, parcel),
-        )
+        shop.execute("UPDATE jobs SET result = ? WHERE place = ?", (result, place))
         shop.commit()
-        print("captured", flush=True)
+        print("done", flush=True)

@@ -68,13 +68,13 @@ lua-dist:
 	for lua in 5.1 5.2 5.3 5.4 jit; do lua/build.sh --release --into target/lua-dist/$$lua $$lua || exit; done
 	cp lua/takings.d.lua lua/README.md target/lua-dist/
 
-examples: target/examples/capture-c target/examples/capture-cpp
+examples: $(foreach program,capture order,target/examples/$(program)-c target/examples/$(program)-cpp)
 
-target/examples/capture-c: examples/capture.c include/takings.h | rust
+target/examples/%-c: examples/%.c include/takings.h | rust
 	@mkdir -p $(@D)
 	$(CC) -std=c99 $(warnings) -Iinclude $< -o $@ $(link)
 
-target/examples/capture-cpp: examples/capture.cpp include/takings.h include/takings.hpp | rust
+target/examples/%-cpp: examples/%.cpp include/takings.h include/takings.hpp | rust
 	@mkdir -p $(@D)
 	$(CXX) -std=c++17 $(warnings) -Iinclude $< -o $@ $(link)
 

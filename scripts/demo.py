@@ -1,5 +1,6 @@
 """Captures an order from each language, then shows the promise: the sandbox captures and loses the
-answer, and the money moves once all the same. Ends with 1 and the reason if any of this is not so.
+answer, and the money moves once all the same. Last comes a whole order's life: parcels, tracking,
+a refund whose answer is lost, the rest released. Ends with 1 and the reason if this is not so.
 
     make demo                           against the sandbox
     make demo ORDER_ID=... FILE=...     against the Klarna that KLARNA_* names
@@ -32,6 +33,15 @@ PROGRAMS: dict[str, list[str | Path]] = {
     "C++": [TARGET / "examples" / "capture-cpp"],
     "Python": [TARGET / "python" / "bin" / "python", ROOT / "examples" / "capture.py"],
     "Lua": ["lua", ROOT / "examples" / "capture.lua"],
+}
+
+# Each takes an order id and lives the order's life, one line for each step.
+LIVES: dict[str, list[str | Path]] = {
+    "Rust": [TARGET / "debug" / "examples" / "order"],
+    "C": [TARGET / "examples" / "order-c"],
+    "C++": [TARGET / "examples" / "order-cpp"],
+    "Python": [TARGET / "python" / "bin" / "python", ROOT / "examples" / "order.py"],
+    "Lua": ["lua", ROOT / "examples" / "order.lua"],
 }
 
 VARIABLES = (
@@ -70,13 +80,11 @@ class Run:
     milliseconds: float
 
 
-def capture(
-    surface: str, klarna: Mapping[str, str], order_id: str, file: Path, key: str | None = None
-) -> Run:
-    """Runs the surface's program once, from its start to its exit."""
+def program(surface: str, klarna: Mapping[str, str], *words: str | Path) -> tuple[str, float]:
+    """Runs a surface's program once, from its start to its exit: what it printed, and the time."""
     environment = {name: value for name, value in os.environ.items() if name not in VARIABLES}
     environment |= klarna
-    command = [*map(str, PROGRAMS[surface]), order_id, str(file), *([key] if key else [])]
+    command = [*map(str, words)]
     if command[0] == "lua":
         command[0], environment["LUA_CPATH"] = find_lua()
     began = time.perf_counter()
@@ -95,9 +103,17 @@ def capture(
     if ended.returncode != 0:
         said = (ended.stderr or ended.stdout).strip()
         raise Broken(f"{surface}: exit {ended.returncode}: {said}")
-    printed = dict(line.split(" ", 1) for line in ended.stdout.splitlines() if " " in line)
+    return ended.stdout, took
+
+
+def capture(
+    surface: str, klarna: Mapping[str, str], order_id: str, file: Path, key: str | None = None
+) -> Run:
+    words = [*PROGRAMS[surface], order_id, file, *([key] if key else [])]
+    said, took = program(surface, klarna, *words)
+    printed = dict(line.split(" ", 1) for line in said.splitlines() if " " in line)
     if "capture" not in printed or "key" not in printed:
-        raise Broken(f"{surface}: printed no capture and key, but {ended.stdout!r}")
+        raise Broken(f"{surface}: printed no capture and key, but {said!r}")
     return Run(printed["capture"], printed["key"], took)
 
 
@@ -131,8 +147,11 @@ class Sandbox:
         with self._opener.open(f"{self.url}/sandbox/{path}", data, timeout=10) as answer:
             return json.load(answer)
 
-    def order(self, order_amount: int, *faults: str, name: str | None = None) -> str:
-        order = {"order_amount": order_amount, "faults": [{"fault": fault} for fault in faults]}
+    def order(
+        self, order_amount: int, *faults: str, on: str = "capture", name: str | None = None
+    ) -> str:
+        planned = [{"fault": fault, "on": on} for fault in faults]
+        order = {"order_amount": order_amount, "faults": planned}
         if name:
             order["order_id"] = name
         return str(self._ask("orders", order)["order_id"])
@@ -144,6 +163,11 @@ class Sandbox:
     def requests(self, order_id: str) -> list[dict[str, Any]]:
         received: list[dict[str, Any]] = self._ask(f"orders/{order_id}/requests")
         return received
+
+    def audit(self) -> list[Any]:
+        """What moved other than it was asked, or twice."""
+        complaints: list[Any] = self._ask("audit")
+        return complaints
 
     def all_requests(self) -> list[dict[str, Any]]:
         received: list[dict[str, Any]] = self._ask("requests")
@@ -244,6 +268,50 @@ def show_promise(klarna: Sandbox, file: Path, total: int) -> None:
     say(f"{len(PROGRAMS)} answers were lost; each of these {len(ledger)} orders was captured once.")
 
 
+STEPS = ("captured", "captured", "tracked", "refunded", "released")
+
+
+def show_lives(klarna: Sandbox) -> None:
+    say()
+    say("Last, an order's whole life. It leaves in two parcels, a tracking number follows, one")
+    say("thing comes back, and the rest is released. The refund's answer is lost on the way:")
+    say()
+    say(
+        f"  {'':8}{'captured':>10}{'tracked':>9}{'refunded':>10}{'asked':>7}{'released':>10}"
+        f"{'time':>8}"
+    )
+    for surface in LIVES:
+        order_id = klarna.order(10_000, "lost_answer", on="refund", name=f"life-{surface.lower()}")
+        said, took = program(surface, klarna.klarna, *LIVES[surface], order_id)
+        lines = [line.split() for line in said.splitlines()]
+        expect(
+            tuple(line[0] for line in lines) == STEPS,
+            f"{surface}: printed other steps than {STEPS}: {said!r}",
+        )
+        asked = int(lines[3][2])
+        entries = klarna.ledger(order_id)
+        done: dict[str, list[dict[str, Any]]] = {}
+        for entry in entries:
+            done.setdefault(entry["kind"], []).append(entry)
+        captured = sum(entry["captured_amount"] for entry in done.get("capture", []))
+        refunded = [entry["refunded_amount"] for entry in done.get("refund", [])]
+        released = sum(entry["amount"] for entry in done.get("release_remaining_authorization", []))
+        tracked = len(done.get("append_shipping_info", []))
+        say(
+            f"  {surface:8}{amount(captured):>10}{tracked:9}{amount(sum(refunded)):>10}{asked:7}"
+            f"{amount(released):>10}{took:5.0f} ms"
+        )
+        expect(
+            (captured, refunded, asked, released) == (8500, [2500], 2, 1500),
+            f"{surface}: 85.00 should be captured, 25.00 refunded once after two requests, and"
+            f" 15.00 released; the ledger holds {entries}",
+        )
+    audit = klarna.audit()
+    expect(audit == [], f"the sandbox's audit should be empty; it says {audit}")
+    say()
+    say("The sandbox's audit is empty: in each life money moved as it was asked, once.")
+
+
 # --- against a real Klarna ----------------------------------------------------------------------
 
 
@@ -305,6 +373,7 @@ def main() -> None:
             say()
             show_captures(stand_in, SAMPLE, total)
             show_promise(stand_in, SAMPLE, total)
+            show_lives(stand_in)
 
 
 if __name__ == "__main__":

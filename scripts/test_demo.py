@@ -142,3 +142,31 @@ def test_it_notices(program: str, noticed: str, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(demo.PROGRAMS, "Lua", [sys.executable, "-c", program])
     with pytest.raises(demo.Broken, match=noticed):
         demo.main()
+
+
+@pytest.mark.parametrize(
+    ("program", "noticed"),
+    [
+        ("print('captured made-up 1')", "Lua: printed other steps"),
+        (
+            "[print(word, 'made-up', 2) for word in "
+            "('captured', 'captured', 'tracked', 'refunded', 'released')]",
+            "Lua: 85.00 should be captured",
+        ),
+    ],
+)
+def test_it_notices_a_life_that_was_not_lived(
+    klarna: demo.Sandbox, program: str, noticed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "LIVES", {"Lua": [sys.executable, "-c", program]})
+    with pytest.raises(demo.Broken, match=noticed):
+        demo.show_lives(klarna)
+
+
+def test_a_life_is_lived_once(klarna: demo.Sandbox) -> None:
+    order_id = klarna.order(10_000)
+    for surface, words in demo.LIVES.items():
+        said, _ = demo.program(surface, klarna.klarna, *words, order_id)
+        assert [line.split()[0] for line in said.splitlines()] == list(demo.STEPS)
+    assert len(klarna.ledger(order_id)) == len(demo.STEPS)
+    assert klarna.audit() == []

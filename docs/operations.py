@@ -162,6 +162,12 @@ def reply(operation: dict[str, Any]) -> str:
     for field in record["fields"]:
         maybe = ", or nothing" if field["optional"] else ""
         rows.append(f"| `{field['name']}`{maybe} | {one_line(field['doc'])} |")
+    for field in schema()["documents"].get(record["name"], {"fields": []})["fields"]:
+        doc, of = one_line(field["doc"]), field["type"]
+        if words := of.get("words"):
+            doc += f" Known are {', '.join(f'`{word}`' for word in words)}."
+        maybe = "" if of["kind"] in ("list", "documents") else ", or nothing"
+        rows.append(f"| `{field['name']}`{maybe} | {doc} |")
     return "\n".join(rows) + "\n"
 
 

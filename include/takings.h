@@ -138,6 +138,44 @@ typedef enum {
 } takings_found_t;
 
 /**
+ * The kinds of values. A later version may add kinds.
+ */
+typedef enum {
+  /**
+   * There is no value: the kind of NULL.
+   */
+  TAKINGS_VALUE_NONE = 0,
+  /**
+   * JSON's null, in a member that takings does not know. A member that takings knows is absent instead.
+   */
+  TAKINGS_VALUE_NULL = 1,
+  /**
+   * Yes or no: takings_value_integer gives 1 or 0.
+   */
+  TAKINGS_VALUE_BOOL = 2,
+  /**
+   * A whole number. An amount is in minor units.
+   */
+  TAKINGS_VALUE_INTEGER = 3,
+  /**
+   * Any other number, in a member that takings does not know: takings_value_text has it as JSON.
+   */
+  TAKINGS_VALUE_NUMBER = 4,
+  /**
+   * A text; takings_value_time_ms tells whether it is a time.
+   */
+  TAKINGS_VALUE_TEXT = 5,
+  /**
+   * A list.
+   */
+  TAKINGS_VALUE_LIST = 6,
+  /**
+   * An object.
+   */
+  TAKINGS_VALUE_OBJECT = 7,
+} takings_value_kind_t;
+
+/**
  * A request of a call, for a person who has to see afterwards what happened. No credential is in
  * it, and a server's text is scrubbed. It belongs to what it was asked of. Any number of threads
  * may read it.
@@ -195,7 +233,9 @@ typedef struct takings_client_t takings_client_t;
 typedef struct takings_confirmation_t takings_confirmation_t;
 
 /**
- * A document of Klarna's. Any number of threads may read it.
+ * A document of Klarna's. takings_document_at reads its members. Every member may be absent, and
+ * a member of another type than Klarna documents is: a warning names it. Any number of threads
+ * may read it.
  */
 typedef struct takings_document_t takings_document_t;
 
@@ -244,6 +284,13 @@ typedef struct takings_refund_t takings_refund_t;
  * one JSON text; the operation decides which there are. Any number of threads may read it.
  */
 typedef struct takings_reply_t takings_reply_t;
+
+/**
+ * A value of Klarna's document. It belongs to what it was asked of, and is valid until that is freed; nothing of it is
+ * freed by itself. Any number of threads may read it. Every function takes NULL, which stands for a value that is
+ * absent, so that calls can be nested.
+ */
+typedef struct takings_value_t takings_value_t;
 
 #ifdef __cplusplus
 extern "C" {
@@ -688,12 +735,7 @@ const char *takings_error_json(const takings_error_t *error);
 void takings_error_free(takings_error_t *error);
 
 /**
- * The document, as Klarna wrote it.
- */
-const char *takings_document_document(const takings_document_t *document);
-
-/**
- * The order it was for.
+ * The order it was asked of.
  */
 const char *takings_document_order_id(const takings_document_t *document);
 
@@ -708,6 +750,17 @@ const char *takings_document_correlation_id(const takings_document_t *document);
 uint32_t takings_document_attempts(const takings_document_t *document);
 
 /**
+ * How many warnings there are. The members of the answer that were of another type, and so are
+ * absent.
+ */
+size_t takings_document_warning_count(const takings_document_t *document);
+
+/**
+ * An item of that list, counted from 0; NULL beyond the last.
+ */
+const char *takings_document_warning(const takings_document_t *document, size_t index);
+
+/**
  * How many requests its attempt log holds. Each request with its time, what came back and the
  * pause after it.
  */
@@ -718,6 +771,11 @@ size_t takings_document_attempt_log_count(const takings_document_t *document);
  */
 const takings_attempt_t *takings_document_attempt_log(const takings_document_t *document,
                                                       size_t index);
+
+/**
+ * The JSON text, exactly as Klarna wrote it, with all members that Klarna has added.
+ */
+const char *takings_document_raw(const takings_document_t *document);
 
 /**
  * All fields as a JSON object. Times are whole milliseconds; their names end in _ms.
@@ -1871,6 +1929,70 @@ const char *takings_reply_json(const takings_reply_t *reply);
  * Frees a reply and its strings.
  */
 void takings_reply_free(takings_reply_t *reply);
+
+/**
+ * The value at a JSON Pointer (RFC 6901), such as "/captures/0/captured_amount"; "" is the whole document. NULL where
+ * there is none. The captures of takings_client_get_captures stand at "/captures". It belongs to the document.
+ */
+const takings_value_t *takings_document_at(const takings_document_t *document,
+                                           const char *json_pointer);
+
+/**
+ * The outcome of a call as takings_call_document gives it, where the document has to be of this type: Order, Captures,
+ * CaptureDetails, RefundDetails or DueDateOptions. NULL and an error for a call that gives another.
+ */
+takings_document_t *takings_call_document_of(const takings_call_t *call,
+                                             const char *name,
+                                             takings_error_t **error);
+
+/**
+ * The same of the reply to any operation that reads. It belongs to the reply.
+ */
+const takings_value_t *takings_reply_at(const takings_reply_t *reply, const char *json_pointer);
+
+/**
+ * The kind of a value; TAKINGS_VALUE_NONE for NULL.
+ */
+takings_value_kind_t takings_value_kind(const takings_value_t *value);
+
+/**
+ * The text of a text or a time; a number that is not whole, as JSON. Of an object whose members takings knows, such as a
+ * capture, its JSON as Klarna wrote it. NULL for any other value.
+ */
+const char *takings_value_text(const takings_value_t *value);
+
+/**
+ * Puts a whole number, or 1 or 0 for yes or no, into *out. false: the value is none of these, and *out is as it was.
+ */
+bool takings_value_integer(const takings_value_t *value,
+                           int64_t *out);
+
+/**
+ * Puts a time such as expires_at, in milliseconds since 1970 (UTC), into *out. false: the value is no time, and *out is
+ * as it was.
+ */
+bool takings_value_time_ms(const takings_value_t *value,
+                           int64_t *out);
+
+/**
+ * How many items a list has, or members an object; 0 for any other value.
+ */
+size_t takings_value_count(const takings_value_t *value);
+
+/**
+ * An item of a list or a member of an object, counted from 0; NULL beyond the last.
+ */
+const takings_value_t *takings_value_at(const takings_value_t *value, size_t index);
+
+/**
+ * The name of a member of an object, counted from 0; NULL beyond the last.
+ */
+const char *takings_value_name(const takings_value_t *value, size_t index);
+
+/**
+ * The member of that name; NULL where the object has none.
+ */
+const takings_value_t *takings_value_member(const takings_value_t *value, const char *name);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -471,18 +471,253 @@ struct attempt {
     std::optional<std::chrono::milliseconds> wait;
 };
 
-/* A document of Klarna's. */
-struct document {
-    /* The document, as Klarna wrote it. */
-    std::string document;
-    /* The order it was for. */
+/* A capture, as Klarna has it. Every member may be absent. */
+struct capture_details {
+    /* Klarna's name for the capture. */
+    std::optional<std::string> capture_id;
+    /* Klarna's name for it towards the customer. */
+    std::optional<std::string> klarna_reference;
+    /* The shop's own name for it. */
+    std::optional<std::string> reference;
+    /* How much was captured, in minor units. */
+    std::optional<std::int64_t> captured_amount;
+    /* When. */
+    std::optional<std::chrono::system_clock::time_point> captured_at;
+    /* The text that the customer sees. */
+    std::optional<std::string> description;
+    /* The lines that were captured, as a request takes them. */
+    std::vector<takings::order_line> order_lines;
+    /* How much of it was given back, in minor units. */
+    std::optional<std::int64_t> refunded_amount;
+    /* Where the invoice goes, as a request takes it. */
+    std::optional<takings::address> billing_address;
+    /* Where the goods go, as a request takes it. */
+    std::optional<takings::address> shipping_address;
+    /* How its goods travel, as a request takes it. */
+    std::vector<takings::shipping_info> shipping_info;
+    /* The order it was asked of. */
     std::string order_id;
     /* Klarna's name for the answered request, where it gave one. */
     std::optional<std::string> correlation_id;
     /* How many requests it took, 1 or more. */
-    std::uint32_t attempts;
+    std::uint32_t attempts{};
+    /* The members of the answer that were of another type, and so are absent. */
+    std::vector<std::string> warnings;
     /* Each request with its time, what came back and the pause after it. */
     std::vector<attempt> attempt_log;
+    /* The JSON text, exactly as Klarna wrote it, with all members that Klarna has added. */
+    std::string raw;
+    /* All fields as a JSON object, as takings.h gives it. */
+    std::string json;
+};
+
+/* The captures of an order. */
+struct captures {
+    /* Each of them, the first made first. */
+    std::vector<takings::capture_details> captures;
+    /* The order it was asked of. */
+    std::string order_id;
+    /* Klarna's name for the answered request, where it gave one. */
+    std::optional<std::string> correlation_id;
+    /* How many requests it took, 1 or more. */
+    std::uint32_t attempts{};
+    /* The members of the answer that were of another type, and so are absent. */
+    std::vector<std::string> warnings;
+    /* Each request with its time, what came back and the pause after it. */
+    std::vector<attempt> attempt_log;
+    /* The JSON text, exactly as Klarna wrote it, with all members that Klarna has added. */
+    std::string raw;
+    /* All fields as a JSON object, as takings.h gives it. */
+    std::string json;
+};
+
+/* The customer of an order. */
+struct customer {
+    /* In the form 1980-12-31. */
+    std::optional<std::string> date_of_birth;
+    /* The number by which the customer's country knows the customer. */
+    std::optional<std::string> national_identification_number;
+    /* A person or an organization. */
+    std::optional<std::string> type;
+};
+
+/* An extension of a due date. */
+struct due_date_option {
+    /* By how many days, for extend_due_date. */
+    std::optional<std::int64_t> number_of_days;
+    /* Its fee in minor units. */
+    std::optional<std::int64_t> amount;
+};
+
+/* How far the due date of a capture can be extended. */
+struct due_date_options {
+    /* The currency of the fees: three letters, as in ISO 4217. */
+    std::optional<std::string> currency;
+    /* Each extension on offer. */
+    std::vector<takings::due_date_option> options;
+    /* The order it was asked of. */
+    std::string order_id;
+    /* Klarna's name for the answered request, where it gave one. */
+    std::optional<std::string> correlation_id;
+    /* How many requests it took, 1 or more. */
+    std::uint32_t attempts{};
+    /* The members of the answer that were of another type, and so are absent. */
+    std::vector<std::string> warnings;
+    /* Each request with its time, what came back and the pause after it. */
+    std::vector<attempt> attempt_log;
+    /* The JSON text, exactly as Klarna wrote it, with all members that Klarna has added. */
+    std::string raw;
+    /* All fields as a JSON object, as takings.h gives it. */
+    std::string json;
+};
+
+/* How the customer chose to pay. */
+struct initial_payment_method {
+    /* Klarna's word for it, such as INVOICE or PAY_LATER_IN_PARTS. */
+    std::optional<std::string> type;
+    /* Words for people. */
+    std::optional<std::string> description;
+    /* How many instalments there are. */
+    std::optional<std::int64_t> number_of_installments;
+};
+
+/* A refund, as Klarna has it. Every member may be absent: of old orders the id is. */
+struct refund_details {
+    /* Klarna's name for the refund. */
+    std::optional<std::string> refund_id;
+    /* The shop's own name for it. */
+    std::optional<std::string> reference;
+    /* How much was given back, in minor units. */
+    std::optional<std::int64_t> refunded_amount;
+    /* When. */
+    std::optional<std::chrono::system_clock::time_point> refunded_at;
+    /* The text that the customer sees. */
+    std::optional<std::string> description;
+    /* The lines that were given back, as a request takes them. */
+    std::vector<takings::order_line> order_lines;
+    /* Whether an invoice was credited, of orders of companies. */
+    std::optional<std::string> credit_invoice;
+    /* The order it was asked of. */
+    std::string order_id;
+    /* Klarna's name for the answered request, where it gave one. */
+    std::optional<std::string> correlation_id;
+    /* How many requests it took, 1 or more. */
+    std::uint32_t attempts{};
+    /* The members of the answer that were of another type, and so are absent. */
+    std::vector<std::string> warnings;
+    /* Each request with its time, what came back and the pause after it. */
+    std::vector<attempt> attempt_log;
+    /* The JSON text, exactly as Klarna wrote it, with all members that Klarna has added. */
+    std::string raw;
+    /* All fields as a JSON object, as takings.h gives it. */
+    std::string json;
+};
+
+/* How the customer chose to have the goods shipped. */
+struct selected_shipping_option {
+    /* The id of the choice. */
+    std::optional<std::string> id;
+    /* Its name. */
+    std::optional<std::string> name;
+    /* Its type. */
+    std::optional<std::string> type;
+    /* The method of shipping. */
+    std::optional<std::string> method;
+    /* The carrier. */
+    std::optional<std::string> carrier;
+    /* Its price in minor units, tax included. */
+    std::optional<std::int64_t> price;
+    /* The tax in it, in minor units. */
+    std::optional<std::int64_t> tax_amount;
+    /* The tax rate in hundredths of a percent. */
+    std::optional<std::int64_t> tax_rate;
+    /* The reference of the shop's transport system. */
+    std::optional<std::string> tms_reference;
+};
+
+/* Known values of status; Klarna may add others. */
+struct order_status {
+    static constexpr const char *authorized = "AUTHORIZED";
+    static constexpr const char *part_captured = "PART_CAPTURED";
+    static constexpr const char *captured = "CAPTURED";
+    static constexpr const char *cancelled = "CANCELLED";
+    static constexpr const char *expired = "EXPIRED";
+    static constexpr const char *closed = "CLOSED";
+};
+
+/* Known values of fraud_status; Klarna may add others. */
+struct order_fraud_status {
+    static constexpr const char *accepted = "ACCEPTED";
+    static constexpr const char *pending = "PENDING";
+    static constexpr const char *rejected = "REJECTED";
+    static constexpr const char *stopped = "STOPPED";
+};
+
+/* An order, as Klarna has it. Every member may be absent. */
+struct order {
+    /* The state. Klarna may add others. takings::order_status has the known ones. */
+    std::optional<std::string> status;
+    /* The end of Klarna's check for fraud. Klarna may add others. takings::order_fraud_status
+     * has the known ones. */
+    std::optional<std::string> fraud_status;
+    /* The order's amount in minor units. */
+    std::optional<std::int64_t> order_amount;
+    /* The amount as the order was made, in minor units. */
+    std::optional<std::int64_t> original_order_amount;
+    /* How much was captured, in minor units. */
+    std::optional<std::int64_t> captured_amount;
+    /* How much was given back, in minor units. */
+    std::optional<std::int64_t> refunded_amount;
+    /* How much can still be captured, in minor units. */
+    std::optional<std::int64_t> remaining_authorized_amount;
+    /* The currency's three letters, as in ISO 4217, in any case. */
+    std::optional<std::string> purchase_currency;
+    /* The country's two letters, as in ISO 3166, in any case. */
+    std::optional<std::string> purchase_country;
+    /* The customer's language, such as sv-SE. */
+    std::optional<std::string> locale;
+    /* The lines that the order has, as a request takes them. */
+    std::vector<takings::order_line> order_lines;
+    /* The order number that the customer sees. */
+    std::optional<std::string> merchant_reference1;
+    /* A second reference of the shop's. */
+    std::optional<std::string> merchant_reference2;
+    /* The shop's own data. */
+    std::optional<std::string> merchant_data;
+    /* Klarna's name for the order towards the customer. */
+    std::optional<std::string> klarna_reference;
+    /* The customer. */
+    std::optional<takings::customer> customer;
+    /* Where the invoice goes, as a request takes it. */
+    std::optional<takings::address> billing_address;
+    /* Where the goods go, as a request takes it. */
+    std::optional<takings::address> shipping_address;
+    /* When the order was made. */
+    std::optional<std::chrono::system_clock::time_point> created_at;
+    /* Until when it can be captured. */
+    std::optional<std::chrono::system_clock::time_point> expires_at;
+    /* Its captures, the first made first. */
+    std::vector<takings::capture_details> captures;
+    /* Its refunds, the first made first. */
+    std::vector<takings::refund_details> refunds;
+    /* How its goods travel, as a request takes it. */
+    std::vector<takings::shipping_info> shipping_info;
+    /* The payment method that the customer chose. */
+    std::optional<takings::initial_payment_method> initial_payment_method;
+    /* The way of shipping that the customer chose. */
+    std::optional<takings::selected_shipping_option> selected_shipping_option;
+    /* The order it was asked of. */
+    std::string order_id;
+    /* Klarna's name for the answered request, where it gave one. */
+    std::optional<std::string> correlation_id;
+    /* How many requests it took, 1 or more. */
+    std::uint32_t attempts{};
+    /* The members of the answer that were of another type, and so are absent. */
+    std::vector<std::string> warnings;
+    /* Each request with its time, what came back and the pause after it. */
+    std::vector<attempt> attempt_log;
+    /* The JSON text, exactly as Klarna wrote it, with all members that Klarna has added. */
+    std::string raw;
     /* All fields as a JSON object, as takings.h gives it. */
     std::string json;
 };
@@ -1050,13 +1285,312 @@ std::vector<attempt> attempts(const T *from, std::size_t (*count)(const T *),
     return log;
 }
 
-inline document read(const takings_document_t *from) {
-    takings::document into{};
-    into.document = text(takings_document_document(from));
+/* Reads a value of a document; nothing where it is absent. */
+template <typename T>
+struct reader;
+
+template <typename T>
+std::optional<T> member(const takings_value_t *from, const char *name) {
+    const takings_value_t *found = takings_value_member(from, name);
+    return found ? reader<T>::read(found) : std::nullopt;
+}
+
+template <>
+struct reader<std::string> {
+    static std::optional<std::string> read(const takings_value_t *from) {
+        return optional_text(takings_value_text(from));
+    }
+};
+
+template <>
+struct reader<takings::text> {
+    static std::optional<takings::text> read(const takings_value_t *from) {
+        const char *found = takings_value_text(from);
+        return found ? std::optional<takings::text>(found) : std::nullopt;
+    }
+};
+
+template <>
+struct reader<std::int64_t> {
+    static std::optional<std::int64_t> read(const takings_value_t *from) {
+        std::int64_t value = 0;
+        const bool found = takings_value_integer(from, &value);
+        return found ? std::optional<std::int64_t>(value) : std::nullopt;
+    }
+};
+
+template <>
+struct reader<whole> {
+    static std::optional<whole> read(const takings_value_t *from) {
+        const auto value = reader<std::int64_t>::read(from);
+        return value ? std::optional<whole>(*value) : std::nullopt;
+    }
+};
+
+template <>
+struct reader<std::chrono::system_clock::time_point> {
+    static std::optional<std::chrono::system_clock::time_point> read(const takings_value_t *from) {
+        using point = std::chrono::system_clock::time_point;
+        std::int64_t ms = 0;
+        return takings_value_time_ms(from, &ms) ? std::optional<point>(time(ms)) : std::nullopt;
+    }
+};
+
+/* A list with an item that no request could have is absent: a part of it would be another sum. */
+template <typename T>
+struct reader<std::vector<T>> {
+    static std::optional<std::vector<T>> read(const takings_value_t *from) {
+        std::vector<T> items;
+        for (std::size_t i = 0; i < takings_value_count(from); ++i) {
+            auto item = reader<T>::read(takings_value_at(from, i));
+            if (!item) {
+                return std::nullopt;
+            }
+            items.push_back(std::move(*item));
+        }
+        return items;
+    }
+};
+
+template <>
+struct reader<takings::product_identifiers> {
+    static std::optional<takings::product_identifiers> read(const takings_value_t *from) {
+        takings::product_identifiers into{};
+        into.brand = member<takings::text>(from, "brand");
+        into.category_path = member<takings::text>(from, "category_path");
+        into.global_trade_item_number = member<takings::text>(from, "global_trade_item_number");
+        into.manufacturer_part_number = member<takings::text>(from, "manufacturer_part_number");
+        into.color = member<takings::text>(from, "color");
+        into.size = member<takings::text>(from, "size");
+        return into;
+    }
+};
+
+template <>
+struct reader<takings::subscription> {
+    static std::optional<takings::subscription> read(const takings_value_t *from) {
+        auto name = member<takings::text>(from, "name");
+        auto interval = member<takings::text>(from, "interval");
+        auto interval_count = member<whole>(from, "interval_count");
+        if (!name || !interval || !interval_count) {
+            return std::nullopt;
+        }
+        takings::subscription into(std::move(*name), std::move(*interval), std::move(*interval_count));
+        return into;
+    }
+};
+
+template <>
+struct reader<takings::order_line> {
+    static std::optional<takings::order_line> read(const takings_value_t *from) {
+        auto name = member<takings::text>(from, "name");
+        auto quantity = member<whole>(from, "quantity");
+        auto unit_price = member<amount>(from, "unit_price");
+        auto total_amount = member<amount>(from, "total_amount");
+        if (!name || !quantity || !unit_price || !total_amount) {
+            return std::nullopt;
+        }
+        takings::order_line into(std::move(*name), std::move(*quantity), std::move(*unit_price), std::move(*total_amount));
+        into.type = member<takings::text>(from, "type");
+        into.reference = member<takings::text>(from, "reference");
+        into.quantity_unit = member<takings::text>(from, "quantity_unit");
+        into.tax_rate = member<whole>(from, "tax_rate");
+        into.total_discount_amount = member<amount>(from, "total_discount_amount");
+        into.total_tax_amount = member<amount>(from, "total_tax_amount");
+        into.merchant_data = member<takings::text>(from, "merchant_data");
+        into.product_url = member<takings::text>(from, "product_url");
+        into.image_url = member<takings::text>(from, "image_url");
+        into.product_identifiers = member<takings::product_identifiers>(from, "product_identifiers");
+        into.subscription = member<takings::subscription>(from, "subscription");
+        return into;
+    }
+};
+
+template <>
+struct reader<takings::shipping_info> {
+    static std::optional<takings::shipping_info> read(const takings_value_t *from) {
+        takings::shipping_info into{};
+        into.shipping_company = member<takings::text>(from, "shipping_company");
+        into.shipping_method = member<takings::text>(from, "shipping_method");
+        into.tracking_number = member<takings::text>(from, "tracking_number");
+        into.tracking_uri = member<takings::text>(from, "tracking_uri");
+        into.return_shipping_company = member<takings::text>(from, "return_shipping_company");
+        into.return_tracking_number = member<takings::text>(from, "return_tracking_number");
+        into.return_tracking_uri = member<takings::text>(from, "return_tracking_uri");
+        return into;
+    }
+};
+
+template <>
+struct reader<takings::address> {
+    static std::optional<takings::address> read(const takings_value_t *from) {
+        takings::address into{};
+        into.given_name = member<takings::text>(from, "given_name");
+        into.family_name = member<takings::text>(from, "family_name");
+        into.organization_name = member<takings::text>(from, "organization_name");
+        into.attention = member<takings::text>(from, "attention");
+        into.title = member<takings::text>(from, "title");
+        into.street_address = member<takings::text>(from, "street_address");
+        into.street_address2 = member<takings::text>(from, "street_address2");
+        into.postal_code = member<takings::text>(from, "postal_code");
+        into.city = member<takings::text>(from, "city");
+        into.region = member<takings::text>(from, "region");
+        into.country = member<takings::text>(from, "country");
+        into.email = member<takings::text>(from, "email");
+        into.phone = member<takings::text>(from, "phone");
+        return into;
+    }
+};
+
+template <>
+struct reader<takings::capture_details> {
+    static std::optional<takings::capture_details> read(const takings_value_t *from) {
+        takings::capture_details into{};
+        into.capture_id = member<std::string>(from, "capture_id");
+        into.klarna_reference = member<std::string>(from, "klarna_reference");
+        into.reference = member<std::string>(from, "reference");
+        into.captured_amount = member<std::int64_t>(from, "captured_amount");
+        into.captured_at = member<std::chrono::system_clock::time_point>(from, "captured_at");
+        into.description = member<std::string>(from, "description");
+        into.order_lines = member<std::vector<takings::order_line>>(from, "order_lines").value_or(std::vector<takings::order_line>());
+        into.refunded_amount = member<std::int64_t>(from, "refunded_amount");
+        into.billing_address = member<takings::address>(from, "billing_address");
+        into.shipping_address = member<takings::address>(from, "shipping_address");
+        into.shipping_info = member<std::vector<takings::shipping_info>>(from, "shipping_info").value_or(std::vector<takings::shipping_info>());
+        into.raw = text(takings_value_text(from));
+        return into;
+    }
+};
+
+template <>
+struct reader<takings::captures> {
+    static std::optional<takings::captures> read(const takings_value_t *from) {
+        takings::captures into{};
+        into.captures = member<std::vector<takings::capture_details>>(from, "captures").value_or(std::vector<takings::capture_details>());
+        into.raw = text(takings_value_text(from));
+        return into;
+    }
+};
+
+template <>
+struct reader<takings::customer> {
+    static std::optional<takings::customer> read(const takings_value_t *from) {
+        takings::customer into{};
+        into.date_of_birth = member<std::string>(from, "date_of_birth");
+        into.national_identification_number = member<std::string>(from, "national_identification_number");
+        into.type = member<std::string>(from, "type");
+        return into;
+    }
+};
+
+template <>
+struct reader<takings::due_date_option> {
+    static std::optional<takings::due_date_option> read(const takings_value_t *from) {
+        takings::due_date_option into{};
+        into.number_of_days = member<std::int64_t>(from, "number_of_days");
+        into.amount = member<std::int64_t>(from, "amount");
+        return into;
+    }
+};
+
+template <>
+struct reader<takings::due_date_options> {
+    static std::optional<takings::due_date_options> read(const takings_value_t *from) {
+        takings::due_date_options into{};
+        into.currency = member<std::string>(from, "currency");
+        into.options = member<std::vector<takings::due_date_option>>(from, "options").value_or(std::vector<takings::due_date_option>());
+        into.raw = text(takings_value_text(from));
+        return into;
+    }
+};
+
+template <>
+struct reader<takings::initial_payment_method> {
+    static std::optional<takings::initial_payment_method> read(const takings_value_t *from) {
+        takings::initial_payment_method into{};
+        into.type = member<std::string>(from, "type");
+        into.description = member<std::string>(from, "description");
+        into.number_of_installments = member<std::int64_t>(from, "number_of_installments");
+        return into;
+    }
+};
+
+template <>
+struct reader<takings::refund_details> {
+    static std::optional<takings::refund_details> read(const takings_value_t *from) {
+        takings::refund_details into{};
+        into.refund_id = member<std::string>(from, "refund_id");
+        into.reference = member<std::string>(from, "reference");
+        into.refunded_amount = member<std::int64_t>(from, "refunded_amount");
+        into.refunded_at = member<std::chrono::system_clock::time_point>(from, "refunded_at");
+        into.description = member<std::string>(from, "description");
+        into.order_lines = member<std::vector<takings::order_line>>(from, "order_lines").value_or(std::vector<takings::order_line>());
+        into.credit_invoice = member<std::string>(from, "credit_invoice");
+        into.raw = text(takings_value_text(from));
+        return into;
+    }
+};
+
+template <>
+struct reader<takings::selected_shipping_option> {
+    static std::optional<takings::selected_shipping_option> read(const takings_value_t *from) {
+        takings::selected_shipping_option into{};
+        into.id = member<std::string>(from, "id");
+        into.name = member<std::string>(from, "name");
+        into.type = member<std::string>(from, "type");
+        into.method = member<std::string>(from, "method");
+        into.carrier = member<std::string>(from, "carrier");
+        into.price = member<std::int64_t>(from, "price");
+        into.tax_amount = member<std::int64_t>(from, "tax_amount");
+        into.tax_rate = member<std::int64_t>(from, "tax_rate");
+        into.tms_reference = member<std::string>(from, "tms_reference");
+        return into;
+    }
+};
+
+template <>
+struct reader<takings::order> {
+    static std::optional<takings::order> read(const takings_value_t *from) {
+        takings::order into{};
+        into.status = member<std::string>(from, "status");
+        into.fraud_status = member<std::string>(from, "fraud_status");
+        into.order_amount = member<std::int64_t>(from, "order_amount");
+        into.original_order_amount = member<std::int64_t>(from, "original_order_amount");
+        into.captured_amount = member<std::int64_t>(from, "captured_amount");
+        into.refunded_amount = member<std::int64_t>(from, "refunded_amount");
+        into.remaining_authorized_amount = member<std::int64_t>(from, "remaining_authorized_amount");
+        into.purchase_currency = member<std::string>(from, "purchase_currency");
+        into.purchase_country = member<std::string>(from, "purchase_country");
+        into.locale = member<std::string>(from, "locale");
+        into.order_lines = member<std::vector<takings::order_line>>(from, "order_lines").value_or(std::vector<takings::order_line>());
+        into.merchant_reference1 = member<std::string>(from, "merchant_reference1");
+        into.merchant_reference2 = member<std::string>(from, "merchant_reference2");
+        into.merchant_data = member<std::string>(from, "merchant_data");
+        into.klarna_reference = member<std::string>(from, "klarna_reference");
+        into.customer = member<takings::customer>(from, "customer");
+        into.billing_address = member<takings::address>(from, "billing_address");
+        into.shipping_address = member<takings::address>(from, "shipping_address");
+        into.created_at = member<std::chrono::system_clock::time_point>(from, "created_at");
+        into.expires_at = member<std::chrono::system_clock::time_point>(from, "expires_at");
+        into.captures = member<std::vector<takings::capture_details>>(from, "captures").value_or(std::vector<takings::capture_details>());
+        into.refunds = member<std::vector<takings::refund_details>>(from, "refunds").value_or(std::vector<takings::refund_details>());
+        into.shipping_info = member<std::vector<takings::shipping_info>>(from, "shipping_info").value_or(std::vector<takings::shipping_info>());
+        into.initial_payment_method = member<takings::initial_payment_method>(from, "initial_payment_method");
+        into.selected_shipping_option = member<takings::selected_shipping_option>(from, "selected_shipping_option");
+        into.raw = text(takings_value_text(from));
+        return into;
+    }
+};
+
+template <typename T>
+T read_document(const takings_document_t *from) {
+    T into = reader<T>::read(takings_document_at(from, "")).value_or(T{});
     into.order_id = text(takings_document_order_id(from));
     into.correlation_id = optional_text(takings_document_correlation_id(from));
     into.attempts = takings_document_attempts(from);
+    into.warnings = texts(from, takings_document_warning_count, takings_document_warning);
     into.attempt_log = attempts(from, takings_document_attempt_log_count, takings_document_attempt_log);
+    into.raw = text(takings_document_raw(from));
     into.json = text(takings_document_json(from));
     return into;
 }
@@ -1339,13 +1873,13 @@ public:
     takings_step_t waited() noexcept { return takings_call_waited(handle_.get()); }
 
     /* generated: results (scripts/generate.py, from the core's declarations) */
-    /* The outcome of a call that gives a document. Throws one of the classes of error; before
+    /* The outcome of a call that gives a order. Throws one of the classes of error; before
      * TAKINGS_STEP_DONE it is outcome_unknown, for a caller that stops waiting. */
-    takings::document document() const {
+    takings::order order() const {
         const auto ended = detail::ask([&](takings_error_t **error) {
-            return takings_call_document(handle_.get(), error);
+            return takings_call_document_of(handle_.get(), "Order", error);
         });
-        return detail::read(ended.get());
+        return detail::read_document<takings::order>(ended.get());
     }
 
     /* The outcome of a call that gives a confirmation. Throws one of the classes of error; before
@@ -1366,6 +1900,33 @@ public:
         return detail::read(ended.get());
     }
 
+    /* The outcome of a call that gives a captures. Throws one of the classes of error; before
+     * TAKINGS_STEP_DONE it is outcome_unknown, for a caller that stops waiting. */
+    takings::captures captures() const {
+        const auto ended = detail::ask([&](takings_error_t **error) {
+            return takings_call_document_of(handle_.get(), "Captures", error);
+        });
+        return detail::read_document<takings::captures>(ended.get());
+    }
+
+    /* The outcome of a call that gives a capture_details. Throws one of the classes of error; before
+     * TAKINGS_STEP_DONE it is outcome_unknown, for a caller that stops waiting. */
+    takings::capture_details capture_details() const {
+        const auto ended = detail::ask([&](takings_error_t **error) {
+            return takings_call_document_of(handle_.get(), "CaptureDetails", error);
+        });
+        return detail::read_document<takings::capture_details>(ended.get());
+    }
+
+    /* The outcome of a call that gives a due_date_options. Throws one of the classes of error;
+     * before TAKINGS_STEP_DONE it is outcome_unknown, for a caller that stops waiting. */
+    takings::due_date_options due_date_options() const {
+        const auto ended = detail::ask([&](takings_error_t **error) {
+            return takings_call_document_of(handle_.get(), "DueDateOptions", error);
+        });
+        return detail::read_document<takings::due_date_options>(ended.get());
+    }
+
     /* The outcome of a call that gives a refund. Throws one of the classes of error; before
      * TAKINGS_STEP_DONE it is outcome_unknown, for a caller that stops waiting. */
     takings::refund refund() const {
@@ -1373,6 +1934,15 @@ public:
             return takings_call_refund(handle_.get(), error);
         });
         return detail::read(ended.get());
+    }
+
+    /* The outcome of a call that gives a refund_details. Throws one of the classes of error; before
+     * TAKINGS_STEP_DONE it is outcome_unknown, for a caller that stops waiting. */
+    takings::refund_details refund_details() const {
+        const auto ended = detail::ask([&](takings_error_t **error) {
+            return takings_call_document_of(handle_.get(), "RefundDetails", error);
+        });
+        return detail::read_document<takings::refund_details>(ended.get());
     }
 
     /* The outcome of a call that gives a reconciliation. Throws one of the classes of error; before
@@ -1445,11 +2015,11 @@ public:
     /* generated: operations (scripts/generate.py, from the core's declarations) */
     /* Reads the order: its state, amounts, lines, captures and refunds. It waits for the outcome, at
      * most for the timeout. Throws one of the classes of error. */
-    takings::document get_order(const text &order_id) const {
+    takings::order get_order(const text &order_id) const {
         auto asked = detail::ask([&](takings_error_t **error) {
             return takings_client_get_order(handle_.get(), detail::c_string("order_id", order_id), error);
         });
-        return detail::read(asked.get());
+        return detail::read_document<takings::order>(asked.get());
     }
 
     /* The first half of get_order, as prepare is that of capture. Throws invalid_input. */
@@ -1600,11 +2170,11 @@ public:
 
     /* Reads all captures of the order. It waits for the outcome, at most for the timeout. Throws one
      * of the classes of error. */
-    takings::document get_captures(const text &order_id) const {
+    takings::captures get_captures(const text &order_id) const {
         auto asked = detail::ask([&](takings_error_t **error) {
             return takings_client_get_captures(handle_.get(), detail::c_string("order_id", order_id), error);
         });
-        return detail::read(asked.get());
+        return detail::read_document<takings::captures>(asked.get());
     }
 
     /* The first half of get_captures, as prepare is that of capture. Throws invalid_input. */
@@ -1618,12 +2188,12 @@ public:
 
     /* Reads one capture of the order. It waits for the outcome, at most for the timeout. Throws one
      * of the classes of error. */
-    takings::document get_capture(const text &order_id, const text &capture_id) const {
+    takings::capture_details get_capture(const text &order_id, const text &capture_id) const {
         auto asked = detail::ask([&](takings_error_t **error) {
             return takings_client_get_capture(handle_.get(), detail::c_string("order_id", order_id),
                                               detail::c_string("capture_id", capture_id), error);
         });
-        return detail::read(asked.get());
+        return detail::read_document<takings::capture_details>(asked.get());
     }
 
     /* The first half of get_capture, as prepare is that of capture. Throws invalid_input. */
@@ -1712,14 +2282,15 @@ public:
 
     /* Reads by how many days the due date of a capture can be extended, and each fee. It waits for
      * the outcome, at most for the timeout. Throws one of the classes of error. */
-    takings::document get_extend_due_date_options(const text &order_id, const text &capture_id) const {
+    takings::due_date_options get_extend_due_date_options(const text &order_id,
+                                                          const text &capture_id) const {
         auto asked = detail::ask([&](takings_error_t **error) {
             return takings_client_get_extend_due_date_options(handle_.get(),
                                                               detail::c_string("order_id", order_id),
                                                               detail::c_string("capture_id", capture_id),
                                                               error);
         });
-        return detail::read(asked.get());
+        return detail::read_document<takings::due_date_options>(asked.get());
     }
 
     /* The first half of get_extend_due_date_options, as prepare is that of capture. Throws
@@ -1930,12 +2501,12 @@ public:
 
     /* Reads one refund of the order. It waits for the outcome, at most for the timeout. Throws one
      * of the classes of error. */
-    takings::document get_refund(const text &order_id, const text &refund_id) const {
+    takings::refund_details get_refund(const text &order_id, const text &refund_id) const {
         auto asked = detail::ask([&](takings_error_t **error) {
             return takings_client_get_refund(handle_.get(), detail::c_string("order_id", order_id),
                                              detail::c_string("refund_id", refund_id), error);
         });
-        return detail::read(asked.get());
+        return detail::read_document<takings::refund_details>(asked.get());
     }
 
     /* The first half of get_refund, as prepare is that of capture. Throws invalid_input. */

@@ -230,6 +230,35 @@ local takings = {}
 ---@field first_use? boolean Whether this is the first use of the idempotency key: no other process, and no earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that takings makes need it not.
 ---@field first_used? integer When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
 
+---The customer of an order.
+---@class takings.customer
+---@field date_of_birth? string In the form `1980-12-31`.
+---@field national_identification_number? string The number by which the customer's country knows the customer.
+---@field type? string A person or an organization.
+
+---An extension of a due date.
+---@class takings.due_date_option
+---@field number_of_days? integer By how many days, for `extend_due_date`.
+---@field amount? integer Its fee in minor units.
+
+---How the customer chose to pay.
+---@class takings.initial_payment_method
+---@field type? string Klarna's word for it, such as `INVOICE` or `PAY_LATER_IN_PARTS`.
+---@field description? string Words for people.
+---@field number_of_installments? integer How many instalments there are.
+
+---How the customer chose to have the goods shipped.
+---@class takings.selected_shipping_option
+---@field id? string The id of the choice.
+---@field name? string Its name.
+---@field type? string Its type.
+---@field method? string The method of shipping.
+---@field carrier? string The carrier.
+---@field price? integer Its price in minor units, tax included.
+---@field tax_amount? integer The tax in it, in minor units.
+---@field tax_rate? integer The tax rate in hundredths of a percent.
+---@field tms_reference? string The reference of the shop's transport system.
+
 ---Klarna captured it: ship.
 ---@class takings.capture
 ---@field capture_id string Klarna's name for the capture.
@@ -281,13 +310,100 @@ local takings = {}
 ---@field warnings string[] Warnings to be read by a person, though it was carried out.
 ---@field attempt_log takings.attempt[] Each request with its time, what came back and the pause after it.
 
----A document of Klarna's.
----@class takings.document
----@field document string The document, as Klarna wrote it.
----@field order_id string The order it was for.
+---An order, as Klarna has it. Every member may be absent.
+---@class takings.order
+---@field order_id string The order it was asked of.
 ---@field correlation_id? string Klarna's name for the answered request, where it gave one.
 ---@field attempts integer How many requests it took, 1 or more.
+---@field warnings string[] The members of the answer that were of another type, and so are absent.
 ---@field attempt_log takings.attempt[] Each request with its time, what came back and the pause after it.
+---@field raw string The JSON text, exactly as Klarna wrote it, with all members that Klarna has added.
+---@field status? string The state. Klarna may add others. Known are AUTHORIZED, PART_CAPTURED, CAPTURED, CANCELLED, EXPIRED, CLOSED.
+---@field fraud_status? string The end of Klarna's check for fraud. Klarna may add others. Known are ACCEPTED, PENDING, REJECTED, STOPPED.
+---@field order_amount? integer The order's amount in minor units.
+---@field original_order_amount? integer The amount as the order was made, in minor units.
+---@field captured_amount? integer How much was captured, in minor units.
+---@field refunded_amount? integer How much was given back, in minor units.
+---@field remaining_authorized_amount? integer How much can still be captured, in minor units.
+---@field purchase_currency? string The currency's three letters, as in ISO 4217, in any case.
+---@field purchase_country? string The country's two letters, as in ISO 3166, in any case.
+---@field locale? string The customer's language, such as `sv-SE`.
+---@field order_lines takings.order_line[] The lines that the order has, as a request takes them.
+---@field merchant_reference1? string The order number that the customer sees.
+---@field merchant_reference2? string A second reference of the shop's.
+---@field merchant_data? string The shop's own data.
+---@field klarna_reference? string Klarna's name for the order towards the customer.
+---@field customer? takings.customer The customer.
+---@field billing_address? takings.address Where the invoice goes, as a request takes it.
+---@field shipping_address? takings.address Where the goods go, as a request takes it.
+---@field created_at? string When the order was made.
+---@field created_at_time? number The same in seconds since 1970.
+---@field expires_at? string Until when it can be captured.
+---@field expires_at_time? number The same in seconds since 1970.
+---@field captures takings.capture_details[] Its captures, the first made first.
+---@field refunds takings.refund_details[] Its refunds, the first made first.
+---@field shipping_info takings.shipping_info[] How its goods travel, as a request takes it.
+---@field initial_payment_method? takings.initial_payment_method The payment method that the customer chose.
+---@field selected_shipping_option? takings.selected_shipping_option The way of shipping that the customer chose.
+
+---The captures of an order.
+---@class takings.captures
+---@field order_id string The order it was asked of.
+---@field correlation_id? string Klarna's name for the answered request, where it gave one.
+---@field attempts integer How many requests it took, 1 or more.
+---@field warnings string[] The members of the answer that were of another type, and so are absent.
+---@field attempt_log takings.attempt[] Each request with its time, what came back and the pause after it.
+---@field raw string The JSON text, exactly as Klarna wrote it, with all members that Klarna has added.
+---@field captures takings.capture_details[] Each of them, the first made first.
+
+---A capture, as Klarna has it. Every member may be absent.
+---@class takings.capture_details
+---@field order_id string The order it was asked of.
+---@field correlation_id? string Klarna's name for the answered request, where it gave one.
+---@field attempts integer How many requests it took, 1 or more.
+---@field warnings string[] The members of the answer that were of another type, and so are absent.
+---@field attempt_log takings.attempt[] Each request with its time, what came back and the pause after it.
+---@field raw string The JSON text, exactly as Klarna wrote it, with all members that Klarna has added.
+---@field capture_id? string Klarna's name for the capture.
+---@field klarna_reference? string Klarna's name for it towards the customer.
+---@field reference? string The shop's own name for it.
+---@field captured_amount? integer How much was captured, in minor units.
+---@field captured_at? string When.
+---@field captured_at_time? number The same in seconds since 1970.
+---@field description? string The text that the customer sees.
+---@field order_lines takings.order_line[] The lines that were captured, as a request takes them.
+---@field refunded_amount? integer How much of it was given back, in minor units.
+---@field billing_address? takings.address Where the invoice goes, as a request takes it.
+---@field shipping_address? takings.address Where the goods go, as a request takes it.
+---@field shipping_info takings.shipping_info[] How its goods travel, as a request takes it.
+
+---A refund, as Klarna has it. Every member may be absent: of old orders the id is.
+---@class takings.refund_details
+---@field order_id string The order it was asked of.
+---@field correlation_id? string Klarna's name for the answered request, where it gave one.
+---@field attempts integer How many requests it took, 1 or more.
+---@field warnings string[] The members of the answer that were of another type, and so are absent.
+---@field attempt_log takings.attempt[] Each request with its time, what came back and the pause after it.
+---@field raw string The JSON text, exactly as Klarna wrote it, with all members that Klarna has added.
+---@field refund_id? string Klarna's name for the refund.
+---@field reference? string The shop's own name for it.
+---@field refunded_amount? integer How much was given back, in minor units.
+---@field refunded_at? string When.
+---@field refunded_at_time? number The same in seconds since 1970.
+---@field description? string The text that the customer sees.
+---@field order_lines takings.order_line[] The lines that were given back, as a request takes them.
+---@field credit_invoice? string Whether an invoice was credited, of orders of companies.
+
+---How far the due date of a capture can be extended.
+---@class takings.due_date_options
+---@field order_id string The order it was asked of.
+---@field correlation_id? string Klarna's name for the answered request, where it gave one.
+---@field attempts integer How many requests it took, 1 or more.
+---@field warnings string[] The members of the answer that were of another type, and so are absent.
+---@field attempt_log takings.attempt[] Each request with its time, what came back and the pause after it.
+---@field raw string The JSON text, exactly as Klarna wrote it, with all members that Klarna has added.
+---@field currency? string The currency of the fees: three letters, as in ISO 4217.
+---@field options takings.due_date_option[] Each extension on offer.
 
 ---A request of a call, for a person who has to see afterwards what happened. No credential is in it, and a server's text is scrubbed.
 ---@class takings.attempt
@@ -343,7 +459,7 @@ local client = {}
 
 ---Reads the order: its state, amounts, lines, captures and refunds.
 ---@param order_id string
----@return takings.document? document nil where it failed, or its outcome is not known
+---@return takings.order? order nil where it failed, or its outcome is not known
 ---@return takings.error? err
 function client:get_order(order_id) end
 
@@ -420,7 +536,7 @@ function client:prepare(order_id, request, idempotency_key) end
 
 ---Reads all captures of the order.
 ---@param order_id string
----@return takings.document? document nil where it failed, or its outcome is not known
+---@return takings.captures? captures nil where it failed, or its outcome is not known
 ---@return takings.error? err
 function client:get_captures(order_id) end
 
@@ -433,7 +549,7 @@ function client:prepare_get_captures(order_id) end
 ---Reads one capture of the order.
 ---@param order_id string
 ---@param capture_id string Klarna's id of the capture.
----@return takings.document? document nil where it failed, or its outcome is not known
+---@return takings.capture_details? capture_details nil where it failed, or its outcome is not known
 ---@return takings.error? err
 function client:get_capture(order_id, capture_id) end
 
@@ -479,7 +595,7 @@ function client:prepare_trigger_send_out(order_id, request, idempotency_key) end
 ---Reads by how many days the due date of a capture can be extended, and each fee.
 ---@param order_id string
 ---@param capture_id string Klarna's id of the capture.
----@return takings.document? document nil where it failed, or its outcome is not known
+---@return takings.due_date_options? due_date_options nil where it failed, or its outcome is not known
 ---@return takings.error? err
 function client:get_extend_due_date_options(order_id, capture_id) end
 
@@ -574,7 +690,7 @@ function client:prepare_refund(order_id, request, idempotency_key) end
 ---Reads one refund of the order.
 ---@param order_id string
 ---@param refund_id string Klarna's id of the refund.
----@return takings.document? document nil where it failed, or its outcome is not known
+---@return takings.refund_details? refund_details nil where it failed, or its outcome is not known
 ---@return takings.error? err
 function client:get_refund(order_id, refund_id) end
 
@@ -657,7 +773,7 @@ function client:prepare_reconcile_refund(order_id, reference, refunded_amount) e
 ---@param order_id string
 ---@param arguments table the fields of its request, or its arguments by name
 ---@param idempotency_key? string for an operation that takes one
----@return takings.document|takings.confirmation|takings.capture|takings.refund|takings.reconciliation|takings.refund_reconciliation|nil reply
+---@return takings.order|takings.confirmation|takings.capture|takings.captures|takings.capture_details|takings.due_date_options|takings.refund|takings.refund_details|takings.reconciliation|takings.refund_reconciliation|nil reply
 ---@return takings.error? err
 function client:call(operation, order_id, arguments, idempotency_key) end
 
@@ -684,7 +800,7 @@ local call = {}
 ---@alias takings.step "send"|"wait"|"done"
 
 ---@return takings.step step
----@return integer|takings.document|takings.confirmation|takings.capture|takings.refund|takings.reconciliation|takings.refund_reconciliation|nil value
+---@return integer|takings.order|takings.confirmation|takings.capture|takings.captures|takings.capture_details|takings.due_date_options|takings.refund|takings.refund_details|takings.reconciliation|takings.refund_reconciliation|nil value
 ---@return takings.error? err
 function call:start() end
 
@@ -693,21 +809,21 @@ function call:start() end
 ---@param headers table<string, string|string[]> each with its value or, where it came several times, its values
 ---@param body? string as far as it came
 ---@return takings.step step
----@return integer|takings.document|takings.confirmation|takings.capture|takings.refund|takings.reconciliation|takings.refund_reconciliation|nil value
+---@return integer|takings.order|takings.confirmation|takings.capture|takings.captures|takings.capture_details|takings.due_date_options|takings.refund|takings.refund_details|takings.reconciliation|takings.refund_reconciliation|nil value
 ---@return takings.error? err
 function call:answered(status, headers, body) end
 
 ---Reports that nothing of the request can have left, since no connection was made. When in doubt, call `maybe_sent`.
 ---@param why string for people
 ---@return takings.step step
----@return integer|takings.document|takings.confirmation|takings.capture|takings.refund|takings.reconciliation|takings.refund_reconciliation|nil value
+---@return integer|takings.order|takings.confirmation|takings.capture|takings.captures|takings.capture_details|takings.due_date_options|takings.refund|takings.refund_details|takings.reconciliation|takings.refund_reconciliation|nil value
 ---@return takings.error? err
 function call:not_sent(why) end
 
 ---Reports that the request may have left and no answer came.
 ---@param why string for people
 ---@return takings.step step
----@return integer|takings.document|takings.confirmation|takings.capture|takings.refund|takings.reconciliation|takings.refund_reconciliation|nil value
+---@return integer|takings.order|takings.confirmation|takings.capture|takings.captures|takings.capture_details|takings.due_date_options|takings.refund|takings.refund_details|takings.reconciliation|takings.refund_reconciliation|nil value
 ---@return takings.error? err
 function call:maybe_sent(why) end
 
@@ -726,13 +842,13 @@ function call:received(bytes) end
 ---received decide the event. Without an answer among them `why` is the reason.
 ---@param why string
 ---@return takings.step step
----@return integer|takings.document|takings.confirmation|takings.capture|takings.refund|takings.reconciliation|takings.refund_reconciliation|nil value
+---@return integer|takings.order|takings.confirmation|takings.capture|takings.captures|takings.capture_details|takings.due_date_options|takings.refund|takings.refund_details|takings.reconciliation|takings.refund_reconciliation|nil value
 ---@return takings.error? err
 function call:closed(why) end
 
 ---Reports that the pause is over.
 ---@return takings.step step
----@return integer|takings.document|takings.confirmation|takings.capture|takings.refund|takings.reconciliation|takings.refund_reconciliation|nil value
+---@return integer|takings.order|takings.confirmation|takings.capture|takings.captures|takings.capture_details|takings.due_date_options|takings.refund|takings.refund_details|takings.reconciliation|takings.refund_reconciliation|nil value
 ---@return takings.error? err
 function call:waited() end
 

@@ -263,9 +263,13 @@ pub fn header<'a>(request: &'a Received, name: &'a str) -> Option<&'a str> {
     headers(request, name).next()
 }
 
-/// Whether `got` has every field of `expected`. A field that is null may be absent, as in a table of Lua.
+/// Whether `got` has every field of `expected`. A field that is null may be absent, as in a table of Lua. A name that
+/// begins with a slash is a JSON Pointer.
 pub fn contains(got: &Value, expected: &Map<String, Value>) -> bool {
-    expected.iter().all(|(name, value)| got.get(name).unwrap_or(&Value::Null) == value)
+    expected.iter().all(|(name, value)| {
+        let found = if name.starts_with('/') { got.pointer(name) } else { got.get(name) };
+        found.unwrap_or(&Value::Null) == value
+    })
 }
 
 /// Checks that an error has all its fields and a message of one line.

@@ -5,8 +5,9 @@ use serde::Deserializer;
 use serde_json::{Value, json};
 
 use crate::api::arguments::CallOptions;
+use crate::api::documents::{CaptureDetails, Captures, DueDateOptions, Order, RefundDetails};
 use crate::api::operations::OPERATIONS;
-use crate::api::reply::{Capture, Confirmation, Document, Reconciliation, Refund, RefundReconciliation};
+use crate::api::reply::{Capture, Confirmation, Reconciliation, Refund, RefundReconciliation};
 use crate::error::{Error, ErrorKind};
 use crate::key;
 use crate::minor;
@@ -17,7 +18,9 @@ use crate::strict::{Field, Item, Object, Reader, Rule, Voice, object, shown_word
 #[doc(hidden)]
 pub use crate::api::operation::{Effect, Nouns, Operation, ReplyKind};
 #[doc(hidden)]
-pub use crate::api::reply::{CONFIRMATION, DOCUMENT, Face};
+pub use crate::api::reply::{CONFIRMATION, DocumentFacts, Face};
+#[doc(hidden)]
+pub use crate::api::tree::{DocumentInfo, Member, MemberKind};
 #[doc(hidden)]
 pub use crate::drive::sending::{News, Sending};
 pub use crate::record::{
@@ -39,7 +42,8 @@ pub fn operations() -> &'static [&'static Operation] {
 }
 
 /// Describes everything that crosses a language boundary, as JSON text: `operations` with their arguments and replies,
-/// `objects` and `words` of requests and settings, `records` of replies, attempts and errors, the `settings`, the
+/// `objects` and `words` of requests and settings, `records` of replies, attempts and errors, `documents`
+/// of Klarna's, the `settings`, the
 /// `options` of a call, and the `functions` of [`call`]. Faces in other languages are generated from it.
 pub fn schema() -> String {
     let mut types = Reachable::default();
@@ -51,13 +55,20 @@ pub fn schema() -> String {
     for function in FUNCTIONS {
         types.add(function.arguments);
     }
+    let mut documents = Vec::new();
+    for info in OPERATIONS.iter().filter_map(|operation| operation.face.document) {
+        info.reachable(&mut documents);
+    }
+    let documents: serde_json::Map<String, Value> =
+        documents.iter().map(|info| (info.name.to_owned(), info.schema())).collect();
     let types = types.to_json();
     let functions: Vec<Value> =
         FUNCTIONS.iter().map(|function| json!({"name": function.name, "arguments": function.arguments.name})).collect();
     let records: Vec<Value> =
         [&Capture::INFO, &Refund::INFO, &Reconciliation::INFO, &RefundReconciliation::INFO, &Confirmation::INFO]
             .into_iter()
-            .chain([&Document::INFO, &Attempt::INFO, &Error::INFO])
+            .chain([&Order::INFO, &Captures::INFO, &CaptureDetails::INFO, &RefundDetails::INFO, &DueDateOptions::INFO])
+            .chain([&DocumentFacts::INFO, &Attempt::INFO, &Error::INFO])
             .map(|record| record.schema())
             .collect();
     let kinds: Vec<Value> =
@@ -68,6 +79,7 @@ pub fn schema() -> String {
         "objects": types["objects"],
         "words": types["words"],
         "records": records,
+        "documents": documents,
         "error_kinds": kinds,
         "settings": Config::SCHEMA.name,
         "options": CallOptions::SCHEMA.name,
@@ -258,8 +270,11 @@ mod tests {
             list.as_array().unwrap().iter().map(|entry| entry["name"].as_str().unwrap().to_owned()).collect()
         };
         assert_eq!(names(&schema["operations"]).len(), 20);
-        let records = "Capture Refund Reconciliation RefundReconciliation Confirmation Document Attempt Error";
+        let records = "Capture Refund Reconciliation RefundReconciliation Confirmation Order Captures CaptureDetails \
+                       RefundDetails DueDateOptions DocumentFacts Attempt Error";
         assert_eq!(names(&schema["records"]).join(" "), records);
+        let documents: Vec<&String> = schema["documents"].as_object().unwrap().keys().collect();
+        assert_eq!(documents.len(), 9, "{documents:?}");
         for operation in schema["operations"].as_array().unwrap() {
             assert!(schema["objects"][operation["arguments"].as_str().unwrap()]["fields"].is_array(), "{operation}");
         }

@@ -1,6 +1,7 @@
 //! A method of the client for each operation beside the capture and its query.
 
 use crate::api::arguments::{self, Arguments};
+use crate::api::documents::{CaptureDetails, Captures, DueDateOptions, Order, RefundDetails};
 use crate::api::operation::Operation;
 use crate::api::operations::{
     ACKNOWLEDGE, APPEND_ORDER_SHIPPING_INFO, APPEND_SHIPPING_INFO, CANCEL, EXTEND_AUTHORIZATION_TIME, EXTEND_DUE_DATE,
@@ -13,7 +14,7 @@ use crate::api::order_requests::{
     MerchantReferencesRequest, OrderArguments, OrderShippingRequest, ReconcileRefundRequest, RefundArguments,
     RefundRequest,
 };
-use crate::api::reply::{Confirmation, Document, Refund, RefundReconciliation};
+use crate::api::reply::{Confirmation, Refund, RefundReconciliation};
 use crate::api::request::{OrderLine, ShippingInfo};
 use crate::client::Client;
 use crate::drive::call::Call;
@@ -61,7 +62,7 @@ macro_rules! methods {
 
 methods! {
     /// Reads the order: its state, amounts, lines, captures and refunds.
-    get_order(order_id) -> Document = GET_ORDER(OrderArguments {});
+    get_order(order_id) -> Order = GET_ORDER(OrderArguments {});
 
     /// Confirms to Klarna that the shop knows the order, so that Klarna stops calling the shop about it. A capture does
     /// so too. Safe to repeat.
@@ -75,11 +76,11 @@ methods! {
     /// Cancels an order of which nothing was captured, for good. Safe to repeat.
     cancel(order_id) [idempotency_key] -> Confirmation = CANCEL(OrderArguments {});
 
-    /// Reads all captures of the order, as a JSON list.
-    get_captures(order_id) -> Document = GET_CAPTURES(OrderArguments {});
+    /// Reads all captures of the order.
+    get_captures(order_id) -> Captures = GET_CAPTURES(OrderArguments {});
 
     /// Reads one capture of the order.
-    get_capture(order_id, capture_id: &str) -> Document =
+    get_capture(order_id, capture_id: &str) -> CaptureDetails =
         GET_CAPTURE(CaptureArguments { capture_id: capture_id.to_owned() });
 
     /// Adds shipping info, such as a tracking number, to a capture. A repeat with another key adds it twice, so give
@@ -95,7 +96,7 @@ methods! {
         TRIGGER_SEND_OUT(CaptureArguments { capture_id: capture_id.to_owned() });
 
     /// Reads by how many days the due date of a capture can be extended, and each fee in minor units.
-    get_extend_due_date_options(order_id, capture_id: &str) -> Document =
+    get_extend_due_date_options(order_id, capture_id: &str) -> DueDateOptions =
         GET_EXTEND_DUE_DATE_OPTIONS(CaptureArguments { capture_id: capture_id.to_owned() });
 
     /// Extends the due date of a capture by one of the numbers of days that
@@ -123,7 +124,7 @@ methods! {
     refund(order_id, request: &RefundRequest) [idempotency_key] -> Refund = REFUND(*request);
 
     /// Reads one refund of the order.
-    get_refund(order_id, refund_id: &str) -> Document =
+    get_refund(order_id, refund_id: &str) -> RefundDetails =
         GET_REFUND(RefundArguments { refund_id: refund_id.to_owned() });
 
     /// Releases what is still reserved on an order of which a part was captured. The rest can never be captured then.

@@ -50,16 +50,21 @@ mod strict;
 mod text;
 mod wire;
 
+pub use api::documents::{
+    CaptureDetails, Captures, Customer, DueDateOption, DueDateOptions, InitialPaymentMethod, Order, RefundDetails,
+    SelectedShippingOption,
+};
 pub use api::lines::CheckLines;
 pub use api::operation::Reply;
 pub use api::order_requests::{
     Address, AuthorizationRequest, CaptureArguments, CaptureShippingRequest, CustomerDetailsRequest, DueDateRequest,
     MerchantReferencesRequest, OrderArguments, OrderShippingRequest, RefundArguments, RefundRequest,
 };
-pub use api::reply::{Capture, Confirmation, Document, Found, Json, Reconciliation, Refund, RefundReconciliation};
+pub use api::reply::{Capture, Confirmation, Found, Reconciliation, Refund, RefundReconciliation};
 pub use api::request::{
     CaptureRequest, Interval, OrderLine, OrderLineType, ProductIdentifiers, ShippingInfo, ShippingMethod, Subscription,
 };
+pub use api::tree::{Node, Object};
 pub use client::Client;
 pub use decide::machine::Event;
 pub use decide::settle::Step;

@@ -19,8 +19,6 @@ pub enum Fact<'a> {
     Attempts(&'a [Attempt]),
     Time(SystemTime),
     Duration(Duration),
-    /// JSON text that came from Klarna.
-    Json(&'a str),
 }
 
 /// A type that a field can have.
@@ -67,7 +65,7 @@ impl<'a, T: IntoFact<'a>> IntoFact<'a> for Option<T> {
 pub struct FactInfo {
     /// The name that every surface has for it. A duration has `_ms` behind it where it is a number of milliseconds.
     pub name: &'static str,
-    /// The type: `text`, `integer`, `boolean`, `texts`, `attempts`, `time`, `duration`, `error_kind`, `found` or `json`.
+    /// The type: `text`, `integer`, `boolean`, `texts`, `attempts`, `time`, `duration`, `error_kind` or `found`.
     pub kind: &'static str,
     /// Whether it may be absent.
     pub optional: bool,
@@ -183,7 +181,6 @@ pub(crate) fn to_json<'a>(info: &RecordInfo, facts: impl Iterator<Item = Fact<'a
                 }
                 Fact::Time(time) => milliseconds_since_1970(time).into(),
                 Fact::Duration(duration) => milliseconds(duration).into(),
-                Fact::Json(text) => serde_json::from_str(text).unwrap_or(Value::Null),
             };
             (name_in_milliseconds(field.name, field.kind), value)
         })

@@ -407,31 +407,40 @@ pub extern "C" fn takings_error_free(error: Option<Box<takings_error_t>>) {
     free(error);
 }
 
-/// A document of Klarna's. Any number of threads may read it.
+/// A document of Klarna's. takings_document_at reads its members. Every member may be absent, and
+/// a member of another type than Klarna documents is: a warning names it. Any number of threads
+/// may read it.
 pub struct takings_document_t(pub(crate) Record);
 
-/// The document, as Klarna wrote it.
-#[unsafe(no_mangle)]
-pub extern "C" fn takings_document_document(document: Option<&takings_document_t>) -> *const c_char {
-    pointer(text_of(document.map(|document| &document.0), 0))
-}
-
-/// The order it was for.
+/// The order it was asked of.
 #[unsafe(no_mangle)]
 pub extern "C" fn takings_document_order_id(document: Option<&takings_document_t>) -> *const c_char {
-    pointer(text_of(document.map(|document| &document.0), 1))
+    pointer(text_of(document.map(|document| &document.0), 0))
 }
 
 /// Klarna's name for the answered request, where it gave one; NULL where there is none.
 #[unsafe(no_mangle)]
 pub extern "C" fn takings_document_correlation_id(document: Option<&takings_document_t>) -> *const c_char {
-    pointer(text_of(document.map(|document| &document.0), 2))
+    pointer(text_of(document.map(|document| &document.0), 1))
 }
 
 /// How many requests it took, 1 or more.
 #[unsafe(no_mangle)]
 pub extern "C" fn takings_document_attempts(document: Option<&takings_document_t>) -> u32 {
-    number(document.map(|document| &document.0), 3, 0)
+    number(document.map(|document| &document.0), 2, 0)
+}
+
+/// How many warnings there are. The members of the answer that were of another type, and so are
+/// absent.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_document_warning_count(document: Option<&takings_document_t>) -> usize {
+    count_of(document.map(|document| &document.0), 3)
+}
+
+/// An item of that list, counted from 0; NULL beyond the last.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_document_warning(document: Option<&takings_document_t>, index: usize) -> *const c_char {
+    pointer(item_of(document.map(|document| &document.0), 3, index))
 }
 
 /// How many requests its attempt log holds. Each request with its time, what came back and the
@@ -448,6 +457,12 @@ pub extern "C" fn takings_document_attempt_log(
     index: usize,
 ) -> Option<&takings_attempt_t> {
     attempt_of(document.map(|document| &document.0), 4, index)
+}
+
+/// The JSON text, exactly as Klarna wrote it, with all members that Klarna has added.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_document_raw(document: Option<&takings_document_t>) -> *const c_char {
+    pointer(text_of(document.map(|document| &document.0), 5))
 }
 
 /// All fields as a JSON object. Times are whole milliseconds; their names end in _ms.

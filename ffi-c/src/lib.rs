@@ -19,6 +19,7 @@ mod json;
 mod record;
 #[cfg(test)]
 mod schema_tests;
+mod value;
 
 use std::ffi::{CStr, CString, c_char};
 use std::mem::MaybeUninit;

@@ -7,6 +7,7 @@ use std::mem::MaybeUninit;
 use takings::binding::{Fact, RecordInfo, milliseconds, milliseconds_since_1970, name_in_milliseconds};
 use takings::{Attempt, Error, Reply};
 
+use crate::value::takings_value_t;
 use crate::{c_string, free, pointer, takings_attempt_t, takings_error_t, text};
 
 /// The value of a field, as C reads it.
@@ -24,13 +25,15 @@ pub(crate) struct Record {
     info: &'static RecordInfo,
     fields: Vec<Held>,
     json: CString,
+    /// Klarna's document, of an operation that answers one.
+    pub(crate) document: Option<takings_value_t>,
 }
 
 impl Record {
     fn new<'a>(info: &'static RecordInfo, facts: impl IntoIterator<Item = Fact<'a>>, json: &str) -> Record {
         let held = |fact| match fact {
             Fact::Absent => Held::Absent,
-            Fact::Text(text) | Fact::Json(text) => Held::Text(c_string(text)),
+            Fact::Text(text) => Held::Text(c_string(text)),
             Fact::Integer(number) => Held::Integer(number),
             Fact::Flag(flag) => Held::Integer(flag.into()),
             Fact::Texts(texts) => Held::Texts(texts.iter().map(|text| c_string(text)).collect()),
@@ -38,7 +41,7 @@ impl Record {
             Fact::Time(time) => Held::Integer(milliseconds_since_1970(time)),
             Fact::Duration(duration) => Held::Integer(milliseconds(duration)),
         };
-        Record { info, fields: facts.into_iter().map(held).collect(), json: c_string(json) }
+        Record { info, fields: facts.into_iter().map(held).collect(), json: c_string(json), document: None }
     }
 
     fn held(record: Option<&Record>, index: usize) -> &Held {
@@ -48,7 +51,8 @@ impl Record {
 
 impl From<&Reply> for Record {
     fn from(reply: &Reply) -> Record {
-        Record::new(reply.info(), reply.facts(), &reply.to_json())
+        let document = reply.document().map(|(_, root)| takings_value_t::of_object(reply, root));
+        Record { document, ..Record::new(reply.info(), reply.facts(), &reply.to_json()) }
     }
 }
 
@@ -106,7 +110,7 @@ pub(crate) fn json_of(record: Option<&Record>) -> *const c_char {
 /// The outcome of a call to any operation. Its fields are read by name, such as "capture_id", or as
 /// one JSON text; the operation decides which there are. Any number of threads may read it.
 pub struct takings_reply_t {
-    record: Record,
+    pub(crate) record: Record,
     operation: CString,
 }
 

@@ -60,7 +60,11 @@ fn each_field_has_a_getter() {
     let header = include_str!("../../include/takings.h");
     let schema = schema();
     for record in entries(&schema["records"]) {
-        let kind = snake(name(record));
+        // C reads all documents by one type.
+        let kind = if name(record) == "DocumentFacts" { "document".into() } else { snake(name(record)) };
+        if !schema["documents"][name(record)].is_null() {
+            continue;
+        }
         if !header.contains(&format!("takings_{kind}_free(")) && kind != "attempt" {
             // This record belongs to no typed operation, so its fields are read by name.
             assert!(entries(&schema["operations"]).all(|operation| operation["reply"] != record["name"]), "{record}");

@@ -4,11 +4,11 @@
 //! of the fields. A table that is filled from Rust takes a protected call for each field, and another for each name.
 
 use std::collections::HashMap;
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use mlua::{Either, Function, Lua, Value, Variadic};
-use takings::binding::{Fact, FactInfo, RecordInfo, milliseconds, name_in_milliseconds, operations};
-use takings::{Attempt, Error, Reply};
+use mlua::{Either, Function, Lua, Table, Value, Variadic};
+use takings::binding::{DocumentInfo, Fact, FactInfo, RecordInfo, milliseconds, name_in_milliseconds, operations};
+use takings::{Attempt, Error, Node, Object, Reply};
 
 /// Makes errors. `"failed: " .. err` is a text on purpose: a raised error in a shop's error path would hide what happened
 /// to the money.
@@ -49,14 +49,13 @@ fn source(record: &RecordInfo) -> String {
 /// A value as a function in Lua takes it. A text is passed without a [`Value`].
 fn value<'a>(lua: &Lua, fact: Fact<'a>) -> mlua::Result<Either<&'a str, Value>> {
     Ok(Either::Right(match fact {
-        Fact::Text(text) | Fact::Json(text) => return Ok(Either::Left(text)),
+        Fact::Text(text) => return Ok(Either::Left(text)),
         Fact::Absent => Value::Nil,
         Fact::Attempts(log) => attempt_log(lua, log)?,
         Fact::Integer(number) => Value::Integer(number),
         Fact::Flag(flag) => Value::Boolean(flag),
         Fact::Texts(texts) => Value::Table(lua.create_sequence_from(texts.iter().map(String::as_str))?),
-        // A clock before 1970 counts as no clock.
-        Fact::Time(time) => Value::Number(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()),
+        Fact::Time(time) => Value::Number(seconds(time)),
         Fact::Duration(duration) => Value::Integer(milliseconds(duration)),
     }))
 }
@@ -68,7 +67,54 @@ fn made<'a>(lua: &Lua, record: &RecordInfo, facts: impl IntoIterator<Item = Fact
 }
 
 pub(crate) fn reply(lua: &Lua, reply: &Reply) -> mlua::Result<Value> {
-    made(lua, reply.info(), reply.facts())
+    let made = made(lua, reply.info(), reply.facts())?;
+    if let (Some((info, root)), Value::Table(table)) = (reply.document(), &made) {
+        fill(lua, table, Some(info), root)?;
+    }
+    Ok(made)
+}
+
+/// Puts the members of an object into a table. A field of the reply goes before a member of its name.
+fn fill(lua: &Lua, table: &Table, info: Option<&'static DocumentInfo>, object: &Object) -> mlua::Result<()> {
+    for (name, node) in object.members() {
+        if !table.contains_key(name)? {
+            table.raw_set(name, node_of(lua, node)?)?;
+        }
+        if let Node::Time(_, time) = node {
+            table.raw_set(format!("{name}_time"), seconds(*time))?;
+        }
+    }
+    for list in info.into_iter().flat_map(|info| info.members).filter(|member| member.kind.is_list()) {
+        if !table.contains_key(list.name)? {
+            table.raw_set(list.name, lua.create_table()?)?;
+        }
+    }
+    Ok(())
+}
+
+/// A value of a document. A member that is null is absent.
+fn node_of(lua: &Lua, node: &Node) -> mlua::Result<Value> {
+    Ok(match node {
+        Node::Flag(flag) => Value::Boolean(*flag),
+        Node::Integer(number) => Value::Integer(*number),
+        Node::Number(number) => Value::Number(number.as_f64().unwrap_or(f64::NAN)),
+        Node::Text(text) | Node::Time(text, _) => Value::String(lua.create_string(text.as_bytes())?),
+        Node::List(items) => {
+            let items = items.iter().map(|item| node_of(lua, item)).collect::<mlua::Result<Vec<_>>>()?;
+            Value::Table(lua.create_sequence_from(items)?)
+        }
+        Node::Object(object) => {
+            let table = lua.create_table_with_capacity(0, object.members().count())?;
+            fill(lua, &table, object.info(), object)?;
+            Value::Table(table)
+        }
+        _ => Value::Nil,
+    })
+}
+
+/// Seconds since 1970, as os.time has them. A clock before 1970 counts as no clock.
+fn seconds(time: SystemTime) -> f64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
 pub(crate) fn error(lua: &Lua, error: &Error) -> mlua::Result<Value> {

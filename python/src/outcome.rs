@@ -7,9 +7,9 @@ use std::time::UNIX_EPOCH;
 
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
-use takings::binding::{Fact, RecordInfo};
-use takings::{Attempt, Error};
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+use takings::binding::{DocumentInfo, Fact, MemberKind, RecordInfo};
+use takings::{Attempt, Error, Node, Object, Reply};
 
 use crate::modules::OUTCOMES;
 use crate::value::{goes_on, kind};
@@ -26,7 +26,6 @@ fn value_of<'py>(py: Python<'py>, fact: &Fact<'_>) -> PyResult<Bound<'py, PyAny>
         // a clock before 1970 has no time that Python would take
         Fact::Time(time) => time.max(UNIX_EPOCH).into_bound_py_any(py),
         Fact::Duration(duration) => duration.as_secs_f64().into_bound_py_any(py),
-        Fact::Json(text) => py.import("json")?.call_method1("loads", (text,)),
     }
 }
 
@@ -40,6 +39,69 @@ pub fn record_of<'py, 'a>(
     // values are given in order: names would cost a dict for each call
     let values = fields.map(|(_, fact)| value_of(py, &fact)).collect::<PyResult<Vec<_>>>()?;
     OUTCOMES.get(py)?.getattr(info.name)?.call1(PyTuple::new(py, values)?)
+}
+
+/// A reply as Python has it.
+pub fn reply_of<'py>(py: Python<'py>, reply: &Reply) -> PyResult<Bound<'py, PyAny>> {
+    let Some((info, root)) = reply.document() else { return record_of(py, reply.info(), reply.facts()) };
+    let mut facts = reply.facts();
+    // the text is that of each document's own part
+    facts.pop();
+    let facts = facts.iter().map(|fact| value_of(py, fact)).collect::<PyResult<Vec<_>>>()?;
+    document_of(py, reply, info, root, &facts)
+}
+
+fn document_of<'py>(
+    py: Python<'py>,
+    reply: &Reply,
+    info: &DocumentInfo,
+    object: &Object,
+    facts: &[Bound<'py, PyAny>],
+) -> PyResult<Bound<'py, PyAny>> {
+    let mut values = facts.to_vec();
+    values.push(reply.text_of(object).into_bound_py_any(py)?);
+    for member in info.members {
+        let node = object.get(member.name);
+        values.push(match (member.kind, node) {
+            (MemberKind::Documents(info), node) => {
+                let items = node.and_then(Node::as_list).unwrap_or_default();
+                let items = items.iter().filter_map(Node::as_object);
+                let items = items.map(|item| document_of(py, reply, info, item, facts));
+                PyTuple::new(py, items.collect::<PyResult<Vec<_>>>()?)?.into_any()
+            }
+            (kind, None) if kind.is_list() => PyList::empty(py).into_any(),
+            (_, node) => node.map_or_else(|| Ok(py.None().into_bound(py)), |node| node_of(py, node))?,
+        });
+    }
+    OUTCOMES.get(py)?.getattr(info.name)?.call1(PyTuple::new(py, values)?)
+}
+
+/// A value of a document, as json.loads would give it.
+fn node_of<'py>(py: Python<'py>, node: &Node) -> PyResult<Bound<'py, PyAny>> {
+    match node {
+        Node::Flag(flag) => flag.into_bound_py_any(py),
+        Node::Integer(number) => number.into_bound_py_any(py),
+        Node::Number(number) => match (number.as_i64(), number.as_u64()) {
+            (Some(number), _) => number.into_bound_py_any(py),
+            (_, Some(number)) => number.into_bound_py_any(py),
+            _ => number.as_f64().into_bound_py_any(py),
+        },
+        Node::Text(text) => text.into_bound_py_any(py),
+        Node::Time(_, time) => time.into_bound_py_any(py),
+        Node::List(items) => {
+            let items = items.iter().map(|item| node_of(py, item)).collect::<PyResult<Vec<_>>>()?;
+            Ok(PyList::new(py, items)?.into_any())
+        }
+        Node::Object(object) => {
+            let dict = PyDict::new(py);
+            for (name, node) in object.members() {
+                // the names are few, and Python keeps one of each
+                dict.set_item(PyString::intern(py, name), node_of(py, node)?)?;
+            }
+            Ok(dict.into_any())
+        }
+        _ => Ok(py.None().into_bound(py)),
+    }
 }
 
 pub fn attempt_of<'py>(py: Python<'py>, attempt: &Attempt) -> PyResult<Bound<'py, PyAny>> {

@@ -8,7 +8,7 @@ use takings::{Attempt, Error, Reply};
 
 use crate::call::Call;
 use crate::modules::{LOG, is_loaded};
-use crate::outcome::{attempt_of, exception, exception_of, record_of};
+use crate::outcome::{attempt_of, exception, exception_of, reply_of};
 
 /// Calls a log function of the package, in a program that has a log. An exception of the program's own handler or
 /// filter must not replace the outcome; an interrupt goes on.
@@ -62,7 +62,7 @@ impl Call {
                     (None, Some(_)) => format!("found {word}"),
                     (None, None) => word.to_owned(),
                 };
-                (record_of(py, reply.info(), reply.facts())?, word, said)
+                (reply_of(py, reply)?, word, said)
             }
             Err(error) => (exception(py, error)?, error.kind().as_str(), line(error)),
         };

@@ -21,10 +21,14 @@ else:
     from ._takings import Call
     from .outcomes import (
         Capture,
+        CaptureDetails,
+        Captures,
         Confirmation,
-        Document,
+        DueDateOptions,
+        Order,
         Reconciliation,
         Refund,
+        RefundDetails,
         RefundReconciliation,
     )
     from .request import (
@@ -179,20 +183,18 @@ class Client(_Base):
         made: Call[Any] = self._call(operation, order_id, request, idempotency_key, fields, False)
         return made
 
-    def get_order(self, order_id: str, /, **fields: Unpack[OrderArguments]) -> Document:
+    def get_order(self, order_id: str, /, **fields: Unpack[OrderArguments]) -> Order:
         """Reads the order: its state, amounts, lines, captures and refunds.
 
         Waits for the outcome.
         """
-        made: Document = self._call("get_order", order_id, None, None, {**fields}, True)
+        made: Order = self._call("get_order", order_id, None, None, {**fields}, True)
         return made
 
-    def prepare_get_order(
-        self, order_id: str, /, **fields: Unpack[OrderArguments]
-    ) -> Call[Document]:
+    def prepare_get_order(self, order_id: str, /, **fields: Unpack[OrderArguments]) -> Call[Order]:
         """The first half of `get_order`: everything is checked, and nothing is sent. The `Call` is
         the second half, for a program that sends by other means."""
-        made: Call[Document] = self._call("get_order", order_id, None, None, {**fields}, False)
+        made: Call[Order] = self._call("get_order", order_id, None, None, {**fields}, False)
         return made
 
     @overload
@@ -622,38 +624,40 @@ class Client(_Base):
         )
         return made
 
-    def get_captures(self, order_id: str, /, **fields: Unpack[OrderArguments]) -> Document:
+    def get_captures(self, order_id: str, /, **fields: Unpack[OrderArguments]) -> Captures:
         """Reads all captures of the order.
 
         Waits for the outcome.
         """
-        made: Document = self._call("get_captures", order_id, None, None, {**fields}, True)
+        made: Captures = self._call("get_captures", order_id, None, None, {**fields}, True)
         return made
 
     def prepare_get_captures(
         self, order_id: str, /, **fields: Unpack[OrderArguments]
-    ) -> Call[Document]:
+    ) -> Call[Captures]:
         """The first half of `get_captures`: everything is checked, and nothing is sent. The `Call`
         is the second half, for a program that sends by other means."""
-        made: Call[Document] = self._call("get_captures", order_id, None, None, {**fields}, False)
+        made: Call[Captures] = self._call("get_captures", order_id, None, None, {**fields}, False)
         return made
 
-    def get_capture(self, order_id: str, /, **fields: Unpack[CaptureArguments]) -> Document:
+    def get_capture(self, order_id: str, /, **fields: Unpack[CaptureArguments]) -> CaptureDetails:
         """Reads one capture of the order.
 
         Waits for the outcome.
 
         - `capture_id`: Klarna's id of the capture.
         """
-        made: Document = self._call("get_capture", order_id, None, None, {**fields}, True)
+        made: CaptureDetails = self._call("get_capture", order_id, None, None, {**fields}, True)
         return made
 
     def prepare_get_capture(
         self, order_id: str, /, **fields: Unpack[CaptureArguments]
-    ) -> Call[Document]:
+    ) -> Call[CaptureDetails]:
         """The first half of `get_capture`: everything is checked, and nothing is sent. The `Call`
         is the second half, for a program that sends by other means."""
-        made: Call[Document] = self._call("get_capture", order_id, None, None, {**fields}, False)
+        made: Call[CaptureDetails] = self._call(
+            "get_capture", order_id, None, None, {**fields}, False
+        )
         return made
 
     @overload
@@ -874,24 +878,24 @@ class Client(_Base):
 
     def get_extend_due_date_options(
         self, order_id: str, /, **fields: Unpack[CaptureArguments]
-    ) -> Document:
+    ) -> DueDateOptions:
         """Reads by how many days the due date of a capture can be extended, and each fee.
 
         Waits for the outcome.
 
         - `capture_id`: Klarna's id of the capture.
         """
-        made: Document = self._call(
+        made: DueDateOptions = self._call(
             "get_extend_due_date_options", order_id, None, None, {**fields}, True
         )
         return made
 
     def prepare_get_extend_due_date_options(
         self, order_id: str, /, **fields: Unpack[CaptureArguments]
-    ) -> Call[Document]:
+    ) -> Call[DueDateOptions]:
         """The first half of `get_extend_due_date_options`: everything is checked, and nothing is
         sent. The `Call` is the second half, for a program that sends by other means."""
-        made: Call[Document] = self._call(
+        made: Call[DueDateOptions] = self._call(
             "get_extend_due_date_options", order_id, None, None, {**fields}, False
         )
         return made
@@ -1431,22 +1435,24 @@ class Client(_Base):
         made: Call[Refund] = self._call("refund", order_id, request, idempotency_key, fields, False)
         return made
 
-    def get_refund(self, order_id: str, /, **fields: Unpack[RefundArguments]) -> Document:
+    def get_refund(self, order_id: str, /, **fields: Unpack[RefundArguments]) -> RefundDetails:
         """Reads one refund of the order.
 
         Waits for the outcome.
 
         - `refund_id`: Klarna's id of the refund.
         """
-        made: Document = self._call("get_refund", order_id, None, None, {**fields}, True)
+        made: RefundDetails = self._call("get_refund", order_id, None, None, {**fields}, True)
         return made
 
     def prepare_get_refund(
         self, order_id: str, /, **fields: Unpack[RefundArguments]
-    ) -> Call[Document]:
+    ) -> Call[RefundDetails]:
         """The first half of `get_refund`: everything is checked, and nothing is sent. The `Call` is
         the second half, for a program that sends by other means."""
-        made: Call[Document] = self._call("get_refund", order_id, None, None, {**fields}, False)
+        made: Call[RefundDetails] = self._call(
+            "get_refund", order_id, None, None, {**fields}, False
+        )
         return made
 
     @overload
@@ -1737,12 +1743,12 @@ class AsyncOperations:
         """Call an operation by its name and wait for the outcome, as `Client.call` does."""
         return await self._call(operation, order_id, request, idempotency_key, fields)
 
-    async def get_order(self, order_id: str, /, **fields: Unpack[OrderArguments]) -> Document:
+    async def get_order(self, order_id: str, /, **fields: Unpack[OrderArguments]) -> Order:
         """Reads the order: its state, amounts, lines, captures and refunds.
 
         As `Client.get_order` does.
         """
-        made: Document = await self._call("get_order", order_id, None, None, {**fields})
+        made: Order = await self._call("get_order", order_id, None, None, {**fields})
         return made
 
     @overload
@@ -1932,20 +1938,22 @@ class AsyncOperations:
         made: Capture = await self._call("capture", order_id, request, idempotency_key, fields)
         return made
 
-    async def get_captures(self, order_id: str, /, **fields: Unpack[OrderArguments]) -> Document:
+    async def get_captures(self, order_id: str, /, **fields: Unpack[OrderArguments]) -> Captures:
         """Reads all captures of the order.
 
         As `Client.get_captures` does.
         """
-        made: Document = await self._call("get_captures", order_id, None, None, {**fields})
+        made: Captures = await self._call("get_captures", order_id, None, None, {**fields})
         return made
 
-    async def get_capture(self, order_id: str, /, **fields: Unpack[CaptureArguments]) -> Document:
+    async def get_capture(
+        self, order_id: str, /, **fields: Unpack[CaptureArguments]
+    ) -> CaptureDetails:
         """Reads one capture of the order.
 
         As `Client.get_capture` does.
         """
-        made: Document = await self._call("get_capture", order_id, None, None, {**fields})
+        made: CaptureDetails = await self._call("get_capture", order_id, None, None, {**fields})
         return made
 
     @overload
@@ -2046,12 +2054,12 @@ class AsyncOperations:
 
     async def get_extend_due_date_options(
         self, order_id: str, /, **fields: Unpack[CaptureArguments]
-    ) -> Document:
+    ) -> DueDateOptions:
         """Reads by how many days the due date of a capture can be extended, and each fee.
 
         As `Client.get_extend_due_date_options` does.
         """
-        made: Document = await self._call(
+        made: DueDateOptions = await self._call(
             "get_extend_due_date_options", order_id, None, None, {**fields}
         )
         return made
@@ -2293,12 +2301,14 @@ class AsyncOperations:
         made: Refund = await self._call("refund", order_id, request, idempotency_key, fields)
         return made
 
-    async def get_refund(self, order_id: str, /, **fields: Unpack[RefundArguments]) -> Document:
+    async def get_refund(
+        self, order_id: str, /, **fields: Unpack[RefundArguments]
+    ) -> RefundDetails:
         """Reads one refund of the order.
 
         As `Client.get_refund` does.
         """
-        made: Document = await self._call("get_refund", order_id, None, None, {**fields})
+        made: RefundDetails = await self._call("get_refund", order_id, None, None, {**fields})
         return made
 
     @overload

@@ -23,14 +23,18 @@ else:
 __all__ = [
     "Attempt",
     "Capture",
+    "CaptureDetails",
+    "Captures",
     "Confirmation",
-    "Document",
+    "DueDateOptions",
     "InternalError",
     "InvalidInput",
     "NotSent",
+    "Order",
     "OutcomeUnknown",
     "Reconciliation",
     "Refund",
+    "RefundDetails",
     "RefundReconciliation",
     "Rejected",
     "TakingsError",
@@ -400,49 +404,498 @@ class Confirmation(Value):
         set_(self, "attempt_log", attempt_log)
 
 
-class Document(Value):
-    """A document of Klarna's."""
+class Order(Value):
+    """An order, as Klarna has it. Every member may be absent."""
 
     __slots__ = {
-        "document": "The document, as Klarna wrote it.",
-        "order_id": "The order it was for.",
+        "order_id": "The order it was asked of.",
         "correlation_id": "Klarna's name for the answered request, where it gave one.",
         "attempts": "How many requests it took, 1 or more.",
+        "warnings": "The members of the answer that were of another type, and so are absent.",
         "attempt_log": "Each request with its time, what came back and the pause after it.",
+        "raw": "The JSON text, exactly as Klarna wrote it, with all members that Klarna has added.",
+        "status": (
+            "The state. Klarna may add others. Known are `AUTHORIZED`, `PART_CAPTURED`, "
+            "`CAPTURED`, `CANCELLED`, `EXPIRED` and `CLOSED`."
+        ),
+        "fraud_status": (
+            "The end of Klarna's check for fraud. Klarna may add others. Known are `ACCEPTED`, "
+            "`PENDING`, `REJECTED` and `STOPPED`."
+        ),
+        "order_amount": "The order's amount in minor units.",
+        "original_order_amount": "The amount as the order was made, in minor units.",
+        "captured_amount": "How much was captured, in minor units.",
+        "refunded_amount": "How much was given back, in minor units.",
+        "remaining_authorized_amount": "How much can still be captured, in minor units.",
+        "purchase_currency": "The currency's three letters, as in ISO 4217, in any case.",
+        "purchase_country": "The country's two letters, as in ISO 3166, in any case.",
+        "locale": "The customer's language, such as `sv-SE`.",
+        "order_lines": "The lines that the order has, as a request takes them. Plain dicts.",
+        "merchant_reference1": "The order number that the customer sees.",
+        "merchant_reference2": "A second reference of the shop's.",
+        "merchant_data": "The shop's own data.",
+        "klarna_reference": "Klarna's name for the order towards the customer.",
+        "customer": "The customer. A plain dict.",
+        "billing_address": "Where the invoice goes, as a request takes it. A plain dict.",
+        "shipping_address": "Where the goods go, as a request takes it. A plain dict.",
+        "created_at": "When the order was made. A `datetime` in UTC.",
+        "expires_at": "Until when it can be captured. A `datetime` in UTC.",
+        "captures": "Its captures, the first made first.",
+        "refunds": "Its refunds, the first made first.",
+        "shipping_info": "How its goods travel, as a request takes it. Plain dicts.",
+        "initial_payment_method": "The payment method that the customer chose. A plain dict.",
+        "selected_shipping_option": "The way of shipping that the customer chose. A plain dict.",
     }
     _keywords = {
-        "document": {},
         "order_id": {},
         "correlation_id": {"default": None},
         "attempts": {"default": 1},
+        "warnings": {"default": ()},
         "attempt_log": {"default": (), "repr": False, "compare": False},
+        "raw": {"default": "", "repr": False},
+        "status": {"default": None},
+        "fraud_status": {"default": None, "repr": False},
+        "order_amount": {"default": None},
+        "original_order_amount": {"default": None},
+        "captured_amount": {"default": None},
+        "refunded_amount": {"default": None},
+        "remaining_authorized_amount": {"default": None},
+        "purchase_currency": {"default": None, "repr": False},
+        "purchase_country": {"default": None, "repr": False},
+        "locale": {"default": None, "repr": False},
+        "order_lines": {"default_factory": list, "repr": False, "compare": False},
+        "merchant_reference1": {"default": None, "repr": False},
+        "merchant_reference2": {"default": None, "repr": False},
+        "merchant_data": {"default": None, "repr": False},
+        "klarna_reference": {"default": None, "repr": False},
+        "customer": {"default": None, "repr": False, "compare": False},
+        "billing_address": {"default": None, "repr": False, "compare": False},
+        "shipping_address": {"default": None, "repr": False, "compare": False},
+        "created_at": {"default": None, "repr": False},
+        "expires_at": {"default": None, "repr": False},
+        "captures": {"default": (), "repr": False},
+        "refunds": {"default": (), "repr": False},
+        "shipping_info": {"default_factory": list, "repr": False, "compare": False},
+        "initial_payment_method": {"default": None, "repr": False, "compare": False},
+        "selected_shipping_option": {"default": None, "repr": False, "compare": False},
     }
     __match_args__ = tuple(_keywords)
     __dataclass_fields__ = Kept()
     __dataclass_params__ = Kept()
 
-    document: object
     order_id: str
     correlation_id: str | None
     attempts: int
+    warnings: tuple[str, ...]
     attempt_log: tuple[Attempt, ...]
+    raw: str
+    status: str | None
+    fraud_status: str | None
+    order_amount: int | None
+    original_order_amount: int | None
+    captured_amount: int | None
+    refunded_amount: int | None
+    remaining_authorized_amount: int | None
+    purchase_currency: str | None
+    purchase_country: str | None
+    locale: str | None
+    order_lines: list[dict[str, object]]
+    merchant_reference1: str | None
+    merchant_reference2: str | None
+    merchant_data: str | None
+    klarna_reference: str | None
+    customer: dict[str, object] | None
+    billing_address: dict[str, object] | None
+    shipping_address: dict[str, object] | None
+    created_at: datetime | None
+    expires_at: datetime | None
+    captures: tuple[CaptureDetails, ...]
+    refunds: tuple[RefundDetails, ...]
+    shipping_info: list[dict[str, object]]
+    initial_payment_method: dict[str, object] | None
+    selected_shipping_option: dict[str, object] | None
 
     def __init__(
         self,
-        document: Any,
         order_id: str,
         correlation_id: str | None = None,
         attempts: int = 1,
+        warnings: tuple[str, ...] = (),
         attempt_log: tuple[Attempt, ...] = (),
+        raw: str = "",
+        status: str | None = None,
+        fraud_status: str | None = None,
+        order_amount: int | None = None,
+        original_order_amount: int | None = None,
+        captured_amount: int | None = None,
+        refunded_amount: int | None = None,
+        remaining_authorized_amount: int | None = None,
+        purchase_currency: str | None = None,
+        purchase_country: str | None = None,
+        locale: str | None = None,
+        order_lines: list[dict[str, object]] | None = None,
+        merchant_reference1: str | None = None,
+        merchant_reference2: str | None = None,
+        merchant_data: str | None = None,
+        klarna_reference: str | None = None,
+        customer: dict[str, object] | None = None,
+        billing_address: dict[str, object] | None = None,
+        shipping_address: dict[str, object] | None = None,
+        created_at: datetime | None = None,
+        expires_at: datetime | None = None,
+        captures: tuple[CaptureDetails, ...] = (),
+        refunds: tuple[RefundDetails, ...] = (),
+        shipping_info: list[dict[str, object]] | None = None,
+        initial_payment_method: dict[str, object] | None = None,
+        selected_shipping_option: dict[str, object] | None = None,
     ) -> None:
-        set_(self, "document", document)
         set_(self, "order_id", order_id)
         set_(self, "correlation_id", correlation_id)
         set_(self, "attempts", attempts)
+        set_(self, "warnings", warnings)
         set_(self, "attempt_log", attempt_log)
+        set_(self, "raw", raw)
+        set_(self, "status", status)
+        set_(self, "fraud_status", fraud_status)
+        set_(self, "order_amount", order_amount)
+        set_(self, "original_order_amount", original_order_amount)
+        set_(self, "captured_amount", captured_amount)
+        set_(self, "refunded_amount", refunded_amount)
+        set_(self, "remaining_authorized_amount", remaining_authorized_amount)
+        set_(self, "purchase_currency", purchase_currency)
+        set_(self, "purchase_country", purchase_country)
+        set_(self, "locale", locale)
+        set_(self, "order_lines", [] if order_lines is None else order_lines)
+        set_(self, "merchant_reference1", merchant_reference1)
+        set_(self, "merchant_reference2", merchant_reference2)
+        set_(self, "merchant_data", merchant_data)
+        set_(self, "klarna_reference", klarna_reference)
+        set_(self, "customer", customer)
+        set_(self, "billing_address", billing_address)
+        set_(self, "shipping_address", shipping_address)
+        set_(self, "created_at", created_at)
+        set_(self, "expires_at", expires_at)
+        set_(self, "captures", captures)
+        set_(self, "refunds", refunds)
+        set_(self, "shipping_info", [] if shipping_info is None else shipping_info)
+        set_(self, "initial_payment_method", initial_payment_method)
+        set_(self, "selected_shipping_option", selected_shipping_option)
 
 
-Reply = Capture | Refund | Reconciliation | RefundReconciliation | Confirmation | Document
+class Captures(Value):
+    """The captures of an order."""
+
+    __slots__ = {
+        "order_id": "The order it was asked of.",
+        "correlation_id": "Klarna's name for the answered request, where it gave one.",
+        "attempts": "How many requests it took, 1 or more.",
+        "warnings": "The members of the answer that were of another type, and so are absent.",
+        "attempt_log": "Each request with its time, what came back and the pause after it.",
+        "raw": "The JSON text, exactly as Klarna wrote it, with all members that Klarna has added.",
+        "captures": "Each of them, the first made first.",
+    }
+    _keywords = {
+        "order_id": {},
+        "correlation_id": {"default": None},
+        "attempts": {"default": 1},
+        "warnings": {"default": ()},
+        "attempt_log": {"default": (), "repr": False, "compare": False},
+        "raw": {"default": "", "repr": False},
+        "captures": {"default": (), "repr": False},
+    }
+    __match_args__ = tuple(_keywords)
+    __dataclass_fields__ = Kept()
+    __dataclass_params__ = Kept()
+
+    order_id: str
+    correlation_id: str | None
+    attempts: int
+    warnings: tuple[str, ...]
+    attempt_log: tuple[Attempt, ...]
+    raw: str
+    captures: tuple[CaptureDetails, ...]
+
+    def __init__(
+        self,
+        order_id: str,
+        correlation_id: str | None = None,
+        attempts: int = 1,
+        warnings: tuple[str, ...] = (),
+        attempt_log: tuple[Attempt, ...] = (),
+        raw: str = "",
+        captures: tuple[CaptureDetails, ...] = (),
+    ) -> None:
+        set_(self, "order_id", order_id)
+        set_(self, "correlation_id", correlation_id)
+        set_(self, "attempts", attempts)
+        set_(self, "warnings", warnings)
+        set_(self, "attempt_log", attempt_log)
+        set_(self, "raw", raw)
+        set_(self, "captures", captures)
+
+    def __iter__(self) -> Any:
+        return iter(self.captures)
+
+    def __len__(self) -> int:
+        return len(self.captures)
+
+    def __getitem__(self, index: int) -> CaptureDetails:
+        return self.captures[index]
+
+
+class CaptureDetails(Value):
+    """A capture, as Klarna has it. Every member may be absent."""
+
+    __slots__ = {
+        "order_id": "The order it was asked of.",
+        "correlation_id": "Klarna's name for the answered request, where it gave one.",
+        "attempts": "How many requests it took, 1 or more.",
+        "warnings": "The members of the answer that were of another type, and so are absent.",
+        "attempt_log": "Each request with its time, what came back and the pause after it.",
+        "raw": "The JSON text, exactly as Klarna wrote it, with all members that Klarna has added.",
+        "capture_id": "Klarna's name for the capture.",
+        "klarna_reference": "Klarna's name for it towards the customer.",
+        "reference": "The shop's own name for it.",
+        "captured_amount": "How much was captured, in minor units.",
+        "captured_at": "When. A `datetime` in UTC.",
+        "description": "The text that the customer sees.",
+        "order_lines": "The lines that were captured, as a request takes them. Plain dicts.",
+        "refunded_amount": "How much of it was given back, in minor units.",
+        "billing_address": "Where the invoice goes, as a request takes it. A plain dict.",
+        "shipping_address": "Where the goods go, as a request takes it. A plain dict.",
+        "shipping_info": "How its goods travel, as a request takes it. Plain dicts.",
+    }
+    _keywords = {
+        "order_id": {},
+        "correlation_id": {"default": None},
+        "attempts": {"default": 1},
+        "warnings": {"default": ()},
+        "attempt_log": {"default": (), "repr": False, "compare": False},
+        "raw": {"default": "", "repr": False},
+        "capture_id": {"default": None},
+        "klarna_reference": {"default": None, "repr": False},
+        "reference": {"default": None, "repr": False},
+        "captured_amount": {"default": None},
+        "captured_at": {"default": None, "repr": False},
+        "description": {"default": None, "repr": False},
+        "order_lines": {"default_factory": list, "repr": False, "compare": False},
+        "refunded_amount": {"default": None},
+        "billing_address": {"default": None, "repr": False, "compare": False},
+        "shipping_address": {"default": None, "repr": False, "compare": False},
+        "shipping_info": {"default_factory": list, "repr": False, "compare": False},
+    }
+    __match_args__ = tuple(_keywords)
+    __dataclass_fields__ = Kept()
+    __dataclass_params__ = Kept()
+
+    order_id: str
+    correlation_id: str | None
+    attempts: int
+    warnings: tuple[str, ...]
+    attempt_log: tuple[Attempt, ...]
+    raw: str
+    capture_id: str | None
+    klarna_reference: str | None
+    reference: str | None
+    captured_amount: int | None
+    captured_at: datetime | None
+    description: str | None
+    order_lines: list[dict[str, object]]
+    refunded_amount: int | None
+    billing_address: dict[str, object] | None
+    shipping_address: dict[str, object] | None
+    shipping_info: list[dict[str, object]]
+
+    def __init__(
+        self,
+        order_id: str,
+        correlation_id: str | None = None,
+        attempts: int = 1,
+        warnings: tuple[str, ...] = (),
+        attempt_log: tuple[Attempt, ...] = (),
+        raw: str = "",
+        capture_id: str | None = None,
+        klarna_reference: str | None = None,
+        reference: str | None = None,
+        captured_amount: int | None = None,
+        captured_at: datetime | None = None,
+        description: str | None = None,
+        order_lines: list[dict[str, object]] | None = None,
+        refunded_amount: int | None = None,
+        billing_address: dict[str, object] | None = None,
+        shipping_address: dict[str, object] | None = None,
+        shipping_info: list[dict[str, object]] | None = None,
+    ) -> None:
+        set_(self, "order_id", order_id)
+        set_(self, "correlation_id", correlation_id)
+        set_(self, "attempts", attempts)
+        set_(self, "warnings", warnings)
+        set_(self, "attempt_log", attempt_log)
+        set_(self, "raw", raw)
+        set_(self, "capture_id", capture_id)
+        set_(self, "klarna_reference", klarna_reference)
+        set_(self, "reference", reference)
+        set_(self, "captured_amount", captured_amount)
+        set_(self, "captured_at", captured_at)
+        set_(self, "description", description)
+        set_(self, "order_lines", [] if order_lines is None else order_lines)
+        set_(self, "refunded_amount", refunded_amount)
+        set_(self, "billing_address", billing_address)
+        set_(self, "shipping_address", shipping_address)
+        set_(self, "shipping_info", [] if shipping_info is None else shipping_info)
+
+
+class RefundDetails(Value):
+    """A refund, as Klarna has it. Every member may be absent: of old orders the id is."""
+
+    __slots__ = {
+        "order_id": "The order it was asked of.",
+        "correlation_id": "Klarna's name for the answered request, where it gave one.",
+        "attempts": "How many requests it took, 1 or more.",
+        "warnings": "The members of the answer that were of another type, and so are absent.",
+        "attempt_log": "Each request with its time, what came back and the pause after it.",
+        "raw": "The JSON text, exactly as Klarna wrote it, with all members that Klarna has added.",
+        "refund_id": "Klarna's name for the refund.",
+        "reference": "The shop's own name for it.",
+        "refunded_amount": "How much was given back, in minor units.",
+        "refunded_at": "When. A `datetime` in UTC.",
+        "description": "The text that the customer sees.",
+        "order_lines": "The lines that were given back, as a request takes them. Plain dicts.",
+        "credit_invoice": "Whether an invoice was credited, of orders of companies.",
+    }
+    _keywords = {
+        "order_id": {},
+        "correlation_id": {"default": None},
+        "attempts": {"default": 1},
+        "warnings": {"default": ()},
+        "attempt_log": {"default": (), "repr": False, "compare": False},
+        "raw": {"default": "", "repr": False},
+        "refund_id": {"default": None},
+        "reference": {"default": None, "repr": False},
+        "refunded_amount": {"default": None},
+        "refunded_at": {"default": None, "repr": False},
+        "description": {"default": None, "repr": False},
+        "order_lines": {"default_factory": list, "repr": False, "compare": False},
+        "credit_invoice": {"default": None, "repr": False},
+    }
+    __match_args__ = tuple(_keywords)
+    __dataclass_fields__ = Kept()
+    __dataclass_params__ = Kept()
+
+    order_id: str
+    correlation_id: str | None
+    attempts: int
+    warnings: tuple[str, ...]
+    attempt_log: tuple[Attempt, ...]
+    raw: str
+    refund_id: str | None
+    reference: str | None
+    refunded_amount: int | None
+    refunded_at: datetime | None
+    description: str | None
+    order_lines: list[dict[str, object]]
+    credit_invoice: str | None
+
+    def __init__(
+        self,
+        order_id: str,
+        correlation_id: str | None = None,
+        attempts: int = 1,
+        warnings: tuple[str, ...] = (),
+        attempt_log: tuple[Attempt, ...] = (),
+        raw: str = "",
+        refund_id: str | None = None,
+        reference: str | None = None,
+        refunded_amount: int | None = None,
+        refunded_at: datetime | None = None,
+        description: str | None = None,
+        order_lines: list[dict[str, object]] | None = None,
+        credit_invoice: str | None = None,
+    ) -> None:
+        set_(self, "order_id", order_id)
+        set_(self, "correlation_id", correlation_id)
+        set_(self, "attempts", attempts)
+        set_(self, "warnings", warnings)
+        set_(self, "attempt_log", attempt_log)
+        set_(self, "raw", raw)
+        set_(self, "refund_id", refund_id)
+        set_(self, "reference", reference)
+        set_(self, "refunded_amount", refunded_amount)
+        set_(self, "refunded_at", refunded_at)
+        set_(self, "description", description)
+        set_(self, "order_lines", [] if order_lines is None else order_lines)
+        set_(self, "credit_invoice", credit_invoice)
+
+
+class DueDateOptions(Value):
+    """How far the due date of a capture can be extended."""
+
+    __slots__ = {
+        "order_id": "The order it was asked of.",
+        "correlation_id": "Klarna's name for the answered request, where it gave one.",
+        "attempts": "How many requests it took, 1 or more.",
+        "warnings": "The members of the answer that were of another type, and so are absent.",
+        "attempt_log": "Each request with its time, what came back and the pause after it.",
+        "raw": "The JSON text, exactly as Klarna wrote it, with all members that Klarna has added.",
+        "currency": "The currency of the fees: three letters, as in ISO 4217.",
+        "options": "Each extension on offer. Plain dicts.",
+    }
+    _keywords = {
+        "order_id": {},
+        "correlation_id": {"default": None},
+        "attempts": {"default": 1},
+        "warnings": {"default": ()},
+        "attempt_log": {"default": (), "repr": False, "compare": False},
+        "raw": {"default": "", "repr": False},
+        "currency": {"default": None, "repr": False},
+        "options": {"default_factory": list, "repr": False, "compare": False},
+    }
+    __match_args__ = tuple(_keywords)
+    __dataclass_fields__ = Kept()
+    __dataclass_params__ = Kept()
+
+    order_id: str
+    correlation_id: str | None
+    attempts: int
+    warnings: tuple[str, ...]
+    attempt_log: tuple[Attempt, ...]
+    raw: str
+    currency: str | None
+    options: list[dict[str, object]]
+
+    def __init__(
+        self,
+        order_id: str,
+        correlation_id: str | None = None,
+        attempts: int = 1,
+        warnings: tuple[str, ...] = (),
+        attempt_log: tuple[Attempt, ...] = (),
+        raw: str = "",
+        currency: str | None = None,
+        options: list[dict[str, object]] | None = None,
+    ) -> None:
+        set_(self, "order_id", order_id)
+        set_(self, "correlation_id", correlation_id)
+        set_(self, "attempts", attempts)
+        set_(self, "warnings", warnings)
+        set_(self, "attempt_log", attempt_log)
+        set_(self, "raw", raw)
+        set_(self, "currency", currency)
+        set_(self, "options", [] if options is None else options)
+
+
+Reply = (
+    Capture
+    | Refund
+    | Reconciliation
+    | RefundReconciliation
+    | Confirmation
+    | Order
+    | Captures
+    | CaptureDetails
+    | RefundDetails
+    | DueDateOptions
+)
 """Everything that a call can end well in."""
 
 

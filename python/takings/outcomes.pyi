@@ -5,21 +5,36 @@ All of them are plain Python classes: they pickle, copy and compare, and a test 
 make one by hand.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
+
+from .request import (
+    Address,
+    Customer,
+    DueDateOption,
+    InitialPaymentMethod,
+    OrderLine,
+    SelectedShippingOption,
+    ShippingInfo,
+)
 
 __all__ = [
     "Attempt",
     "Capture",
+    "CaptureDetails",
+    "Captures",
     "Confirmation",
-    "Document",
+    "DueDateOptions",
     "InternalError",
     "InvalidInput",
     "NotSent",
+    "Order",
     "OutcomeUnknown",
     "Reconciliation",
     "Refund",
+    "RefundDetails",
     "RefundReconciliation",
     "Rejected",
     "TakingsError",
@@ -169,23 +184,204 @@ class Confirmation:
     """Each request with its time, what came back and the pause after it."""
 
 @dataclass(frozen=True)
-class Document:
-    """A document of Klarna's."""
+class Order:
+    """An order, as Klarna has it. Every member may be absent."""
 
     __slots__: ClassVar[dict[str, str]]  # noqa: PYI035
-    document: Any
-    """The document, as Klarna wrote it."""
     order_id: str
-    """The order it was for."""
+    """The order it was asked of."""
     correlation_id: str | None = None
     """Klarna's name for the answered request, where it gave one."""
     attempts: int = 1
     """How many requests it took, 1 or more."""
+    warnings: tuple[str, ...] = ()
+    """The members of the answer that were of another type, and so are absent."""
     attempt_log: tuple[Attempt, ...] = ()
     """Each request with its time, what came back and the pause after it."""
+    raw: str = ""
+    """The JSON text, exactly as Klarna wrote it, with all members that Klarna has added."""
+    status: str | None = None
+    """The state. Klarna may add others. Known are `AUTHORIZED`, `PART_CAPTURED`, `CAPTURED`,
+    `CANCELLED`, `EXPIRED` and `CLOSED`."""
+    fraud_status: str | None = None
+    """The end of Klarna's check for fraud. Klarna may add others. Known are `ACCEPTED`, `PENDING`,
+    `REJECTED` and `STOPPED`."""
+    order_amount: int | None = None
+    """The order's amount in minor units."""
+    original_order_amount: int | None = None
+    """The amount as the order was made, in minor units."""
+    captured_amount: int | None = None
+    """How much was captured, in minor units."""
+    refunded_amount: int | None = None
+    """How much was given back, in minor units."""
+    remaining_authorized_amount: int | None = None
+    """How much can still be captured, in minor units."""
+    purchase_currency: str | None = None
+    """The currency's three letters, as in ISO 4217, in any case."""
+    purchase_country: str | None = None
+    """The country's two letters, as in ISO 3166, in any case."""
+    locale: str | None = None
+    """The customer's language, such as `sv-SE`."""
+    order_lines: list[OrderLine] = ...
+    """The lines that the order has, as a request takes them. Plain dicts."""
+    merchant_reference1: str | None = None
+    """The order number that the customer sees."""
+    merchant_reference2: str | None = None
+    """A second reference of the shop's."""
+    merchant_data: str | None = None
+    """The shop's own data."""
+    klarna_reference: str | None = None
+    """Klarna's name for the order towards the customer."""
+    customer: Customer | None = None
+    """The customer. A plain dict."""
+    billing_address: Address | None = None
+    """Where the invoice goes, as a request takes it. A plain dict."""
+    shipping_address: Address | None = None
+    """Where the goods go, as a request takes it. A plain dict."""
+    created_at: datetime | None = None
+    """When the order was made. A `datetime` in UTC."""
+    expires_at: datetime | None = None
+    """Until when it can be captured. A `datetime` in UTC."""
+    captures: tuple[CaptureDetails, ...] = ()
+    """Its captures, the first made first."""
+    refunds: tuple[RefundDetails, ...] = ()
+    """Its refunds, the first made first."""
+    shipping_info: list[ShippingInfo] = ...
+    """How its goods travel, as a request takes it. Plain dicts."""
+    initial_payment_method: InitialPaymentMethod | None = None
+    """The payment method that the customer chose. A plain dict."""
+    selected_shipping_option: SelectedShippingOption | None = None
+    """The way of shipping that the customer chose. A plain dict."""
+
+@dataclass(frozen=True)
+class Captures:
+    """The captures of an order."""
+
+    __slots__: ClassVar[dict[str, str]]  # noqa: PYI035
+    order_id: str
+    """The order it was asked of."""
+    correlation_id: str | None = None
+    """Klarna's name for the answered request, where it gave one."""
+    attempts: int = 1
+    """How many requests it took, 1 or more."""
+    warnings: tuple[str, ...] = ()
+    """The members of the answer that were of another type, and so are absent."""
+    attempt_log: tuple[Attempt, ...] = ()
+    """Each request with its time, what came back and the pause after it."""
+    raw: str = ""
+    """The JSON text, exactly as Klarna wrote it, with all members that Klarna has added."""
+    captures: tuple[CaptureDetails, ...] = ()
+    """Each of them, the first made first."""
+
+    def __iter__(self) -> Iterator[CaptureDetails]: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int) -> CaptureDetails: ...
+
+@dataclass(frozen=True)
+class CaptureDetails:
+    """A capture, as Klarna has it. Every member may be absent."""
+
+    __slots__: ClassVar[dict[str, str]]  # noqa: PYI035
+    order_id: str
+    """The order it was asked of."""
+    correlation_id: str | None = None
+    """Klarna's name for the answered request, where it gave one."""
+    attempts: int = 1
+    """How many requests it took, 1 or more."""
+    warnings: tuple[str, ...] = ()
+    """The members of the answer that were of another type, and so are absent."""
+    attempt_log: tuple[Attempt, ...] = ()
+    """Each request with its time, what came back and the pause after it."""
+    raw: str = ""
+    """The JSON text, exactly as Klarna wrote it, with all members that Klarna has added."""
+    capture_id: str | None = None
+    """Klarna's name for the capture."""
+    klarna_reference: str | None = None
+    """Klarna's name for it towards the customer."""
+    reference: str | None = None
+    """The shop's own name for it."""
+    captured_amount: int | None = None
+    """How much was captured, in minor units."""
+    captured_at: datetime | None = None
+    """When. A `datetime` in UTC."""
+    description: str | None = None
+    """The text that the customer sees."""
+    order_lines: list[OrderLine] = ...
+    """The lines that were captured, as a request takes them. Plain dicts."""
+    refunded_amount: int | None = None
+    """How much of it was given back, in minor units."""
+    billing_address: Address | None = None
+    """Where the invoice goes, as a request takes it. A plain dict."""
+    shipping_address: Address | None = None
+    """Where the goods go, as a request takes it. A plain dict."""
+    shipping_info: list[ShippingInfo] = ...
+    """How its goods travel, as a request takes it. Plain dicts."""
+
+@dataclass(frozen=True)
+class RefundDetails:
+    """A refund, as Klarna has it. Every member may be absent: of old orders the id is."""
+
+    __slots__: ClassVar[dict[str, str]]  # noqa: PYI035
+    order_id: str
+    """The order it was asked of."""
+    correlation_id: str | None = None
+    """Klarna's name for the answered request, where it gave one."""
+    attempts: int = 1
+    """How many requests it took, 1 or more."""
+    warnings: tuple[str, ...] = ()
+    """The members of the answer that were of another type, and so are absent."""
+    attempt_log: tuple[Attempt, ...] = ()
+    """Each request with its time, what came back and the pause after it."""
+    raw: str = ""
+    """The JSON text, exactly as Klarna wrote it, with all members that Klarna has added."""
+    refund_id: str | None = None
+    """Klarna's name for the refund."""
+    reference: str | None = None
+    """The shop's own name for it."""
+    refunded_amount: int | None = None
+    """How much was given back, in minor units."""
+    refunded_at: datetime | None = None
+    """When. A `datetime` in UTC."""
+    description: str | None = None
+    """The text that the customer sees."""
+    order_lines: list[OrderLine] = ...
+    """The lines that were given back, as a request takes them. Plain dicts."""
+    credit_invoice: str | None = None
+    """Whether an invoice was credited, of orders of companies."""
+
+@dataclass(frozen=True)
+class DueDateOptions:
+    """How far the due date of a capture can be extended."""
+
+    __slots__: ClassVar[dict[str, str]]  # noqa: PYI035
+    order_id: str
+    """The order it was asked of."""
+    correlation_id: str | None = None
+    """Klarna's name for the answered request, where it gave one."""
+    attempts: int = 1
+    """How many requests it took, 1 or more."""
+    warnings: tuple[str, ...] = ()
+    """The members of the answer that were of another type, and so are absent."""
+    attempt_log: tuple[Attempt, ...] = ()
+    """Each request with its time, what came back and the pause after it."""
+    raw: str = ""
+    """The JSON text, exactly as Klarna wrote it, with all members that Klarna has added."""
+    currency: str | None = None
+    """The currency of the fees: three letters, as in ISO 4217."""
+    options: list[DueDateOption] = ...
+    """Each extension on offer. Plain dicts."""
 
 Reply: TypeAlias = (
-    Capture | Refund | Reconciliation | RefundReconciliation | Confirmation | Document
+    Capture
+    | Refund
+    | Reconciliation
+    | RefundReconciliation
+    | Confirmation
+    | Order
+    | Captures
+    | CaptureDetails
+    | RefundDetails
+    | DueDateOptions
 )
 """Everything that a call can end well in."""
 

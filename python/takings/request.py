@@ -15,8 +15,11 @@ __all__ = [
     "CaptureArguments",
     "CaptureRequest",
     "CaptureShippingRequest",
+    "Customer",
     "CustomerDetailsRequest",
+    "DueDateOption",
     "DueDateRequest",
+    "InitialPaymentMethod",
     "MerchantReferencesRequest",
     "OrderArguments",
     "OrderLine",
@@ -26,6 +29,7 @@ __all__ = [
     "ReconcileRequest",
     "RefundArguments",
     "RefundRequest",
+    "SelectedShippingOption",
     "ShippingInfo",
     "Subscription",
 ]
@@ -304,3 +308,57 @@ class ReconcileRefundRequest(TypedDict):
     """The refund's own name, as its request gave it."""
     refunded_amount: int
     """Its amount, in minor units (60.00 is 6000)."""
+
+
+class Customer(TypedDict, total=False):
+    """The customer of an order."""
+
+    date_of_birth: str
+    """In the form `1980-12-31`."""
+    national_identification_number: str
+    """The number by which the customer's country knows the customer."""
+    type: str
+    """A person or an organization."""
+
+
+class DueDateOption(TypedDict, total=False):
+    """An extension of a due date."""
+
+    number_of_days: int
+    """By how many days, for `extend_due_date`."""
+    amount: int
+    """Its fee in minor units."""
+
+
+class InitialPaymentMethod(TypedDict, total=False):
+    """How the customer chose to pay."""
+
+    type: str
+    """Klarna's word for it, such as `INVOICE` or `PAY_LATER_IN_PARTS`."""
+    description: str
+    """Words for people."""
+    number_of_installments: int
+    """How many instalments there are."""
+
+
+class SelectedShippingOption(TypedDict, total=False):
+    """How the customer chose to have the goods shipped."""
+
+    id: str
+    """The id of the choice."""
+    name: str
+    """Its name."""
+    type: str
+    """Its type."""
+    method: str
+    """The method of shipping."""
+    carrier: str
+    """The carrier."""
+    price: int
+    """Its price in minor units, tax included."""
+    tax_amount: int
+    """The tax in it, in minor units."""
+    tax_rate: int
+    """The tax rate in hundredths of a percent."""
+    tms_reference: str
+    """The reference of the shop's transport system."""

@@ -68,11 +68,22 @@ def singular(name: str) -> str:
 
 def replies(schema: Described) -> list[str]:
     """The records that a typed operation ends in, each once."""
-    return list(dict.fromkeys(operation["reply"] for operation in schema["operations"]))
+    return list(dict.fromkeys(reply_of(schema, operation) for operation in schema["operations"]))
+
+
+def reply_of(schema: Described, operation: Described) -> str:
+    """C has one type for all documents, whose members are read by JSON Pointer."""
+    reply: str = operation["reply"]
+    return "Document" if reply in schema["documents"] else reply
 
 
 def records(schema: Described) -> list[Described]:
     named = {record["name"]: record for record in schema["records"]}
+    said = (
+        "A document of Klarna's. takings_document_at reads its members. Every member may be "
+        "absent, and a member of another type than Klarna documents is: a warning names it."
+    )
+    named["Document"] = {**named["DocumentFacts"], "name": "Document", "doc": said}
     return [named[name] for name in ("Error", *replies(schema), "Attempt")]
 
 
@@ -375,7 +386,7 @@ def _record(schema: Described, record: Described) -> Iterator[str]:
         getter = f"takings_{name}_{field['name']}"
         about_it = about(field)
         kind, optional = field["kind"], field["optional"]
-        if kind in ("text", "json"):
+        if kind == "text":
             none = "; NULL where there is none" if optional else ""
             yield _function(
                 getter,
@@ -509,7 +520,7 @@ def _kind_getters(
 
 
 def _operation(schema: Described, operation: Described) -> Iterator[str]:
-    name, reply = operation["name"], snake(operation["reply"])
+    name, reply = operation["name"], snake(reply_of(schema, operation))
     fields = flat(schema, operation)
     client = ["client: Option<&takings_client_t>", "order_id: *const c_char"]
     said = spoken(operation["doc"])

@@ -157,7 +157,11 @@ def _types(schema: Described) -> Iterator[str]:
     *others, attempt = records(schema)
     error, *results = others
     for record in (attempt, *results):
-        yield _result_struct(record, snake(record["name"]))
+        if record["name"] == "Document":
+            for name in documents(schema):
+                yield from _document_struct(schema, name, record)
+        else:
+            yield _result_struct(record, snake(record["name"]))
     yield _result_struct(error, "error_fields", "The facts of an error.")
     yield _error_class(error)
     for kind in schema["error_kinds"]:
@@ -177,7 +181,6 @@ def class_of(kind: str) -> str:
 def result_type(field: Described) -> str:
     types = {
         "text": "std::string",
-        "json": "std::string",
         "integer": "int" if field["name"] in NARROW else "std::uint32_t",
         "boolean": "bool",
         "texts": "std::vector<std::string>",
@@ -253,6 +256,202 @@ def _error_class(record: Described) -> str:
             )
     lines += ["", "private:", "    std::shared_ptr<const error_fields> fields_;", "};"]
     return "\n".join(lines)
+
+
+# --- documents of Klarna's ------------------------------------------------------------------------
+
+
+def documents(schema: Described) -> list[str]:
+    """Each document and the objects in it, each after those it holds."""
+    found: dict[str, None] = {}
+
+    def add(name: str) -> None:
+        for field in schema["documents"].get(name, {"fields": []})["fields"]:
+            add(str(field["type"].get("of")))
+        if name in schema["documents"]:
+            found[name] = None
+
+    for name in schema["documents"]:
+        add(name)
+    return list(found)
+
+
+def member_type(kind: Described) -> str:
+    """The type of a member that is there."""
+    of = f"takings::{snake(kind['of'])}" if kind.get("of") else ""
+    return {
+        "integer": "std::int64_t",
+        "time": "std::chrono::system_clock::time_point",
+        "object": of,
+        "list": f"std::vector<{of}>",
+        "documents": f"std::vector<{of}>",
+    }.get(kind["kind"], "std::string")
+
+
+def is_reply(schema: Described, name: str) -> bool:
+    return any(operation["reply"] == name for operation in schema["operations"])
+
+
+def _document_struct(schema: Described, name: str, facts: Described) -> Iterator[str]:
+    document = schema["documents"][name]
+    lines = [comment(spoken(document["doc"])), f"struct {snake(name)} {{"]
+    for field in document["fields"]:
+        of, said = member_type(field["type"]), spoken(field["doc"])
+        if known := field["type"].get("words"):
+            group = f"{snake(name)}_{field['name']}"
+            said += f" takings::{group} has the known ones."
+            yield "\n".join(
+                [
+                    comment(f"Known values of {field['name']}; Klarna may add others."),
+                    f"struct {group} {{",
+                    *(
+                        f'    static constexpr const char *{word.lower()} = "{word}";'
+                        for word in known
+                    ),
+                    "};",
+                ]
+            )
+        lines.append(comment(said, "    "))
+        is_list = of.startswith("std::vector")
+        lines.append(f"    {of if is_list else f'std::optional<{of}>'} {field['name']};")
+    if is_reply(schema, name):
+        for field in fields_of(facts):
+            lines.append(comment(spoken(field["doc"]), "    "))
+            start = "{}" if field["kind"] == "integer" else ""
+            lines.append(f"    {result_type(field)} {field['name']}{start};")
+    yield "\n".join([*lines, "};"])
+
+
+_READERS = r"""/* Reads a value of a document; nothing where it is absent. */
+template <typename T>
+struct reader;
+
+template <typename T>
+std::optional<T> member(const takings_value_t *from, const char *name) {
+    const takings_value_t *found = takings_value_member(from, name);
+    return found ? reader<T>::read(found) : std::nullopt;
+}
+
+template <>
+struct reader<std::string> {
+    static std::optional<std::string> read(const takings_value_t *from) {
+        return optional_text(takings_value_text(from));
+    }
+};
+
+template <>
+struct reader<takings::text> {
+    static std::optional<takings::text> read(const takings_value_t *from) {
+        const char *found = takings_value_text(from);
+        return found ? std::optional<takings::text>(found) : std::nullopt;
+    }
+};
+
+template <>
+struct reader<std::int64_t> {
+    static std::optional<std::int64_t> read(const takings_value_t *from) {
+        std::int64_t value = 0;
+        const bool found = takings_value_integer(from, &value);
+        return found ? std::optional<std::int64_t>(value) : std::nullopt;
+    }
+};
+
+template <>
+struct reader<whole> {
+    static std::optional<whole> read(const takings_value_t *from) {
+        const auto value = reader<std::int64_t>::read(from);
+        return value ? std::optional<whole>(*value) : std::nullopt;
+    }
+};
+
+template <>
+struct reader<std::chrono::system_clock::time_point> {
+    static std::optional<std::chrono::system_clock::time_point> read(const takings_value_t *from) {
+        using point = std::chrono::system_clock::time_point;
+        std::int64_t ms = 0;
+        return takings_value_time_ms(from, &ms) ? std::optional<point>(time(ms)) : std::nullopt;
+    }
+};
+
+/* A list with an item that no request could have is absent: a part of it would be another sum. */
+template <typename T>
+struct reader<std::vector<T>> {
+    static std::optional<std::vector<T>> read(const takings_value_t *from) {
+        std::vector<T> items;
+        for (std::size_t i = 0; i < takings_value_count(from); ++i) {
+            auto item = reader<T>::read(takings_value_at(from, i));
+            if (!item) {
+                return std::nullopt;
+            }
+            items.push_back(std::move(*item));
+        }
+        return items;
+    }
+};"""
+
+
+def _readers(schema: Described) -> Iterator[str]:
+    """Reads what documents hold, each type after those it holds."""
+    yield _READERS
+    held = {
+        str(field["type"].get("of"))
+        for of in schema["documents"].values()
+        for field in of["fields"]
+    }
+    sendable = objects(schema)
+    needed: set[str] = set()
+
+    def need(name: str) -> None:
+        needed.add(name)
+        for field in sendable[name]:
+            of = field["type"].get("of", field["type"])
+            if of["kind"] == "object":
+                need(of["name"])
+
+    for name in held & {*sendable}:
+        need(name)
+    for name, fields in sendable.items():
+        if name in needed:
+            yield _request_reader(name, fields)
+    for name in documents(schema):
+        lines = []
+        for field in schema["documents"][name]["fields"]:
+            of = member_type(field["type"])
+            empty = f".value_or({of}())" if of.startswith("std::vector") else ""
+            lines.append(f'into.{field["name"]} = member<{of}>(from, "{field["name"]}"){empty};')
+        if is_reply(schema, name):
+            lines.append("into.raw = text(takings_value_text(from));")
+        yield _reader(name, [f"takings::{snake(name)} into{{}};", *lines])
+
+
+def _reader(name: str, lines: list[str]) -> str:
+    of = f"takings::{snake(name)}"
+    return "\n".join(
+        [
+            f"template <>\nstruct reader<{of}> {{",
+            f"    static std::optional<{of}> read(const takings_value_t *from) {{",
+            *(f"        {line}" for line in lines),
+            "        return into;\n    }\n};",
+        ]
+    )
+
+
+def _request_reader(name: str, fields: list[Described]) -> str:
+    lines = []
+    required = [field for field in fields if field["required"]]
+
+    def read(field: Described) -> str:
+        of = value_type(field["type"], True)
+        return f'member<{"takings::text" if of == "text" else of}>(from, "{field["name"]}")'
+
+    lines += [f"auto {member(field)} = {read(field)};" for field in required]
+    if required:
+        lines.append(f"if ({' || '.join(f'!{member(field)}' for field in required)}) {{")
+        lines += ["    return std::nullopt;", "}"]
+    given = ", ".join(f"std::move(*{member(field)})" for field in required)
+    lines.append(f"takings::{snake(name)} into{f'({given})' if given else '{}'};")
+    lines += [f"into.{member(field)} = {read(field)};" for field in fields if not field["required"]]
+    return _reader(name, lines)
 
 
 # --- to and from takings.h ------------------------------------------------------------------------
@@ -412,7 +611,11 @@ def _conversions(schema: Described) -> Iterator[str]:
         "}"
     )
     for record in results:
-        yield _read(record, snake(record["name"]))
+        if record["name"] == "Document":
+            yield from _readers(schema)
+            yield _read_document(record)
+        else:
+            yield _read(record, snake(record["name"]))
     yield _read(error, "error_fields")
     yield _refused(error)
     cases = [
@@ -472,6 +675,19 @@ def _closer(schema: Described) -> str:
     return "\n".join(["struct closer {", *lines, string, "};"])
 
 
+def _read_document(record: Described) -> str:
+    """Fills the facts of a reply in beside its members."""
+    _head, _into, *lines = _read(record, "T").split("\n")
+    return "\n".join(
+        [
+            "template <typename T>",
+            "T read_document(const takings_document_t *from) {",
+            '    T into = reader<T>::read(takings_document_at(from, "")).value_or(T{});',
+            *lines,
+        ]
+    )
+
+
 def _read(record: Described, into: str) -> str:
     name = snake(record["name"])
     lines = [
@@ -487,7 +703,7 @@ def _read(record: Described, into: str) -> str:
         taken = {other["name"] for other in record["fields"]}
         at = f"{one}_at" if singular(field["name"]) in taken else one
         match field["kind"]:
-            case "text" | "json":
+            case "text":
                 value = f"{'optional_text' if optional else 'text'}({getter}(from))"
             case "integer" if optional:
                 value = f"optional_number<{result_type(field)[14:-1]}>({getter}(from))"
@@ -511,8 +727,12 @@ def _read(record: Described, into: str) -> str:
 
 
 def _results(schema: Described) -> Iterator[str]:
-    for record in replies(schema):
+    for record in dict.fromkeys(operation["reply"] for operation in schema["operations"]):
         name = snake(record)
+        is_document = record in schema["documents"]
+        asked = f'document_of(handle_.get(), "{record}", error)'
+        asked = asked if is_document else f"{name}(handle_.get(), error)"
+        read = f"read_document<takings::{name}>" if is_document else "read"
         yield "\n".join(
             [
                 comment(
@@ -522,9 +742,9 @@ def _results(schema: Described) -> Iterator[str]:
                 ),
                 f"takings::{name} {name}() const {{",
                 "    const auto ended = detail::ask([&](takings_error_t **error) {",
-                f"        return takings_call_{name}(handle_.get(), error);",
+                f"        return takings_call_{asked};",
                 "    });",
-                "    return detail::read(ended.get());",
+                f"    return detail::{read}(ended.get());",
                 "}",
             ]
         )
@@ -550,8 +770,9 @@ def _operations(schema: Described) -> Iterator[str]:
         if not operation["takes_key"]:
             half = f"The first half of {name}, as prepare is that of capture. Throws invalid_input."
         reply = f"takings::{snake(operation['reply'])}"
+        read = f"read_document<{reply}>" if operation["reply"] in schema["documents"] else "read"
         methods = (
-            (name, reply, said, "return detail::read({}.get());"),
+            (name, reply, said, f"return detail::{read}({{}}.get());"),
             (operation["prepare"], "takings::call", half, "return takings::call({});"),
         )
         for method, gives, about, body in methods:

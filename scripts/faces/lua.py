@@ -25,7 +25,6 @@ RECORD_TYPES = {
     "duration": "integer",
     "error_kind": "takings.error_kind",
     "found": "takings.found",
-    "json": "string",
 }
 
 
@@ -49,6 +48,7 @@ def parts(schema: Json) -> dict[str, str]:
         if operation["takes_key"]:
             classes[arguments["name"]] = arguments["fields"] + options
         add_inner(classes, objects, arguments["fields"])
+    documents: Json = schema["documents"]
     replies = list(dict.fromkeys(class_name(operation["reply"]) for operation in operations))
     records = [
         record
@@ -64,8 +64,15 @@ def parts(schema: Json) -> dict[str, str]:
             for name, fields in classes.items()
         ),
         "records": "\n\n".join(
-            declared(record["name"], record["doc"], map(record_field, record["fields"]))
-            for record in records
+            declared(
+                record["name"],
+                record["doc"],
+                [*map(record_field, record["fields"]), *members(documents.get(record["name"]))],
+            )
+            for record in [
+                *(documents[name] | {"fields": []} for name in parts_of(schema)),
+                *records,
+            ]
         ),
         "operations": union("operation", [operation["name"] for operation in operations]),
         "replies": "|".join(replies),
@@ -74,6 +81,30 @@ def parts(schema: Json) -> dict[str, str]:
         ),
         "variables": ", ".join(schema["variables"]),
     }
+
+
+def parts_of(schema: Json) -> list[str]:
+    """The objects in documents that are no replies themselves."""
+    replies = {operation["reply"] for operation in schema["operations"]}
+    return [name for name in schema["documents"] if name not in replies]
+
+
+def members(document: Json | None) -> list[str]:
+    """The members of a document of Klarna's."""
+    lines = []
+    for each in document["fields"] if document else []:
+        kind, name, said = each["type"], each["name"], prose(each["doc"])
+        of = class_name(kind["of"]) if kind.get("of") else "string"
+        of = "integer" if kind["kind"] == "integer" else of
+        if kind["kind"] in ("list", "documents"):
+            lines.append(f"---@field {name} {of}[] {said}")
+            continue
+        if kind["kind"] == "word":
+            said += f" Known are {', '.join(kind['words'])}."
+        lines.append(f"---@field {name}? {of} {said}")
+        if kind["kind"] == "time":
+            lines.append(f"---@field {name}_time? number The same in seconds since 1970.")
+    return lines
 
 
 def add_inner(classes: dict[str, list[Json]], objects: Json, fields: list[Json]) -> None:

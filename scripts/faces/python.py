@@ -23,6 +23,7 @@ RETRYABLE = ("not_sent", "outcome_unknown")
 
 
 def files(schema: Schema) -> dict[str, str]:
+    schema = {**schema, "objects": {**schema["objects"], **plain_parts(schema)}}
     lib = with_variables(schema, rust("lib.rs"))
     made = {
         "request.py": request(schema),
@@ -383,7 +384,29 @@ def reachable(schema: Schema) -> list[str]:
 
     for operation in schema["operations"]:
         visit(operation["arguments"])
+    for name in plain_parts(schema):
+        visit(name)
     return found
+
+
+def plain_parts(schema: Schema) -> Schema:
+    """The objects in documents that are plain dicts, described like objects of requests."""
+    replied = {operation["reply"] for operation in schema["operations"]}
+    parts = {name: part for name, part in schema["documents"].items() if name not in replied}
+
+    def type_of(of: Schema) -> Schema:
+        return {"kind": "text"} if of["kind"] == "word" else of
+
+    return {
+        name: {
+            **part,
+            "fields": [
+                {**field, "required": False, "type": type_of(field["type"])}
+                for field in part["fields"]
+            ],
+        }
+        for name, part in parts.items()
+    }
 
 
 def request(schema: Schema) -> str:
@@ -438,15 +461,38 @@ class Slot:
     default: str = ""
     shown: bool = True
     compared: bool = True
+    # a list of its own
+    is_list: bool = False
 
     def keywords(self) -> dict[str, str]:
         """Those of `dataclasses.field` that are not as usual."""
         keywords = {"default": self.default} if self.default else {}
+        keywords |= {"default_factory": "list"} if self.is_list else {}
         keywords |= {} if self.shown else {"repr": "False"}
         return keywords | ({} if self.compared else {"compare": "False"})
 
     def declared(self) -> str:
-        return f"{self.name}: {self.annotation}" + (f" = {self.default}" if self.default else "")
+        default = "..." if self.is_list else self.default
+        return f"{self.name}: {self.annotation}" + (f" = {default}" if default else "")
+
+    def in_module(self) -> str:
+        """The type without names that take long to load."""
+        plain = re.sub(
+            r"\b(?!None|CaptureDetails|RefundDetails)[A-Z]\w+", "dict[str, object]", self.annotation
+        )
+        return plain if self.is_part else self.annotation.replace("Any", "object")
+
+    def parameter(self) -> str:
+        if self.is_list:
+            return f"{self.name}: {self.in_module()} | None = None"
+        return f"{self.name}: {self.in_module() if self.is_part else self.annotation}" + (
+            f" = {self.default}" if self.default else ""
+        )
+
+    @property
+    def is_part(self) -> bool:
+        """Whether it is a member of a document that is an object or a list of them."""
+        return not self.compared and not self.annotation.startswith("tuple")
 
 
 @dataclass
@@ -458,6 +504,8 @@ class ValueClass:
     slots: list[Slot]
     # properties that have the only item of a list: name, type, doc, list
     only_items: list[tuple[str, str, str, str]]
+    # the list that the value is read as: its name, and the type of its items
+    listed: tuple[str, str] | None = None
 
     def properties(self, in_stub: bool) -> str:
         out = ""
@@ -467,6 +515,20 @@ class ValueClass:
             if not in_stub:
                 out += f"        several = self.{several}\n"
                 out += "        return several[0] if len(several) == 1 else None\n"
+        return out + self.as_list(in_stub)
+
+    def as_list(self, in_stub: bool) -> str:
+        if not self.listed:
+            return ""
+        name, of = self.listed
+        out = ""
+        for head, gives, value in (
+            ("__iter__(self)", f"Iterator[{of}]" if in_stub else "Any", f"iter(self.{name})"),
+            ("__len__(self)", "int", f"len(self.{name})"),
+            ("__getitem__(self, index: int)", of, f"self.{name}[index]"),
+        ):
+            body = " ...\n" if in_stub else f"\n        return {value}\n"
+            out += ("" if in_stub and out else "\n") + f"    def {head} -> {gives}:{body}"
         return out
 
     def stub(self) -> str:
@@ -492,12 +554,12 @@ class ValueClass:
         out += "    }\n    __match_args__ = tuple(_keywords)\n"
         out += "    __dataclass_fields__ = Kept()\n    __dataclass_params__ = Kept()\n\n"
         for slot in self.slots:
-            # typing, which has `Any`, takes long to load
-            out += f"    {slot.name}: {slot.annotation.replace('Any', 'object')}\n"
-        parameters = [slot.declared() for slot in self.slots]
+            out += f"    {slot.name}: {slot.in_module()}\n"
+        parameters = [slot.parameter() for slot in self.slots]
         out += "\n" + spread("    def __init__(", ["self", *parameters], ") -> None:")
         for slot in self.slots:
-            out += f'        set_(self, "{slot.name}", {slot.name})\n'
+            value = f"[] if {slot.name} is None else {slot.name}" if slot.is_list else slot.name
+            out += f'        set_(self, "{slot.name}", {value})\n'
         return out + self.properties(in_stub=False)
 
 
@@ -526,7 +588,6 @@ TYPES = {
     "time": "datetime",
     "duration": "float",
     "found": 'Literal["once", "never", "several", "amount_differs"]',
-    "json": "Any",
 }
 NOTES = {
     "time": " A `datetime` in UTC.",
@@ -558,9 +619,12 @@ else:
     from typing import Any, Literal
 
 """
-STUB = """from dataclasses import dataclass
+STUB = """from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
+
+from .request import {requests}
 
 """
 
@@ -568,7 +632,11 @@ from typing import Any, ClassVar, Literal, TypeAlias
 def aliased(head: str, union: str) -> str:
     """A union of types, in brackets where it needs a line of its own."""
     line = f"{head}{union}\n"
-    return line if len(line) <= WIDTH else f"{head}(\n    {union}\n)\n"
+    if len(line) <= WIDTH:
+        return line
+    if len(union) + 4 > WIDTH:
+        union = union.replace(" | ", "\n    | ")
+    return f"{head}(\n    {union}\n)\n"
 
 
 def replies(schema: Schema) -> list[dict[str, Any]]:
@@ -591,12 +659,12 @@ def outcomes_stub(schema: Schema) -> str:
 
 def outcomes_of(schema: Schema, imports: str, in_stub: bool) -> str:
     records = [record_named(schema, "Attempt"), *replies(schema)]
-    if not any(field["kind"] == "json" for record in records for field in record["fields"]):
-        imports = imports.replace("Any, ", "")
+    held = "".join(f"    {name},\n" for name in held_by(schema))
+    imports = imports.replace("{requests}", f"(\n{held})")
     kinds = [class_of_kind(kind["name"]) for kind in schema["error_kinds"]]
     names = sorted([*(record["name"] for record in records), *kinds, "TakingsError"])
     exports = "".join(f'    "{name}",\n' for name in names)
-    classes = [value_class(record) for record in records]
+    classes = [value_class(schema, record) for record in records]
     union = " | ".join(record["name"] for record in replies(schema))
     gap = "\n" if in_stub else "\n\n"
     parts = [
@@ -611,7 +679,64 @@ def outcomes_of(schema: Schema, imports: str, in_stub: bool) -> str:
     return "".join(parts)
 
 
-def value_class(record: dict[str, Any]) -> ValueClass:
+def held_by(schema: Schema) -> list[str]:
+    """The plain dicts that documents hold."""
+    replied = {record["name"] for record in replies(schema)}
+    fields = [
+        field
+        for name in replied & {*schema["documents"]}
+        for field in schema["documents"][name]["fields"]
+    ]
+    names = {str(field["type"].get("of")) for field in fields}
+    return sorted(names - replied - {"None"})
+
+
+def document_class(record: dict[str, Any], members: list[Field]) -> ValueClass:
+    """A document of Klarna's: what is known of the call, and then its members."""
+    slots = []
+    for field in record["fields"]:
+        plain = field["kind"] != "attempts"
+        default = "None" if field["optional"] else DEFAULTS.get(field["kind"], "")
+        slots.append(
+            Slot(
+                field["name"],
+                TYPES[field["kind"]] + (" | None" if field["optional"] else ""),
+                field["doc"],
+                '""' if field["name"] == "raw" else default,
+                shown=plain and field["name"] != "raw",
+                compared=plain,
+            )
+        )
+    listed = None
+    for member in members:
+        name, doc, of = member["name"], member["doc"], member["type"]
+        # the customer's data stays out of logs
+        shown = of["kind"] == "integer" or name == "status" or name.endswith("_id")
+        match of["kind"]:
+            case "documents":
+                slots.append(Slot(name, f"tuple[{of['of']}, ...]", doc, "()", shown=False))
+                listed = (name, of["of"]) if len(members) == 1 else None
+            case "list":
+                doc += " Plain dicts."
+                slots.append(Slot(name, f"list[{of['of']}]", doc, "", False, False, is_list=True))
+            case "object":
+                doc += " A plain dict."
+                slots.append(Slot(name, f"{of['of']} | None", doc, "None", False, False))
+            case "time":
+                doc += NOTES["time"]
+                slots.append(Slot(name, "datetime | None", doc, "None", shown=False))
+            case "integer":
+                slots.append(Slot(name, "int | None", doc, "None"))
+            case kind:
+                if kind == "word":
+                    doc += f" Known are {and_so(of['words']).replace(' or ', ' and ')}."
+                slots.append(Slot(name, "str | None", doc, "None", shown=shown))
+    return ValueClass(record["name"], record["doc"], slots, [], listed)
+
+
+def value_class(schema: Schema, record: dict[str, Any]) -> ValueClass:
+    if document := schema["documents"].get(record["name"]):
+        return document_class(record, document["fields"])
     fields = [field for field in record["fields"] if not field["only_item_of"]]
     # a default needs one for each field that follows
     first_default = len(fields)

@@ -10,6 +10,7 @@ import json
 import ssl
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -67,6 +68,11 @@ def fields_of(reply: object) -> dict[str, Any]:
     return {name: getattr(reply, name) for name in names if name != "attempt_log"}
 
 
+def shown(value: object) -> object:
+    """A value of a document as JSON has it."""
+    return value.isoformat() if isinstance(value, datetime) else fields_of(value)
+
+
 def error_of(error: takings.TakingsError) -> dict[str, Any]:
     fields = {name: field for name, field in vars(error).items() if name != "attempt_log"}
     return {"kind": error.kind, **fields}
@@ -104,7 +110,7 @@ def main() -> None:
                             client.call, operation, task["order_id"], request, idempotency_key=key
                         )
                         answer = {"reply": {"operation": operation, **fields_of(reply)}}
-                        print(json.dumps(answer), flush=True)
+                        print(json.dumps(answer, default=shown), flush=True)
                         continue
                     made = call(client.capture, task["order_id"], request, idempotency_key=key)
                     answer = {"capture": fields_of(made)}

@@ -473,9 +473,8 @@ impl Shop<'_> {
             }
         }
         if !is_write {
-            // Lua gives the text of a document.
-            let text = fields["document"].as_str().and_then(|text| serde_json::from_str(text).ok());
-            let document: Value = text.unwrap_or_else(|| fields["document"].clone());
+            let raw = fields["raw"].as_str().and_then(|text| serde_json::from_str(text).ok());
+            let document: Value = raw.unwrap_or_default();
             let is_own = call != "get_order" || document["order_id"] == ORDERS[order];
             prop_assert!(kind != "success" || is_own, "{}", answer);
             return Ok(());

@@ -1,6 +1,7 @@
 //! Klarna in data: operations, requests, replies.
 
 pub(crate) mod arguments;
+pub(crate) mod documents;
 pub(crate) mod ids;
 pub(crate) mod lines;
 pub(crate) mod operation;
@@ -9,3 +10,4 @@ pub(crate) mod order_requests;
 pub(crate) mod reply;
 pub(crate) mod request;
 pub(crate) mod state;
+pub(crate) mod tree;

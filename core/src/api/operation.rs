@@ -4,10 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use reqwest::Method;
+use serde_json::json;
 
+use crate::api::documents::{CaptureDetails, Captures, DueDateOptions, Order, RefundDetails};
 use crate::api::reply::{
-    Capture, Confirmation, Content, Document, Face, Facts, Found, Reconciliation, Refund, RefundReconciliation,
+    Capture, Confirmation, Content, Face, Facts, Found, Reconciliation, Refund, RefundReconciliation,
 };
+use crate::api::tree::{DocumentInfo, Object};
 use crate::error::{Error, ErrorKind};
 use crate::record::{Attempt, Fact, RecordInfo, text_of, to_json};
 use crate::strict::schema::ObjectInfo;
@@ -164,7 +167,7 @@ impl Operation {
     }
 
     pub(crate) fn schema(&self) -> serde_json::Value {
-        serde_json::json!({
+        json!({
             "name": self.name,
             "doc": text_of(self.doc),
             "method": self.method.as_str(),
@@ -259,11 +262,32 @@ impl Reply {
         }
     }
 
+    /// For bindings: Klarna's document with the declaration of its members, of an operation that answers one.
+    #[doc(hidden)]
+    pub fn document(&self) -> Option<(&'static DocumentInfo, &Arc<Object>)> {
+        match &self.facts.content {
+            Content::Document(document) => Some((self.operation.face.document?, &document.root)),
+            _ => None,
+        }
+    }
+
+    /// For bindings: the text of a part of the document.
+    #[doc(hidden)]
+    pub fn text_of(&self, part: &Object) -> &str {
+        self.facts.text_at(&part.place)
+    }
+
     /// All fields as a JSON object, under the names that the operation gives them, for a host that takes one text.
-    /// Times are whole milliseconds, and their names end in `_ms`.
+    /// Times of its own are whole milliseconds, and their names end in `_ms`; the members of a document are Klarna's.
     pub fn to_json(&self) -> String {
         let mut fields = serde_json::Map::new();
         fields.insert("operation".into(), self.operation().into());
+        if let Some((info, root)) = self.document() {
+            fields.extend(root.members().map(|(name, node)| (name.to_owned(), json!(node))));
+            for list in info.members.iter().filter(|member| member.kind.is_list()) {
+                fields.entry(list.name).or_insert_with(|| json!([]));
+            }
+        }
         fields.extend(to_json(self.info(), self.facts().into_iter()));
         serde_json::Value::Object(fields).to_string()
     }
@@ -281,6 +305,10 @@ impl Reply {
     }
 }
 
+fn mistaken(reply: &Reply, name: &str) -> Error {
+    Error::new(ErrorKind::Internal, format!("a reply to {} was taken for a {name}", reply.operation.name))
+}
+
 /// The typed faces: a call to another operation ends in none of them.
 macro_rules! typed {
     ($($Name:ident: $pattern:pat,)*) => { $(
@@ -289,10 +317,7 @@ macro_rules! typed {
             fn try_from(reply: Reply) -> Result<$Name, Error> {
                 match &reply.facts.content {
                     $pattern if reply.info().name == $Name::INFO.name => Ok($Name(reply.facts)),
-                    _ => Err(Error::new(
-                        ErrorKind::Internal,
-                        format!("a reply to {} was taken for a {}", reply.operation.name, stringify!($Name)),
-                    )),
+                    _ => Err(mistaken(&reply, stringify!($Name))),
                 }
             }
         }
@@ -305,5 +330,18 @@ typed! {
     Reconciliation: Content::Matches(_),
     RefundReconciliation: Content::Matches(_),
     Confirmation: Content::Nothing,
-    Document: Content::Document(_),
 }
+
+macro_rules! typed_documents {
+    ($($Name:ident,)*) => { $(
+        impl TryFrom<Reply> for $Name {
+            type Error = Error;
+            fn try_from(reply: Reply) -> Result<$Name, Error> {
+                let read = $Name::of_reply(&reply.facts).filter(|_| reply.info().name == $Name::INFO.name);
+                read.ok_or_else(|| mistaken(&reply, stringify!($Name)))
+            }
+        }
+    )* };
+}
+
+typed_documents! { Order, Captures, CaptureDetails, RefundDetails, DueDateOptions, }

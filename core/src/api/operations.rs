@@ -8,6 +8,7 @@ use reqwest::Method;
 use serde::Deserializer;
 
 use crate::api::arguments::{self, Checked, Reading, ReconcileRequest};
+use crate::api::documents::{CaptureDetails, Captures, DueDateOptions, Order, RefundDetails};
 use crate::api::operation::{Effect, FoundBy, Nouns, Operation, ReplyKind, Search};
 use crate::api::order_requests::{
     AuthorizationRequest, CaptureArguments, CaptureShippingRequest, CustomerDetailsRequest, DueDateRequest,
@@ -15,7 +16,7 @@ use crate::api::order_requests::{
     RefundRequest,
 };
 use crate::api::reply::{
-    CAPTURE as CAPTURE_FACE, CONFIRMATION, DOCUMENT, RECONCILIATION, REFUND as REFUND_FACE, REFUND_RECONCILIATION,
+    CAPTURE as CAPTURE_FACE, CONFIRMATION, Face, RECONCILIATION, REFUND as REFUND_FACE, REFUND_RECONCILIATION,
 };
 use crate::api::request::CaptureRequest;
 use crate::api::state;
@@ -96,7 +97,7 @@ operations! {
         method: Method::GET,
         path: "",
         reply: ReplyKind::Document { id: Some("order_id") },
-        face: &DOCUMENT,
+        face: &Order::FACE,
         effect: Effect::Reads,
         settles: &[],
         of_state: &[],
@@ -167,7 +168,7 @@ operations! {
         method: Method::GET,
         path: "/captures",
         reply: ReplyKind::List,
-        face: &DOCUMENT,
+        face: &Captures::FACE,
         effect: Effect::Reads,
         settles: &[],
         of_state: &[],
@@ -181,7 +182,7 @@ operations! {
         method: Method::GET,
         path: "/captures/{capture_id}",
         reply: ReplyKind::Document { id: Some("capture_id") },
-        face: &DOCUMENT,
+        face: &CaptureDetails::FACE,
         effect: Effect::Reads,
         settles: &[],
         of_state: &[],
@@ -223,7 +224,7 @@ operations! {
         method: Method::GET,
         path: "/captures/{capture_id}/extend-due-date-options",
         reply: ReplyKind::Document { id: None },
-        face: &DOCUMENT,
+        face: &DueDateOptions::FACE,
         effect: Effect::Reads,
         settles: &[],
         of_state: &[],
@@ -308,7 +309,7 @@ operations! {
         method: Method::GET,
         path: "/refunds/{refund_id}",
         reply: ReplyKind::Document { id: Some("refund_id") },
-        face: &DOCUMENT,
+        face: &RefundDetails::FACE,
         effect: Effect::Reads,
         settles: &[],
         of_state: &[],
@@ -388,11 +389,12 @@ operations! {
 }
 
 /// The query for an operation that the order's own state shows.
-static ORDER_STATE: Operation = of_state("the order", "", "order_id");
+static ORDER_STATE: Operation = of_state("the order", "", "order_id", &Order::FACE);
 /// The query for an operation that a capture shows.
-static CAPTURE_STATE: Operation = of_state("the capture", "/captures/{capture_id}", "capture_id");
+static CAPTURE_STATE: Operation =
+    of_state("the capture", "/captures/{capture_id}", "capture_id", &CaptureDetails::FACE);
 
-const fn of_state(subject: &'static str, path: &'static str, id: &'static str) -> Operation {
+const fn of_state(subject: &'static str, path: &'static str, id: &'static str, face: &'static Face) -> Operation {
     Operation {
         name: "state",
         doc: &[],
@@ -400,7 +402,7 @@ const fn of_state(subject: &'static str, path: &'static str, id: &'static str) -
         path,
         arguments: &<OrderArguments as Object>::SCHEMA,
         reply: ReplyKind::Document { id: Some(id) },
-        face: &DOCUMENT,
+        face,
         effect: Effect::Looks,
         settles: &[],
         of_state: &[],

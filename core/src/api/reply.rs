@@ -1,7 +1,9 @@
 //! How a call ends when it goes well: the facts of a reply, and the typed faces over them, each field declared once.
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use crate::api::tree::{Document, DocumentInfo};
 use crate::record::{Attempt, Fact, IntoFact, RecordInfo, record};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +25,7 @@ pub(crate) enum Content {
     /// Klarna carried it out, and gives no details.
     Nothing,
     /// A JSON object or list of Klarna's.
-    Document(String),
+    Document(Document),
     /// The entries that a query found.
     Matches(Matches),
 }
@@ -43,17 +45,6 @@ impl Matches {
     /// How many entries have the reference and the amount.
     pub fn count(&self) -> usize {
         self.ids.len() + self.without_id
-    }
-}
-
-/// JSON text of Klarna's.
-#[derive(Clone, Copy, Debug)]
-pub struct Json<'a>(pub &'a str);
-
-impl<'a> IntoFact<'a> for Json<'a> {
-    const KIND: &'static str = "json";
-    fn into_fact(self) -> Fact<'a> {
-        Fact::Json(self.0)
     }
 }
 
@@ -119,11 +110,17 @@ impl Facts {
         self.idempotency_key.as_deref().unwrap_or_default()
     }
 
-    fn json(&self) -> Json<'_> {
+    /// The text of a document.
+    fn raw(&self) -> &str {
         match &self.content {
-            Content::Document(text) => Json(text),
-            _ => Json("null"),
+            Content::Document(document) => &document.text,
+            _ => "",
         }
+    }
+
+    /// A part of it.
+    pub(crate) fn text_at(&self, place: &Range<usize>) -> &str {
+        self.raw().get(place.clone()).unwrap_or_default()
     }
 }
 
@@ -131,6 +128,8 @@ impl Facts {
 pub struct Face {
     /// The names, types and documentation of the fields.
     pub info: &'static RecordInfo,
+    /// The members beside them, of a document.
+    pub document: Option<&'static DocumentInfo>,
     pub(crate) facts: for<'a> fn(&'a Facts) -> Vec<Fact<'a>>,
 }
 
@@ -156,7 +155,7 @@ macro_rules! faces {
                     value.into_fact()
                 } ),*]
             }
-            Face { info: &$Name::INFO, facts }
+            Face { info: &$Name::INFO, document: None, facts }
         };
     )* };
 }
@@ -268,18 +267,34 @@ faces! {
         /// Each request with its time, what came back and the pause after it.
         attempt_log: &[Attempt] = |facts| &facts.attempt_log;
     }
+}
 
-    /// A document of Klarna's.
-    Document, DOCUMENT {
-        /// The document, as Klarna wrote it.
-        document: Json<'_> = |facts| facts.json();
-        /// The order it was for.
+record! {
+    /// The fields of every document, beside its members.
+    pub struct DocumentFacts(pub(crate) Arc<Facts>) {
+        /// The order it was asked of.
         order_id: &str = |facts| &facts.order_id;
         /// Klarna's name for the answered request, where it gave one.
         correlation_id: Option<&str> = |facts| facts.correlation_id.as_deref();
         /// How many requests it took, 1 or more.
         attempts: u32 = |facts| facts.attempts;
+        /// The members of the answer that were of another type, and so are absent.
+        warnings: &[String] = |facts| &facts.warnings;
         /// Each request with its time, what came back and the pause after it.
         attempt_log: &[Attempt] = |facts| &facts.attempt_log;
+        /// The JSON text, exactly as Klarna wrote it, with all members that Klarna has added.
+        raw: &str = |facts| facts.raw();
     }
 }
+
+/// The values of these fields.
+pub(crate) const DOCUMENT_FACTS: for<'a> fn(&'a Facts) -> Vec<Fact<'a>> = |facts| {
+    vec![
+        facts.order_id.as_str().into_fact(),
+        facts.correlation_id.as_deref().into_fact(),
+        facts.attempts.into_fact(),
+        facts.warnings.as_slice().into_fact(),
+        facts.attempt_log.as_slice().into_fact(),
+        facts.raw().into_fact(),
+    ]
+};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::api::ids::created_id;
 use crate::api::operation::{Operation, ReplyKind};
 use crate::api::reply::{Content, Facts};
+use crate::api::tree;
 use crate::decide::doubt::{Doubt, Ending, FirstUse};
 use crate::decide::ending::{Failure, Meaning, Refusal, Subject};
 use crate::decide::find::{self, Identity};
@@ -217,6 +218,10 @@ impl Machine {
 
     /// A reply with `content`, after the attempts so far.
     pub fn reply(&self, content: Content, correlation_id: Option<&str>) -> Facts {
+        let mut warnings = self.purpose.warnings.clone();
+        if let Content::Document(document) = &content {
+            warnings.extend_from_slice(&document.warnings);
+        }
         Facts {
             content,
             order_id: self.purpose.order_id.clone(),
@@ -224,7 +229,7 @@ impl Machine {
             correlation_id: correlation_id.map(str::to_owned),
             attempts: self.attempts,
             attempt_log: Vec::new(),
-            warnings: self.purpose.warnings.clone(),
+            warnings,
         }
     }
 
@@ -345,9 +350,9 @@ impl Machine {
             }
             ReplyKind::Document { id } => {
                 let own = id.and_then(|id| Some((id, self.purpose.parameter(id)?)));
-                find::object(&answer.body, own).map(Content::Document)
+                self.document(find::object(&answer.body, own)?)
             }
-            ReplyKind::List => find::list(&answer.body).map(Content::Document),
+            ReplyKind::List => self.document(find::list(&answer.body)?),
             ReplyKind::Matches(search) => {
                 let identity = self.purpose.identity.as_ref().ok_or("though nothing was searched for")?;
                 let is_believed = |id: &str| !self.shared.endpoint.is_echo(id.as_bytes());
@@ -355,6 +360,12 @@ impl Machine {
                 find::in_list(&answer.body, identity, search, own, is_believed).map(Content::Matches)
             }
         }
+    }
+
+    fn document(&self, text: String) -> Result<Content, String> {
+        let info = self.purpose.operation.face.document.ok_or("which is no document")?;
+        let document = tree::read(text, info).map_err(|_| "with something else than a document")?;
+        Ok(Content::Document(document))
     }
 
     /// The end by Klarna's refusal.

@@ -191,7 +191,7 @@ impl Settlement {
                 self.matched(matches, correlation_id.as_deref(), is_open, failure)
             }
             Some(Facts { content: Content::Document(document), correlation_id, .. }) => {
-                self.shown(&document, correlation_id.as_deref(), is_open, failure)
+                self.shown(&document.text, correlation_id.as_deref(), is_open, failure)
             }
             _ => self.unsettled(failure),
         }

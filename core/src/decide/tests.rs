@@ -12,12 +12,13 @@ use super::machine::{Event, Machine, Purpose, Shared};
 use super::memory::KeyState;
 use super::retry::{Budget, Limits};
 use super::settle::{Settlement, Step};
+use crate::api::documents::Order;
 use crate::api::operation::{Effect, FoundBy, Nouns, Operation, Reply, ReplyKind};
 use crate::api::operations::{
     APPEND_ORDER_SHIPPING_INFO, CANCEL, CAPTURE, EXTEND_DUE_DATE, REFUND, RELEASE_REMAINING_AUTHORIZATION,
     TRIGGER_SEND_OUT,
 };
-use crate::api::reply::{CONFIRMATION, DOCUMENT};
+use crate::api::reply::CONFIRMATION;
 use crate::error::{Error, ErrorKind};
 use crate::wire::Most;
 use crate::wire::answer::Answer;
@@ -854,7 +855,7 @@ static DOCUMENT_ROW: Operation = Operation {
     name: "get",
     method: Method::GET,
     reply: ReplyKind::Document { id: Some("order_id") },
-    face: &DOCUMENT,
+    face: &Order::FACE,
     effect: Effect::Reads,
     nouns: Nouns { call: "the reading", done: "read", subject: "the document" },
     settles: &[],
@@ -885,7 +886,7 @@ fn a_call_that_returns_nothing_accepts_204_alone() {
 #[test]
 fn a_reading_call_ends_as_its_last_attempt_ended() {
     let reply = of(&DOCUMENT_ROW, vec![answer(200, &[], r#" {"order_id":"order"}"#)]).unwrap();
-    assert!(reply.to_json().contains(r#""document":{"order_id":"order"}"#), "{}", reply.to_json());
+    assert!(reply.to_json().contains(r#""raw":" {\"order_id\":\"order\"}""#), "{}", reply.to_json());
     assert_eq!(of(&DOCUMENT_ROW, vec![code(404, "NO_SUCH_ORDER")]).unwrap_err().kind(), ErrorKind::Rejected);
     assert_eq!(of(&DOCUMENT_ROW, vec![lost(), code(401, "X")]).unwrap_err().kind(), ErrorKind::Rejected);
     assert_eq!(of(&DOCUMENT_ROW, vec![not_sent(); 3]).unwrap_err().kind(), ErrorKind::NotSent);

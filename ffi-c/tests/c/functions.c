@@ -813,15 +813,85 @@ static void confirmed(takings_confirmation_t *confirmation, const char *order_id
     takings_confirmation_free(confirmation);
 }
 
-static void document(takings_document_t *read, const char *order_id, const char *part) {
+static void document(takings_document_t *read, const char *order_id, const char *part, const char *place) {
     CHECK(read);
-    CHECK(strstr(takings_document_document(read), part));
+    CHECK(strstr(takings_document_raw(read), part));
+    CHECK(takings_document_at(read, place));
+    CHECK(takings_document_warning_count(read) == 0 && !takings_document_warning(read, 0));
     CHECK(is(takings_document_order_id(read), order_id));
     CHECK(strlen(takings_document_correlation_id(read)) > 0);
     CHECK(takings_document_attempts(read) == 1 && takings_document_attempt_log_count(read) == 1);
     one_attempt(takings_document_attempt_log(read, 0), 200);
-    CHECK(strstr(takings_document_json(read), "\"document\":"));
+    CHECK(strstr(takings_document_json(read), "\"raw\":"));
     takings_document_free(read);
+}
+
+/* Each function of a value, over an answer with a member of each kind. */
+static void values(const char *base_url) {
+    static const char body[] =
+        "{\"order_id\": \"an order\", \"status\": \"AUTHORIZED\", \"order_amount\": 6000.5, \"locale\": \"\","
+        "\"captured_amount\": 9007199254740991, \"merchant_data\": null, \"expires_at\": \"2026-12-24T00:00:00Z\","
+        "\"captures\": [{\"capture_id\": \"c-1\", \"captured_amount\": 7}], \"a/b~c\": {\"x\": [true, null, 1.5]}}";
+    takings_client_t *client = sandbox_client(base_url, 1);
+    takings_call_t *call = takings_client_prepare_get_order(client, "an order", NULL);
+    const takings_value_t *value;
+    takings_document_t *read;
+    takings_error_t *error = NULL;
+    takings_reply_t *reply;
+    int64_t number = -7;
+    CHECK(takings_call_start(call) == TAKINGS_STEP_SEND);
+    CHECK(takings_call_answer_body(call, body, sizeof body - 1));
+    CHECK(takings_call_answered(call, 200) == TAKINGS_STEP_DONE);
+    read = takings_call_document(call, NULL);
+    CHECK(read && is(takings_document_raw(read), body));
+    CHECK(takings_document_warning_count(read) == 1 && strstr(takings_document_warning(read, 0), "order_amount"));
+
+    value = takings_document_at(read, "/status");
+    CHECK(takings_value_kind(value) == TAKINGS_VALUE_TEXT && is(takings_value_text(value), "AUTHORIZED"));
+    CHECK(!takings_value_integer(value, &number) && !takings_value_time_ms(value, &number) && number == -7);
+    CHECK(!takings_value_count(value) && !takings_value_at(value, 0) && !takings_value_member(value, "a"));
+    CHECK(takings_value_integer(takings_document_at(read, "/captured_amount"), &number) && number == 9007199254740991);
+    CHECK(takings_value_kind(takings_document_at(read, "/captured_amount")) == TAKINGS_VALUE_INTEGER);
+    CHECK(!takings_value_integer(takings_document_at(read, "/captured_amount"), NULL));
+    CHECK(!takings_document_at(read, "/order_amount") && !takings_document_at(read, "/merchant_data"));
+    CHECK(is(takings_value_text(takings_document_at(read, "/locale")), ""));
+    CHECK(takings_value_time_ms(takings_document_at(read, "/expires_at"), &number) && number == 1798070400000);
+    CHECK(is(takings_value_text(takings_document_at(read, "/expires_at")), "2026-12-24T00:00:00Z"));
+
+    value = takings_document_at(read, "/captures");
+    CHECK(takings_value_kind(value) == TAKINGS_VALUE_LIST && takings_value_count(value) == 1);
+    CHECK(!takings_value_at(value, 1) && !takings_value_name(value, 0) && !takings_value_text(value));
+    value = takings_value_at(value, 0);
+    CHECK(takings_value_kind(value) == TAKINGS_VALUE_OBJECT && takings_value_count(value) == 2);
+    CHECK(is(takings_value_text(value), "{\"capture_id\": \"c-1\", \"captured_amount\": 7}"));
+    CHECK(is(takings_value_name(value, 1), "captured_amount") && !takings_value_name(value, 2));
+    CHECK(takings_value_member(value, "captured_amount") == takings_document_at(read, "/captures/0/captured_amount"));
+    CHECK(!takings_value_member(value, "x") && !takings_value_member(value, NULL));
+
+    value = takings_document_at(read, "/a~1b~0c/x");
+    CHECK(takings_value_kind(takings_value_at(value, 0)) == TAKINGS_VALUE_BOOL);
+    CHECK(takings_value_integer(takings_value_at(value, 0), &number) && number == 1);
+    CHECK(takings_value_kind(takings_value_at(value, 1)) == TAKINGS_VALUE_NULL);
+    CHECK(takings_value_kind(takings_value_at(value, 2)) == TAKINGS_VALUE_NUMBER);
+    CHECK(is(takings_value_text(takings_value_at(value, 2)), "1.5"));
+    CHECK(takings_value_count(takings_document_at(read, "")) == 7);
+    CHECK(!takings_document_at(read, "status") && !takings_document_at(read, "/captures/1"));
+    CHECK(!takings_document_at(read, NULL) && !takings_document_at(NULL, ""));
+
+    CHECK(takings_value_kind(NULL) == TAKINGS_VALUE_NONE && !takings_value_text(NULL) && !takings_value_name(NULL, 0));
+    CHECK(!takings_value_integer(NULL, &number) && !takings_value_time_ms(NULL, &number) && !takings_value_count(NULL));
+    CHECK(!takings_value_at(NULL, 0) && !takings_value_member(NULL, "a"));
+
+    reply = takings_call_reply(call, NULL);
+    CHECK(takings_value_integer(takings_reply_at(reply, "/captures/0/captured_amount"), &number) && number == 7);
+    CHECK(!takings_reply_at(NULL, "") && !takings_reply_at(reply, NULL));
+    takings_reply_free(reply);
+    takings_document_free(read);
+    takings_document_free(takings_call_document_of(call, "Order", NULL));
+    CHECK(!takings_call_document_of(call, "Captures", &error) && takings_error_kind(error) == TAKINGS_ERROR_INTERNAL);
+    takings_error_free(error);
+    takings_call_free(call);
+    takings_client_free(client);
 }
 
 /* The life of an order. */
@@ -836,10 +906,11 @@ static void operations(const char *base_url, const char *order_id) {
     takings_refund_reconciliation_t *found;
     takings_call_t *call;
     CHECK(id);
-    document(takings_client_get_order(client, order_id, NULL), order_id, order_id);
-    document(takings_client_get_captures(client, order_id, NULL), order_id, id);
-    document(takings_client_get_capture(client, order_id, id, NULL), order_id, "parcel-9");
-    document(takings_client_get_extend_due_date_options(client, order_id, id, NULL), order_id, "number_of_days");
+    document(takings_client_get_order(client, order_id, NULL), order_id, order_id, "/status");
+    document(takings_client_get_captures(client, order_id, NULL), order_id, id, "/captures/0/capture_id");
+    document(takings_client_get_capture(client, order_id, id, NULL), order_id, "parcel-9", "/captured_at");
+    document(takings_client_get_extend_due_date_options(client, order_id, id, NULL), order_id, "number_of_days",
+             "/options/0/amount");
     confirmed(takings_client_acknowledge(client, order_id, NULL, NULL), order_id);
     confirmed(takings_client_extend_authorization_time(client, order_id, NULL, NULL), order_id);
     confirmed(takings_client_update_merchant_references(client, order_id, "{\"merchant_reference1\": \"A\"}", NULL, NULL),
@@ -866,7 +937,8 @@ static void operations(const char *base_url, const char *order_id) {
     CHECK(takings_refund_attempt_log_count(refund) == 1);
     one_attempt(takings_refund_attempt_log(refund, 0), 201);
     CHECK(strstr(takings_refund_json(refund), "\"refund_id\":"));
-    document(takings_client_get_refund(client, order_id, takings_refund_refund_id(refund), NULL), order_id, "return-1");
+    document(takings_client_get_refund(client, order_id, takings_refund_refund_id(refund), NULL), order_id, "return-1",
+             "/refunded_amount");
     found = takings_client_reconcile_refund(client, order_id, "return-1", 5, NULL);
     CHECK(takings_refund_reconciliation_found(found) == TAKINGS_FOUND_ONCE);
     CHECK(is(takings_refund_reconciliation_refund_id(found), takings_refund_refund_id(refund)));
@@ -910,6 +982,7 @@ int main(int count, char **arguments) {
     json_texts(arguments[1], arguments[2]);
     operations_without_a_client();
     operations(arguments[1], arguments[2]);
+    values(arguments[1]);
     calls();
     amounts();
     keys();

@@ -271,6 +271,41 @@ static void one_family(const char *base_url) {
     CHECK(first.base_url().empty() && refused([&] { first.capture("o", request); }).find("client is NULL") == 0);
 }
 
+/* Documents are structs; what can be sent back has the types of requests. */
+static void documents(const char *base_url) {
+    const takings::client client(sandbox(base_url));
+    const std::string body =
+        R"({"order_id":"an order","status":"AUTHORIZED","order_amount":6000.5,"locale":"","captured_amount":7,)"
+        R"("expires_at":"2026-12-24T00:00:00Z","merchant_data":null,"shipping_address":{"city":"Bremen"},)"
+        R"("customer":{"type":"person"},"order_lines":[{"name":"a","quantity":1,"unit_price":2}],)"
+        R"("captures":[{"capture_id":"c-1","order_lines":[{"name":"a","quantity":1,"unit_price":2,"total_amount":2,)"
+        R"("product_identifiers":{"brand":"b"}}]}],"new_member":1})";
+    takings::call call = client.prepare_get_order("an order");
+    CHECK(call.start() == TAKINGS_STEP_SEND);
+    CHECK(call.answer_body(body) && call.answered(200) == TAKINGS_STEP_DONE);
+    const takings::order order = call.order();
+    CHECK(order.status == takings::order_status::authorized && order.order_id == "an order" && order.raw == body);
+    CHECK(!order.order_amount && order.captured_amount == 7 && order.locale == "" && !order.merchant_data);
+    CHECK(order.warnings.size() == 1 && order.attempts == 1 && order.attempt_log.size() == 1);
+    CHECK(order.expires_at == std::chrono::system_clock::time_point(std::chrono::seconds(1798070400)));
+    CHECK(order.customer && order.customer->type == "person" && order.refunds.empty() && !order.billing_address);
+    CHECK(order.shipping_address && order.shipping_address->city == "Bremen" && order.shipping_info.empty());
+    // a line without a total is none that a request could have
+    CHECK(order.order_lines.empty());
+    CHECK(order.captures.size() == 1 && order.captures[0].capture_id == "c-1" && !order.captures[0].captured_amount);
+    CHECK(order.captures[0].raw.find("{\"capture_id\"") == 0);
+    takings::refund_request request(2);
+    request.order_lines = order.captures[0].order_lines;
+    CHECK(request.order_lines->size() == 1 && (*request.order_lines)[0].name == "a");
+    CHECK((*request.order_lines)[0].total_amount.value() == 2);
+    CHECK((*request.order_lines)[0].product_identifiers->brand == "b");
+    try {
+        call.captures();
+        std::abort();
+    } catch (const takings::internal_error &) {
+    }
+}
+
 int main(int count, char **arguments) {
     read_back();
     CHECK(count == 4);
@@ -279,6 +314,7 @@ int main(int count, char **arguments) {
     CHECK(client.base_url().find(arguments[1]) == 0);
     CHECK(takings::version() == TAKINGS_VERSION);
     one_family(arguments[1]);
+    documents(arguments[1]);
 
     // typed and as text; the same key, the same capture
     const std::string key = takings::idempotency_key(order_id, "parcel-1");

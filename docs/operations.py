@@ -153,6 +153,11 @@ def arguments(operation: dict[str, Any]) -> str:
             "| `first_use`, `first_used` | true or false; a time | What you know of "
             "[the first use](~/idempotency.md#the-first-use) of a key that you give. |"
         )
+    rows.append(
+        "| `timeout`, `max_attempts` | a time (in Lua and C `timeout_ms`); 1 to 20 | "
+        "[The limits of this call](~/configuration.md#less-time-for-a-call), in place of the "
+        "client's. |"
+    )
     return "\n".join(rows) + "\n"
 
 

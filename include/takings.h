@@ -556,6 +556,24 @@ takings_client_t *takings_client_new(const char *config_json, takings_error_t **
 takings_client_t *takings_client_from_env(const char *config_json, takings_error_t **error);
 
 /**
+ * Makes a client with other limits beside this one, for calls that have less time than others or
+ * more: it shares connections, credentials and the memory of keys. Either of the two may be
+ * freed first. options_json is a JSON object such as
+ *
+ *     {"timeout_ms": 3000, "max_attempts": 1}
+ *
+ * An option that is absent is as in the other client. The options:
+ *
+ * - timeout_ms: Time for the whole call with all attempts and pauses, in place of the client's.
+ * - max_attempts: Requests the call may make, 1 to 20, in place of the client's.
+ *
+ * Returns a client for takings_client_free, or NULL and an error (invalid_input).
+ */
+takings_client_t *takings_client_with_options(const takings_client_t *client,
+                                              const char *options_json,
+                                              takings_error_t **error);
+
+/**
  * Calls any operation by its name, such as "capture", and waits for the outcome: at most
  * timeout_ms.
  *
@@ -1216,6 +1234,8 @@ takings_call_t *takings_client_prepare_acknowledge(const takings_client_t *clien
  *   takings makes need it not.
  * - first_used: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
  *   Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+ * - timeout_ms: Time for this call with all attempts and pauses, in place of the client's.
+ * - max_attempts: Requests this call may make, 1 to 20, in place of the client's.
  *
  * With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
  * after a crash: the money moves once. With NULL a fresh key is made for this call and its
@@ -1295,6 +1315,8 @@ takings_call_t *takings_client_prepare_cancel(const takings_client_t *client,
  *   takings makes need it not.
  * - first_used: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
  *   Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+ * - timeout_ms: Time for this call with all attempts and pauses, in place of the client's.
+ * - max_attempts: Requests this call may make, 1 to 20, in place of the client's.
  *
  * With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
  * after a crash: the money moves once. With NULL a fresh key is made for this call and its
@@ -1382,6 +1404,8 @@ takings_call_t *takings_client_prepare_get_capture(const takings_client_t *clien
  *   takings makes need it not.
  * - first_used: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
  *   Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+ * - timeout_ms: Time for this call with all attempts and pauses, in place of the client's.
+ * - max_attempts: Requests this call may make, 1 to 20, in place of the client's.
  *
  * With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
  * after a crash: the money moves once. With NULL a fresh key is made for this call and its
@@ -1516,6 +1540,8 @@ takings_call_t *takings_client_prepare_extend_due_date(const takings_client_t *c
  *   takings makes need it not.
  * - first_used: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
  *   Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+ * - timeout_ms: Time for this call with all attempts and pauses, in place of the client's.
+ * - max_attempts: Requests this call may make, 1 to 20, in place of the client's.
  *
  * With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
  * after a crash: the money moves once. With NULL a fresh key is made for this call and its
@@ -1587,6 +1613,8 @@ takings_call_t *takings_client_prepare_extend_authorization_time(const takings_c
  *   takings makes need it not.
  * - first_used: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
  *   Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+ * - timeout_ms: Time for this call with all attempts and pauses, in place of the client's.
+ * - max_attempts: Requests this call may make, 1 to 20, in place of the client's.
  *
  * With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
  * after a crash: the money moves once. With NULL a fresh key is made for this call and its
@@ -1635,6 +1663,8 @@ takings_call_t *takings_client_prepare_update_merchant_references(const takings_
  *   takings makes need it not.
  * - first_used: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
  *   Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+ * - timeout_ms: Time for this call with all attempts and pauses, in place of the client's.
+ * - max_attempts: Requests this call may make, 1 to 20, in place of the client's.
  *
  * With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
  * after a crash: the money moves once. With NULL a fresh key is made for this call and its
@@ -1729,6 +1759,8 @@ takings_call_t *takings_client_prepare_release_remaining_authorization(const tak
  *   takings makes need it not.
  * - first_used: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
  *   Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+ * - timeout_ms: Time for this call with all attempts and pauses, in place of the client's.
+ * - max_attempts: Requests this call may make, 1 to 20, in place of the client's.
  *
  * With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
  * after a crash: the money moves once. With NULL a fresh key is made for this call and its

@@ -213,6 +213,10 @@ struct authorization_request {
     /* When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24
      * hours nothing is sent, since Klarna would carry it out again. */
     std::optional<std::chrono::system_clock::time_point> first_used;
+    /* Time for this call with all attempts and pauses, in place of the client's. */
+    std::optional<std::chrono::milliseconds> timeout;
+    /* Requests this call may make, 1 to 20, in place of the client's. */
+    std::optional<whole> max_attempts;
 };
 
 /* How one consignment travels. Every field may be absent; Klarna follows the parcel only when
@@ -267,6 +271,10 @@ struct capture_request {
     /* When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24
      * hours nothing is sent, since Klarna would carry it out again. */
     std::optional<std::chrono::system_clock::time_point> first_used;
+    /* Time for this call with all attempts and pauses, in place of the client's. */
+    std::optional<std::chrono::milliseconds> timeout;
+    /* Requests this call may make, 1 to 20, in place of the client's. */
+    std::optional<whole> max_attempts;
 };
 
 /* How the goods of a capture travel. */
@@ -285,6 +293,10 @@ struct capture_shipping_request {
     /* When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24
      * hours nothing is sent, since Klarna would carry it out again. */
     std::optional<std::chrono::system_clock::time_point> first_used;
+    /* Time for this call with all attempts and pauses, in place of the client's. */
+    std::optional<std::chrono::milliseconds> timeout;
+    /* Requests this call may make, 1 to 20, in place of the client's. */
+    std::optional<whole> max_attempts;
 };
 
 /* An address. Every field may be absent. */
@@ -331,6 +343,10 @@ struct customer_details_request {
     /* When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24
      * hours nothing is sent, since Klarna would carry it out again. */
     std::optional<std::chrono::system_clock::time_point> first_used;
+    /* Time for this call with all attempts and pauses, in place of the client's. */
+    std::optional<std::chrono::milliseconds> timeout;
+    /* Requests this call may make, 1 to 20, in place of the client's. */
+    std::optional<whole> max_attempts;
 };
 
 /* The shop's own references of an order. Klarna keeps the one that is left out; an empty text
@@ -347,6 +363,10 @@ struct merchant_references_request {
     /* When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24
      * hours nothing is sent, since Klarna would carry it out again. */
     std::optional<std::chrono::system_clock::time_point> first_used;
+    /* Time for this call with all attempts and pauses, in place of the client's. */
+    std::optional<std::chrono::milliseconds> timeout;
+    /* Requests this call may make, 1 to 20, in place of the client's. */
+    std::optional<whole> max_attempts;
 };
 
 /* The body of Klarna's refund call: how much of what was captured goes back, and for what. */
@@ -373,6 +393,10 @@ struct refund_request {
     /* When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24
      * hours nothing is sent, since Klarna would carry it out again. */
     std::optional<std::chrono::system_clock::time_point> first_used;
+    /* Time for this call with all attempts and pauses, in place of the client's. */
+    std::optional<std::chrono::milliseconds> timeout;
+    /* Requests this call may make, 1 to 20, in place of the client's. */
+    std::optional<whole> max_attempts;
 };
 
 /* How the goods of an order travel. */
@@ -389,6 +413,10 @@ struct order_shipping_request {
     /* When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24
      * hours nothing is sent, since Klarna would carry it out again. */
     std::optional<std::chrono::system_clock::time_point> first_used;
+    /* Time for this call with all attempts and pauses, in place of the client's. */
+    std::optional<std::chrono::milliseconds> timeout;
+    /* Requests this call may make, 1 to 20, in place of the client's. */
+    std::optional<whole> max_attempts;
 };
 
 /* The settings of a client. A setting that is absent has the library's default. */
@@ -446,6 +474,14 @@ struct config {
      * this reference and amount, and take it for the answer. Only sound when each capture of an
      * order has a reference of its own. */
     std::optional<flag> reconcile;
+};
+
+/* The limits that calls have in place of the client's settings. An absent one is the client's. */
+struct options {
+    /* Time for the whole call with all attempts and pauses, in place of the client's. */
+    std::optional<std::chrono::milliseconds> timeout;
+    /* Requests the call may make, 1 to 20, in place of the client's. */
+    std::optional<whole> max_attempts;
 };
 
 /* A request of a call, for a person who has to see afterwards what happened. No credential is in
@@ -1041,6 +1077,8 @@ struct fields<authorization_request> {
         visit("order_lines", value.order_lines);
         visit("first_use", value.first_use);
         visit("first_used", value.first_used);
+        visit("timeout_ms", value.timeout);
+        visit("max_attempts", value.max_attempts);
     }
 };
 
@@ -1070,6 +1108,8 @@ struct fields<capture_request> {
         visit("shipping_delay", value.shipping_delay);
         visit("first_use", value.first_use);
         visit("first_used", value.first_used);
+        visit("timeout_ms", value.timeout);
+        visit("max_attempts", value.max_attempts);
     }
 };
 
@@ -1081,6 +1121,8 @@ struct fields<capture_shipping_request> {
         visit("shipping_info", value.shipping_info);
         visit("first_use", value.first_use);
         visit("first_used", value.first_used);
+        visit("timeout_ms", value.timeout);
+        visit("max_attempts", value.max_attempts);
     }
 };
 
@@ -1111,6 +1153,8 @@ struct fields<customer_details_request> {
         visit("shipping_address", value.shipping_address);
         visit("first_use", value.first_use);
         visit("first_used", value.first_used);
+        visit("timeout_ms", value.timeout);
+        visit("max_attempts", value.max_attempts);
     }
 };
 
@@ -1122,6 +1166,8 @@ struct fields<merchant_references_request> {
         visit("merchant_reference2", value.merchant_reference2);
         visit("first_use", value.first_use);
         visit("first_used", value.first_used);
+        visit("timeout_ms", value.timeout);
+        visit("max_attempts", value.max_attempts);
     }
 };
 
@@ -1135,6 +1181,8 @@ struct fields<refund_request> {
         visit("order_lines", value.order_lines);
         visit("first_use", value.first_use);
         visit("first_used", value.first_used);
+        visit("timeout_ms", value.timeout);
+        visit("max_attempts", value.max_attempts);
     }
 };
 
@@ -1145,6 +1193,8 @@ struct fields<order_shipping_request> {
         visit("shipping_info", value.shipping_info);
         visit("first_use", value.first_use);
         visit("first_used", value.first_used);
+        visit("timeout_ms", value.timeout);
+        visit("max_attempts", value.max_attempts);
     }
 };
 
@@ -1172,6 +1222,15 @@ struct fields<config> {
         visit("check_lines", value.check_lines);
         visit("accept_unknown_values", value.accept_unknown_values);
         visit("reconcile", value.reconcile);
+    }
+};
+
+template <>
+struct fields<options> {
+    template <typename T, typename Visit>
+    static void each(T &value, Visit visit) {
+        visit("timeout_ms", value.timeout);
+        visit("max_attempts", value.max_attempts);
     }
 };
 
@@ -2013,6 +2072,21 @@ public:
     }
 
     /* generated: operations (scripts/generate.py, from the core's declarations) */
+    /* The same client with other limits, for calls that have less time than others or more: it shares
+     * connections, credentials and the memory of keys. An option that is absent is as in this client.
+     * Throws invalid_input, naming the option. */
+    client with_options(const options &changed) const {
+        return with_options(detail::json::of(changed));
+    }
+
+    /* The same with the options as JSON text, as takings_client_with_options takes them. */
+    client with_options(const text &options_json) const {
+        return client(detail::ask([&](takings_error_t **error) {
+            const char *given = detail::c_string("options_json", options_json);
+            return takings_client_with_options(handle_.get(), given, error);
+        }));
+    }
+
     /* Reads the order: its state, amounts, lines, captures and refunds. It waits for the outcome, at
      * most for the timeout. Throws one of the classes of error. */
     takings::order get_order(const text &order_id) const {
@@ -2216,6 +2290,14 @@ public:
         return append_shipping_info(order_id, detail::json::of(request), idempotency_key);
     }
 
+    /* The same with the arguments of the request one by one. */
+    takings::confirmation append_shipping_info(const text &order_id, const text &capture_id,
+                                               const std::vector<takings::shipping_info> &shipping_info,
+                                               const std::optional<text> &idempotency_key = std::nullopt) const {
+        return append_shipping_info(order_id, capture_shipping_request(capture_id, shipping_info),
+                                    idempotency_key);
+    }
+
     /* The same with the request as JSON text. */
     takings::confirmation append_shipping_info(const text &order_id, const text &request_json,
                                                const std::optional<text> &idempotency_key = std::nullopt) const {
@@ -2235,6 +2317,15 @@ public:
                                                const capture_shipping_request &request,
                                                const std::optional<text> &idempotency_key = std::nullopt) const {
         return prepare_append_shipping_info(order_id, detail::json::of(request), idempotency_key);
+    }
+
+    /* The same with the arguments of the request one by one. */
+    takings::call prepare_append_shipping_info(const text &order_id, const text &capture_id,
+                                               const std::vector<takings::shipping_info> &shipping_info,
+                                               const std::optional<text> &idempotency_key = std::nullopt) const {
+        return prepare_append_shipping_info(order_id,
+                                            capture_shipping_request(capture_id, shipping_info),
+                                            idempotency_key);
     }
 
     /* The same with the request as JSON text. */

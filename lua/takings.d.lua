@@ -99,10 +99,17 @@ local takings = {}
 ---| "outcome_unknown" # The order may have been captured: an answer was lost or made no sense, or an earlier call with the key, of which nothing is known here, may have captured. Call again with the same idempotency key within 24 hours of its first use; never book it as failed.
 ---| "internal" # A bug in takings. Report it; if `attempts` is above 0, treat it as `outcome_unknown`.
 
+---The limits that calls have in place of the client's settings. An absent one is the client's.
+---@class takings.options
+---@field timeout_ms? integer Time for the whole call with all attempts and pauses, in place of the client's. In milliseconds.
+---@field max_attempts? integer Requests the call may make, 1 to 20, in place of the client's.
+
 ---An operation on the order as a whole.
 ---@class takings.order_arguments
 ---@field first_use? boolean Whether this is the first use of the idempotency key: no other process, and no earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that takings makes need it not.
 ---@field first_used? integer When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+---@field timeout_ms? integer Time for this call with all attempts and pauses, in place of the client's. In milliseconds.
+---@field max_attempts? integer Requests this call may make, 1 to 20, in place of the client's.
 
 ---The new amount and lines of an order that is authorized.
 ---@class takings.authorization_request
@@ -111,6 +118,8 @@ local takings = {}
 ---@field order_lines takings.order_line[] The order's new lines, at most 1000. They replace the old ones. Klarna deletes the old ones where the lines are left out, so takings wants them; `[]` deletes them on purpose.
 ---@field first_use? boolean Whether this is the first use of the idempotency key: no other process, and no earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that takings makes need it not.
 ---@field first_used? integer When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+---@field timeout_ms? integer Time for this call with all attempts and pauses, in place of the client's. In milliseconds.
+---@field max_attempts? integer Requests this call may make, 1 to 20, in place of the client's.
 
 ---A line of the order, as the customer sees it. Where the limits come from: `takings.capture_request`.
 ---@class takings.order_line
@@ -155,6 +164,8 @@ local takings = {}
 ---@field shipping_delay? integer Days until the goods are shipped, 0 or more. Above 0 only for accounts with that feature.
 ---@field first_use? boolean Whether this is the first use of the idempotency key: no other process, and no earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that takings makes need it not.
 ---@field first_used? integer When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+---@field timeout_ms? integer Time for this call with all attempts and pauses, in place of the client's. In milliseconds.
+---@field max_attempts? integer Requests this call may make, 1 to 20, in place of the client's.
 
 ---How one consignment travels. Every field may be absent; Klarna follows the parcel only when company and tracking number are there. Where the limits come from: `takings.capture_request`.
 ---@class takings.shipping_info
@@ -172,12 +183,16 @@ local takings = {}
 ---@field shipping_info takings.shipping_info[] The entries to append, 1 to 500. Klarna deletes none and replaces none.
 ---@field first_use? boolean Whether this is the first use of the idempotency key: no other process, and no earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that takings makes need it not.
 ---@field first_used? integer When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+---@field timeout_ms? integer Time for this call with all attempts and pauses, in place of the client's. In milliseconds.
+---@field max_attempts? integer Requests this call may make, 1 to 20, in place of the client's.
 
 ---The capture that an operation is for.
 ---@class takings.capture_arguments
 ---@field capture_id string Klarna's id of the capture.
 ---@field first_use? boolean Whether this is the first use of the idempotency key: no other process, and no earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that takings makes need it not.
 ---@field first_used? integer When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+---@field timeout_ms? integer Time for this call with all attempts and pauses, in place of the client's. In milliseconds.
+---@field max_attempts? integer Requests this call may make, 1 to 20, in place of the client's.
 
 ---How many days later a capture is due.
 ---@class takings.due_date_request
@@ -185,12 +200,16 @@ local takings = {}
 ---@field number_of_days integer One of the numbers of days that `get_extend_due_date_options` names. Each has a fee.
 ---@field first_use? boolean Whether this is the first use of the idempotency key: no other process, and no earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that takings makes need it not.
 ---@field first_used? integer When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+---@field timeout_ms? integer Time for this call with all attempts and pauses, in place of the client's. In milliseconds.
+---@field max_attempts? integer Requests this call may make, 1 to 20, in place of the client's.
 
 ---A new address of the customer.
 ---@class takings.customer_details_request
 ---@field shipping_address takings.address Where the goods go. An empty text deletes a field.
 ---@field first_use? boolean Whether this is the first use of the idempotency key: no other process, and no earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that takings makes need it not.
 ---@field first_used? integer When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+---@field timeout_ms? integer Time for this call with all attempts and pauses, in place of the client's. In milliseconds.
+---@field max_attempts? integer Requests this call may make, 1 to 20, in place of the client's.
 
 ---An address. Every field may be absent.
 ---@class takings.address
@@ -214,6 +233,8 @@ local takings = {}
 ---@field merchant_reference2? string A second reference, at most 255 characters.
 ---@field first_use? boolean Whether this is the first use of the idempotency key: no other process, and no earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that takings makes need it not.
 ---@field first_used? integer When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+---@field timeout_ms? integer Time for this call with all attempts and pauses, in place of the client's. In milliseconds.
+---@field max_attempts? integer Requests this call may make, 1 to 20, in place of the client's.
 
 ---The body of Klarna's refund call: how much of what was captured goes back, and for what.
 ---@class takings.refund_request
@@ -223,12 +244,16 @@ local takings = {}
 ---@field order_lines? takings.order_line[] The lines that are refunded, at most 1000. Klarna assigns the refund to the captures that have lines with the same references. With a line of the type `return_fee` the lines must sum to `refunded_amount`.
 ---@field first_use? boolean Whether this is the first use of the idempotency key: no other process, and no earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that takings makes need it not.
 ---@field first_used? integer When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+---@field timeout_ms? integer Time for this call with all attempts and pauses, in place of the client's. In milliseconds.
+---@field max_attempts? integer Requests this call may make, 1 to 20, in place of the client's.
 
 ---How the goods of an order travel.
 ---@class takings.order_shipping_request
 ---@field shipping_info takings.shipping_info[] The entries to append, 1 to 500. Klarna deletes none and replaces none.
 ---@field first_use? boolean Whether this is the first use of the idempotency key: no other process, and no earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that takings makes need it not.
 ---@field first_used? integer When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+---@field timeout_ms? integer Time for this call with all attempts and pauses, in place of the client's. In milliseconds.
+---@field max_attempts? integer Requests this call may make, 1 to 20, in place of the client's.
 
 ---The customer of an order.
 ---@class takings.customer
@@ -459,15 +484,17 @@ local client = {}
 
 ---Reads the order: its state, amounts, lines, captures and refunds.
 ---@param order_id string
+---@param options? takings.options the limits of this call
 ---@return takings.order? order nil where it failed, or its outcome is not known
 ---@return takings.error? err
-function client:get_order(order_id) end
+function client:get_order(order_id, options) end
 
 ---The call of `get_order`, checked, to be sent by an HTTP client of your own.
 ---@param order_id string
+---@param options? takings.options the limits of this call
 ---@return takings.call? call
 ---@return takings.error? err
-function client:prepare_get_order(order_id) end
+function client:prepare_get_order(order_id, options) end
 
 ---Confirms to Klarna that the shop knows the order. Klarna then stops calling the shop about it. A capture does so
 ---too. Safe to repeat.
@@ -536,29 +563,33 @@ function client:prepare(order_id, request, idempotency_key) end
 
 ---Reads all captures of the order.
 ---@param order_id string
+---@param options? takings.options the limits of this call
 ---@return takings.captures? captures nil where it failed, or its outcome is not known
 ---@return takings.error? err
-function client:get_captures(order_id) end
+function client:get_captures(order_id, options) end
 
 ---The call of `get_captures`, checked, to be sent by an HTTP client of your own.
 ---@param order_id string
+---@param options? takings.options the limits of this call
 ---@return takings.call? call
 ---@return takings.error? err
-function client:prepare_get_captures(order_id) end
+function client:prepare_get_captures(order_id, options) end
 
 ---Reads one capture of the order.
 ---@param order_id string
 ---@param capture_id string Klarna's id of the capture.
+---@param options? takings.options the limits of this call
 ---@return takings.capture_details? capture_details nil where it failed, or its outcome is not known
 ---@return takings.error? err
-function client:get_capture(order_id, capture_id) end
+function client:get_capture(order_id, capture_id, options) end
 
 ---The call of `get_capture`, checked, to be sent by an HTTP client of your own.
 ---@param order_id string
 ---@param capture_id string Klarna's id of the capture.
+---@param options? takings.options the limits of this call
 ---@return takings.call? call
 ---@return takings.error? err
-function client:prepare_get_capture(order_id, capture_id) end
+function client:prepare_get_capture(order_id, capture_id, options) end
 
 ---Adds shipping info, such as a tracking number, to a capture. A repeat with another key adds it twice.
 ---@param order_id string
@@ -595,16 +626,18 @@ function client:prepare_trigger_send_out(order_id, request, idempotency_key) end
 ---Reads by how many days the due date of a capture can be extended, and each fee.
 ---@param order_id string
 ---@param capture_id string Klarna's id of the capture.
+---@param options? takings.options the limits of this call
 ---@return takings.due_date_options? due_date_options nil where it failed, or its outcome is not known
 ---@return takings.error? err
-function client:get_extend_due_date_options(order_id, capture_id) end
+function client:get_extend_due_date_options(order_id, capture_id, options) end
 
 ---The call of `get_extend_due_date_options`, checked, to be sent by an HTTP client of your own.
 ---@param order_id string
 ---@param capture_id string Klarna's id of the capture.
+---@param options? takings.options the limits of this call
 ---@return takings.call? call
 ---@return takings.error? err
-function client:prepare_get_extend_due_date_options(order_id, capture_id) end
+function client:prepare_get_extend_due_date_options(order_id, capture_id, options) end
 
 ---Extends the due date of a capture, for a fee. A repeat with another key costs a second fee.
 ---@param order_id string
@@ -690,16 +723,18 @@ function client:prepare_refund(order_id, request, idempotency_key) end
 ---Reads one refund of the order.
 ---@param order_id string
 ---@param refund_id string Klarna's id of the refund.
+---@param options? takings.options the limits of this call
 ---@return takings.refund_details? refund_details nil where it failed, or its outcome is not known
 ---@return takings.error? err
-function client:get_refund(order_id, refund_id) end
+function client:get_refund(order_id, refund_id, options) end
 
 ---The call of `get_refund`, checked, to be sent by an HTTP client of your own.
 ---@param order_id string
 ---@param refund_id string Klarna's id of the refund.
+---@param options? takings.options the limits of this call
 ---@return takings.call? call
 ---@return takings.error? err
-function client:prepare_get_refund(order_id, refund_id) end
+function client:prepare_get_refund(order_id, refund_id, options) end
 
 ---Releases what is still reserved on an order of which a part was captured. The rest can never be captured then.
 ---Safe to repeat.
@@ -739,34 +774,38 @@ function client:prepare_append_order_shipping_info(order_id, request, idempotenc
 ---@param order_id string
 ---@param reference string The capture's own name, as its request gave it.
 ---@param captured_amount integer Its amount, in minor units (60.00 is 6000).
+---@param options? takings.options the limits of this call
 ---@return takings.reconciliation? reconciliation nil where it failed, or its outcome is not known
 ---@return takings.error? err
-function client:reconcile(order_id, reference, captured_amount) end
+function client:reconcile(order_id, reference, captured_amount, options) end
 
 ---The call of `reconcile`, checked, to be sent by an HTTP client of your own.
 ---@param order_id string
 ---@param reference string The capture's own name, as its request gave it.
 ---@param captured_amount integer Its amount, in minor units (60.00 is 6000).
+---@param options? takings.options the limits of this call
 ---@return takings.call? call
 ---@return takings.error? err
-function client:prepare_reconcile(order_id, reference, captured_amount) end
+function client:prepare_reconcile(order_id, reference, captured_amount, options) end
 
 ---Reads the order's refunds and searches for the one with this reference and amount. Sound only when each refund of
 ---an order has a reference of its own.
 ---@param order_id string
 ---@param reference string The refund's own name, as its request gave it.
 ---@param refunded_amount integer Its amount, in minor units (60.00 is 6000).
+---@param options? takings.options the limits of this call
 ---@return takings.refund_reconciliation? refund_reconciliation nil where it failed, or its outcome is not known
 ---@return takings.error? err
-function client:reconcile_refund(order_id, reference, refunded_amount) end
+function client:reconcile_refund(order_id, reference, refunded_amount, options) end
 
 ---The call of `reconcile_refund`, checked, to be sent by an HTTP client of your own.
 ---@param order_id string
 ---@param reference string The refund's own name, as its request gave it.
 ---@param refunded_amount integer Its amount, in minor units (60.00 is 6000).
+---@param options? takings.options the limits of this call
 ---@return takings.call? call
 ---@return takings.error? err
-function client:prepare_reconcile_refund(order_id, reference, refunded_amount) end
+function client:prepare_reconcile_refund(order_id, reference, refunded_amount, options) end
 
 ---Calls any operation by its name.
 ---@param operation takings.operation
@@ -785,6 +824,13 @@ function client:call(operation, order_id, arguments, idempotency_key) end
 ---@return takings.call? call
 ---@return takings.error? err
 function client:prepare_call(operation, order_id, arguments, idempotency_key) end
+
+---The same client with other limits, for calls that have less time than others or more: it shares connections,
+---credentials and the memory of keys. An option that is absent is as in this client.
+---@param options takings.options
+---@return takings.client? client
+---@return takings.error? err
+function client:with_options(options) end
 
 ---Ends the client's connections. Closing again does nothing. The collector closes a client that is not closed.
 ---@return true

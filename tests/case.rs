@@ -144,6 +144,8 @@ pub struct Call {
     /// How many seconds before the call the request's `first_used` lies.
     pub first_used_s_ago: Option<f64>,
     pub idempotency_key: Option<String>,
+    /// The limits of the client from this call on (`with_options`).
+    pub options: Option<Map<String, Value>>,
     /// A client of its own instead of that of the case.
     #[serde(default)]
     pub new_client: bool,
@@ -192,6 +194,13 @@ impl Call {
             }
         }
         call
+    }
+
+    /// Whether it has a time of its own.
+    pub fn has_deadline(&self) -> bool {
+        let timeout = |of: &Map<String, Value>| of.contains_key("timeout_ms");
+        self.options.as_ref().is_some_and(timeout)
+            || self.request.as_ref().and_then(Value::as_object).is_some_and(timeout)
     }
 
     /// The text of the request, for adapters without a JSON library.

@@ -47,7 +47,8 @@ fn is_decided_by_the_machine(case: &Case) -> bool {
     let server = &case.server;
     let has_plain_sandbox =
         server.hostile.is_none() && !server.tls && !server.closed && !server.untrusted && !server.other_ca;
-    let has_real_time = case.config.contains_key("timeout_ms") || case.calls.iter().any(|call| call.after_ms > 0);
+    let has_real_time = case.config.contains_key("timeout_ms")
+        || case.calls.iter().any(|call| call.after_ms > 0 || call.has_deadline());
     has_plain_sandbox
         && !has_real_time
         && !case.has_own_process()
@@ -102,6 +103,9 @@ impl Stage {
         if is_new {
             self.client = None;
             self.client = Some(Client::new(Config::from_json(&Value::from(self.config.clone()).to_string())?)?);
+        }
+        if let (Some(options), Some(client)) = (&call.options, &self.client) {
+            self.client = Some(client.with_options_json(&Value::from(options.clone()).to_string())?);
         }
         let client = self.client.as_ref().expect("the first call of a case makes the client");
         let order_id = call.order_id.as_deref().unwrap_or(&self.order_id);

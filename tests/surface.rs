@@ -194,8 +194,19 @@ impl Surface {
 
     /// Makes a call and waits for its outcome.
     pub fn call(&mut self, config: Option<&Map<String, Value>>, order_id: &str, call: &Call) -> Result<Value, String> {
-        let mut line =
-            if self.fields { fields_line(config, order_id, call) } else { json_line(config, order_id, call) };
+        if let Some(options) = &call.options {
+            let line = options_line(config, options, self.fields);
+            let answer = self.answer(line)?;
+            if answer.get("options").is_none() {
+                return Ok(answer);
+            }
+        }
+        let config = config.filter(|_| call.options.is_none());
+        let line = if self.fields { fields_line(config, order_id, call) } else { json_line(config, order_id, call) };
+        self.answer(line)
+    }
+
+    fn answer(&mut self, mut line: String) -> Result<Value, String> {
         line.push('\n');
         self.input
             .write_all(line.as_bytes())
@@ -247,6 +258,18 @@ fn json_line(config: Option<&Map<String, Value>>, order_id: &str, call: &Call) -
             line.insert("idempotency_key".into(), key.clone().into());
         }
     }
+    Value::from(line).to_string()
+}
+
+/// The line after which the client is the one that `with_options` gives.
+fn options_line(config: Option<&Map<String, Value>>, options: &Map<String, Value>, fields: bool) -> String {
+    let mut line = Map::from_iter([("options".to_owned(), Value::from(options.clone()))]);
+    let options = line["options"].to_string();
+    if fields {
+        let config = config.map(|config| Value::from(config.clone()).to_string()).unwrap_or_default();
+        return ["options", &config, &options].map(percent_encoded).join("\t");
+    }
+    line.extend(config.map(|config| ("config".to_owned(), config.clone().into())));
     Value::from(line).to_string()
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::api::arguments::CallOptions;
 use crate::api::documents::{CaptureDetails, Captures, DueDateOptions, Order, RefundDetails};
 use crate::api::operations::OPERATIONS;
+use crate::api::options::Options;
 use crate::api::reply::{Capture, Confirmation, Reconciliation, Refund, RefundReconciliation};
 use crate::error::{Error, ErrorKind};
 use crate::key;
@@ -35,6 +36,12 @@ pub fn string_for_python(got: &str) -> String {
     format!("a string{}", Rule::Secret.way_out(got, Voice::Python))
 }
 
+/// Whether an option of a call is a point in time, in whole seconds.
+#[doc(hidden)]
+pub fn is_point_in_time(option: &str) -> bool {
+    option == "first_used"
+}
+
 /// The operations of a client, in the order of the table.
 #[doc(hidden)]
 pub fn operations() -> &'static [&'static Operation] {
@@ -42,13 +49,14 @@ pub fn operations() -> &'static [&'static Operation] {
 }
 
 /// Describes everything that crosses a language boundary, as JSON text: `operations` with their arguments and replies,
-/// `objects` and `words` of requests and settings, `records` of replies, attempts and errors, `documents`
-/// of Klarna's, the `settings`, the
-/// `options` of a call, and the `functions` of [`call`]. Faces in other languages are generated from it.
+/// `objects` and `words` of requests and settings, `records` of replies, attempts and errors, `documents` of Klarna's,
+/// the `settings`, the `options` of a call and those of a client beside another (`client_options`), and the
+/// `functions` of [`call`]. Faces in other languages are generated from it.
 pub fn schema() -> String {
     let mut types = Reachable::default();
     types.add(&Config::SCHEMA);
     types.add(&CallOptions::SCHEMA);
+    types.add(&Options::SCHEMA);
     for operation in OPERATIONS {
         types.add(operation.arguments);
     }
@@ -83,6 +91,7 @@ pub fn schema() -> String {
         "error_kinds": kinds,
         "settings": Config::SCHEMA.name,
         "options": CallOptions::SCHEMA.name,
+        "client_options": Options::SCHEMA.name,
         "functions": functions,
         "variables": variables(),
     })

@@ -12,6 +12,7 @@ use crate::api::arguments::{Checked, Reading, ReconcileRequest};
 use crate::api::ids;
 use crate::api::operation::{Operation, Reply};
 use crate::api::operations::{self, CAPTURE, RECONCILE};
+use crate::api::options::Options;
 use crate::api::reply::{Capture, Reconciliation};
 use crate::api::request::CaptureRequest;
 use crate::decide::doubt::Doubt;
@@ -25,7 +26,10 @@ use crate::drive::session::{KeyUse, PerProcess, Session};
 use crate::error::{Error, ErrorKind};
 use crate::key;
 use crate::settings::config::Config;
-use crate::strict::Voice;
+use crate::strict::{Field, Item, Reader, Voice};
+
+/// The options' name in messages.
+const OPTIONS: &str = "the options";
 
 /// Makes calls for one merchant account.
 ///
@@ -51,7 +55,11 @@ use crate::strict::Voice;
 /// # Ok::<(), takings::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct Client(Arc<Session>);
+pub struct Client {
+    session: Arc<Session>,
+    /// In place of the session's settings.
+    options: Options,
+}
 
 impl Client {
     /// Checks the settings and makes a client. Nothing is connected before
@@ -61,7 +69,46 @@ impl Client {
     ///
     /// `invalid_input`, naming the setting.
     pub fn new(config: Config) -> Result<Client, Error> {
-        Ok(Client(Arc::new(Session::new(config)?)))
+        Ok(Client { session: Arc::new(Session::new(config)?), options: Options::default() })
+    }
+
+    /// The same client with other limits, for calls that have less time than others or more: it shares connections,
+    /// credentials and the memory of keys. An option that is absent is as in this client.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use takings::{Client, Config, Credentials, Options, Region};
+    /// # let client = Client::new(Config::playground(Region::Eu, Credentials::basic("PK0000_0a1b2c", "secret")))?;
+    /// let quick = client.with_options(Options::default().timeout(Duration::from_secs(3)).max_attempts(1))?;
+    /// # Ok::<(), takings::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `invalid_input`, naming the option.
+    pub fn with_options(&self, options: Options) -> Result<Client, Error> {
+        options.check(&Reader::in_seconds(OPTIONS).root(), &Options::RULE)?;
+        Ok(Client { session: self.session.clone(), options: options.over(self.options) })
+    }
+
+    /// The same with the options as JSON text: `timeout_ms` and `max_attempts`.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_input`, naming the option.
+    pub fn with_options_json(&self, options: &str) -> Result<Client, Error> {
+        self.with_options(Reader::new(OPTIONS, false).json(options, &Options::RULE)?)
+    }
+
+    /// For bindings: the same from any serde source, in the words and the unit of the client's language.
+    ///
+    /// # Errors
+    ///
+    /// As [`with_options`](Client::with_options).
+    #[doc(hidden)]
+    pub fn with_options_from<'de, D: Deserializer<'de>>(&self, options: D) -> Result<Client, Error> {
+        let reader = Reader::new(OPTIONS, false).in_units_of(Voice::of(self.session.config.surface));
+        self.with_options(reader.read_by_unit(options)?)
     }
 
     /// Captures `request` of the order, in full or in part, and waits for the outcome.
@@ -215,26 +262,26 @@ impl Client {
 
     /// Where requests go, without credentials.
     pub fn base_url(&self) -> &str {
-        self.0.endpoint().base_url().as_str()
+        self.session.endpoint().base_url().as_str()
     }
 
     /// The proxy that this client's own connections go through, as its host and port: the setting
     /// `proxy`, or the environment's, whose exceptions (`NO_PROXY`) may still leave it out. A host
     /// that sends by itself goes the same way, or refuses.
     pub fn proxy(&self) -> Option<&str> {
-        self.0.proxy()
+        self.session.proxy()
     }
 
     /// The setting `ca_file`: the authorities that a host that sends by itself has to trust instead of the system's.
     pub fn ca_file(&self) -> Option<&Path> {
-        self.0.config.ca_file.as_deref().map(Path::new)
+        self.session.config.ca_file.as_deref().map(Path::new)
     }
 
     /// For bindings: an error from before the call was made, with what is known of the call.
     #[doc(hidden)]
     pub fn refused(&self, error: Error, order_id: Option<&str>, idempotency_key: Option<&str>) -> Error {
         let error = error.with(|fields| {
-            let shown = |text: &str| self.0.endpoint().scrub(text, 255);
+            let shown = |text: &str| self.session.endpoint().scrub(text, 255);
             fields.order_id = fields.order_id.take().or_else(|| order_id.map(shown));
             fields.idempotency_key = fields.idempotency_key.take().or_else(|| idempotency_key.map(shown));
         });
@@ -243,7 +290,7 @@ impl Client {
     }
 
     pub(crate) fn reading(&self) -> Reading {
-        let config = &self.0.config;
+        let config = &self.session.config;
         let voice = Voice::of(config.surface);
         Reading { accept_unknown_values: config.accept_unknown_values, check_lines: config.check_lines, voice }
     }
@@ -283,7 +330,7 @@ impl Client {
     ) -> Result<Call, Error> {
         #[cfg(takings_fault)]
         assert_ne!(order_id, "panic-before-sending", "a fault that was asked for");
-        let session = &self.0;
+        let session = &self.session;
         let own = session.own();
         ids::check_order_id(order_id)?;
         let parameter =
@@ -293,7 +340,7 @@ impl Client {
         let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let seed = (clock.as_secs() << 32 | u64::from(own.process())) ^ u64::from(clock.subsec_nanos());
         let options = &checked.options;
-        if let Some(name) = options.given().filter(|_| !operation.writes()) {
+        if let Some(name) = options.of_the_key().filter(|_| !operation.writes()) {
             let got = format!("given to {}, which changes nothing", operation.name);
             return Err(Error::invalid_argument(name, &got, "left out there"));
         }
@@ -303,6 +350,9 @@ impl Client {
         }
         let (key, key_use) = match operation.writes() {
             true => {
+                if let (Some(key), Some((reference, amount))) = (idempotency_key, &checked.identity) {
+                    key::check_operation(key, operation, order_id, (reference, *amount))?;
+                }
                 let parts = [operation.method.as_str().as_bytes(), path.as_bytes(), &checked.body];
                 let (key, key_use) = self.note_key(own, operation.name, idempotency_key, fingerprint(&parts))?;
                 (Some(key), Some(key_use))
@@ -313,6 +363,7 @@ impl Client {
             }
             false => (None, None),
         };
+        let limits = session.config.limits_with(options.limits().over(self.options));
         let mut warnings = checked.warnings;
         warnings.extend(checked.cannot_be_found.filter(|_| idempotency_key.is_none()).map(str::to_owned));
         let request = operation.request(session.endpoint(), &path, key.as_deref(), checked.body);
@@ -324,7 +375,7 @@ impl Client {
             identity: checked.identity.map(|(reference, amount)| Identity { reference, amount }),
             warnings,
         };
-        let machine = Machine::new(purpose, request, session.shared(own), seed);
+        let machine = Machine::new(purpose, request, session.shared(own, limits), seed);
         let mut call = Call::new(session.clone(), own, Settlement::new(machine, session.config.reconcile), key_use);
         if checked.options.first_use == Some(true) {
             call = call.first_use();
@@ -352,7 +403,7 @@ impl Client {
             None => key::new_idempotency_key()?,
         };
         let key = fingerprint(&[text.as_bytes()]);
-        let now = self.0.moment();
+        let now = self.session.moment();
         match own.memory().begin(key, fingerprint_of_call, now) {
             Begun::Ready => Ok((text, KeyUse::new(key, is_made, own, now))),
             Begun::OfAnotherCall(Doubt::Done(_)) => Err(Error::invalid(format!(

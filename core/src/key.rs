@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::api::ids::{check_order_id, check_segment};
 use crate::api::operation::Operation;
-use crate::api::operations::{self, CAPTURE};
+use crate::api::operations::{self, CAPTURE, OPERATIONS, REFUND};
 use crate::error::Error;
 use crate::text::{holds, oddity};
 
@@ -95,11 +95,49 @@ fn derived(operation: &Operation, order_id: &str, capture_id: Option<&str>, name
         0 => Err(Error::invalid_argument("name", "empty", ALLOWED)),
         1..=255 => {
             let below = capture_id.map(|id| format!("{}/", in_small_letters(id))).unwrap_or_default();
-            let text = format!("{}/{}/{below}{name}", operation.key_word, in_small_letters(order_id));
-            Ok(Uuid::new_v5(&NAMESPACE, text.as_bytes()).to_string())
+            Ok(of_word(operation.key_word, order_id, &below, name))
         }
         length => Err(Error::invalid_argument("name", &format!("{length} characters long"), ALLOWED)),
     }
+}
+
+/// The key words of calls that are several requests, the operation that makes the change, and the amount in the key.
+const HELPERS: [(&str, &Operation); 2] = [("capture-remaining", &CAPTURE), ("refund-remaining", &REFUND)];
+
+/// Refuses a key that was derived for another operation of this order, by the name that this request has for its
+/// reference: Klarna looks at the key alone, and would answer with what that one did.
+pub(crate) fn check_operation(
+    key: &str,
+    operation: &Operation,
+    order_id: &str,
+    (reference, amount): (&str, i64),
+) -> Result<(), Error> {
+    const VERSION: Option<&u8> = Some(&b'5');
+    if key.len() != 36 || key.as_bytes().get(14) != VERSION {
+        return Ok(());
+    }
+    let Ok(own) = derived(operation, order_id, None, reference) else { return Ok(()) };
+    if own == key {
+        return Ok(());
+    }
+    let others = OPERATIONS.iter().filter(|other| other.writes() && **other != operation);
+    let others = others.filter(|other| !other.path.contains("{capture_id}"));
+    let is_of_other = |other: &&&Operation| derived(other, order_id, None, reference).is_ok_and(|other| other == key);
+    let helper = |(word, of): &&(&str, &Operation)| {
+        *of != operation && of_word(word, order_id, &format!("{amount}/"), reference) == key
+    };
+    let name = others.clone().find(is_of_other).map(|other| other.name);
+    let Some(name) = name.or_else(|| HELPERS.iter().find(helper).map(|(_, of)| of.name)) else { return Ok(()) };
+    Err(Error::invalid(format!(
+        "idempotency_key {key} was derived for the operation {name}, by the name that is this request's reference; Klarna \
+         would answer {} with that one and carry out nothing; derive the key for the operation {} ({own})",
+        operation.nouns.call, operation.name
+    )))
+}
+
+fn of_word(key_word: &str, order_id: &str, below: &str, name: &str) -> String {
+    let text = format!("{key_word}/{}/{below}{name}", in_small_letters(order_id));
+    Uuid::new_v5(&NAMESPACE, text.as_bytes()).to_string()
 }
 
 /// An id whose letters are the same id in either case, as those of a UUID are, in small letters.
@@ -180,6 +218,25 @@ mod tests {
         assert!(idempotency_key_for("refunds", "o", None, "n").is_err());
         assert!(idempotency_key_for("refund", "o", Some("c"), "n").unwrap_err().message().contains("whole order"));
         assert!(idempotency_key_for("extend_due_date", "o", None, "n").unwrap_err().message().contains("one capture"));
+    }
+
+    #[test]
+    fn a_key_of_another_operation_is_refused() {
+        let order = "f3392f8b-6116-4073-ab96-e330819e2c07";
+        let check = |key: &str, operation| check_operation(key, operation, order, ("return-1", 1500));
+        let of = |operation| idempotency_key_for(operation, order, None, "return-1").unwrap();
+        for (operation, other) in [(&REFUND, "capture"), (&REFUND, "cancel"), (&CAPTURE, "refund")] {
+            let message = check(&of(other), operation).unwrap_err();
+            assert!(message.message().contains(&format!("was derived for the operation {other}")), "{message}");
+            assert!(message.message().contains(&of(operation.name)), "{message}");
+        }
+        let remaining = of_word("capture-remaining", order, "1500/", "return-1");
+        assert!(check(&remaining, &REFUND).is_err());
+        assert_eq!(check(&remaining, &CAPTURE), Ok(()));
+        assert_eq!(of_word("capture-remaining", order, "6000/", "parcel-1"), "979f5bb4-d416-5c02-bad7-a38b92c290ee");
+        for key in [of("refund").as_str(), "return-1", &idempotency_key(order, "return-2").unwrap()] {
+            assert_eq!(check(key, &REFUND), Ok(()), "{key}");
+        }
     }
 
     /// Any language can derive these.

@@ -56,6 +56,7 @@ pub use api::documents::{
 };
 pub use api::lines::CheckLines;
 pub use api::operation::Reply;
+pub use api::options::Options;
 pub use api::order_requests::{
     Address, AuthorizationRequest, CaptureArguments, CaptureShippingRequest, CustomerDetailsRequest, DueDateRequest,
     MerchantReferencesRequest, OrderArguments, OrderShippingRequest, RefundArguments, RefundRequest,

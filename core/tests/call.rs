@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use takings::{
-    Answer, Attempt, Call, Capture, CaptureRequest, Client, Config, Credentials, ErrorKind, Event, Found,
+    Answer, Attempt, Call, Capture, CaptureRequest, Client, Config, Credentials, ErrorKind, Event, Found, Options,
     Reconciliation, Reply, Step,
 };
 
@@ -507,4 +507,73 @@ fn a_refusal_of_the_orders_state_is_looked_into() {
     let client = Client::new(config()).unwrap();
     let error = ended(given(&client, r#"{"captured_amount": 6000}"#), no()).unwrap_err();
     assert!(error.message().contains("give each later call a reference"), "{error}");
+}
+
+#[test]
+fn a_client_with_options_has_limits_of_its_own_and_the_memory_of_the_other() {
+    let client = Client::new(config()).unwrap();
+    let options = Options::default().timeout(Duration::from_secs(2)).max_attempts(1);
+    let quick = client.with_options(options).unwrap();
+    let mut call = prepared(&quick, "a");
+    assert!(sent(call.step(Event::Start)) <= Duration::from_secs(2));
+    assert_eq!(call.connect_timeout(), Duration::from_secs(1));
+    let error = done(call.step(Event::NotSent("refused".into()))).unwrap_err();
+    assert_eq!((error.kind(), error.attempts()), (ErrorKind::NotSent, 1));
+    assert!(sent(prepared(&client, "b").step(Event::Start)) > Duration::from_secs(2));
+    // An option counts above those of the client, and leaves the others as they are.
+    let slower = quick.with_options(Options::default().timeout(Duration::from_secs(7))).unwrap();
+    let mut call = prepared(&slower, "c");
+    assert!(sent(call.step(Event::Start)) > Duration::from_secs(2));
+    let error = done(call.step(Event::MaybeSent("lost".into()))).unwrap_err();
+    assert_eq!((error.kind(), error.attempts()), (ErrorKind::OutcomeUnknown, 1));
+    // The key stands for a capture of 6000, whichever of the clients is asked.
+    for other in [&client, &quick] {
+        let error = other.prepare(ORDER, &CaptureRequest::new(1), Some("c")).unwrap_err();
+        assert!(error.message().contains("was used for another capture"), "{error}");
+    }
+}
+
+#[test]
+fn options_are_checked_as_the_settings_are() {
+    let client = Client::new(config()).unwrap();
+    for (options, says) in [
+        (json!({"timeout_ms": 0}), "timeout_ms is 0; it must be a whole number from 1 to 86400000 (milliseconds)"),
+        (json!({"max_attempts": 21}), "max_attempts is 21; it must be a whole number from 1 to 20 (requests)"),
+    ] {
+        let error = client.with_options_json(&options.to_string()).unwrap_err();
+        assert_eq!(error.message(), says);
+        let mut arguments = options.as_object().unwrap().clone();
+        let read = client.prepare_call("get_order", ORDER, &options.to_string(), None).unwrap_err();
+        arguments.insert("captured_amount".into(), 1.into());
+        let capture = client.prepare_json(ORDER, &json!(arguments).to_string(), None).unwrap_err();
+        assert_eq!((read.message(), capture.message()), (says, says));
+    }
+    let error = client.with_options_json(r#"{"timeout": 1}"#).unwrap_err();
+    assert!(error.message().ends_with("did you mean timeout_ms?"), "{error}");
+    let none = Options::default().timeout(Duration::ZERO);
+    assert!(client.with_options(none).unwrap_err().message().starts_with("timeout is 0"));
+}
+
+#[test]
+fn a_call_may_have_limits_of_its_own() {
+    let client = Client::new(config()).unwrap();
+    let request = r#"{"captured_amount": 6000, "timeout_ms": 2000, "max_attempts": 1}"#;
+    let mut call = client.prepare_json(ORDER, request, None).unwrap();
+    assert!(sent(call.step(Event::Start)) <= Duration::from_secs(2));
+    assert_eq!(call.request().body(), br#"{"captured_amount":6000}"#);
+    assert_eq!(done(call.step(Event::MaybeSent("lost".into()))).unwrap_err().attempts(), 1);
+    let mut read = client.prepare_call("get_order", ORDER, r#"{"timeout_ms": 2000}"#, None).unwrap();
+    assert!(sent(read.step(Event::Start)) <= Duration::from_secs(2));
+}
+
+#[test]
+fn shipping_info_of_a_capture_and_of_the_order_name_each_other() {
+    let client = Client::new(config()).unwrap();
+    let refused = |operation, arguments| client.prepare_call(operation, ORDER, arguments, None).unwrap_err();
+    let error = refused("append_shipping_info", r#"{"shipping_info": []}"#);
+    assert!(error.message().starts_with("capture_id is missing"), "{error}");
+    assert!(error.message().ends_with("for the order as a whole there is append_order_shipping_info"), "{error}");
+    let error = refused("append_order_shipping_info", r#"{"capture_id": "c", "shipping_info": []}"#);
+    assert!(error.message().starts_with("capture_id is not a field"), "{error}");
+    assert!(error.message().ends_with("for one capture there is append_shipping_info"), "{error}");
 }

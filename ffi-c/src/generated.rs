@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use crate::call::{takings_call_t, typed};
 use crate::json::{Value, put, takings_json_t};
 use crate::record::{Record, attempt_of, count_of, item_of, json_of, number, takings_reply_t, text_of, word_of};
-use crate::{free, guard, new_client, owned, pointer, prepared, takings_client_t, text};
+use crate::{free, guard, held, new_client, null, owned, pointer, prepared, takings_client_t, text};
 
 /// The meaning of an error for the money, and so for the next step. A later version may add
 /// kinds: treat one you do not know as TAKINGS_ERROR_OUTCOME_UNKNOWN.
@@ -109,7 +109,7 @@ pub unsafe extern "C" fn takings_client_new(
     guard(error, || {
         // SAFETY: a C string or NULL, by the header's rules.
         let config = unsafe { text("config_json", config_json) }?;
-        new_client(Config::from_json(config)?)
+        held(new_client(Config::from_json(config)?)?)
     })
 }
 
@@ -134,7 +134,33 @@ pub unsafe extern "C" fn takings_client_from_env(
         // SAFETY: a C string or NULL, by the header's rules.
         let text = unsafe { text("config_json", config_json) };
         let settings = (!config_json.is_null()).then_some(text).transpose()?;
-        new_client(Config::from_env_with_json(settings)?)
+        held(new_client(Config::from_env_with_json(settings)?)?)
+    })
+}
+
+/// Makes a client with other limits beside this one, for calls that have less time than others or
+/// more: it shares connections, credentials and the memory of keys. Either of the two may be
+/// freed first. options_json is a JSON object such as
+///
+///     {"timeout_ms": 3000, "max_attempts": 1}
+///
+/// An option that is absent is as in the other client. The options:
+///
+/// - timeout_ms: Time for the whole call with all attempts and pauses, in place of the client's.
+/// - max_attempts: Requests the call may make, 1 to 20, in place of the client's.
+///
+/// Returns a client for takings_client_free, or NULL and an error (invalid_input).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_with_options(
+    client: Option<&takings_client_t>,
+    options_json: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_client_t>> {
+    guard(error, || {
+        let client = &client.ok_or_else(|| null("client"))?.client;
+        // SAFETY: a C string or NULL, by the header's rules.
+        let options = unsafe { text("options_json", options_json) }?;
+        held(client.with_options_json(options)?)
     })
 }
 
@@ -1076,6 +1102,8 @@ pub unsafe extern "C" fn takings_client_prepare_acknowledge(
 ///   takings makes need it not.
 /// - first_used: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
 ///   Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+/// - timeout_ms: Time for this call with all attempts and pauses, in place of the client's.
+/// - max_attempts: Requests this call may make, 1 to 20, in place of the client's.
 ///
 /// With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
 /// after a crash: the money moves once. With NULL a fresh key is made for this call and its
@@ -1183,6 +1211,8 @@ pub unsafe extern "C" fn takings_client_prepare_cancel(
 ///   takings makes need it not.
 /// - first_used: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
 ///   Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+/// - timeout_ms: Time for this call with all attempts and pauses, in place of the client's.
+/// - max_attempts: Requests this call may make, 1 to 20, in place of the client's.
 ///
 /// With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
 /// after a crash: the money moves once. With NULL a fresh key is made for this call and its
@@ -1320,6 +1350,8 @@ pub unsafe extern "C" fn takings_client_prepare_get_capture(
 ///   takings makes need it not.
 /// - first_used: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
 ///   Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+/// - timeout_ms: Time for this call with all attempts and pauses, in place of the client's.
+/// - max_attempts: Requests this call may make, 1 to 20, in place of the client's.
 ///
 /// With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
 /// after a crash: the money moves once. With NULL a fresh key is made for this call and its
@@ -1545,6 +1577,8 @@ pub unsafe extern "C" fn takings_client_prepare_extend_due_date(
 ///   takings makes need it not.
 /// - first_used: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
 ///   Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+/// - timeout_ms: Time for this call with all attempts and pauses, in place of the client's.
+/// - max_attempts: Requests this call may make, 1 to 20, in place of the client's.
 ///
 /// With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
 /// after a crash: the money moves once. With NULL a fresh key is made for this call and its
@@ -1646,6 +1680,8 @@ pub unsafe extern "C" fn takings_client_prepare_extend_authorization_time(
 ///   takings makes need it not.
 /// - first_used: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
 ///   Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+/// - timeout_ms: Time for this call with all attempts and pauses, in place of the client's.
+/// - max_attempts: Requests this call may make, 1 to 20, in place of the client's.
 ///
 /// With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
 /// after a crash: the money moves once. With NULL a fresh key is made for this call and its
@@ -1711,6 +1747,8 @@ pub unsafe extern "C" fn takings_client_prepare_update_merchant_references(
 ///   takings makes need it not.
 /// - first_used: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
 ///   Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+/// - timeout_ms: Time for this call with all attempts and pauses, in place of the client's.
+/// - max_attempts: Requests this call may make, 1 to 20, in place of the client's.
 ///
 /// With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
 /// after a crash: the money moves once. With NULL a fresh key is made for this call and its
@@ -1856,6 +1894,8 @@ pub unsafe extern "C" fn takings_client_prepare_release_remaining_authorization(
 ///   takings makes need it not.
 /// - first_used: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
 ///   Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+/// - timeout_ms: Time for this call with all attempts and pauses, in place of the client's.
+/// - max_attempts: Requests this call may make, 1 to 20, in place of the client's.
 ///
 /// With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
 /// after a crash: the money moves once. With NULL a fresh key is made for this call and its

@@ -126,8 +126,11 @@ fn owned(text: Option<String>) -> *mut c_char {
     text.map_or(ptr::null_mut(), |text| c_string(&Zeroizing::new(text)).into_raw())
 }
 
-fn new_client(config: Config) -> Result<Box<takings_client_t>, Error> {
-    let client = Client::new(config.surface("c"))?;
+fn new_client(config: Config) -> Result<Client, Error> {
+    Client::new(config.surface("c"))
+}
+
+fn held(client: Client) -> Result<Box<takings_client_t>, Error> {
     Ok(Box::new(takings_client_t { base_url: c_string(client.base_url()), client }))
 }
 

@@ -216,7 +216,7 @@ fn layer(before: &[&str]) {
     let (order_id, lost) = (order(&sandbox), lost_order(&sandbox));
     let printed = under(before, &program).args([sandbox.url(), &order_id, &lost]).klarna(&sandbox).ok();
     assert_eq!(printed, "done\n");
-    assert_eq!(distinct_calls(&sandbox, &order_id), 9);
+    assert_eq!(distinct_calls(&sandbox, &order_id), 10);
     assert_eq!(distinct_calls(&sandbox, &lost), 1, "the money moved once");
     let first = &sandbox.requests_of(&order_id)[0];
     assert_eq!(String::from_utf8_lossy(&first.body), EVERYTHING);

@@ -66,6 +66,12 @@ fn methods(lua: &Lua) -> mlua::Result<Table> {
             Ok(call::Handle(Some(prepare(lua, arguments, operation)?.1), None))
         })?;
     }
+    methods.add("with_options", false, &[("options", "any")], |_, arguments| {
+        let this = arguments.this().borrow::<Handle>()?;
+        let Some(client) = &this.client else { return arguments.misuse("the client is closed") };
+        let client = client.with_options_from(Source(arguments.value("options").clone()))?;
+        Ok(Handle { client: Some(client), transport: this.transport })
+    })?;
     methods.add("close", false, &[], |_, arguments| {
         arguments.this().borrow_mut::<Handle>()?.client = None;
         Ok(true)
@@ -81,7 +87,10 @@ fn takes(operation: Option<&Operation>) -> Vec<Argument> {
         Some(operation) if operation.takes_key() => {
             vec![order_id, ("request", if operation.needs_arguments() { "any" } else { "any?" }), key]
         }
-        Some(operation) => [order_id].into_iter().chain(operation.argument_names().map(|name| (name, "any"))).collect(),
+        Some(operation) => {
+            let names = operation.argument_names().map(|name| (name, "any"));
+            [order_id].into_iter().chain(names).chain([("options", "table?")]).collect()
+        }
     }
 }
 
@@ -98,7 +107,11 @@ fn prepare(lua: &Lua, arguments: &Arguments, operation: Option<&Operation>) -> R
         },
         Some(operation) => {
             let pairs = operation.argument_names().map(|name| (name, arguments.value(name)));
-            Value::Table(lua.create_table_from(pairs)?)
+            let request = lua.create_table_from(pairs)?;
+            if let Value::Table(options) = arguments.value("options") {
+                options.for_each(|name: Value, value: Value| request.raw_set(name, value))?;
+            }
+            Value::Table(request)
         }
     };
     let (order_id, key) = (arguments.text("order_id"), arguments.optional_text("idempotency_key"));

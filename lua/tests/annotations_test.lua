@@ -94,6 +94,7 @@ end
 
 -- How to ask about each class: `ask` hands over one object of it, `least` is one with the required fields.
 local objects = {
+  options = {ask = function(object) return select(2, client:with_options(object)) end},
   config = {ask = function(object) return select(2, takings.client(object)) end},
   capture_request = {ask = capture, least = {captured_amount = 10}},
   order_line = {ask = function(object) return capture({captured_amount = 1, order_lines = {object}}) end, least = LINE},
@@ -245,7 +246,7 @@ test("the functions", function()
   end
   -- userdata hide what they have
   for receiver, methods in pairs({
-    client = "call close prepare_call " .. table.concat(operations, " "),
+    client = "call close prepare_call with_options " .. table.concat(operations, " "),
     call = "abandoned answered attempt_log bytes closed connect_timeout idempotency_key maybe_sent not_sent received "
       .. "request start time_left waited",
   }) do

@@ -84,8 +84,8 @@ test("misuse is raised, and names the argument", function()
   local null = "idempotency_key is null (takings.null, cjson.null); it must be a string or nil"
   raises({null}, client.capture, client, "o", {}, takings.null)
   raises({"client:close", "arguments is 1"}, client.close, client, 1)
-  names = "(order_id, reference, captured_amount)"
-  raises({"client:reconcile: ", "arguments is 2; it must be 3 " .. names}, client.reconcile, client, "o", "r")
+  names = "(order_id, reference, captured_amount, options)"
+  raises({"client:reconcile: ", "arguments is 2; it must be 3 to 4 " .. names}, client.reconcile, client, "o", "r")
   raises({"client:reconcile: order_id is a table"}, client.reconcile, client, {}, "r", 1)
 end)
 

@@ -2,26 +2,27 @@
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyString};
-use takings::binding::operations;
+use takings::binding::{is_point_in_time, operations};
 use takings::{Call, Client, Error};
 
 use crate::report::refused;
 use crate::value::{Pairs, Raised, Value, text};
 
 /// Lets the core check the arguments and make a call; a refusal names the order and the key. `request` is the operation's
-/// own arguments as one mapping; `fields` are these arguments as keywords, and the options of the call.
+/// own arguments as one mapping, or the id below the order; `fields` are these arguments as keywords, and the options of
+/// the call.
 pub fn prepare<'py>(
     client: &Client,
     operation: &str,
     order_id: &Bound<'py, PyAny>,
-    request: Option<Bound<'py, PyAny>>,
+    mut request: Option<Bound<'py, PyAny>>,
     idempotency_key: Option<Bound<'py, PyAny>>,
     fields: Bound<'py, PyDict>,
 ) -> PyResult<Call> {
     let py = fields.py();
     let key = idempotency_key.as_ref().map(|key| text("idempotency_key", key)).transpose();
     let raised = Raised::default();
-    let arguments = split(fields, operation)?.and_then(|(fields, options)| match request {
+    let arguments = split(fields, operation, &mut request)?.and_then(|(fields, options)| match request {
         Some(_) if !fields.is_empty() => {
             Err(Error::invalid_argument("the request", "given as a mapping and as keywords", "one of them"))
         }
@@ -35,11 +36,17 @@ pub fn prepare<'py>(
 fn split<'py>(
     fields: Bound<'py, PyDict>,
     operation: &str,
+    request: &mut Option<Bound<'py, PyAny>>,
 ) -> PyResult<Result<(Bound<'py, PyDict>, Pairs<'py>), Error>> {
     let mut options = Vec::new();
     let Some(operation) = operations().iter().find(|known| known.name == operation) else {
         return Ok(Ok((fields, options)));
     };
+    if let (Some(id), Some(given)) = (operation.id_name(), &request)
+        && !(given.hasattr("keys")? || fields.contains(id)?)
+    {
+        fields.set_item(id, request.take())?;
+    }
     for (name, value) in &fields {
         let known = name.cast::<PyString>()?.to_string_lossy();
         if operation.argument_names().all(|argument| argument != known) {
@@ -57,7 +64,9 @@ fn split<'py>(
 
 /// A point in time as whole seconds since 1970, rounded down; any other value as it is.
 fn whole_seconds<'py>(name: &str, value: Bound<'py, PyAny>) -> PyResult<Result<Bound<'py, PyAny>, Error>> {
-    let seconds = if let Ok(number) = value.cast::<PyFloat>() {
+    let seconds = if !is_point_in_time(name) {
+        return Ok(Ok(value));
+    } else if let Ok(number) = value.cast::<PyFloat>() {
         number.clone().into_any()
     } else if !value.hasattr("utcoffset")? {
         return Ok(Ok(value));

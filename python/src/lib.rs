@@ -34,7 +34,7 @@ use crate::modules::{SENDING, is_loaded};
 use crate::outcome::{exception, exception_of, of_a_value};
 use crate::report::refused;
 use crate::slot::Slot;
-use crate::value::{given, text};
+use crate::value::{Raised, Value, given, text};
 
 /// The parts of a client that its settings make.
 #[derive(Clone)]
@@ -159,6 +159,24 @@ impl Client {
         }
         let arguments = (&call, open.transport.as_ref().map(|transport| transport.bind(py)));
         SENDING.get(py)?.call_method1(intern!(py, "run"), arguments).map_err(|raised| call.get().because(py, raised))
+    }
+
+    /// The same client with other limits, for calls that have less time than others or more: it
+    /// shares connections, credentials and the memory of keys.
+    ///
+    /// An option that is absent is as in this client. Closing one of the two leaves the other open.
+    ///
+    /// Raises `InvalidInput`, naming the option.
+    #[pyo3(signature = (**options: "Unpack[Options]") -> "Self")]
+    fn with_options<'py>(slf: &Bound<'py, Self>, options: Option<Bound<'py, PyDict>>) -> PyResult<Bound<'py, PyAny>> {
+        let (py, _inside) = (slf.py(), Inside::new(slf.py()));
+        let open = slf.get().opened().map_err(|error| exception_of(py, &error))?;
+        let (raised, options) = (Raised::default(), options.unwrap_or_else(|| PyDict::new(py)));
+        let client = open.client.with_options_from(Value::new(settings::given(&options)?, &raised));
+        let client = client.map_err(|error| exception_of(py, &error))?;
+        let made = slf.get_type().call_method1("__new__", (slf.get_type(),))?;
+        drop(made.cast::<Client>()?.get().open.replace(Some(Open { client, ..open })));
+        Ok(made)
     }
 
     /// Where requests go, without credentials.

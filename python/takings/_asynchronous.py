@@ -29,7 +29,7 @@ from .steps import Send, Wait
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
-    from ._settings import Settings
+    from ._settings import Options, Settings
 
 __all__ = ["AsyncClient"]
 
@@ -69,6 +69,8 @@ class AsyncClient(AsyncOperations):
     outcome. The `CancelledError` then has an `OutcomeUnknown` with the key as its `__cause__`, and
     `outcome` has the outcome. Without that cause nothing was sent.
     """
+
+    _is_beside = False
 
     def __init__(
         self,
@@ -121,6 +123,16 @@ class AsyncClient(AsyncOperations):
         """Where requests go, without credentials."""
         return self._client.base_url
 
+    def with_options(self, **options: Unpack[Options]) -> Self:
+        """The same client with other limits, as `Client.with_options` makes one.
+
+        Both share their threads: close the first one last, since that waits for the calls of both.
+        """
+        made = type(self).__new__(type(self))
+        made.__dict__.update(self.__dict__)
+        made._client, made._is_beside = self._client.with_options(**options), True
+        return made
+
     async def outcome(self, idempotency_key: str) -> Capture:
         """Wait for the outcome of a capture that this client began in this process: one that runs,
         or one of the latest 1000 whose wait was cancelled.
@@ -153,6 +165,8 @@ class AsyncClient(AsyncOperations):
         state = self._of_this_process()
         # a call that runs shares the connections until it ends
         self._client.close()
+        if self._is_beside:
+            return
         try:
             await asyncio.gather(*map(_ended, [*state.running]), return_exceptions=True)
         finally:

@@ -45,6 +45,7 @@ else:
         ReconcileRequest,
         RefundArguments,
         RefundRequest,
+        ShippingInfo,
     )
 
     _FunctionT = TypeVar("_FunctionT", bound=Callable[..., Any])
@@ -183,18 +184,48 @@ class Client(_Base):
         made: Call[Any] = self._call(operation, order_id, request, idempotency_key, fields, False)
         return made
 
-    def get_order(self, order_id: str, /, **fields: Unpack[OrderArguments]) -> Order:
+    def get_order(
+        self,
+        order_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **fields: Unpack[OrderArguments],
+    ) -> Order:
         """Reads the order: its state, amounts, lines, captures and refunds.
 
         Waits for the outcome.
+
+        - `timeout`: Time for this call with all attempts and pauses, in place of the client's. In
+          seconds.
+        - `max_attempts`: Requests this call may make, 1 to 20, in place of the client's.
         """
-        made: Order = self._call("get_order", order_id, None, None, {**fields}, True)
+        given: dict[str, Any] = {**fields}
+        if timeout is not None:
+            given["timeout"] = timeout
+        if max_attempts is not None:
+            given["max_attempts"] = max_attempts
+        made: Order = self._call("get_order", order_id, None, None, given, True)
         return made
 
-    def prepare_get_order(self, order_id: str, /, **fields: Unpack[OrderArguments]) -> Call[Order]:
+    def prepare_get_order(
+        self,
+        order_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **fields: Unpack[OrderArguments],
+    ) -> Call[Order]:
         """The first half of `get_order`: everything is checked, and nothing is sent. The `Call` is
         the second half, for a program that sends by other means."""
-        made: Call[Order] = self._call("get_order", order_id, None, None, {**fields}, False)
+        given: dict[str, Any] = {**fields}
+        if timeout is not None:
+            given["timeout"] = timeout
+        if max_attempts is not None:
+            given["max_attempts"] = max_attempts
+        made: Call[Order] = self._call("get_order", order_id, None, None, given, False)
         return made
 
     @overload
@@ -207,6 +238,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
     ) -> Confirmation: ...
     @overload
     def acknowledge(
@@ -218,6 +251,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Unpack[OrderArguments],
     ) -> Confirmation: ...
     def acknowledge(
@@ -229,6 +264,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Any,
     ) -> Confirmation:
         """Confirms to Klarna that the shop knows the order. Klarna then stops calling the shop
@@ -250,11 +287,18 @@ class Client(_Base):
         - `first_used`: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
           Klarna's 24 hours nothing is sent, since Klarna would carry it out again. A `datetime`
           needs a time zone; fractions of a second are dropped.
+        - `timeout`: Time for this call with all attempts and pauses, in place of the client's. In
+          seconds.
+        - `max_attempts`: Requests this call may make, 1 to 20, in place of the client's.
         """
         if first_use is not None:
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
         made: Confirmation = self._call(
             "acknowledge", order_id, request, idempotency_key, fields, True
         )
@@ -270,6 +314,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
     ) -> Call[Confirmation]: ...
     @overload
     def prepare_acknowledge(
@@ -281,6 +327,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Unpack[OrderArguments],
     ) -> Call[Confirmation]: ...
     def prepare_acknowledge(
@@ -292,6 +340,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Any,
     ) -> Call[Confirmation]:
         """The first half of `acknowledge`: everything is checked, and nothing is sent. The `Call`
@@ -300,6 +350,10 @@ class Client(_Base):
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
         made: Call[Confirmation] = self._call(
             "acknowledge", order_id, request, idempotency_key, fields, False
         )
@@ -315,6 +369,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
     ) -> Confirmation: ...
     @overload
     def update_authorization(
@@ -326,6 +382,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Unpack[AuthorizationRequest],
     ) -> Confirmation: ...
     def update_authorization(
@@ -337,6 +395,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Any,
     ) -> Confirmation:
         """Changes the amount and the lines of an order that is authorized. The lines replace the
@@ -358,11 +418,18 @@ class Client(_Base):
         - `first_used`: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
           Klarna's 24 hours nothing is sent, since Klarna would carry it out again. A `datetime`
           needs a time zone; fractions of a second are dropped.
+        - `timeout`: Time for this call with all attempts and pauses, in place of the client's. In
+          seconds.
+        - `max_attempts`: Requests this call may make, 1 to 20, in place of the client's.
         """
         if first_use is not None:
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
         made: Confirmation = self._call(
             "update_authorization", order_id, request, idempotency_key, fields, True
         )
@@ -378,6 +445,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
     ) -> Call[Confirmation]: ...
     @overload
     def prepare_update_authorization(
@@ -389,6 +458,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Unpack[AuthorizationRequest],
     ) -> Call[Confirmation]: ...
     def prepare_update_authorization(
@@ -400,6 +471,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Any,
     ) -> Call[Confirmation]:
         """The first half of `update_authorization`: everything is checked, and nothing is sent. The
@@ -408,6 +481,10 @@ class Client(_Base):
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
         made: Call[Confirmation] = self._call(
             "update_authorization", order_id, request, idempotency_key, fields, False
         )
@@ -423,6 +500,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
     ) -> Confirmation: ...
     @overload
     def cancel(
@@ -434,6 +513,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Unpack[OrderArguments],
     ) -> Confirmation: ...
     def cancel(
@@ -445,6 +526,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Any,
     ) -> Confirmation:
         """Cancels an order of which nothing was captured, for good. Safe to repeat.
@@ -465,11 +548,18 @@ class Client(_Base):
         - `first_used`: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
           Klarna's 24 hours nothing is sent, since Klarna would carry it out again. A `datetime`
           needs a time zone; fractions of a second are dropped.
+        - `timeout`: Time for this call with all attempts and pauses, in place of the client's. In
+          seconds.
+        - `max_attempts`: Requests this call may make, 1 to 20, in place of the client's.
         """
         if first_use is not None:
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
         made: Confirmation = self._call("cancel", order_id, request, idempotency_key, fields, True)
         return made
 
@@ -483,6 +573,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
     ) -> Call[Confirmation]: ...
     @overload
     def prepare_cancel(
@@ -494,6 +586,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Unpack[OrderArguments],
     ) -> Call[Confirmation]: ...
     def prepare_cancel(
@@ -505,6 +599,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Any,
     ) -> Call[Confirmation]:
         """The first half of `cancel`: everything is checked, and nothing is sent. The `Call` is the
@@ -513,6 +609,10 @@ class Client(_Base):
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
         made: Call[Confirmation] = self._call(
             "cancel", order_id, request, idempotency_key, fields, False
         )
@@ -528,6 +628,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
     ) -> Capture: ...
     @overload
     def capture(
@@ -539,6 +641,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Unpack[CaptureRequest],
     ) -> Capture: ...
     def capture(
@@ -550,6 +654,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Any,
     ) -> Capture:
         """Captures the order, in full or in part: the money moves once, however often it is called
@@ -571,11 +677,18 @@ class Client(_Base):
         - `first_used`: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
           Klarna's 24 hours nothing is sent, since Klarna would carry it out again. A `datetime`
           needs a time zone; fractions of a second are dropped.
+        - `timeout`: Time for this call with all attempts and pauses, in place of the client's. In
+          seconds.
+        - `max_attempts`: Requests this call may make, 1 to 20, in place of the client's.
         """
         if first_use is not None:
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
         made: Capture = self._call("capture", order_id, request, idempotency_key, fields, True)
         return made
 
@@ -589,6 +702,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
     ) -> Call[Capture]: ...
     @overload
     def prepare(
@@ -600,6 +715,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Unpack[CaptureRequest],
     ) -> Call[Capture]: ...
     def prepare(
@@ -611,6 +728,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Any,
     ) -> Call[Capture]:
         """The first half of `capture`: everything is checked, and nothing is sent. The `Call` is
@@ -619,47 +738,160 @@ class Client(_Base):
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
         made: Call[Capture] = self._call(
             "capture", order_id, request, idempotency_key, fields, False
         )
         return made
 
-    def get_captures(self, order_id: str, /, **fields: Unpack[OrderArguments]) -> Captures:
+    def get_captures(
+        self,
+        order_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **fields: Unpack[OrderArguments],
+    ) -> Captures:
         """Reads all captures of the order.
 
         Waits for the outcome.
+
+        - `timeout`: Time for this call with all attempts and pauses, in place of the client's. In
+          seconds.
+        - `max_attempts`: Requests this call may make, 1 to 20, in place of the client's.
         """
-        made: Captures = self._call("get_captures", order_id, None, None, {**fields}, True)
+        given: dict[str, Any] = {**fields}
+        if timeout is not None:
+            given["timeout"] = timeout
+        if max_attempts is not None:
+            given["max_attempts"] = max_attempts
+        made: Captures = self._call("get_captures", order_id, None, None, given, True)
         return made
 
     def prepare_get_captures(
-        self, order_id: str, /, **fields: Unpack[OrderArguments]
+        self,
+        order_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **fields: Unpack[OrderArguments],
     ) -> Call[Captures]:
         """The first half of `get_captures`: everything is checked, and nothing is sent. The `Call`
         is the second half, for a program that sends by other means."""
-        made: Call[Captures] = self._call("get_captures", order_id, None, None, {**fields}, False)
+        given: dict[str, Any] = {**fields}
+        if timeout is not None:
+            given["timeout"] = timeout
+        if max_attempts is not None:
+            given["max_attempts"] = max_attempts
+        made: Call[Captures] = self._call("get_captures", order_id, None, None, given, False)
         return made
 
-    def get_capture(self, order_id: str, /, **fields: Unpack[CaptureArguments]) -> CaptureDetails:
+    @overload
+    def get_capture(
+        self,
+        order_id: str,
+        capture_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+    ) -> CaptureDetails: ...
+    @overload
+    def get_capture(
+        self,
+        order_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **fields: Unpack[CaptureArguments],
+    ) -> CaptureDetails: ...
+    def get_capture(
+        self,
+        order_id: str,
+        capture_id: Any = None,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **fields: Any,
+    ) -> CaptureDetails:
         """Reads one capture of the order.
 
         Waits for the outcome.
 
         - `capture_id`: Klarna's id of the capture.
+        - `timeout`: Time for this call with all attempts and pauses, in place of the client's. In
+          seconds.
+        - `max_attempts`: Requests this call may make, 1 to 20, in place of the client's.
         """
-        made: CaptureDetails = self._call("get_capture", order_id, None, None, {**fields}, True)
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
+        made: CaptureDetails = self._call("get_capture", order_id, capture_id, None, fields, True)
         return made
 
+    @overload
     def prepare_get_capture(
-        self, order_id: str, /, **fields: Unpack[CaptureArguments]
+        self,
+        order_id: str,
+        capture_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+    ) -> Call[CaptureDetails]: ...
+    @overload
+    def prepare_get_capture(
+        self,
+        order_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **fields: Unpack[CaptureArguments],
+    ) -> Call[CaptureDetails]: ...
+    def prepare_get_capture(
+        self,
+        order_id: str,
+        capture_id: Any = None,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **fields: Any,
     ) -> Call[CaptureDetails]:
         """The first half of `get_capture`: everything is checked, and nothing is sent. The `Call`
         is the second half, for a program that sends by other means."""
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
         made: Call[CaptureDetails] = self._call(
-            "get_capture", order_id, None, None, {**fields}, False
+            "get_capture", order_id, capture_id, None, fields, False
         )
         return made
 
+    @overload
+    def append_shipping_info(
+        self,
+        order_id: str,
+        capture_id: str,
+        /,
+        *,
+        shipping_info: list[ShippingInfo],
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+    ) -> Confirmation: ...
     @overload
     def append_shipping_info(
         self,
@@ -670,6 +902,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
     ) -> Confirmation: ...
     @overload
     def append_shipping_info(
@@ -681,6 +915,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Unpack[CaptureShippingRequest],
     ) -> Confirmation: ...
     def append_shipping_info(
@@ -692,12 +928,16 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Any,
     ) -> Confirmation:
         """Adds shipping info, such as a tracking number, to a capture. A repeat with another key
         adds it twice.
 
         Waits for the outcome.
+
+        The `capture_id` may stand behind the order's.
 
         The request is Klarna's, as keywords or as one mapping; see `CaptureShippingRequest`.
 
@@ -713,16 +953,37 @@ class Client(_Base):
         - `first_used`: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
           Klarna's 24 hours nothing is sent, since Klarna would carry it out again. A `datetime`
           needs a time zone; fractions of a second are dropped.
+        - `timeout`: Time for this call with all attempts and pauses, in place of the client's. In
+          seconds.
+        - `max_attempts`: Requests this call may make, 1 to 20, in place of the client's.
         """
         if first_use is not None:
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
         made: Confirmation = self._call(
             "append_shipping_info", order_id, request, idempotency_key, fields, True
         )
         return made
 
+    @overload
+    def prepare_append_shipping_info(
+        self,
+        order_id: str,
+        capture_id: str,
+        /,
+        *,
+        shipping_info: list[ShippingInfo],
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+    ) -> Call[Confirmation]: ...
     @overload
     def prepare_append_shipping_info(
         self,
@@ -733,6 +994,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
     ) -> Call[Confirmation]: ...
     @overload
     def prepare_append_shipping_info(
@@ -744,6 +1007,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Unpack[CaptureShippingRequest],
     ) -> Call[Confirmation]: ...
     def prepare_append_shipping_info(
@@ -755,6 +1020,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Any,
     ) -> Call[Confirmation]:
         """The first half of `append_shipping_info`: everything is checked, and nothing is sent. The
@@ -763,11 +1030,28 @@ class Client(_Base):
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
         made: Call[Confirmation] = self._call(
             "append_shipping_info", order_id, request, idempotency_key, fields, False
         )
         return made
 
+    @overload
+    def trigger_send_out(
+        self,
+        order_id: str,
+        capture_id: str,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+    ) -> Confirmation: ...
     @overload
     def trigger_send_out(
         self,
@@ -778,6 +1062,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
     ) -> Confirmation: ...
     @overload
     def trigger_send_out(
@@ -789,6 +1075,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Unpack[CaptureArguments],
     ) -> Confirmation: ...
     def trigger_send_out(
@@ -800,12 +1088,16 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Any,
     ) -> Confirmation:
         """Has Klarna send the customer the invoice of a capture once more. A repeat with another
         key sends a second mail.
 
         Waits for the outcome.
+
+        The `capture_id` may stand behind the order's.
 
         The request is Klarna's, as keywords or as one mapping; see `CaptureArguments`.
 
@@ -821,16 +1113,36 @@ class Client(_Base):
         - `first_used`: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
           Klarna's 24 hours nothing is sent, since Klarna would carry it out again. A `datetime`
           needs a time zone; fractions of a second are dropped.
+        - `timeout`: Time for this call with all attempts and pauses, in place of the client's. In
+          seconds.
+        - `max_attempts`: Requests this call may make, 1 to 20, in place of the client's.
         """
         if first_use is not None:
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
         made: Confirmation = self._call(
             "trigger_send_out", order_id, request, idempotency_key, fields, True
         )
         return made
 
+    @overload
+    def prepare_trigger_send_out(
+        self,
+        order_id: str,
+        capture_id: str,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+    ) -> Call[Confirmation]: ...
     @overload
     def prepare_trigger_send_out(
         self,
@@ -841,6 +1153,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
     ) -> Call[Confirmation]: ...
     @overload
     def prepare_trigger_send_out(
@@ -852,6 +1166,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Unpack[CaptureArguments],
     ) -> Call[Confirmation]: ...
     def prepare_trigger_send_out(
@@ -863,6 +1179,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Any,
     ) -> Call[Confirmation]:
         """The first half of `trigger_send_out`: everything is checked, and nothing is sent. The
@@ -871,35 +1189,118 @@ class Client(_Base):
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
         made: Call[Confirmation] = self._call(
             "trigger_send_out", order_id, request, idempotency_key, fields, False
         )
         return made
 
+    @overload
     def get_extend_due_date_options(
-        self, order_id: str, /, **fields: Unpack[CaptureArguments]
+        self,
+        order_id: str,
+        capture_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+    ) -> DueDateOptions: ...
+    @overload
+    def get_extend_due_date_options(
+        self,
+        order_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **fields: Unpack[CaptureArguments],
+    ) -> DueDateOptions: ...
+    def get_extend_due_date_options(
+        self,
+        order_id: str,
+        capture_id: Any = None,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **fields: Any,
     ) -> DueDateOptions:
         """Reads by how many days the due date of a capture can be extended, and each fee.
 
         Waits for the outcome.
 
         - `capture_id`: Klarna's id of the capture.
+        - `timeout`: Time for this call with all attempts and pauses, in place of the client's. In
+          seconds.
+        - `max_attempts`: Requests this call may make, 1 to 20, in place of the client's.
         """
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
         made: DueDateOptions = self._call(
-            "get_extend_due_date_options", order_id, None, None, {**fields}, True
+            "get_extend_due_date_options", order_id, capture_id, None, fields, True
         )
         return made
 
+    @overload
     def prepare_get_extend_due_date_options(
-        self, order_id: str, /, **fields: Unpack[CaptureArguments]
+        self,
+        order_id: str,
+        capture_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+    ) -> Call[DueDateOptions]: ...
+    @overload
+    def prepare_get_extend_due_date_options(
+        self,
+        order_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **fields: Unpack[CaptureArguments],
+    ) -> Call[DueDateOptions]: ...
+    def prepare_get_extend_due_date_options(
+        self,
+        order_id: str,
+        capture_id: Any = None,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **fields: Any,
     ) -> Call[DueDateOptions]:
         """The first half of `get_extend_due_date_options`: everything is checked, and nothing is
         sent. The `Call` is the second half, for a program that sends by other means."""
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
         made: Call[DueDateOptions] = self._call(
-            "get_extend_due_date_options", order_id, None, None, {**fields}, False
+            "get_extend_due_date_options", order_id, capture_id, None, fields, False
         )
         return made
 
+    @overload
+    def extend_due_date(
+        self,
+        order_id: str,
+        capture_id: str,
+        /,
+        *,
+        number_of_days: int,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+    ) -> Confirmation: ...
     @overload
     def extend_due_date(
         self,
@@ -910,6 +1311,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
     ) -> Confirmation: ...
     @overload
     def extend_due_date(
@@ -921,6 +1324,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Unpack[DueDateRequest],
     ) -> Confirmation: ...
     def extend_due_date(
@@ -932,12 +1337,16 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Any,
     ) -> Confirmation:
         """Extends the due date of a capture, for a fee. A repeat with another key costs a second
         fee.
 
         Waits for the outcome.
+
+        The `capture_id` may stand behind the order's.
 
         The request is Klarna's, as keywords or as one mapping; see `DueDateRequest`.
 
@@ -953,16 +1362,37 @@ class Client(_Base):
         - `first_used`: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
           Klarna's 24 hours nothing is sent, since Klarna would carry it out again. A `datetime`
           needs a time zone; fractions of a second are dropped.
+        - `timeout`: Time for this call with all attempts and pauses, in place of the client's. In
+          seconds.
+        - `max_attempts`: Requests this call may make, 1 to 20, in place of the client's.
         """
         if first_use is not None:
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
         made: Confirmation = self._call(
             "extend_due_date", order_id, request, idempotency_key, fields, True
         )
         return made
 
+    @overload
+    def prepare_extend_due_date(
+        self,
+        order_id: str,
+        capture_id: str,
+        /,
+        *,
+        number_of_days: int,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+    ) -> Call[Confirmation]: ...
     @overload
     def prepare_extend_due_date(
         self,
@@ -973,6 +1403,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
     ) -> Call[Confirmation]: ...
     @overload
     def prepare_extend_due_date(
@@ -984,6 +1416,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Unpack[DueDateRequest],
     ) -> Call[Confirmation]: ...
     def prepare_extend_due_date(
@@ -995,6 +1429,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Any,
     ) -> Call[Confirmation]:
         """The first half of `extend_due_date`: everything is checked, and nothing is sent. The
@@ -1003,6 +1439,10 @@ class Client(_Base):
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
         made: Call[Confirmation] = self._call(
             "extend_due_date", order_id, request, idempotency_key, fields, False
         )
@@ -1018,6 +1458,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
     ) -> Confirmation: ...
     @overload
     def update_customer_details(
@@ -1029,6 +1471,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Unpack[CustomerDetailsRequest],
     ) -> Confirmation: ...
     def update_customer_details(
@@ -1040,6 +1484,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Any,
     ) -> Confirmation:
         """Changes the customer's shipping address. Klarna checks the customer's credit anew. Safe
@@ -1061,11 +1507,18 @@ class Client(_Base):
         - `first_used`: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
           Klarna's 24 hours nothing is sent, since Klarna would carry it out again. A `datetime`
           needs a time zone; fractions of a second are dropped.
+        - `timeout`: Time for this call with all attempts and pauses, in place of the client's. In
+          seconds.
+        - `max_attempts`: Requests this call may make, 1 to 20, in place of the client's.
         """
         if first_use is not None:
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
         made: Confirmation = self._call(
             "update_customer_details", order_id, request, idempotency_key, fields, True
         )
@@ -1081,6 +1534,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
     ) -> Call[Confirmation]: ...
     @overload
     def prepare_update_customer_details(
@@ -1092,6 +1547,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Unpack[CustomerDetailsRequest],
     ) -> Call[Confirmation]: ...
     def prepare_update_customer_details(
@@ -1103,6 +1560,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Any,
     ) -> Call[Confirmation]:
         """The first half of `update_customer_details`: everything is checked, and nothing is sent.
@@ -1111,6 +1570,10 @@ class Client(_Base):
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
         made: Call[Confirmation] = self._call(
             "update_customer_details", order_id, request, idempotency_key, fields, False
         )
@@ -1126,6 +1589,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
     ) -> Confirmation: ...
     @overload
     def extend_authorization_time(
@@ -1137,6 +1602,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Unpack[OrderArguments],
     ) -> Confirmation: ...
     def extend_authorization_time(
@@ -1148,6 +1615,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Any,
     ) -> Confirmation:
         """Extends the time in which the order can be captured. A second call on one day changes
@@ -1169,11 +1638,18 @@ class Client(_Base):
         - `first_used`: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
           Klarna's 24 hours nothing is sent, since Klarna would carry it out again. A `datetime`
           needs a time zone; fractions of a second are dropped.
+        - `timeout`: Time for this call with all attempts and pauses, in place of the client's. In
+          seconds.
+        - `max_attempts`: Requests this call may make, 1 to 20, in place of the client's.
         """
         if first_use is not None:
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
         made: Confirmation = self._call(
             "extend_authorization_time", order_id, request, idempotency_key, fields, True
         )
@@ -1189,6 +1665,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
     ) -> Call[Confirmation]: ...
     @overload
     def prepare_extend_authorization_time(
@@ -1200,6 +1678,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Unpack[OrderArguments],
     ) -> Call[Confirmation]: ...
     def prepare_extend_authorization_time(
@@ -1211,6 +1691,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Any,
     ) -> Call[Confirmation]:
         """The first half of `extend_authorization_time`: everything is checked, and nothing is
@@ -1219,6 +1701,10 @@ class Client(_Base):
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
         made: Call[Confirmation] = self._call(
             "extend_authorization_time", order_id, request, idempotency_key, fields, False
         )
@@ -1234,6 +1720,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
     ) -> Confirmation: ...
     @overload
     def update_merchant_references(
@@ -1245,6 +1733,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Unpack[MerchantReferencesRequest],
     ) -> Confirmation: ...
     def update_merchant_references(
@@ -1256,6 +1746,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Any,
     ) -> Confirmation:
         """Changes the shop's own references of the order. Safe to repeat.
@@ -1276,11 +1768,18 @@ class Client(_Base):
         - `first_used`: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
           Klarna's 24 hours nothing is sent, since Klarna would carry it out again. A `datetime`
           needs a time zone; fractions of a second are dropped.
+        - `timeout`: Time for this call with all attempts and pauses, in place of the client's. In
+          seconds.
+        - `max_attempts`: Requests this call may make, 1 to 20, in place of the client's.
         """
         if first_use is not None:
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
         made: Confirmation = self._call(
             "update_merchant_references", order_id, request, idempotency_key, fields, True
         )
@@ -1296,6 +1795,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
     ) -> Call[Confirmation]: ...
     @overload
     def prepare_update_merchant_references(
@@ -1307,6 +1808,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Unpack[MerchantReferencesRequest],
     ) -> Call[Confirmation]: ...
     def prepare_update_merchant_references(
@@ -1318,6 +1821,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Any,
     ) -> Call[Confirmation]:
         """The first half of `update_merchant_references`: everything is checked, and nothing is
@@ -1326,6 +1831,10 @@ class Client(_Base):
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
         made: Call[Confirmation] = self._call(
             "update_merchant_references", order_id, request, idempotency_key, fields, False
         )
@@ -1341,6 +1850,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
     ) -> Refund: ...
     @overload
     def refund(
@@ -1352,6 +1863,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Unpack[RefundRequest],
     ) -> Refund: ...
     def refund(
@@ -1363,6 +1876,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Any,
     ) -> Refund:
         """Gives the customer back what was captured, in full or in part: the money moves once,
@@ -1384,11 +1899,18 @@ class Client(_Base):
         - `first_used`: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
           Klarna's 24 hours nothing is sent, since Klarna would carry it out again. A `datetime`
           needs a time zone; fractions of a second are dropped.
+        - `timeout`: Time for this call with all attempts and pauses, in place of the client's. In
+          seconds.
+        - `max_attempts`: Requests this call may make, 1 to 20, in place of the client's.
         """
         if first_use is not None:
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
         made: Refund = self._call("refund", order_id, request, idempotency_key, fields, True)
         return made
 
@@ -1402,6 +1924,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
     ) -> Call[Refund]: ...
     @overload
     def prepare_refund(
@@ -1413,6 +1937,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Unpack[RefundRequest],
     ) -> Call[Refund]: ...
     def prepare_refund(
@@ -1424,6 +1950,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Any,
     ) -> Call[Refund]:
         """The first half of `refund`: everything is checked, and nothing is sent. The `Call` is the
@@ -1432,26 +1960,97 @@ class Client(_Base):
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
         made: Call[Refund] = self._call("refund", order_id, request, idempotency_key, fields, False)
         return made
 
-    def get_refund(self, order_id: str, /, **fields: Unpack[RefundArguments]) -> RefundDetails:
+    @overload
+    def get_refund(
+        self,
+        order_id: str,
+        refund_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+    ) -> RefundDetails: ...
+    @overload
+    def get_refund(
+        self,
+        order_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **fields: Unpack[RefundArguments],
+    ) -> RefundDetails: ...
+    def get_refund(
+        self,
+        order_id: str,
+        refund_id: Any = None,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **fields: Any,
+    ) -> RefundDetails:
         """Reads one refund of the order.
 
         Waits for the outcome.
 
         - `refund_id`: Klarna's id of the refund.
+        - `timeout`: Time for this call with all attempts and pauses, in place of the client's. In
+          seconds.
+        - `max_attempts`: Requests this call may make, 1 to 20, in place of the client's.
         """
-        made: RefundDetails = self._call("get_refund", order_id, None, None, {**fields}, True)
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
+        made: RefundDetails = self._call("get_refund", order_id, refund_id, None, fields, True)
         return made
 
+    @overload
     def prepare_get_refund(
-        self, order_id: str, /, **fields: Unpack[RefundArguments]
+        self,
+        order_id: str,
+        refund_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+    ) -> Call[RefundDetails]: ...
+    @overload
+    def prepare_get_refund(
+        self,
+        order_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **fields: Unpack[RefundArguments],
+    ) -> Call[RefundDetails]: ...
+    def prepare_get_refund(
+        self,
+        order_id: str,
+        refund_id: Any = None,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **fields: Any,
     ) -> Call[RefundDetails]:
         """The first half of `get_refund`: everything is checked, and nothing is sent. The `Call` is
         the second half, for a program that sends by other means."""
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
         made: Call[RefundDetails] = self._call(
-            "get_refund", order_id, None, None, {**fields}, False
+            "get_refund", order_id, refund_id, None, fields, False
         )
         return made
 
@@ -1465,6 +2064,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
     ) -> Confirmation: ...
     @overload
     def release_remaining_authorization(
@@ -1476,6 +2077,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Unpack[OrderArguments],
     ) -> Confirmation: ...
     def release_remaining_authorization(
@@ -1487,6 +2090,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Any,
     ) -> Confirmation:
         """Releases what is still reserved on an order of which a part was captured. The rest can
@@ -1508,11 +2113,18 @@ class Client(_Base):
         - `first_used`: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
           Klarna's 24 hours nothing is sent, since Klarna would carry it out again. A `datetime`
           needs a time zone; fractions of a second are dropped.
+        - `timeout`: Time for this call with all attempts and pauses, in place of the client's. In
+          seconds.
+        - `max_attempts`: Requests this call may make, 1 to 20, in place of the client's.
         """
         if first_use is not None:
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
         made: Confirmation = self._call(
             "release_remaining_authorization", order_id, request, idempotency_key, fields, True
         )
@@ -1528,6 +2140,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
     ) -> Call[Confirmation]: ...
     @overload
     def prepare_release_remaining_authorization(
@@ -1539,6 +2153,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Unpack[OrderArguments],
     ) -> Call[Confirmation]: ...
     def prepare_release_remaining_authorization(
@@ -1550,6 +2166,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Any,
     ) -> Call[Confirmation]:
         """The first half of `release_remaining_authorization`: everything is checked, and nothing
@@ -1558,6 +2176,10 @@ class Client(_Base):
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
         made: Call[Confirmation] = self._call(
             "release_remaining_authorization", order_id, request, idempotency_key, fields, False
         )
@@ -1573,6 +2195,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
     ) -> Confirmation: ...
     @overload
     def append_order_shipping_info(
@@ -1584,6 +2208,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Unpack[OrderShippingRequest],
     ) -> Confirmation: ...
     def append_order_shipping_info(
@@ -1595,6 +2221,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Any,
     ) -> Confirmation:
         """Adds shipping info, such as a tracking number, to the order. A repeat with another key
@@ -1616,11 +2244,18 @@ class Client(_Base):
         - `first_used`: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
           Klarna's 24 hours nothing is sent, since Klarna would carry it out again. A `datetime`
           needs a time zone; fractions of a second are dropped.
+        - `timeout`: Time for this call with all attempts and pauses, in place of the client's. In
+          seconds.
+        - `max_attempts`: Requests this call may make, 1 to 20, in place of the client's.
         """
         if first_use is not None:
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
         made: Confirmation = self._call(
             "append_order_shipping_info", order_id, request, idempotency_key, fields, True
         )
@@ -1636,6 +2271,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
     ) -> Call[Confirmation]: ...
     @overload
     def prepare_append_order_shipping_info(
@@ -1647,6 +2284,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Unpack[OrderShippingRequest],
     ) -> Call[Confirmation]: ...
     def prepare_append_order_shipping_info(
@@ -1658,6 +2297,8 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Any,
     ) -> Call[Confirmation]:
         """The first half of `append_order_shipping_info`: everything is checked, and nothing is
@@ -1666,12 +2307,24 @@ class Client(_Base):
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
         made: Call[Confirmation] = self._call(
             "append_order_shipping_info", order_id, request, idempotency_key, fields, False
         )
         return made
 
-    def reconcile(self, order_id: str, /, **fields: Unpack[ReconcileRequest]) -> Reconciliation:
+    def reconcile(
+        self,
+        order_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **fields: Unpack[ReconcileRequest],
+    ) -> Reconciliation:
         """Reads the order's captures and searches for the one with this reference and amount. Sound
         only when each capture of an order has a reference of its own.
 
@@ -1679,22 +2332,45 @@ class Client(_Base):
 
         - `reference`: The capture's own name, as its request gave it.
         - `captured_amount`: Its amount, in minor units (60.00 is 6000).
+        - `timeout`: Time for this call with all attempts and pauses, in place of the client's. In
+          seconds.
+        - `max_attempts`: Requests this call may make, 1 to 20, in place of the client's.
         """
-        made: Reconciliation = self._call("reconcile", order_id, None, None, {**fields}, True)
+        given: dict[str, Any] = {**fields}
+        if timeout is not None:
+            given["timeout"] = timeout
+        if max_attempts is not None:
+            given["max_attempts"] = max_attempts
+        made: Reconciliation = self._call("reconcile", order_id, None, None, given, True)
         return made
 
     def prepare_reconcile(
-        self, order_id: str, /, **fields: Unpack[ReconcileRequest]
+        self,
+        order_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **fields: Unpack[ReconcileRequest],
     ) -> Call[Reconciliation]:
         """The first half of `reconcile`: everything is checked, and nothing is sent. The `Call` is
         the second half, for a program that sends by other means."""
-        made: Call[Reconciliation] = self._call(
-            "reconcile", order_id, None, None, {**fields}, False
-        )
+        given: dict[str, Any] = {**fields}
+        if timeout is not None:
+            given["timeout"] = timeout
+        if max_attempts is not None:
+            given["max_attempts"] = max_attempts
+        made: Call[Reconciliation] = self._call("reconcile", order_id, None, None, given, False)
         return made
 
     def reconcile_refund(
-        self, order_id: str, /, **fields: Unpack[ReconcileRefundRequest]
+        self,
+        order_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **fields: Unpack[ReconcileRefundRequest],
     ) -> RefundReconciliation:
         """Reads the order's refunds and searches for the one with this reference and amount. Sound
         only when each refund of an order has a reference of its own.
@@ -1703,19 +2379,38 @@ class Client(_Base):
 
         - `reference`: The refund's own name, as its request gave it.
         - `refunded_amount`: Its amount, in minor units (60.00 is 6000).
+        - `timeout`: Time for this call with all attempts and pauses, in place of the client's. In
+          seconds.
+        - `max_attempts`: Requests this call may make, 1 to 20, in place of the client's.
         """
+        given: dict[str, Any] = {**fields}
+        if timeout is not None:
+            given["timeout"] = timeout
+        if max_attempts is not None:
+            given["max_attempts"] = max_attempts
         made: RefundReconciliation = self._call(
-            "reconcile_refund", order_id, None, None, {**fields}, True
+            "reconcile_refund", order_id, None, None, given, True
         )
         return made
 
     def prepare_reconcile_refund(
-        self, order_id: str, /, **fields: Unpack[ReconcileRefundRequest]
+        self,
+        order_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **fields: Unpack[ReconcileRefundRequest],
     ) -> Call[RefundReconciliation]:
         """The first half of `reconcile_refund`: everything is checked, and nothing is sent. The
         `Call` is the second half, for a program that sends by other means."""
+        given: dict[str, Any] = {**fields}
+        if timeout is not None:
+            given["timeout"] = timeout
+        if max_attempts is not None:
+            given["max_attempts"] = max_attempts
         made: Call[RefundReconciliation] = self._call(
-            "reconcile_refund", order_id, None, None, {**fields}, False
+            "reconcile_refund", order_id, None, None, given, False
         )
         return made
 
@@ -1743,12 +2438,25 @@ class AsyncOperations:
         """Call an operation by its name and wait for the outcome, as `Client.call` does."""
         return await self._call(operation, order_id, request, idempotency_key, fields)
 
-    async def get_order(self, order_id: str, /, **fields: Unpack[OrderArguments]) -> Order:
+    async def get_order(
+        self,
+        order_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **fields: Unpack[OrderArguments],
+    ) -> Order:
         """Reads the order: its state, amounts, lines, captures and refunds.
 
         As `Client.get_order` does.
         """
-        made: Order = await self._call("get_order", order_id, None, None, {**fields})
+        given: dict[str, Any] = {**fields}
+        if timeout is not None:
+            given["timeout"] = timeout
+        if max_attempts is not None:
+            given["max_attempts"] = max_attempts
+        made: Order = await self._call("get_order", order_id, None, None, given)
         return made
 
     @overload
@@ -1761,6 +2469,8 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
     ) -> Confirmation: ...
     @overload
     async def acknowledge(
@@ -1772,6 +2482,8 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Unpack[OrderArguments],
     ) -> Confirmation: ...
     async def acknowledge(
@@ -1783,6 +2495,8 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Any,
     ) -> Confirmation:
         """Confirms to Klarna that the shop knows the order. Klarna then stops calling the shop
@@ -1794,6 +2508,10 @@ class AsyncOperations:
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
         made: Confirmation = await self._call(
             "acknowledge", order_id, request, idempotency_key, fields
         )
@@ -1809,6 +2527,8 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
     ) -> Confirmation: ...
     @overload
     async def update_authorization(
@@ -1820,6 +2540,8 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Unpack[AuthorizationRequest],
     ) -> Confirmation: ...
     async def update_authorization(
@@ -1831,6 +2553,8 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Any,
     ) -> Confirmation:
         """Changes the amount and the lines of an order that is authorized. The lines replace the
@@ -1842,6 +2566,10 @@ class AsyncOperations:
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
         made: Confirmation = await self._call(
             "update_authorization", order_id, request, idempotency_key, fields
         )
@@ -1857,6 +2585,8 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
     ) -> Confirmation: ...
     @overload
     async def cancel(
@@ -1868,6 +2598,8 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Unpack[OrderArguments],
     ) -> Confirmation: ...
     async def cancel(
@@ -1879,6 +2611,8 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Any,
     ) -> Confirmation:
         """Cancels an order of which nothing was captured, for good. Safe to repeat.
@@ -1889,6 +2623,10 @@ class AsyncOperations:
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
         made: Confirmation = await self._call("cancel", order_id, request, idempotency_key, fields)
         return made
 
@@ -1902,6 +2640,8 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
     ) -> Capture: ...
     @overload
     async def capture(
@@ -1913,6 +2653,8 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Unpack[CaptureRequest],
     ) -> Capture: ...
     async def capture(
@@ -1924,6 +2666,8 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Any,
     ) -> Capture:
         """Captures the order, in full or in part: the money moves once, however often it is called
@@ -1935,27 +2679,89 @@ class AsyncOperations:
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
         made: Capture = await self._call("capture", order_id, request, idempotency_key, fields)
         return made
 
-    async def get_captures(self, order_id: str, /, **fields: Unpack[OrderArguments]) -> Captures:
+    async def get_captures(
+        self,
+        order_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **fields: Unpack[OrderArguments],
+    ) -> Captures:
         """Reads all captures of the order.
 
         As `Client.get_captures` does.
         """
-        made: Captures = await self._call("get_captures", order_id, None, None, {**fields})
+        given: dict[str, Any] = {**fields}
+        if timeout is not None:
+            given["timeout"] = timeout
+        if max_attempts is not None:
+            given["max_attempts"] = max_attempts
+        made: Captures = await self._call("get_captures", order_id, None, None, given)
         return made
 
+    @overload
     async def get_capture(
-        self, order_id: str, /, **fields: Unpack[CaptureArguments]
+        self,
+        order_id: str,
+        capture_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+    ) -> CaptureDetails: ...
+    @overload
+    async def get_capture(
+        self,
+        order_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **fields: Unpack[CaptureArguments],
+    ) -> CaptureDetails: ...
+    async def get_capture(
+        self,
+        order_id: str,
+        capture_id: Any = None,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **fields: Any,
     ) -> CaptureDetails:
         """Reads one capture of the order.
 
         As `Client.get_capture` does.
         """
-        made: CaptureDetails = await self._call("get_capture", order_id, None, None, {**fields})
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
+        made: CaptureDetails = await self._call("get_capture", order_id, capture_id, None, fields)
         return made
 
+    @overload
+    async def append_shipping_info(
+        self,
+        order_id: str,
+        capture_id: str,
+        /,
+        *,
+        shipping_info: list[ShippingInfo],
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+    ) -> Confirmation: ...
     @overload
     async def append_shipping_info(
         self,
@@ -1966,6 +2772,8 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
     ) -> Confirmation: ...
     @overload
     async def append_shipping_info(
@@ -1977,6 +2785,8 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Unpack[CaptureShippingRequest],
     ) -> Confirmation: ...
     async def append_shipping_info(
@@ -1988,6 +2798,8 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Any,
     ) -> Confirmation:
         """Adds shipping info, such as a tracking number, to a capture. A repeat with another key
@@ -1999,11 +2811,28 @@ class AsyncOperations:
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
         made: Confirmation = await self._call(
             "append_shipping_info", order_id, request, idempotency_key, fields
         )
         return made
 
+    @overload
+    async def trigger_send_out(
+        self,
+        order_id: str,
+        capture_id: str,
+        /,
+        *,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+    ) -> Confirmation: ...
     @overload
     async def trigger_send_out(
         self,
@@ -2014,6 +2843,8 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
     ) -> Confirmation: ...
     @overload
     async def trigger_send_out(
@@ -2025,6 +2856,8 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Unpack[CaptureArguments],
     ) -> Confirmation: ...
     async def trigger_send_out(
@@ -2036,6 +2869,8 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Any,
     ) -> Confirmation:
         """Has Klarna send the customer the invoice of a capture once more. A repeat with another
@@ -2047,23 +2882,72 @@ class AsyncOperations:
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
         made: Confirmation = await self._call(
             "trigger_send_out", order_id, request, idempotency_key, fields
         )
         return made
 
+    @overload
     async def get_extend_due_date_options(
-        self, order_id: str, /, **fields: Unpack[CaptureArguments]
+        self,
+        order_id: str,
+        capture_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+    ) -> DueDateOptions: ...
+    @overload
+    async def get_extend_due_date_options(
+        self,
+        order_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **fields: Unpack[CaptureArguments],
+    ) -> DueDateOptions: ...
+    async def get_extend_due_date_options(
+        self,
+        order_id: str,
+        capture_id: Any = None,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **fields: Any,
     ) -> DueDateOptions:
         """Reads by how many days the due date of a capture can be extended, and each fee.
 
         As `Client.get_extend_due_date_options` does.
         """
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
         made: DueDateOptions = await self._call(
-            "get_extend_due_date_options", order_id, None, None, {**fields}
+            "get_extend_due_date_options", order_id, capture_id, None, fields
         )
         return made
 
+    @overload
+    async def extend_due_date(
+        self,
+        order_id: str,
+        capture_id: str,
+        /,
+        *,
+        number_of_days: int,
+        idempotency_key: str | None = None,
+        first_use: bool | None = None,
+        first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+    ) -> Confirmation: ...
     @overload
     async def extend_due_date(
         self,
@@ -2074,6 +2958,8 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
     ) -> Confirmation: ...
     @overload
     async def extend_due_date(
@@ -2085,6 +2971,8 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Unpack[DueDateRequest],
     ) -> Confirmation: ...
     async def extend_due_date(
@@ -2096,6 +2984,8 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Any,
     ) -> Confirmation:
         """Extends the due date of a capture, for a fee. A repeat with another key costs a second
@@ -2107,6 +2997,10 @@ class AsyncOperations:
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
         made: Confirmation = await self._call(
             "extend_due_date", order_id, request, idempotency_key, fields
         )
@@ -2122,6 +3016,8 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
     ) -> Confirmation: ...
     @overload
     async def update_customer_details(
@@ -2133,6 +3029,8 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Unpack[CustomerDetailsRequest],
     ) -> Confirmation: ...
     async def update_customer_details(
@@ -2144,6 +3042,8 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Any,
     ) -> Confirmation:
         """Changes the customer's shipping address. Klarna checks the customer's credit anew. Safe
@@ -2155,6 +3055,10 @@ class AsyncOperations:
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
         made: Confirmation = await self._call(
             "update_customer_details", order_id, request, idempotency_key, fields
         )
@@ -2170,6 +3074,8 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
     ) -> Confirmation: ...
     @overload
     async def extend_authorization_time(
@@ -2181,6 +3087,8 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Unpack[OrderArguments],
     ) -> Confirmation: ...
     async def extend_authorization_time(
@@ -2192,6 +3100,8 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Any,
     ) -> Confirmation:
         """Extends the time in which the order can be captured. A second call on one day changes
@@ -2203,6 +3113,10 @@ class AsyncOperations:
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
         made: Confirmation = await self._call(
             "extend_authorization_time", order_id, request, idempotency_key, fields
         )
@@ -2218,6 +3132,8 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
     ) -> Confirmation: ...
     @overload
     async def update_merchant_references(
@@ -2229,6 +3145,8 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Unpack[MerchantReferencesRequest],
     ) -> Confirmation: ...
     async def update_merchant_references(
@@ -2240,6 +3158,8 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Any,
     ) -> Confirmation:
         """Changes the shop's own references of the order. Safe to repeat.
@@ -2250,6 +3170,10 @@ class AsyncOperations:
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
         made: Confirmation = await self._call(
             "update_merchant_references", order_id, request, idempotency_key, fields
         )
@@ -2265,6 +3189,8 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
     ) -> Refund: ...
     @overload
     async def refund(
@@ -2276,6 +3202,8 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Unpack[RefundRequest],
     ) -> Refund: ...
     async def refund(
@@ -2287,6 +3215,8 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Any,
     ) -> Refund:
         """Gives the customer back what was captured, in full or in part: the money moves once,
@@ -2298,17 +3228,52 @@ class AsyncOperations:
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
         made: Refund = await self._call("refund", order_id, request, idempotency_key, fields)
         return made
 
+    @overload
     async def get_refund(
-        self, order_id: str, /, **fields: Unpack[RefundArguments]
+        self,
+        order_id: str,
+        refund_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+    ) -> RefundDetails: ...
+    @overload
+    async def get_refund(
+        self,
+        order_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **fields: Unpack[RefundArguments],
+    ) -> RefundDetails: ...
+    async def get_refund(
+        self,
+        order_id: str,
+        refund_id: Any = None,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **fields: Any,
     ) -> RefundDetails:
         """Reads one refund of the order.
 
         As `Client.get_refund` does.
         """
-        made: RefundDetails = await self._call("get_refund", order_id, None, None, {**fields})
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
+        made: RefundDetails = await self._call("get_refund", order_id, refund_id, None, fields)
         return made
 
     @overload
@@ -2321,6 +3286,8 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
     ) -> Confirmation: ...
     @overload
     async def release_remaining_authorization(
@@ -2332,6 +3299,8 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Unpack[OrderArguments],
     ) -> Confirmation: ...
     async def release_remaining_authorization(
@@ -2343,6 +3312,8 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Any,
     ) -> Confirmation:
         """Releases what is still reserved on an order of which a part was captured. The rest can
@@ -2354,6 +3325,10 @@ class AsyncOperations:
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
         made: Confirmation = await self._call(
             "release_remaining_authorization", order_id, request, idempotency_key, fields
         )
@@ -2369,6 +3344,8 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
     ) -> Confirmation: ...
     @overload
     async def append_order_shipping_info(
@@ -2380,6 +3357,8 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Unpack[OrderShippingRequest],
     ) -> Confirmation: ...
     async def append_order_shipping_info(
@@ -2391,6 +3370,8 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
         **fields: Any,
     ) -> Confirmation:
         """Adds shipping info, such as a tracking number, to the order. A repeat with another key
@@ -2402,31 +3383,57 @@ class AsyncOperations:
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if timeout is not None:
+            fields["timeout"] = timeout
+        if max_attempts is not None:
+            fields["max_attempts"] = max_attempts
         made: Confirmation = await self._call(
             "append_order_shipping_info", order_id, request, idempotency_key, fields
         )
         return made
 
     async def reconcile(
-        self, order_id: str, /, **fields: Unpack[ReconcileRequest]
+        self,
+        order_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **fields: Unpack[ReconcileRequest],
     ) -> Reconciliation:
         """Reads the order's captures and searches for the one with this reference and amount. Sound
         only when each capture of an order has a reference of its own.
 
         As `Client.reconcile` does.
         """
-        made: Reconciliation = await self._call("reconcile", order_id, None, None, {**fields})
+        given: dict[str, Any] = {**fields}
+        if timeout is not None:
+            given["timeout"] = timeout
+        if max_attempts is not None:
+            given["max_attempts"] = max_attempts
+        made: Reconciliation = await self._call("reconcile", order_id, None, None, given)
         return made
 
     async def reconcile_refund(
-        self, order_id: str, /, **fields: Unpack[ReconcileRefundRequest]
+        self,
+        order_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **fields: Unpack[ReconcileRefundRequest],
     ) -> RefundReconciliation:
         """Reads the order's refunds and searches for the one with this reference and amount. Sound
         only when each refund of an order has a reference of its own.
 
         As `Client.reconcile_refund` does.
         """
+        given: dict[str, Any] = {**fields}
+        if timeout is not None:
+            given["timeout"] = timeout
+        if max_attempts is not None:
+            given["max_attempts"] = max_attempts
         made: RefundReconciliation = await self._call(
-            "reconcile_refund", order_id, None, None, {**fields}
+            "reconcile_refund", order_id, None, None, given
         )
         return made

@@ -28,3 +28,10 @@ class Settings(TypedDict, total=False):
     check_lines: Literal["off", "warn", "refuse"] | None
     accept_unknown_values: bool | None
     reconcile: bool | None
+
+
+class Options(TypedDict, total=False):
+    """The limits of calls, in place of the client's settings of the same names."""
+
+    timeout: float | None
+    max_attempts: int | None

@@ -9,7 +9,7 @@ from typing import Any, Generic, NoReturn, TypeVar, final
 from typing_extensions import Self, Unpack, disjoint_base
 
 from ._exchange import Transport
-from ._settings import Settings
+from ._settings import Options, Settings
 from .outcomes import Attempt, InvalidInput, OutcomeUnknown, Reply
 from .steps import Send, Wait
 
@@ -140,6 +140,15 @@ class Client:
     def _call(
         self, operation: Any, order_id: Any, request: Any, key: Any, fields: Any, send: bool, /
     ) -> Any: ...
+    def with_options(self, **options: Unpack[Options]) -> Self:
+        """The same client with other limits, for calls that have less time than others or more: it
+        shares connections, credentials and the memory of keys.
+
+        An option that is absent is as in this client. Closing one of the two leaves the other open.
+
+        Raises `InvalidInput`, naming the option.
+        """
+
     @property
     def base_url(self) -> str:
         """Where requests go, without credentials."""

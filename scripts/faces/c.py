@@ -148,7 +148,8 @@ use crate::json::{Value, put, takings_json_t};
 use crate::record::{
     Record, attempt_of, count_of, item_of, json_of, number, takings_reply_t, text_of, word_of,
 };
-use crate::{free, guard, new_client, owned, pointer, prepared, takings_client_t, text};"""
+use crate::{free, guard, held, new_client, null, owned, pointer, prepared, \
+takings_client_t, text};"""
 
 
 def doc(*paragraphs: str, indent: str = "") -> str:
@@ -231,7 +232,7 @@ def _clients(schema: Described) -> Iterator[str]:
         """guard(error, || {
             // SAFETY: a C string or NULL, by the header's rules.
             let config = unsafe { text("config_json", config_json) }?;
-            new_client(Config::from_json(config)?)
+            held(new_client(Config::from_json(config)?)?)
         })""",
         unsafe=True,
     )
@@ -251,7 +252,29 @@ def _clients(schema: Described) -> Iterator[str]:
             // SAFETY: a C string or NULL, by the header's rules.
             let text = unsafe { text("config_json", config_json) };
             let settings = (!config_json.is_null()).then_some(text).transpose()?;
-            new_client(Config::from_env_with_json(settings)?)
+            held(new_client(Config::from_env_with_json(settings)?)?)
+        })""",
+        unsafe=True,
+    )
+    options = schema["objects"][schema["client_options"]]["fields"]
+    yield _function(
+        "takings_client_with_options",
+        doc(
+            "Makes a client with other limits beside this one, for calls that have less time than "
+            "others or more: it shares connections, credentials and the memory of keys. Either of "
+            "the two may be freed first. options_json is a JSON object such as",
+            '    {"timeout_ms": 3000, "max_attempts": 1}',
+            "An option that is absent is as in the other client. The options:",
+            "\n".join(f"- {field_line(schema, field)}" for field in options),
+            "Returns a client for takings_client_free, or NULL and an error (invalid_input).",
+        ),
+        ["client: Option<&takings_client_t>", "options_json: *const c_char", ERROR],
+        "Option<Box<takings_client_t>>",
+        """guard(error, || {
+            let client = &client.ok_or_else(|| null("client"))?.client;
+            // SAFETY: a C string or NULL, by the header's rules.
+            let options = unsafe { text("options_json", options_json) }?;
+            held(client.with_options_json(options)?)
         })""",
         unsafe=True,
     )

@@ -86,7 +86,8 @@ def objects(schema: Described) -> dict[str, list[Described]]:
     for operation in schema["operations"]:
         if flat(schema, operation) is None:
             add(operation["arguments"], arguments_of(schema, operation))
-    add(schema["settings"], schema["objects"][schema["settings"]]["fields"])
+    for name in (schema["settings"], schema["client_options"]):
+        add(name, schema["objects"][name]["fields"])
     return found
 
 
@@ -750,7 +751,25 @@ def _results(schema: Described) -> Iterator[str]:
         )
 
 
+WITH_OPTIONS = """\
+/* The same client with other limits, for calls that have less time than others or more: it shares
+ * connections, credentials and the memory of keys. An option that is absent is as in this client.
+ * Throws invalid_input, naming the option. */
+client with_options(const options &changed) const {
+    return with_options(detail::json::of(changed));
+}
+
+/* The same with the options as JSON text, as takings_client_with_options takes them. */
+client with_options(const text &options_json) const {
+    return client(detail::ask([&](takings_error_t **error) {
+        const char *given = detail::c_string("options_json", options_json);
+        return takings_client_with_options(handle_.get(), given, error);
+    }));
+}"""
+
+
 def _operations(schema: Described) -> Iterator[str]:
+    yield WITH_OPTIONS
     for operation in schema["operations"]:
         name = operation["name"]
         fields = flat(schema, operation)
@@ -797,6 +816,7 @@ def _methods(
         passed = ["order_id", "detail::json::of(request)", *(["idempotency_key"] if keys else [])]
         head = _head(f"{gives} {method}(", [order, f"const {struct} &request", *keys])
         yield f"{comment(said)}\n{head}\n    return {method}({', '.join(passed)});\n}}"
+        yield from _by_position(schema, operation, method, gives, keys)
         said = "The same with the request as JSON text."
         parameters = [order, "const text &request_json"]
         given.append('detail::c_string("request_json", request_json)')
@@ -822,6 +842,24 @@ def _methods(
     )
     result = body.format("std::move(asked)" if "takings::call(" in body else "asked")
     yield f"{comment(said)}\n{_head(f'{gives} {method}(', parameters)}\n{ask}\n    {result}\n}}"
+
+
+def _by_position(
+    schema: Described, operation: Described, method: str, gives: str, keys: list[str]
+) -> Iterator[str]:
+    """The method of an operation below the order, with the id behind the order's."""
+    fields = schema["objects"][operation["arguments"]]["fields"]
+    if operation["id"] is None or not all(field["required"] for field in fields):
+        return
+    names = [member(field) for field in fields]
+    types = [value_type(field["type"], True) for field in fields]
+    given = [f"const {of} &{name}" for of, name in zip(types, names, strict=True)]
+    struct = f"{snake(operation['arguments'])}({', '.join(names)})"
+    passed = ["order_id", struct, *(["idempotency_key"] if keys else [])]
+    head = _head(f"{gives} {method}(", ["const text &order_id", *given, *keys])
+    call = textwrap.indent(_head(f"return {method}(", passed, ");", 92), "    ")
+    said = comment("The same with the arguments of the request one by one.")
+    yield f"{said}\n{head}\n{call}\n}}"
 
 
 def _head(start: str, parameters: list[str], end: str = ") const {", width: int = 100) -> str:

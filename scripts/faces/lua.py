@@ -47,6 +47,7 @@ def parts(schema: Json) -> dict[str, str]:
         arguments = objects[operation["arguments"]]
         if operation["takes_key"]:
             classes[arguments["name"]] = arguments["fields"] + options
+        classes[schema["client_options"]] = objects[schema["client_options"]]["fields"]
         add_inner(classes, objects, arguments["fields"])
     documents: Json = schema["documents"]
     replies = list(dict.fromkeys(class_name(operation["reply"]) for operation in operations))
@@ -206,11 +207,12 @@ def methods(operation: Json, objects: Json) -> list[str]:
             "nil makes a fresh one",
         ]
     else:
-        names = ["order_id", *(each["name"] for each in arguments["fields"])]
+        names = ["order_id", *(each["name"] for each in arguments["fields"]), "options"]
         takes = [
             f"---@param {name_of(each)} {type_of(each['type'])} {prose(each['doc'])}"
             for each in arguments["fields"]
         ]
+        takes.append("---@param options? takings.options the limits of this call")
     takes = ["---@param order_id string", *takes]
     written = ", ".join(names)
     word = reply.removeprefix("takings.")

@@ -150,6 +150,8 @@ def doc_of(schema: Schema, field: Field) -> str:
     if kind["kind"] == "word" and schema["words"][kind["name"]]["open"]:
         words = [word["word"] for word in schema["words"][kind["name"]]["words"]]
         doc += f" {and_so(words)}; others with the setting `accept_unknown_values`."
+    if kind["kind"] == "duration":
+        doc += " In seconds."
     if type_of(schema, field).startswith("datetime"):
         doc += " A `datetime` needs a time zone; fractions of a second are dropped."
     return doc
@@ -171,7 +173,7 @@ from typing import Any, Generic, NoReturn, TypeVar, final
 from typing_extensions import Self, Unpack, disjoint_base
 
 from ._exchange import Transport
-from ._settings import Settings
+from ._settings import Options, Settings
 from .outcomes import Attempt, InvalidInput, OutcomeUnknown, Reply
 from .steps import Send, Wait
 
@@ -1094,6 +1096,7 @@ KEY = (
     "call with that key went through, so most refusals are an `OutcomeUnknown`, unless you say "
     "that there was none."
 )
+BY_POSITION = "The `{id}` may stand behind the order's."
 MAPPING = "The request is Klarna's, as keywords or as one mapping; see `{arguments}`."
 SETTINGS_DOC = (
     "Check the settings and make a client. Nothing is connected before the first call.\n\n"
@@ -1123,6 +1126,14 @@ class Settings(TypedDict, total=False):
 '''
 
 
+OPTIONS = '''
+
+class Options(TypedDict, total=False):
+    """The limits of calls, in place of the client's settings of the same names."""
+
+'''
+
+
 def settings(schema: Schema) -> str:
     return (
         NOTICE
@@ -1130,6 +1141,11 @@ def settings(schema: Schema) -> str:
         + "".join(
             f"    {in_seconds(field['name'])}: {type_of(schema, field)} | None\n"
             for field in settings_of(schema)[2:]
+        )
+        + OPTIONS
+        + "".join(
+            f"    {in_seconds(field['name'])}: {type_of(schema, field)} | None\n"
+            for field in schema["objects"][schema["client_options"]]["fields"]
         )
     )
 
@@ -1154,6 +1170,12 @@ def operations(schema: Schema) -> str:
     fields = settings_of(schema)
     records = sorted(record["name"] for record in replies(schema))
     arguments = sorted({operation["arguments"] for operation in schema["operations"]})
+    # the types of arguments beside an id
+    for operation in schema["operations"]:
+        for field in schema["objects"][operation["arguments"]]["fields"] if operation["id"] else []:
+            held = field["type"].get("of", field["type"])
+            arguments += [held["name"]] if held["kind"] == "object" else []
+    arguments = sorted({*arguments})
     out = NOTICE + METHODS.replace("{replies}", imported("outcomes", records))
     out = out.replace("{requests}", imported("request", arguments))
     out += CLIENT.replace("    {init}\n", initializer(schema, fields) + "\n")
@@ -1202,9 +1224,19 @@ def initializer(schema: Schema, fields: list[Field]) -> str:
 
 
 def options_of(schema: Schema, operation: dict[str, Any]) -> list[Field]:
-    """The options of a call to an operation: they are of its key."""
-    fields: list[Field] = schema["objects"][schema["options"]]["fields"]
-    return fields if operation["takes_key"] else []
+    """The options of a call to an operation; those of its key only where it takes one."""
+    objects = schema["objects"]
+    of_every: list[str] = [field["name"] for field in objects[schema["client_options"]]["fields"]]
+    fields: list[Field] = objects[schema["options"]]["fields"]
+    taken = [f for f in fields if operation["takes_key"] or f["name"] in of_every]
+    return [{**field, "name": in_seconds(field["name"])} for field in taken]
+
+
+def argument_of(operation: dict[str, Any]) -> str:
+    """The argument behind the order's id: a request as a mapping, or the id that is read."""
+    if operation["takes_key"]:
+        return "request: Any = None"
+    return f"{operation['id']}: Any = None" if operation["id"] else ""
 
 
 def signature(
@@ -1227,9 +1259,20 @@ def signature(
         for option in options_of(schema, operation)
     ]
     parts += ["*", *keys] if keys else []
-    if not request.startswith(f"request: {operation['arguments']}"):
+    of_id = f"{operation['id']}: "
+    if request.startswith(f"{of_id}str"):
+        fields = schema["objects"][operation["arguments"]]["fields"]
+        rest = [
+            f"{field['name']}: {type_of(schema, field)}"
+            for field in fields
+            if field["name"] != operation["id"]
+        ]
+        at = parts.index("*") + 1
+        parts[at:at] = rest
+    elif not request.startswith(f"request: {operation['arguments']}"):
+        is_any = request.endswith("Any = None")
         unpacked = f"Unpack[{operation['arguments']}]"
-        parts.append(f"**fields: {'Any' if request.startswith('request: Any') else unpacked}")
+        parts.append(f"**fields: {'Any' if is_any else unpacked}")
     word = "async def" if is_async else "def"
     return spread(f"    {word} {name}(", parts, f") -> {returns}:{ending}")
 
@@ -1238,7 +1281,14 @@ def overloads(
     schema: Schema, operation: dict[str, Any], name: str, returns: str, is_async: bool
 ) -> str:
     out = ""
-    for request in (f"request: {operation['arguments']}", "request: None = None"):
+    requests = []
+    if operation["id"]:
+        requests.append(f"{operation['id']}: str")
+    if operation["takes_key"]:
+        requests += [f"request: {operation['arguments']}", "request: None = None"]
+    else:
+        requests.append("")
+    for request in requests:
         out += "    @overload\n"
         out += signature(schema, operation, name, returns, request, is_async, " ...")
     return out
@@ -1251,6 +1301,8 @@ def document(schema: Schema, operation: dict[str, Any], is_async: bool) -> str:
     parts = [doc, "Waits for the outcome."]
     fields: list[Field] = []
     if operation["takes_key"]:
+        if operation["id"]:
+            parts.append(BY_POSITION.format(**operation))
         parts += [MAPPING.format(**operation), KEY.format(**operation)]
     else:
         fields = schema["objects"][operation["arguments"]]["fields"]
@@ -1261,13 +1313,16 @@ def document(schema: Schema, operation: dict[str, Any], is_async: bool) -> str:
 
 
 def body(schema: Schema, operation: dict[str, Any], returns: str, last: str, word: str = "") -> str:
-    out = ""
+    request = argument_of(operation).partition(":")[0]
+    # without a mapping there are no overloads, and the fields have their types
+    fields = "fields" if request else "given"
+    out = "" if request else "        given: dict[str, Any] = {**fields}\n"
     for option in options_of(schema, operation):
         out += f"        if {option['name']} is not None:\n"
-        out += f'            fields["{option["name"]}"] = {option["name"]}\n'
-    given = ["request", "idempotency_key"] if operation["takes_key"] else ["None", "None"]
-    fields = "fields" if operation["takes_key"] else "{**fields}"
-    parts = [f'"{operation["name"]}"', "order_id", *given, fields, *([last] if last else [])]
+        out += f'            {fields}["{option["name"]}"] = {option["name"]}\n'
+    key = "idempotency_key" if operation["takes_key"] else "None"
+    given = [request or "None", key, fields]
+    parts = [f'"{operation["name"]}"', "order_id", *given, *([last] if last else [])]
     out += spread(f"        made: {returns} = {word}self._call(", parts, ")")
     return f"{out}        return made\n"
 
@@ -1275,10 +1330,9 @@ def body(schema: Schema, operation: dict[str, Any], returns: str, last: str, wor
 def method(schema: Schema, operation: dict[str, Any], is_async: bool = False) -> str:
     name, reply = operation["name"], operation["reply"]
     out = "\n"
-    request = ""
-    if operation["takes_key"]:
+    request = argument_of(operation)
+    if request:
         out += overloads(schema, operation, name, reply, is_async)
-        request = "request: Any = None"
     out += signature(schema, operation, name, reply, request, is_async)
     out += document(schema, operation, is_async)
     if is_async:
@@ -1291,10 +1345,9 @@ def preparing(schema: Schema, operation: dict[str, Any]) -> str:
     name = operation["prepare"]
     returns = f"Call[{operation['reply']}]"
     out = "\n"
-    request = ""
-    if operation["takes_key"]:
+    request = argument_of(operation)
+    if request:
         out += overloads(schema, operation, name, returns, False)
-        request = "request: Any = None"
     out += signature(schema, operation, name, returns, request, False)
     out += docstring(
         f"The first half of `{operation['name']}`: everything is checked, and nothing is sent. The "

@@ -4,6 +4,7 @@
  *
  *     capture  config JSON or empty (then the last client)  order id  request JSON  0|1  key
  *     reconcile  config JSON or empty  order id  reference  captured amount
+ *     options  config JSON or empty  options JSON
  *     derive   order id  name
  *     quit
  *
@@ -215,6 +216,20 @@ int main(void) {
                 print_outcome("reconciliation", takings_reconciliation_json(found));
             }
             takings_reconciliation_free(found);
+        } else if (count == 3 && strcmp(field[0], "options") == 0) {
+            takings_client_t *other = NULL;
+            if (field[1][0] != '\0') {
+                takings_client_free(client);
+                client = new_client(field[1], &error);
+            }
+            if (!error) {
+                other = takings_client_with_options(client, field[2], &error);
+            }
+            if (other) {
+                takings_client_free(client);
+                client = other;
+                print_outcome("options", "{}");
+            }
         } else if (count == 3 && strcmp(field[0], "derive") == 0) {
             takings_json_t *arguments = takings_json_new();
             char *key = NULL;

@@ -304,6 +304,16 @@ takings::client make_client(const std::string &json) {
     return takings::client(*config);
 }
 
+takings::client with_options(const takings::client &client, const std::string &json) {
+    std::optional<takings::options> options;
+    try {
+        options = typed<takings::options>(json);
+    } catch (const inexpressible &) {
+        return client.with_options(json);
+    }
+    return client.with_options(*options);
+}
+
 takings::capture capture(const takings::client &client, const std::string &order_id, const std::string &json,
                          const std::optional<std::string> &key) {
     std::optional<takings::capture_request> request;
@@ -375,6 +385,13 @@ int main() {
                     client = make_client(field[1]);
                 }
                 print_outcome("reconciliation", client.value().reconcile(field[2], field[3], std::stoll(field[4])).json);
+            } else if (field[0] == "options" && field.size() == 3) {
+                if (!field[1].empty()) {
+                    client.reset();
+                    client = make_client(field[1]);
+                }
+                client = with_options(client.value(), field[2]);
+                print_outcome("options", "{}");
             } else if (field[0] == "derive" && field.size() == 3) {
                 const std::string key = takings::idempotency_key(field[1], field[2]);
                 print_outcome("key", '"' + key + '"');

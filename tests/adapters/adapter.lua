@@ -139,6 +139,11 @@ local function answer(line)
       return outcome("error", err)
     end
   end
+  if line.options then
+    local other, err = client:with_options(line.options)
+    client = other or client
+    return other and '{"options":{}}' or outcome("error", err)
+  end
   local wanted = line.reconcile
   if wanted then
     return outcome("reconciliation", client:reconcile(line.order_id, wanted.reference, wanted.captured_amount))

@@ -21,7 +21,7 @@ loop = asyncio.new_event_loop()
 
 
 def settings_of(config: dict[str, Any]) -> dict[str, Any]:
-    """The suite's settings are in milliseconds; Python's are seconds, without the suffix."""
+    """The suite's times are in milliseconds; Python's are seconds, without the suffix."""
     settings: dict[str, Any] = {}
     for name, value in config.items():
         is_time = name.endswith("_ms") and isinstance(value, int) and not isinstance(value, bool)
@@ -98,12 +98,18 @@ def main() -> None:
                 if "config" in task:
                     client = client_of(task["config"])
                 assert client is not None, "the first task names the config"
+                if "options" in task:
+                    client = client.with_options(**settings_of(task["options"]))
+                    print(json.dumps({"options": {}}), flush=True)
+                    continue
                 if "reconcile" in task:
                     found = call(client.reconcile, task["order_id"], **task["reconcile"])
                     answer = {"reconciliation": fields_of(found)}
                 else:
                     text = task.get("request_text")
                     request = task["request"] if text is None else json.loads(text)
+                    if isinstance(request, dict):
+                        request = settings_of(request)
                     key = task.get("idempotency_key")
                     if operation := task.get("operation"):
                         reply = call(

@@ -35,6 +35,11 @@ fn answer(client: &mut Option<Made>, task: &Value) -> Result<String, Error> {
         let is_host = std::env::args().nth(1).is_some_and(|argument| argument == "step");
         *client = Some((made, is_host.then(|| host::Http::new(task["config"]["ca_file"].as_str()))));
     }
+    if task["options"].is_object() {
+        let (made, _) = client.as_mut().expect("the first call of a case makes the client");
+        *made = made.with_options_json(&task["options"].to_string())?;
+        return Ok(json!({"options": {}}).to_string());
+    }
     let (client, http) = client.as_ref().expect("the first call of a case makes the client");
     let call = prepared(client, task)?;
     let reply = match http {

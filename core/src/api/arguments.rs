@@ -1,10 +1,13 @@
 //! The arguments of calls beside order id and key: those of operations without a body of their own, the options of
 //! every call that writes, and how both become a request.
 
+use std::time::Duration;
+
 use serde::{Deserializer, Serialize};
 
 use crate::api::ids::check_segment;
 use crate::api::lines::{self, CheckLines};
+use crate::api::options::{MAX_ATTEMPTS, Options, TIME};
 use crate::api::order_requests::{
     AuthorizationRequest, CaptureArguments, CaptureShippingRequest, CustomerDetailsRequest, DueDateRequest,
     MerchantReferencesRequest, OrderArguments, OrderShippingRequest, ReconcileRefundRequest, RefundArguments,
@@ -18,7 +21,8 @@ use crate::strict::{Field, Item, Object, Reader, Rule, Voice, Written, object};
 const MOST_BODY: usize = 1_000_000;
 
 object! {
-    /// The caller's knowledge of the key of a call, beside the arguments of its operation.
+    /// The options of a call, beside the arguments of its operation: the limits of this call, and the caller's knowledge
+    /// of its key.
     #[derive(Default)]
     pub(crate) struct CallOptions: "an option of a call" {
         /// Whether this is the first use of the idempotency key: no other process, and no earlier run of this one, can
@@ -27,12 +31,20 @@ object! {
         /// When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24 hours nothing is
         /// sent, since Klarna would carry it out again.
         optional first_used "first_used": i64, Rule::Integer { min: 0, max: 253_402_300_799, unit: "seconds since 1970, UTC" };
+        /// Time for this call with all attempts and pauses, in place of the client's.
+        optional timeout "timeout_ms": Duration, TIME;
+        /// Requests this call may make, 1 to 20, in place of the client's.
+        optional max_attempts "max_attempts": u32, MAX_ATTEMPTS;
     }
 }
 
 impl CallOptions {
-    /// The name of an option that is given.
-    pub fn given(&self) -> Option<&'static str> {
+    pub fn limits(&self) -> Options {
+        Options { timeout: self.timeout, max_attempts: self.max_attempts }
+    }
+
+    /// The name of an option of the key that is given.
+    pub fn of_the_key(&self) -> Option<&'static str> {
         let first_use = self.first_use.is_some().then_some("first_use");
         first_use.or(self.first_used.is_some().then_some("first_used"))
     }
@@ -52,6 +64,9 @@ object! {
 pub(crate) trait Arguments: Object + Field + Item {
     /// Their name in messages.
     const WHOLE: &'static str;
+
+    /// A field by which two operations are taken for each other, and the way to the other one.
+    const OTHER: Option<(&'static str, &'static str)> = None;
 
     /// The body of the request; none for an operation without one.
     fn body(&self) -> Vec<u8> {
@@ -188,6 +203,8 @@ fn at_least_one_entry(shipping_info: &[ShippingInfo]) -> Result<Vec<String>, Err
 
 impl Arguments for OrderShippingRequest {
     const WHOLE: &'static str = "the shipping info";
+    const OTHER: Option<(&'static str, &'static str)> =
+        Some(("capture_id", "for one capture there is append_shipping_info"));
 
     fn body(&self) -> Vec<u8> {
         written(self)
@@ -200,6 +217,8 @@ impl Arguments for OrderShippingRequest {
 
 impl Arguments for CaptureShippingRequest {
     const WHOLE: &'static str = "the shipping info of a capture";
+    const OTHER: Option<(&'static str, &'static str)> =
+        Some(("capture_id", "for the order as a whole there is append_order_shipping_info"));
 
     fn body(&self) -> Vec<u8> {
         only("shipping_info", &self.shipping_info)
@@ -285,13 +304,25 @@ pub(crate) struct Checked {
 
 /// Reads arguments from any serde source, as strictly as JSON.
 pub(crate) fn read<'de, A: Arguments, D: Deserializer<'de>>(source: D, reading: Reading) -> Result<Checked, Error> {
-    let reader = Reader::new(A::WHOLE, reading.accept_unknown_values).in_words_of(reading.voice);
-    options_checked::<A>(reader.read_two(source)?, reading)
+    let reader = Reader::new(A::WHOLE, reading.accept_unknown_values).in_units_of(reading.voice);
+    options_checked::<A>(reader.read_two(source).map_err(way_to_other::<A>)?, reading)
 }
 
 /// The same from JSON text.
 pub(crate) fn read_json<A: Arguments>(text: &str, reading: Reading) -> Result<Checked, Error> {
-    options_checked::<A>(Reader::new(A::WHOLE, reading.accept_unknown_values).json_two(text)?, reading)
+    let reader = Reader::new(A::WHOLE, reading.accept_unknown_values);
+    options_checked::<A>(reader.json_two(text).map_err(way_to_other::<A>)?, reading)
+}
+
+/// Adds the way to the other operation to a refusal that shows that it was meant.
+fn way_to_other<A: Arguments>(refused: Error) -> Error {
+    let Some((field, way)) = A::OTHER else { return refused };
+    match refused.message().strip_prefix(field) {
+        Some(rest) if rest.starts_with(" is missing") || rest.starts_with(" is not a field") => {
+            Error::invalid(format!("{}; {way}", refused.message()))
+        }
+        _ => refused,
+    }
 }
 
 fn options_checked<A: Arguments>((options, arguments): (CallOptions, A), reading: Reading) -> Result<Checked, Error> {

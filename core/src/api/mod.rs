@@ -6,6 +6,7 @@ pub(crate) mod ids;
 pub(crate) mod lines;
 pub(crate) mod operation;
 pub(crate) mod operations;
+pub(crate) mod options;
 pub(crate) mod order_requests;
 pub(crate) mod reply;
 pub(crate) mod request;

@@ -118,6 +118,9 @@ pub struct Nouns {
     pub done: &'static str,
     /// Before "could not be read": "the captures".
     pub subject: &'static str,
+    /// For an operation that is refused where it is done already: the order as an earlier call may have left it, and how
+    /// to see that.
+    pub before: Option<&'static str>,
 }
 
 impl Operation {
@@ -161,6 +164,11 @@ impl Operation {
         self.arguments.fields.iter().map(|field| field.name)
     }
 
+    /// The argument that stands in the path below the order: `capture_id`. None for an operation on the whole order.
+    pub fn id_name(&self) -> Option<&'static str> {
+        self.argument_names().find(|name| self.path.contains(&format!("{{{name}}}")))
+    }
+
     /// The fields of its replies.
     pub fn reply_info(&self) -> &'static RecordInfo {
         self.face.info
@@ -173,6 +181,7 @@ impl Operation {
             "method": self.method.as_str(),
             "path": self.path,
             "arguments": self.arguments.name,
+            "id": self.id_name(),
             "reply": self.face.info.name,
             "effect": self.effect.as_str(),
             "takes_key": self.writes(),

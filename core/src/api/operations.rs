@@ -103,7 +103,7 @@ operations! {
         of_state: &[],
         found_by: FoundBy::Nothing,
         key_word: "",
-        nouns: Nouns { call: "the reading", done: "read", subject: "the details" },
+        nouns: Nouns { call: "the reading", done: "read", subject: "the details", before: None },
     }
 
     /// Confirms to Klarna that the shop knows the order. Klarna then stops calling the shop about it. A capture does so
@@ -118,7 +118,7 @@ operations! {
         of_state: NOT_ALLOWED,
         found_by: FoundBy::Nothing,
         key_word: "acknowledge",
-        nouns: Nouns { call: "the acknowledgement", done: "acknowledged", subject: "the order" },
+        nouns: Nouns { call: "the acknowledgement", done: "acknowledged", subject: "the order", before: None },
     }
 
     /// Changes the amount and the lines of an order that is authorized. The lines replace the old ones. Safe to repeat.
@@ -132,7 +132,7 @@ operations! {
         of_state: NOT_ALLOWED,
         found_by: FoundBy::State(&ORDER_STATE, state::has_authorization),
         key_word: "update-authorization",
-        nouns: Nouns { call: "the update of the authorization", done: "updated", subject: "the order" },
+        nouns: Nouns { call: "the update of the authorization", done: "updated", subject: "the order", before: None },
     }
 
     /// Cancels an order of which nothing was captured, for good. Safe to repeat.
@@ -146,7 +146,12 @@ operations! {
         of_state: &[(403, "CANCEL_NOT_ALLOWED")],
         found_by: FoundBy::State(&ORDER_STATE, state::is_cancelled),
         key_word: "cancel",
-        nouns: Nouns { call: "the cancellation", done: "cancelled", subject: "the order" },
+        nouns: Nouns {
+            call: "the cancellation",
+            done: "cancelled",
+            subject: "the order",
+            before: Some("the order may have been cancelled before: read it (get_order)"),
+        },
     }
 
     /// Captures the order, in full or in part: the money moves once, however often it is called with one key.
@@ -160,7 +165,7 @@ operations! {
         of_state: &[(403, "CAPTURE_NOT_ALLOWED")],
         found_by: FoundBy::Reference(&RECONCILE),
         key_word: "captures",
-        nouns: Nouns { call: "the capture", done: "captured", subject: "the captures" },
+        nouns: Nouns { call: "the capture", done: "captured", subject: "the captures", before: None },
     }
 
     /// Reads all captures of the order.
@@ -174,7 +179,7 @@ operations! {
         of_state: &[],
         found_by: FoundBy::Nothing,
         key_word: "",
-        nouns: Nouns { call: "the reading", done: "read", subject: "the captures" },
+        nouns: Nouns { call: "the reading", done: "read", subject: "the captures", before: None },
     }
 
     /// Reads one capture of the order.
@@ -188,7 +193,7 @@ operations! {
         of_state: &[],
         found_by: FoundBy::Nothing,
         key_word: "",
-        nouns: Nouns { call: "the reading", done: "read", subject: "the capture" },
+        nouns: Nouns { call: "the reading", done: "read", subject: "the capture", before: None },
     }
 
     /// Adds shipping info, such as a tracking number, to a capture. A repeat with another key adds it twice.
@@ -202,7 +207,7 @@ operations! {
         of_state: NOT_ALLOWED,
         found_by: FoundBy::State(&CAPTURE_STATE, state::has_shipping_info),
         key_word: "capture-shipping-info",
-        nouns: Nouns { call: "the shipping info", done: "updated", subject: "the capture" },
+        nouns: Nouns { call: "the shipping info", done: "updated", subject: "the capture", before: None },
     }
 
     /// Has Klarna send the customer the invoice of a capture once more. A repeat with another key sends a second mail.
@@ -216,7 +221,7 @@ operations! {
         of_state: NOT_ALLOWED,
         found_by: FoundBy::Nothing,
         key_word: "trigger-send-out",
-        nouns: Nouns { call: "the mail about a capture", done: "mailed", subject: "the capture" },
+        nouns: Nouns { call: "the mail about a capture", done: "mailed", subject: "the capture", before: None },
     }
 
     /// Reads by how many days the due date of a capture can be extended, and each fee.
@@ -230,7 +235,7 @@ operations! {
         of_state: &[],
         found_by: FoundBy::Nothing,
         key_word: "",
-        nouns: Nouns { call: "the reading", done: "read", subject: "the due dates" },
+        nouns: Nouns { call: "the reading", done: "read", subject: "the due dates", before: None },
     }
 
     /// Extends the due date of a capture, for a fee. A repeat with another key costs a second fee.
@@ -244,7 +249,7 @@ operations! {
         of_state: NOT_ALLOWED,
         found_by: FoundBy::Nothing,
         key_word: "extend-due-date",
-        nouns: Nouns { call: "the extension of the due date", done: "extended", subject: "the capture" },
+        nouns: Nouns { call: "the extension of the due date", done: "extended", subject: "the capture", before: None },
     }
 
     /// Changes the customer's shipping address. Klarna checks the customer's credit anew. Safe to repeat.
@@ -258,7 +263,7 @@ operations! {
         of_state: NOT_ALLOWED,
         found_by: FoundBy::State(&ORDER_STATE, state::is_set),
         key_word: "update-customer-details",
-        nouns: Nouns { call: "the update of the customer's details", done: "updated", subject: "the order" },
+        nouns: Nouns { call: "the update of the customer's details", done: "updated", subject: "the order", before: None },
     }
 
     /// Extends the time in which the order can be captured. A second call on one day changes nothing.
@@ -272,7 +277,7 @@ operations! {
         of_state: NOT_ALLOWED,
         found_by: FoundBy::Nothing,
         key_word: "extend-authorization-time",
-        nouns: Nouns { call: "the extension of the authorization", done: "extended", subject: "the order" },
+        nouns: Nouns { call: "the extension of the authorization", done: "extended", subject: "the order", before: None },
     }
 
     /// Changes the shop's own references of the order. Safe to repeat.
@@ -286,7 +291,7 @@ operations! {
         of_state: NOT_ALLOWED,
         found_by: FoundBy::State(&ORDER_STATE, state::is_set),
         key_word: "update-merchant-references",
-        nouns: Nouns { call: "the update of the merchant's references", done: "updated", subject: "the order" },
+        nouns: Nouns { call: "the update of the merchant's references", done: "updated", subject: "the order", before: None },
     }
 
     /// Gives the customer back what was captured, in full or in part: the money moves once, however often it is called
@@ -301,7 +306,7 @@ operations! {
         of_state: &[(403, "REFUND_NOT_ALLOWED")],
         found_by: FoundBy::Reference(&RECONCILE_REFUND),
         key_word: "refunds",
-        nouns: Nouns { call: "the refund", done: "refunded", subject: "the refunds" },
+        nouns: Nouns { call: "the refund", done: "refunded", subject: "the refunds", before: None },
     }
 
     /// Reads one refund of the order.
@@ -315,7 +320,7 @@ operations! {
         of_state: &[],
         found_by: FoundBy::Nothing,
         key_word: "",
-        nouns: Nouns { call: "the reading", done: "read", subject: "the refund" },
+        nouns: Nouns { call: "the reading", done: "read", subject: "the refund", before: None },
     }
 
     /// Releases what is still reserved on an order of which a part was captured. The rest can never be captured then.
@@ -330,7 +335,12 @@ operations! {
         of_state: NOT_ALLOWED,
         found_by: FoundBy::State(&ORDER_STATE, state::has_nothing_left),
         key_word: "release-remaining-authorization",
-        nouns: Nouns { call: "the release of the rest", done: "released", subject: "the order" },
+        nouns: Nouns {
+            call: "the release of the rest",
+            done: "released",
+            subject: "the order",
+            before: Some("the rest may have been released before: read the order (get_order)"),
+        },
     }
 
     /// Adds shipping info, such as a tracking number, to the order. A repeat with another key adds it twice.
@@ -344,7 +354,7 @@ operations! {
         of_state: NOT_ALLOWED,
         found_by: FoundBy::State(&ORDER_STATE, state::has_shipping_info),
         key_word: "order-shipping-info",
-        nouns: Nouns { call: "the shipping info", done: "updated", subject: "the order" },
+        nouns: Nouns { call: "the shipping info", done: "updated", subject: "the order", before: None },
     }
 
     /// Reads the order's captures and searches for the one with this reference and amount. Sound only when each capture
@@ -364,7 +374,7 @@ operations! {
         of_state: &[],
         found_by: FoundBy::Nothing,
         key_word: "",
-        nouns: Nouns { call: "the query", done: "captured", subject: "the captures" },
+        nouns: Nouns { call: "the query", done: "captured", subject: "the captures", before: None },
     }
 
     /// Reads the order's refunds and searches for the one with this reference and amount. Sound only when each refund of
@@ -384,7 +394,7 @@ operations! {
         of_state: &[],
         found_by: FoundBy::Nothing,
         key_word: "",
-        nouns: Nouns { call: "the query", done: "refunded", subject: "the refunds" },
+        nouns: Nouns { call: "the query", done: "refunded", subject: "the refunds", before: None },
     }
 }
 
@@ -408,7 +418,7 @@ const fn of_state(subject: &'static str, path: &'static str, id: &'static str, f
         of_state: &[],
         found_by: FoundBy::Nothing,
         key_word: "",
-        nouns: Nouns { call: "the query", done: "carried out", subject },
+        nouns: Nouns { call: "the query", done: "carried out", subject, before: None },
     }
 }
 

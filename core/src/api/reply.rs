@@ -39,6 +39,8 @@ pub(crate) struct Matches {
     pub others: Vec<String>,
     /// How many have the amount and no id.
     pub without_id: usize,
+    /// The document explains that the call is refused: it shows less left than the call asks for.
+    pub explains: bool,
 }
 
 impl Matches {
@@ -99,7 +101,7 @@ impl Facts {
     }
 
     fn matches(&self) -> &Matches {
-        const NONE: &Matches = &Matches { ids: Vec::new(), others: Vec::new(), without_id: 0 };
+        const NONE: &Matches = &Matches { ids: Vec::new(), others: Vec::new(), without_id: 0, explains: false };
         match &self.content {
             Content::Matches(finds) => finds,
             _ => NONE,

@@ -1,5 +1,8 @@
 //! Whether a call was carried out, by what Klarna shows of the order or the capture. Each function takes the document and
 //! the body of the call. A setter that is not shown decides nothing, since a later one may have replaced it.
+//!
+//! A document may be older than the call. So it shows that a refused call was never carried out only where it also
+//! explains the refusal: then an earlier call was refused as well.
 
 use serde_json::Value;
 
@@ -31,18 +34,28 @@ pub(crate) fn has_authorization(order: &Value, body: &Value) -> Option<bool> {
     ["order_amount", "order_lines"].iter().all(is_shown).then_some(true)
 }
 
-/// A cancelled order stays so.
+/// A cancelled order stays so. An order with a capture, or one that ended otherwise, is never cancelled.
 pub(crate) fn is_cancelled(order: &Value, _: &Value) -> Option<bool> {
-    order["status"].as_str().map(|status| status == "CANCELLED")
+    match order["status"].as_str()? {
+        "CANCELLED" => Some(true),
+        "PART_CAPTURED" | "CAPTURED" | "EXPIRED" | "CLOSED" => Some(false),
+        _ => (order["captured_amount"].as_i64()? > 0).then_some(false),
+    }
 }
 
-/// Nothing is left to capture, of an order of which a part was captured.
+/// Nothing is left to capture, of an order of which a part was captured. Without a capture there is nothing to release,
+/// and an order that ended with a rest keeps it.
 pub(crate) fn has_nothing_left(order: &Value, _: &Value) -> Option<bool> {
     let (left, captured) = (order["remaining_authorized_amount"].as_i64()?, order["captured_amount"].as_i64()?);
-    if left == 0 && captured == 0 { None } else { Some(left == 0) }
+    let has_ended = matches!(order["status"].as_str(), Some("CANCELLED" | "EXPIRED" | "CLOSED"));
+    match (left, captured) {
+        (0, 0) => None,
+        (0, _) => Some(true),
+        (_, captured) => (captured == 0 || has_ended).then_some(false),
+    }
 }
 
-/// Each entry is listed. Klarna finds a parcel by its carrier and number; an entry without a number cannot be told from
+/// Each entry is listed. A cancelled order gets none any more. Klarna finds a parcel by its carrier and number; an entry without a number cannot be told from
 /// others.
 pub(crate) fn has_shipping_info(document: &Value, body: &Value) -> Option<bool> {
     let entries = |of: &Value| of["shipping_info"].as_array().cloned().unwrap_or_default();
@@ -55,7 +68,7 @@ pub(crate) fn has_shipping_info(document: &Value, body: &Value) -> Option<bool> 
         return None;
     }
     match wanted.iter().filter(|wanted| shown.iter().any(|shown| names(shown) == **wanted)).count() {
-        0 => Some(false),
+        0 => (document["status"] == "CANCELLED").then_some(false),
         listed => (listed == wanted.len()).then_some(true),
     }
 }
@@ -96,11 +109,22 @@ mod tests {
     #[test]
     fn the_end_of_an_order_shows_in_its_state() {
         assert_eq!(is_cancelled(&json!({"status": "CANCELLED"}), &Value::Null), Some(true));
-        assert_eq!(is_cancelled(&json!({"status": "AUTHORIZED"}), &Value::Null), Some(false));
-        assert_eq!(is_cancelled(&json!({}), &Value::Null), None);
+        for (order, is_done) in [
+            // An older state of the order may show this, although it is cancelled.
+            (json!({"status": "AUTHORIZED", "captured_amount": 0}), None),
+            (json!({"status": "AUTHORIZED"}), None),
+            (json!({}), None),
+            (json!({"status": "PART_CAPTURED"}), Some(false)),
+            (json!({"status": "OF_A_LATER_DAY", "captured_amount": 1}), Some(false)),
+            (json!({"status": "EXPIRED"}), Some(false)),
+        ] {
+            assert_eq!(is_cancelled(&order, &Value::Null), is_done, "{order}");
+        }
         for (order, is_done) in [
             (json!({"remaining_authorized_amount": 0, "captured_amount": 10}), Some(true)),
-            (json!({"remaining_authorized_amount": 1, "captured_amount": 10}), Some(false)),
+            (json!({"remaining_authorized_amount": 1, "captured_amount": 10, "status": "PART_CAPTURED"}), None),
+            (json!({"remaining_authorized_amount": 1, "captured_amount": 10, "status": "EXPIRED"}), Some(false)),
+            (json!({"remaining_authorized_amount": 1, "captured_amount": 0}), Some(false)),
             (json!({"remaining_authorized_amount": 0, "captured_amount": 0}), None),
             (json!({"captured_amount": 10}), None),
         ] {
@@ -115,10 +139,13 @@ mod tests {
         for (entries, is_done) in [
             (json!([entry("DHL", "2")]), Some(true)),
             (json!([entry("DHL", "2"), entry("DHL", "3")]), None),
-            (json!([entry("UPS", "2")]), Some(false)),
+            (json!([entry("UPS", "2")]), None),
             (json!([{"shipping_method": "Home"}]), None),
         ] {
             assert_eq!(has_shipping_info(&document, &json!({"shipping_info": entries})), is_done, "{entries}");
         }
+        let cancelled = json!({"status": "CANCELLED", "shipping_info": []});
+        let body = json!({"shipping_info": [entry("UPS", "2")]});
+        assert_eq!(has_shipping_info(&cancelled, &body), Some(false));
     }
 }

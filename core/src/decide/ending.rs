@@ -17,6 +17,8 @@ pub(crate) struct Failure {
     pub refusal: Option<Refusal>,
     /// Why no further attempt was made.
     pub stopped: Option<&'static str>,
+    /// Klarna showed afterwards that it is not done.
+    pub is_shown_undone: bool,
 }
 
 /// The answer that a call ended with.
@@ -50,7 +52,7 @@ impl Refusal {
 
 impl Failure {
     pub fn new(kind: ErrorKind, why: impl Into<String>) -> Failure {
-        Failure { kind, why: why.into(), refusal: None, stopped: None }
+        Failure { kind, why: why.into(), refusal: None, stopped: None, is_shown_undone: false }
     }
 
     pub fn refused(refusal: Refusal) -> Failure {
@@ -141,12 +143,14 @@ impl Subject<'_> {
         if let Some(stopped) = failure.stopped {
             why.push_str(&format!("; {stopped}"));
         }
+        let is_of_state = refusal.is_some_and(|refusal| self.operation.is_of_state(refusal.status, refusal.code()));
+        let before = self.operation.nouns.before.filter(|_| is_of_state && !failure.is_shown_undone);
         let retryable = match (meaning, failure.kind) {
             (Meaning::Old, _) => false,
             (Meaning::AsEnded, ErrorKind::Rejected) => status == Some(429),
             _ => true,
         };
-        let message = self.message(kind, &why, refusal, meaning);
+        let message = self.message(kind, &why, refusal, before, meaning);
         self.named(Error::new(kind, message)).with(|fields| {
             fields.http_status = status;
             fields.error_code = error_code;
@@ -166,7 +170,7 @@ impl Subject<'_> {
 
     /// The error for an outcome that cannot be believed, or not be waited for.
     pub fn unclear(&self, why: &str) -> Error {
-        let message = self.message(ErrorKind::OutcomeUnknown, why, None, &Meaning::Open { is_agreed: false });
+        let message = self.message(ErrorKind::OutcomeUnknown, why, None, None, &Meaning::Open { is_agreed: false });
         // A caller may abandon a call before its first attempt.
         let error = Error::new(ErrorKind::OutcomeUnknown, message);
         self.named(error).with(|fields| fields.attempts = fields.attempts.max(1))
@@ -216,7 +220,15 @@ impl Subject<'_> {
     }
 
     /// The message of an end in one line: its meaning, and the way out.
-    fn message(&self, kind: ErrorKind, why: &str, refusal: Option<&Refusal>, meaning: &Meaning) -> String {
+    /// `before`: an earlier call may have done it.
+    fn message(
+        &self,
+        kind: ErrorKind,
+        why: &str,
+        refusal: Option<&Refusal>,
+        before: Option<&str>,
+        meaning: &Meaning,
+    ) -> String {
         let status = refusal.map(|refusal| refusal.status);
         let order = self.endpoint.scrub_report(self.order_id, 255);
         let nouns = &self.operation.nouns;
@@ -236,7 +248,8 @@ impl Subject<'_> {
                  with the same key (within 24 hours of its first use, where an earlier call was sent)"
             ),
             (Meaning::AsEnded, ErrorKind::Rejected) => format!(
-                "{call} of order {order} was rejected: {why}; nothing was {done}; {}",
+                "{call} of order {order} was rejected: {why}; nothing was {done}{} {}",
+                before.map_or(";".to_owned(), |before| format!(" by this call, though {before}; otherwise")),
                 match (self.fix(refusal), status) {
                     (Some(fix), Some(404)) => format!("{fix}, then call with a new idempotency key"),
                     (Some(fix), _) => fix.into_owned(),

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
 
 use crate::api::operation::Search;
 use crate::api::reply::Matches;
@@ -27,9 +28,9 @@ const TWICE: &str = "a member that stands twice";
 pub(crate) fn object(body: &[u8], own: Option<(&str, &str)>) -> Result<String, String> {
     let text = std::str::from_utf8(bytes_without_mark(body)).map_err(|_| NO_OBJECT)?;
     let mut source = serde_json::Deserializer::from_str(text);
-    let read = source.deserialize_map(Members { list: None, own, id: None });
-    let id = read.and_then(|id| source.end().map(|()| id)).map_err(|_| NO_OBJECT)?;
-    refuse_other(own, id.as_deref())?;
+    let read = source.deserialize_map(Members { list: None, own });
+    let shown = read.and_then(|shown| source.end().map(|()| shown)).map_err(|_| NO_OBJECT)?;
+    refuse_other(own, shown.id.as_deref())?;
     Ok(text.to_owned())
 }
 
@@ -63,11 +64,11 @@ pub(crate) fn in_list(
     let mut list = List { identity, search, matches: Matches::default(), seen: HashSet::new(), nameless: 0 };
     let mut source = serde_json::Deserializer::from_slice(bytes_without_mark(body));
     let read = match search.list {
-        None => source.deserialize_seq(&mut list).map(|()| None),
-        Some(member) => source.deserialize_map(Members { list: Some((member, &mut list)), own, id: None }),
+        None => source.deserialize_seq(&mut list).map(|()| Shown::default()),
+        Some(member) => source.deserialize_map(Members { list: Some((member, &mut list)), own }),
     };
-    let id = read.and_then(|id| source.end().map(|()| id)).map_err(|_| NO_LIST)?;
-    refuse_other(own.filter(|_| search.list.is_some()), id.as_deref())?;
+    let shown = read.and_then(|shown| source.end().map(|()| shown)).map_err(|_| NO_LIST)?;
+    refuse_other(own.filter(|_| search.list.is_some()), shown.id.as_deref())?;
     let List { mut matches, seen, nameless, .. } = list;
     if !seen.iter().all(|(id, _)| is_id(id) && is_believed(id)) {
         return Err("with an entry that has no id".into());
@@ -75,27 +76,44 @@ pub(crate) fn in_list(
     if matches.count() == 0 && nameless > 0 {
         return Err("with an entry of this amount that has no reference, so it may be the one".into());
     }
+    // A list of captures shows no rest, and is believed as it is.
+    matches.explains = search.list.is_none() || shown.left().is_some_and(|left| left < identity.amount);
     // An id that is listed with both amounts has this one.
     matches.others.retain(|id| !matches.ids.contains(id));
     Ok(matches)
 }
 
-/// Reads an object for a list in it, and gives its own id.
+/// Reads an object for a list in it, and gives what it says beside the list.
 struct Members<'a, 'b> {
     list: Option<(&'static str, &'a mut List<'b>)>,
     own: Option<(&'a str, &'a str)>,
+}
+
+/// The members of an object that count beside its list.
+#[derive(Default)]
+struct Shown {
     id: Option<String>,
+    captured_amount: Option<i64>,
+    refunded_amount: Option<i64>,
+}
+
+impl Shown {
+    /// The amount of an order that can be refunded.
+    fn left(&self) -> Option<i64> {
+        self.captured_amount?.checked_sub(self.refunded_amount?)
+    }
 }
 
 impl<'de> Visitor<'de> for Members<'_, '_> {
-    type Value = Option<String>;
+    type Value = Shown;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Option<String>, A::Error> {
-        let mut known = [false; 2];
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Shown, A::Error> {
+        let mut shown = Shown::default();
+        let mut known = [false; 4];
         let mut first = |which: usize| match std::mem::replace(&mut known[which], true) {
             true => Err(de::Error::custom(TWICE)),
             false => Ok(()),
@@ -108,14 +126,22 @@ impl<'de> Visitor<'de> for Members<'_, '_> {
                 }
                 (_, Some((member, _))) if *name == *member => {
                     first(1)?;
-                    self.id = map.next_value()?;
+                    shown.id = map.next_value()?;
+                }
+                (Some(_), _) if *name == *"captured_amount" => {
+                    first(2)?;
+                    shown.captured_amount = map.next_value::<Value>()?.as_i64();
+                }
+                (Some(_), _) if *name == *"refunded_amount" => {
+                    first(3)?;
+                    shown.refunded_amount = map.next_value::<Value>()?.as_i64();
                 }
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                 }
             }
         }
-        Ok(self.id)
+        Ok(shown)
     }
 }
 

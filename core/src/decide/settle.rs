@@ -11,6 +11,7 @@ use crate::decide::doubt::Ending;
 use crate::decide::ending::{Failure, Meaning};
 use crate::decide::machine::{Event, Machine, Purpose, Turn};
 use crate::decide::memory::KeyState;
+use crate::decide::retry::Limits;
 use crate::error::{Error, ErrorKind};
 use crate::wire::HttpRequest;
 
@@ -64,6 +65,11 @@ impl Settlement {
     /// Whether the current request is that of a look-up, which changes nothing.
     pub fn is_looking(&self) -> bool {
         self.look.is_some()
+    }
+
+    /// The limits of this call.
+    pub fn limits(&self) -> &Limits {
+        &self.call.shared().limits
     }
 
     pub fn purpose(&self) -> &Purpose {
@@ -200,12 +206,13 @@ impl Settlement {
     /// The end by the entries with the call's reference.
     fn matched(&mut self, matches: Matches, correlation_id: Option<&str>, is_open: bool, failure: Failure) -> Step {
         let count = matches.count();
-        let Matches { mut ids, others, without_id } = matches;
+        let Matches { mut ids, others, without_id, explains } = matches;
         match count {
             1 if self.takes_matches => self.found(ids.pop().unwrap_or_default(), correlation_id),
             // Only a match decides: a capture that is not listed yet may still be on its way.
             _ if is_open => self.unsettled(failure),
             // If a copy of this request arrives late, Klarna refuses it for the same state of the order.
+            0 if others.is_empty() && !explains => self.unsettled(failure),
             0 if others.is_empty() => {
                 self.call.settle();
                 self.fail(failure, &Meaning::AsEnded)
@@ -229,7 +236,7 @@ impl Settlement {
             Some(true) => self.found(String::new(), correlation_id),
             Some(false) if !is_open => {
                 self.call.settle();
-                self.fail(failure, &Meaning::AsEnded)
+                self.fail(Failure { is_shown_undone: true, ..failure }, &Meaning::AsEnded)
             }
             _ => self.unsettled(failure),
         }

@@ -712,6 +712,23 @@ fn a_document_that_shows_nothing_decides_nothing() {
 }
 
 #[test]
+fn a_refusal_that_may_mean_done_before_says_so() {
+    for (operation, said, says) in [
+        (&CANCEL, "CANCEL_NOT_ALLOWED", "cancelled by this call, though the order may have been cancelled before"),
+        (
+            &RELEASE_REMAINING_AUTHORIZATION,
+            "NOT_ALLOWED",
+            "released by this call, though the rest may have been released",
+        ),
+    ] {
+        let refused = |said| run_of(&mut a_call_to(operation), vec![code(403, said)]).unwrap_err();
+        assert_eq!(refused(said).kind(), ErrorKind::Rejected);
+        assert!(refused(said).message().contains(says), "{}", refused(said));
+        assert!(!refused("FORBIDDEN").message().contains("by this call"), "{}", refused("FORBIDDEN"));
+    }
+}
+
+#[test]
 fn an_old_key_comes_with_the_way_out_of_its_operation() {
     for (operation, way) in [
         (&CAPTURE, "search for it (reconcile)"),
@@ -841,7 +858,7 @@ static SETTER: Operation = Operation {
     reply: ReplyKind::Nothing,
     face: &CONFIRMATION,
     key_word: "set",
-    nouns: Nouns { call: "the change", done: "changed", subject: "" },
+    nouns: Nouns { call: "the change", done: "changed", subject: "", before: None },
     found_by: FoundBy::Nothing,
     of_state: &[(403, "NOT_ALLOWED")],
     doc: CAPTURE.doc,
@@ -857,7 +874,7 @@ static DOCUMENT_ROW: Operation = Operation {
     reply: ReplyKind::Document { id: Some("order_id") },
     face: &Order::FACE,
     effect: Effect::Reads,
-    nouns: Nouns { call: "the reading", done: "read", subject: "the document" },
+    nouns: Nouns { call: "the reading", done: "read", subject: "the document", before: None },
     settles: &[],
     of_state: &[],
     found_by: FoundBy::Nothing,

@@ -147,7 +147,7 @@ impl Call {
 
     /// How long a connection may take to be made, within the time of [`Step::Send`].
     pub fn connect_timeout(&self) -> Duration {
-        self.session.limits().connect
+        self.settlement.limits().connect
     }
 
     /// The rest of the time of the last [`Step::Send`], for a host that reads an answer piece by
@@ -245,7 +245,7 @@ impl Call {
     /// The decision, with everything that is known of the key. The memory learns how the call ends.
     fn decided(&mut self, own: &PerProcess, now: Duration, event: Event) -> Step {
         let Some(key_use) = &mut self.key_use else { return self.settlement.step(now, event) };
-        let known = key_use.known(&self.session, own);
+        let known = key_use.known(&self.session, own, self.settlement.limits().attempt);
         self.settlement.learn(known);
         let step = self.settlement.step(now, event);
         let ending = self.settlement.ending();

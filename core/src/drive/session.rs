@@ -18,7 +18,6 @@ use crate::wire::Endpoint;
 pub(crate) struct Session {
     pub config: Config,
     endpoint: Arc<Endpoint>,
-    limits: Limits,
     transport: Transport,
     /// A clock for all calls, the same in forked processes.
     start: Instant,
@@ -54,14 +53,7 @@ impl Session {
         let limits = config.limits()?;
         let endpoint = config.endpoint()?;
         let transport = Transport::new(&config, &endpoint, &limits)?;
-        Ok(Session {
-            config,
-            endpoint: Arc::new(endpoint),
-            limits,
-            transport,
-            start: Instant::now(),
-            slots: OnceBox::new(),
-        })
+        Ok(Session { config, endpoint: Arc::new(endpoint), transport, start: Instant::now(), slots: OnceBox::new() })
     }
 
     pub fn now(&self) -> Duration {
@@ -74,10 +66,6 @@ impl Session {
         Moment::new(self.now(), wall)
     }
 
-    pub fn limits(&self) -> &Limits {
-        &self.limits
-    }
-
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
@@ -86,8 +74,8 @@ impl Session {
         self.transport.proxy()
     }
 
-    pub fn shared(&self, own: &PerProcess) -> Shared {
-        Shared { endpoint: self.endpoint.clone(), limits: self.limits, budget: own.budget.clone() }
+    pub fn shared(&self, own: &PerProcess, limits: Limits) -> Shared {
+        Shared { endpoint: self.endpoint.clone(), limits, budget: own.budget.clone() }
     }
 
     /// The connections of this process, made when they are first needed: a host that sends by
@@ -174,12 +162,13 @@ impl KeyUse {
         }
     }
 
-    /// Reads the state of the key in the memory.
-    pub fn known(&mut self, session: &Session, own: &PerProcess) -> KeyState {
+    /// Reads the state of the key in the memory, as an attempt that begins now may find it.
+    /// `attempt` is the longest time of an attempt.
+    pub fn known(&mut self, session: &Session, own: &PerProcess, attempt: Duration) -> KeyState {
         let is_inherited = self.process != own.process;
         self.read = session.moment();
         // An attempt that begins now may take this long to arrive.
-        let arrival = self.read.after(session.limits.attempt);
+        let arrival = self.read.after(attempt);
         self.known = own.memory.known(self.key, is_inherited, arrival);
         if self.is_first && !is_inherited {
             self.known.first_use = FirstUse::Known;

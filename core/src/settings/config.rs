@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use super::credentials::Auth;
 use super::place;
 use crate::api::lines::CheckLines;
+use crate::api::options::{BACKOFF, MAX_ATTEMPTS, Options, TIME};
 use crate::decide::retry::Limits;
 use crate::error::Error;
 use crate::strict::schema::Kind;
@@ -21,11 +22,7 @@ pub use super::credentials::Credentials;
 pub(crate) use super::place::is_loopback;
 pub use super::place::{Environment, Region};
 
-const DAY_MS: u64 = 86_400_000;
-const TIME: Rule = Rule::Time { min_ms: 1, max_ms: DAY_MS };
-const BACKOFF: Rule = Rule::Time { min_ms: 0, max_ms: DAY_MS };
 const TEXT: Rule = Rule::Text { min: 1, max: 1024 };
-const MAX_ATTEMPTS: Rule = Rule::Integer { min: 1, max: 20, unit: "requests" };
 
 object! {
     /// The settings of a [`Client`](crate::Client). Start from [`live`](Config::live),
@@ -329,15 +326,21 @@ impl Config {
     pub(crate) fn limits(&self) -> Result<Limits, Error> {
         // A program may have changed any field since the settings were read.
         self.check(&Reader::in_seconds(WHOLE).root(), &Config::RULE)?;
-        let attempt = self.attempt_timeout.min(self.timeout);
-        Ok(Limits {
-            total: self.timeout,
+        Ok(self.limits_with(Options::default()))
+    }
+
+    /// The limits of a call with these options, of settings that were checked.
+    pub(crate) fn limits_with(&self, options: Options) -> Limits {
+        let total = options.timeout.unwrap_or(self.timeout);
+        let attempt = self.attempt_timeout.min(total);
+        Limits {
+            total,
             attempt,
             connect: self.connect_timeout.min(attempt / 2),
-            attempts: self.max_attempts,
+            attempts: options.max_attempts.unwrap_or(self.max_attempts),
             backoff: self.backoff,
             max_backoff: self.max_backoff,
-        })
+        }
     }
 
     /// Where requests go and what they carry.
@@ -448,6 +451,23 @@ mod tests {
         assert_eq!((limits.attempt, limits.connect), (Duration::from_secs(2), Duration::from_secs(1)));
         config.timeout = Duration::ZERO;
         assert!(config.limits().is_err());
+    }
+
+    #[test]
+    fn a_call_may_have_limits_of_its_own() {
+        let mut config = Config::at("http://127.0.0.1:1", pair());
+        config.attempt_timeout = Duration::from_secs(4);
+        let limits = |options| {
+            let Limits { total, attempt, connect, attempts, .. } = config.limits_with(options);
+            (total.as_secs(), attempt.as_secs(), connect.as_secs(), attempts)
+        };
+        let with = |timeout| Options::default().timeout(Duration::from_secs(timeout));
+        assert_eq!(limits(Options::default()), (25, 4, 2, 3));
+        assert_eq!(limits(with(2)), (2, 2, 1, 3));
+        assert_eq!(limits(with(60)), (60, 4, 2, 3));
+        assert_eq!(limits(Options::default().max_attempts(1)), (25, 4, 2, 1));
+        assert_eq!(limits(Options::default().max_attempts(1).over(with(2))), (2, 2, 1, 1));
+        assert_eq!(limits(with(3).over(with(2).max_attempts(5))), (3, 3, 1, 5));
     }
 
     #[test]
@@ -607,7 +627,10 @@ mod tests {
             assert_eq!(field["required"], false, "{field}");
         }
         let of = |name: &str| fields.iter().find(|field| field["name"] == name).unwrap();
-        assert_eq!(of("timeout_ms")["type"], serde_json::json!({"kind": "duration", "min_ms": 1, "max_ms": DAY_MS}));
+        assert_eq!(
+            of("timeout_ms")["type"],
+            serde_json::json!({"kind": "duration", "min_ms": 1, "max_ms": crate::api::options::DAY_MS})
+        );
         assert_eq!(of("timeout_ms")["default"], 25_000);
         assert_eq!(of("max_attempts")["default"], 3);
         assert_eq!(of("check_lines")["default"], "warn");

@@ -45,6 +45,11 @@ impl Reader {
         Reader { unit: Unit::Seconds, ..Reader::new(whole, false) }
     }
 
+    /// The reader, in the words and the unit of a language.
+    pub fn in_units_of(self, voice: Voice) -> Reader {
+        Reader { voice, unit: if voice == Voice::Python { Unit::Seconds } else { Unit::Milliseconds }, ..self }
+    }
+
     /// The reader, in the words of a language.
     pub fn in_words_of(self, voice: Voice) -> Reader {
         Reader { voice, ..self }
@@ -214,6 +219,13 @@ impl<'a> At<'a> {
                 self.fail(format_args!("{name} is not a field of {noun}; its fields are {}", known.join(", ")))
             }
         }
+    }
+
+    /// The refusal of a key with a unit that the source's language does not have.
+    #[cold]
+    pub(super) fn of_another_unit<E: de::Error>(&self, key: &str, noun: &str) -> E {
+        let shown: String = key.chars().take(64).flat_map(char::escape_debug).collect();
+        self.fail(format_args!("{shown} is not {noun}; it must be given in seconds, under a name without _ms"))
     }
 
     /// The refusal of a key that is no text.

@@ -119,11 +119,7 @@ impl<'de, M: MapAccess<'de>> MapAccess<'de> for ByUnit<'_, M> {
         };
         let unit = self.at.reader.unit;
         if unit.refuses(&key) {
-            let shown: String = key.chars().take(64).flat_map(char::escape_debug).collect();
-            let noun = self.noun;
-            return Err(self
-                .at
-                .fail(format_args!("{shown} is not {noun}; it must be given in seconds, under a name without _ms")));
+            return Err(self.at.of_another_unit(&key, self.noun));
         }
         let declared = self.known.iter().find(|known| unit.name_of(known) == key);
         let key = declared.copied().unwrap_or(&key);
@@ -176,8 +172,18 @@ impl<'de, A: Object, B: Object, M: MapAccess<'de>> MapAccess<'de> for Split<'_, 
         while let Some(key) = self.map.next_key_seed(KeySeed { at: self.at, known })? {
             let key = match &key {
                 Ok(known) => known,
-                Err(other) if A::put(self.first, other, &mut self.map, self.at)? => continue,
-                Err(other) => other.as_str(),
+                Err(other) if self.at.reader.unit.refuses(other) => {
+                    return Err(self.at.of_another_unit(other, A::SCHEMA.noun));
+                }
+                Err(other) => {
+                    let declared = A::FIELDS.iter().find(|name| self.at.reader.unit.name_of(name) == other);
+                    if let Some(name) = declared
+                        && A::put(self.first, name, &mut self.map, self.at)?
+                    {
+                        continue;
+                    }
+                    other.as_str()
+                }
             };
             return seed.deserialize(IntoDeserializer::<M::Error>::into_deserializer(key)).map(Some);
         }

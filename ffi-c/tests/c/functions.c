@@ -754,6 +754,8 @@ static void operations_without_a_client(void) {
     refused(error, "client is NULL; ");
     CHECK(!takings_client_prepare_update_merchant_references(NULL, "order", "{}", NULL, &error));
     refused(error, "client is NULL; ");
+    CHECK(!takings_client_with_options(NULL, "{}", &error));
+    refused(error, "client is NULL; ");
     CHECK(!takings_client_append_shipping_info(NULL, "order", "{}", NULL, &error));
     refused(error, "client is NULL; ");
     CHECK(!takings_client_prepare_append_shipping_info(NULL, "order", "{}", NULL, &error));

@@ -348,6 +348,30 @@ int main(int count, char **arguments) {
     CHECK(found.attempt_log.size() == 1 && found.attempt_log.front().sent.find("GET ") == 0);
     CHECK(thrown<takings::outcome_unknown>([&] { client.reconcile("no-such-order", "r", 1); }).http_status() == 404);
 
+    // what is below the order takes its id behind the order's
+    const takings::shipping_info parcel = [] {
+        takings::shipping_info made;
+        made.shipping_company = "DHL";
+        made.tracking_number = "JD014600";
+        return made;
+    }();
+    CHECK(client.get_capture(order_id, first.capture_id).document.find("JD014600") == std::string::npos);
+    client.append_shipping_info(order_id, first.capture_id, {parcel}, "shipping-1");
+    CHECK(client.prepare_append_shipping_info(order_id, first.capture_id, {parcel}).order_id() == order_id);
+    CHECK(client.get_capture(order_id, first.capture_id).document.find("JD014600") != std::string::npos);
+
+    // a client beside another has limits of its own, and outlives the other
+    takings::options limits;
+    limits.max_attempts = 1;
+    limits.timeout = std::chrono::seconds(5);
+    const takings::client quick = takings::client::from_env().with_options(limits);
+    CHECK(quick.base_url() == client.base_url());
+    CHECK(quick.get_order(order_id).attempts == 1);
+    limits.timeout = std::chrono::milliseconds(0);
+    CHECK(thrown<takings::invalid_input>([&] { client.with_options(limits); }).message().find("timeout_ms is 0") == 0);
+    const char *const many = "{\"max_attempts\": 21}";
+    CHECK(thrown<takings::invalid_input>([&] { client.with_options(many); }).message().find("max_attempts is 21") == 0);
+
     // each kind has its class, and the fields outlive the client
     const auto rejected = thrown<takings::rejected>([&] {
         const takings::client short_lived = takings::client::from_env();

@@ -158,6 +158,12 @@ def arguments(operation: dict[str, Any]) -> str:
         "[The limits of this call](~/configuration.md#less-time-for-a-call), in place of the "
         "client's. |"
     )
+    if operation["looks_first"]:
+        rows.append(
+            "| `look_first` | true or false | Whether the order is searched for its reference and "
+            "amount before it is made. Found once, that is the result, with a warning. It costs a "
+            "request, and holds after the 24 hours of a key too. |"
+        )
     return "\n".join(rows) + "\n"
 
 

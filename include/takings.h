@@ -247,6 +247,11 @@ typedef struct takings_document_t takings_document_t;
 typedef struct takings_error_t takings_error_t;
 
 /**
+ * The time until which an order can be captured. Any number of threads may read it.
+ */
+typedef struct takings_extension_t takings_extension_t;
+
+/**
  * Writes JSON text, for programs without a JSON library. A text put into it stays a text
  * whatever characters it holds, so a product's name can never become a field.
  *
@@ -263,6 +268,11 @@ typedef struct takings_error_t takings_error_t;
  *     takings_json_set_string(request, "/order_lines/0/name", "Tomatoes", &error);
  */
 typedef struct takings_json_t takings_json_t;
+
+/**
+ * How an order was ended. Any number of threads may read it.
+ */
+typedef struct takings_order_end_t takings_order_end_t;
 
 /**
  * The result of a query of an order's captures. Any number of threads may read it.
@@ -1123,6 +1133,133 @@ const char *takings_refund_reconciliation_json(const takings_refund_reconciliati
 void takings_refund_reconciliation_free(takings_refund_reconciliation_t *refund_reconciliation);
 
 /**
+ * cancelled: the order is cancelled. released: what was not captured is released. nothing:
+ * nothing was left to cancel or to release, as of an order that is captured in full, expired or
+ * closed.
+ */
+const char *takings_order_end_done(const takings_order_end_t *order_end);
+
+/**
+ * The order it was for.
+ */
+const char *takings_order_end_order_id(const takings_order_end_t *order_end);
+
+/**
+ * The key of the request that changed the order; none without one; NULL where there is none.
+ */
+const char *takings_order_end_idempotency_key(const takings_order_end_t *order_end);
+
+/**
+ * Klarna's name for the answered request, where it gave one; NULL where there is none.
+ */
+const char *takings_order_end_correlation_id(const takings_order_end_t *order_end);
+
+/**
+ * How many requests it took, 1 or more.
+ */
+uint32_t takings_order_end_attempts(const takings_order_end_t *order_end);
+
+/**
+ * How many warnings there are. Warnings to be read by a person.
+ */
+size_t takings_order_end_warning_count(const takings_order_end_t *order_end);
+
+/**
+ * An item of that list, counted from 0; NULL beyond the last.
+ */
+const char *takings_order_end_warning(const takings_order_end_t *order_end, size_t index);
+
+/**
+ * How many requests its attempt log holds. Each request with its time, what came back and the
+ * pause after it.
+ */
+size_t takings_order_end_attempt_log_count(const takings_order_end_t *order_end);
+
+/**
+ * A request of the call, in order, counted from 0; NULL beyond the last.
+ */
+const takings_attempt_t *takings_order_end_attempt_log(const takings_order_end_t *order_end,
+                                                       size_t index);
+
+/**
+ * All fields as a JSON object. Times are whole milliseconds; their names end in _ms.
+ */
+const char *takings_order_end_json(const takings_order_end_t *order_end);
+
+/**
+ * Frees an order end and its strings.
+ */
+void takings_order_end_free(takings_order_end_t *order_end);
+
+/**
+ * Whether it was extended. It was not where enough time is left, or nothing is left to capture.
+ */
+bool takings_extension_extended(const takings_extension_t *extension);
+
+/**
+ * When the authorization ended before the call, as Klarna wrote it.
+ */
+const char *takings_extension_old_expires_at(const takings_extension_t *extension);
+
+/**
+ * When it ends now, as Klarna wrote it. It is absent where it was extended and could not be read
+ * afterwards; NULL where there is none.
+ */
+const char *takings_extension_expires_at(const takings_extension_t *extension);
+
+/**
+ * The order it was for.
+ */
+const char *takings_extension_order_id(const takings_extension_t *extension);
+
+/**
+ * The key of the request that extended it; none where none was made; NULL where there is none.
+ */
+const char *takings_extension_idempotency_key(const takings_extension_t *extension);
+
+/**
+ * Klarna's name for the answered request, where it gave one; NULL where there is none.
+ */
+const char *takings_extension_correlation_id(const takings_extension_t *extension);
+
+/**
+ * How many requests it took, 1 or more.
+ */
+uint32_t takings_extension_attempts(const takings_extension_t *extension);
+
+/**
+ * How many warnings there are. Warnings to be read by a person.
+ */
+size_t takings_extension_warning_count(const takings_extension_t *extension);
+
+/**
+ * An item of that list, counted from 0; NULL beyond the last.
+ */
+const char *takings_extension_warning(const takings_extension_t *extension, size_t index);
+
+/**
+ * How many requests its attempt log holds. Each request with its time, what came back and the
+ * pause after it.
+ */
+size_t takings_extension_attempt_log_count(const takings_extension_t *extension);
+
+/**
+ * A request of the call, in order, counted from 0; NULL beyond the last.
+ */
+const takings_attempt_t *takings_extension_attempt_log(const takings_extension_t *extension,
+                                                       size_t index);
+
+/**
+ * All fields as a JSON object. Times are whole milliseconds; their names end in _ms.
+ */
+const char *takings_extension_json(const takings_extension_t *extension);
+
+/**
+ * Frees an extension and its strings.
+ */
+void takings_extension_free(takings_extension_t *extension);
+
+/**
  * When it was begun, by the system's clock, in milliseconds since 1970 (UTC).
  */
 int64_t takings_attempt_started_ms(const takings_attempt_t *attempt);
@@ -1317,6 +1454,9 @@ takings_call_t *takings_client_prepare_cancel(const takings_client_t *client,
  *   Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
  * - timeout_ms: Time for this call with all attempts and pauses, in place of the client's.
  * - max_attempts: Requests this call may make, 1 to 20, in place of the client's.
+ * - look_first: For a capture or a refund with a reference: whether the order is searched for it
+ *   first. Found once, with this amount, it is the result, with a warning; otherwise it is made
+ *   with its key. That costs one request more, and holds after Klarna's 24 hours too.
  *
  * With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
  * after a crash: the money moves once. With NULL a fresh key is made for this call and its
@@ -1665,6 +1805,9 @@ takings_call_t *takings_client_prepare_update_merchant_references(const takings_
  *   Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
  * - timeout_ms: Time for this call with all attempts and pauses, in place of the client's.
  * - max_attempts: Requests this call may make, 1 to 20, in place of the client's.
+ * - look_first: For a capture or a refund with a reference: whether the order is searched for it
+ *   first. Found once, with this amount, it is the result, with a warning; otherwise it is made
+ *   with its key. That costs one request more, and holds after Klarna's 24 hours too.
  *
  * With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
  * after a crash: the money moves once. With NULL a fresh key is made for this call and its
@@ -1847,6 +1990,148 @@ takings_call_t *takings_client_prepare_reconcile_refund(const takings_client_t *
                                                         takings_error_t **error);
 
 /**
+ * Captures everything that is left of the order. The key of the capture is derived from the
+ * order, what is left and reference, so a repeat captures nothing more. Give each such capture
+ * of an order a reference of its own: it is found again by that. It waits for the outcome, at
+ * most timeout_ms.
+ *
+ * - reference: Your own name for this capture, 1 to 255 characters. Give each capture of an
+ *   order another one.
+ *
+ * Returns a capture for takings_capture_free, or NULL and an error.
+ */
+takings_capture_t *takings_client_capture_remaining(const takings_client_t *client,
+                                                    const char *order_id,
+                                                    const char *reference,
+                                                    takings_error_t **error);
+
+/**
+ * The first half of takings_client_capture_remaining, with the same arguments: everything that
+ * can be refused is refused here, and the key is known before anything is sent. The call is the
+ * second half, for your program to send.
+ *
+ * Returns a call for takings_call_free, or NULL and an error (invalid_input).
+ */
+takings_call_t *takings_client_prepare_capture_remaining(const takings_client_t *client,
+                                                         const char *order_id,
+                                                         const char *reference,
+                                                         takings_error_t **error);
+
+/**
+ * Refunds everything that was captured and not refunded yet. The key of the refund is derived
+ * from the order, what is left and reference, so a repeat refunds nothing more. Give each refund
+ * of an order a reference of its own. It waits for the outcome, at most timeout_ms.
+ *
+ * - reference: Your own name for this refund, 1 to 255 characters. Give each refund of an order
+ *   another one.
+ *
+ * Returns a refund for takings_refund_free, or NULL and an error.
+ */
+takings_refund_t *takings_client_refund_remaining(const takings_client_t *client,
+                                                  const char *order_id,
+                                                  const char *reference,
+                                                  takings_error_t **error);
+
+/**
+ * The first half of takings_client_refund_remaining, with the same arguments: everything that
+ * can be refused is refused here, and the key is known before anything is sent. The call is the
+ * second half, for your program to send.
+ *
+ * Returns a call for takings_call_free, or NULL and an error (invalid_input).
+ */
+takings_call_t *takings_client_prepare_refund_remaining(const takings_client_t *client,
+                                                        const char *order_id,
+                                                        const char *reference,
+                                                        takings_error_t **error);
+
+/**
+ * Refunds of one capture: an amount, or what is left of it. Without lines of yours the capture's
+ * lines are sent where they add up, and Klarna then assigns the refund to this capture. More
+ * than is left of the capture is refused. The key is derived from order, capture, amount and
+ * reference. Give each refund of an order a reference of its own. It waits for the outcome, at
+ * most timeout_ms.
+ *
+ * request_json is a JSON object with the fields below, under Klarna's names. It is read
+ * strictly: an unknown or doubled field, a fraction, a string for a number is refused and
+ * nothing is sent.
+ *
+ * - capture_id: Klarna's id of the capture.
+ * - reference: Your own name for this refund, 1 to 255 characters. Give each refund of an order
+ *   another one.
+ * - refunded_amount: How much is refunded, in minor units (60.00 is 6000), tax included: 1 to
+ *   200,000,000. When absent, the sum of order_lines, or without those everything that is left
+ *   of the capture.
+ * - order_lines: The lines that are refunded, at most 1000. When absent, those of the capture
+ *   where they add up to the amount.
+ *
+ * Returns a refund for takings_refund_free, or NULL and an error.
+ */
+takings_refund_t *takings_client_refund_capture(const takings_client_t *client,
+                                                const char *order_id,
+                                                const char *request_json,
+                                                takings_error_t **error);
+
+/**
+ * The first half of takings_client_refund_capture, with the same arguments: everything that can
+ * be refused is refused here, and the key is known before anything is sent. The call is the
+ * second half, for your program to send.
+ *
+ * Returns a call for takings_call_free, or NULL and an error (invalid_input).
+ */
+takings_call_t *takings_client_prepare_refund_capture(const takings_client_t *client,
+                                                      const char *order_id,
+                                                      const char *request_json,
+                                                      takings_error_t **error);
+
+/**
+ * Ends an order of which no more is shipped: cancels it where nothing was captured, and releases
+ * the rest where a part was. It refunds nothing. Safe to repeat. It waits for the outcome, at
+ * most timeout_ms.
+ *
+ *
+ * Returns an order end for takings_order_end_free, or NULL and an error.
+ */
+takings_order_end_t *takings_client_cancel_or_release(const takings_client_t *client,
+                                                      const char *order_id,
+                                                      takings_error_t **error);
+
+/**
+ * The first half of takings_client_cancel_or_release, with the same arguments: everything that
+ * can be refused is refused here, and the key is known before anything is sent. The call is the
+ * second half, for your program to send.
+ *
+ * Returns a call for takings_call_free, or NULL and an error (invalid_input).
+ */
+takings_call_t *takings_client_prepare_cancel_or_release(const takings_client_t *client,
+                                                         const char *order_id,
+                                                         takings_error_t **error);
+
+/**
+ * Extends the time in which the order can be captured, if it ends within so many seconds by
+ * Klarna's clock. Safe to repeat. It waits for the outcome, at most timeout_ms.
+ *
+ * - within: The authorization is extended if it ends within so many seconds.
+ *
+ * Returns an extension for takings_extension_free, or NULL and an error.
+ */
+takings_extension_t *takings_client_extend_if_needed(const takings_client_t *client,
+                                                     const char *order_id,
+                                                     int64_t within,
+                                                     takings_error_t **error);
+
+/**
+ * The first half of takings_client_extend_if_needed, with the same arguments: everything that
+ * can be refused is refused here, and the key is known before anything is sent. The call is the
+ * second half, for your program to send.
+ *
+ * Returns a call for takings_call_free, or NULL and an error (invalid_input).
+ */
+takings_call_t *takings_client_prepare_extend_if_needed(const takings_client_t *client,
+                                                        const char *order_id,
+                                                        int64_t within,
+                                                        takings_error_t **error);
+
+/**
  * The outcome of a call that gives a document; a program can ask for it again.
  *
  * Before TAKINGS_STEP_DONE it is the error for a caller that stops waiting: outcome_unknown,
@@ -1908,6 +2193,26 @@ takings_reconciliation_t *takings_call_reconciliation(const takings_call_t *call
  */
 takings_refund_reconciliation_t *takings_call_refund_reconciliation(const takings_call_t *call,
                                                                     takings_error_t **error);
+
+/**
+ * The outcome of a call that gives an order end; a program can ask for it again.
+ *
+ * Before TAKINGS_STEP_DONE it is the error for a caller that stops waiting: outcome_unknown,
+ * with the key to call again with.
+ *
+ * Returns an order end for takings_order_end_free, or NULL and an error.
+ */
+takings_order_end_t *takings_call_order_end(const takings_call_t *call, takings_error_t **error);
+
+/**
+ * The outcome of a call that gives an extension; a program can ask for it again.
+ *
+ * Before TAKINGS_STEP_DONE it is the error for a caller that stops waiting: outcome_unknown,
+ * with the key to call again with.
+ *
+ * Returns an extension for takings_extension_free, or NULL and an error.
+ */
+takings_extension_t *takings_call_extension(const takings_call_t *call, takings_error_t **error);
 
 /**
  * Makes a text that begins as {}. Free it with takings_json_free. NULL only for a fault inside takings.

@@ -275,6 +275,10 @@ struct capture_request {
     std::optional<std::chrono::milliseconds> timeout;
     /* Requests this call may make, 1 to 20, in place of the client's. */
     std::optional<whole> max_attempts;
+    /* For a capture or a refund with a reference: whether the order is searched for it first.
+     * Found once, with this amount, it is the result, with a warning; otherwise it is made with
+     * its key. That costs one request more, and holds after Klarna's 24 hours too. */
+    std::optional<flag> look_first;
 };
 
 /* How the goods of a capture travel. */
@@ -397,6 +401,10 @@ struct refund_request {
     std::optional<std::chrono::milliseconds> timeout;
     /* Requests this call may make, 1 to 20, in place of the client's. */
     std::optional<whole> max_attempts;
+    /* For a capture or a refund with a reference: whether the order is searched for it first.
+     * Found once, with this amount, it is the result, with a warning; otherwise it is made with
+     * its key. That costs one request more, and holds after Klarna's 24 hours too. */
+    std::optional<flag> look_first;
 };
 
 /* How the goods of an order travel. */
@@ -417,6 +425,24 @@ struct order_shipping_request {
     std::optional<std::chrono::milliseconds> timeout;
     /* Requests this call may make, 1 to 20, in place of the client's. */
     std::optional<whole> max_attempts;
+};
+
+/* The refund of one capture. */
+struct refund_capture_request {
+    refund_capture_request(text capture_id, text reference)
+        : capture_id(std::move(capture_id)), reference(std::move(reference)) {}
+
+    /* Klarna's id of the capture. */
+    text capture_id;
+    /* Your own name for this refund, 1 to 255 characters. Give each refund of an order another
+     * one. */
+    text reference;
+    /* How much is refunded, in minor units (60.00 is 6000), tax included: 1 to 200,000,000. When
+     * absent, the sum of order_lines, or without those everything that is left of the capture. */
+    std::optional<amount> refunded_amount;
+    /* The lines that are refunded, at most 1000. When absent, those of the capture where they
+     * add up to the amount. */
+    std::optional<std::vector<takings::order_line>> order_lines;
 };
 
 /* The settings of a client. A setting that is absent has the library's default. */
@@ -878,6 +904,54 @@ struct refund_reconciliation {
     }
 };
 
+/* How an order was ended. */
+struct order_end {
+    /* cancelled: the order is cancelled. released: what was not captured is released. nothing:
+     * nothing was left to cancel or to release, as of an order that is captured in full, expired
+     * or closed. */
+    std::string done;
+    /* The order it was for. */
+    std::string order_id;
+    /* The key of the request that changed the order; none without one. */
+    std::optional<std::string> idempotency_key;
+    /* Klarna's name for the answered request, where it gave one. */
+    std::optional<std::string> correlation_id;
+    /* How many requests it took, 1 or more. */
+    std::uint32_t attempts;
+    /* Warnings to be read by a person. */
+    std::vector<std::string> warnings;
+    /* Each request with its time, what came back and the pause after it. */
+    std::vector<attempt> attempt_log;
+    /* All fields as a JSON object, as takings.h gives it. */
+    std::string json;
+};
+
+/* The time until which an order can be captured. */
+struct extension {
+    /* Whether it was extended. It was not where enough time is left, or nothing is left to
+     * capture. */
+    bool extended;
+    /* When the authorization ended before the call, as Klarna wrote it. */
+    std::string old_expires_at;
+    /* When it ends now, as Klarna wrote it. It is absent where it was extended and could not be
+     * read afterwards. */
+    std::optional<std::string> expires_at;
+    /* The order it was for. */
+    std::string order_id;
+    /* The key of the request that extended it; none where none was made. */
+    std::optional<std::string> idempotency_key;
+    /* Klarna's name for the answered request, where it gave one. */
+    std::optional<std::string> correlation_id;
+    /* How many requests it took, 1 or more. */
+    std::uint32_t attempts;
+    /* Warnings to be read by a person. */
+    std::vector<std::string> warnings;
+    /* Each request with its time, what came back and the pause after it. */
+    std::vector<attempt> attempt_log;
+    /* All fields as a JSON object, as takings.h gives it. */
+    std::string json;
+};
+
 /* The facts of an error. */
 struct error_fields {
     /* The meaning of the error for the money. */
@@ -1016,6 +1090,8 @@ struct closer {
     void operator()(takings_refund_t *held) const noexcept { takings_refund_free(held); }
     void operator()(takings_reconciliation_t *held) const noexcept { takings_reconciliation_free(held); }
     void operator()(takings_refund_reconciliation_t *held) const noexcept { takings_refund_reconciliation_free(held); }
+    void operator()(takings_order_end_t *held) const noexcept { takings_order_end_free(held); }
+    void operator()(takings_extension_t *held) const noexcept { takings_extension_free(held); }
     void operator()(char *held) const noexcept { takings_string_free(held); }
 };
 
@@ -1110,6 +1186,7 @@ struct fields<capture_request> {
         visit("first_used", value.first_used);
         visit("timeout_ms", value.timeout);
         visit("max_attempts", value.max_attempts);
+        visit("look_first", value.look_first);
     }
 };
 
@@ -1183,6 +1260,7 @@ struct fields<refund_request> {
         visit("first_used", value.first_used);
         visit("timeout_ms", value.timeout);
         visit("max_attempts", value.max_attempts);
+        visit("look_first", value.look_first);
     }
 };
 
@@ -1195,6 +1273,17 @@ struct fields<order_shipping_request> {
         visit("first_used", value.first_used);
         visit("timeout_ms", value.timeout);
         visit("max_attempts", value.max_attempts);
+    }
+};
+
+template <>
+struct fields<refund_capture_request> {
+    template <typename T, typename Visit>
+    static void each(T &value, Visit visit) {
+        visit("capture_id", value.capture_id);
+        visit("reference", value.reference);
+        visit("refunded_amount", value.refunded_amount);
+        visit("order_lines", value.order_lines);
     }
 };
 
@@ -1718,6 +1807,34 @@ inline refund_reconciliation read(const takings_refund_reconciliation_t *from) {
     return into;
 }
 
+inline order_end read(const takings_order_end_t *from) {
+    takings::order_end into{};
+    into.done = text(takings_order_end_done(from));
+    into.order_id = text(takings_order_end_order_id(from));
+    into.idempotency_key = optional_text(takings_order_end_idempotency_key(from));
+    into.correlation_id = optional_text(takings_order_end_correlation_id(from));
+    into.attempts = takings_order_end_attempts(from);
+    into.warnings = texts(from, takings_order_end_warning_count, takings_order_end_warning);
+    into.attempt_log = attempts(from, takings_order_end_attempt_log_count, takings_order_end_attempt_log);
+    into.json = text(takings_order_end_json(from));
+    return into;
+}
+
+inline extension read(const takings_extension_t *from) {
+    takings::extension into{};
+    into.extended = takings_extension_extended(from);
+    into.old_expires_at = text(takings_extension_old_expires_at(from));
+    into.expires_at = optional_text(takings_extension_expires_at(from));
+    into.order_id = text(takings_extension_order_id(from));
+    into.idempotency_key = optional_text(takings_extension_idempotency_key(from));
+    into.correlation_id = optional_text(takings_extension_correlation_id(from));
+    into.attempts = takings_extension_attempts(from);
+    into.warnings = texts(from, takings_extension_warning_count, takings_extension_warning);
+    into.attempt_log = attempts(from, takings_extension_attempt_log_count, takings_extension_attempt_log);
+    into.json = text(takings_extension_json(from));
+    return into;
+}
+
 inline error_fields read(const takings_error_t *from) {
     takings::error_fields into{};
     into.kind = takings_error_kind(from);
@@ -1932,7 +2049,7 @@ public:
     takings_step_t waited() noexcept { return takings_call_waited(handle_.get()); }
 
     /* generated: results (scripts/generate.py, from the core's declarations) */
-    /* The outcome of a call that gives a order. Throws one of the classes of error; before
+    /* The outcome of a call that gives an order. Throws one of the classes of error; before
      * TAKINGS_STEP_DONE it is outcome_unknown, for a caller that stops waiting. */
     takings::order order() const {
         const auto ended = detail::ask([&](takings_error_t **error) {
@@ -1968,7 +2085,7 @@ public:
         return detail::read_document<takings::captures>(ended.get());
     }
 
-    /* The outcome of a call that gives a capture_details. Throws one of the classes of error; before
+    /* The outcome of a call that gives a capture details. Throws one of the classes of error; before
      * TAKINGS_STEP_DONE it is outcome_unknown, for a caller that stops waiting. */
     takings::capture_details capture_details() const {
         const auto ended = detail::ask([&](takings_error_t **error) {
@@ -1977,7 +2094,7 @@ public:
         return detail::read_document<takings::capture_details>(ended.get());
     }
 
-    /* The outcome of a call that gives a due_date_options. Throws one of the classes of error;
+    /* The outcome of a call that gives a due date options. Throws one of the classes of error;
      * before TAKINGS_STEP_DONE it is outcome_unknown, for a caller that stops waiting. */
     takings::due_date_options due_date_options() const {
         const auto ended = detail::ask([&](takings_error_t **error) {
@@ -1995,7 +2112,7 @@ public:
         return detail::read(ended.get());
     }
 
-    /* The outcome of a call that gives a refund_details. Throws one of the classes of error; before
+    /* The outcome of a call that gives a refund details. Throws one of the classes of error; before
      * TAKINGS_STEP_DONE it is outcome_unknown, for a caller that stops waiting. */
     takings::refund_details refund_details() const {
         const auto ended = detail::ask([&](takings_error_t **error) {
@@ -2013,11 +2130,29 @@ public:
         return detail::read(ended.get());
     }
 
-    /* The outcome of a call that gives a refund_reconciliation. Throws one of the classes of error;
+    /* The outcome of a call that gives a refund reconciliation. Throws one of the classes of error;
      * before TAKINGS_STEP_DONE it is outcome_unknown, for a caller that stops waiting. */
     takings::refund_reconciliation refund_reconciliation() const {
         const auto ended = detail::ask([&](takings_error_t **error) {
             return takings_call_refund_reconciliation(handle_.get(), error);
+        });
+        return detail::read(ended.get());
+    }
+
+    /* The outcome of a call that gives an order end. Throws one of the classes of error; before
+     * TAKINGS_STEP_DONE it is outcome_unknown, for a caller that stops waiting. */
+    takings::order_end order_end() const {
+        const auto ended = detail::ask([&](takings_error_t **error) {
+            return takings_call_order_end(handle_.get(), error);
+        });
+        return detail::read(ended.get());
+    }
+
+    /* The outcome of a call that gives an extension. Throws one of the classes of error; before
+     * TAKINGS_STEP_DONE it is outcome_unknown, for a caller that stops waiting. */
+    takings::extension extension() const {
+        const auto ended = detail::ask([&](takings_error_t **error) {
+            return takings_call_extension(handle_.get(), error);
         });
         return detail::read(ended.get());
     }
@@ -2730,6 +2865,124 @@ public:
                                                            detail::c_string("order_id", order_id),
                                                            detail::c_string("reference", reference),
                                                            refunded_amount.value(), error);
+        });
+        return takings::call(std::move(asked));
+    }
+
+    /* Captures everything that is left of the order. The key of the capture is derived from the
+     * order, what is left and reference, so a repeat captures nothing more. Give each such capture
+     * of an order a reference of its own: it is found again by that. It waits for the outcome, at
+     * most for the timeout. Throws one of the classes of error. */
+    takings::capture capture_remaining(const text &order_id, const text &reference) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_capture_remaining(handle_.get(), detail::c_string("order_id", order_id),
+                                                    detail::c_string("reference", reference), error);
+        });
+        return detail::read(asked.get());
+    }
+
+    /* The first half of capture_remaining, as prepare is that of capture. Throws invalid_input. */
+    takings::call prepare_capture_remaining(const text &order_id, const text &reference) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_prepare_capture_remaining(handle_.get(),
+                                                            detail::c_string("order_id", order_id),
+                                                            detail::c_string("reference", reference), error);
+        });
+        return takings::call(std::move(asked));
+    }
+
+    /* Refunds everything that was captured and not refunded yet. The key of the refund is derived
+     * from the order, what is left and reference, so a repeat refunds nothing more. Give each refund
+     * of an order a reference of its own. It waits for the outcome, at most for the timeout. Throws
+     * one of the classes of error. */
+    takings::refund refund_remaining(const text &order_id, const text &reference) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_refund_remaining(handle_.get(), detail::c_string("order_id", order_id),
+                                                   detail::c_string("reference", reference), error);
+        });
+        return detail::read(asked.get());
+    }
+
+    /* The first half of refund_remaining, as prepare is that of capture. Throws invalid_input. */
+    takings::call prepare_refund_remaining(const text &order_id, const text &reference) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_prepare_refund_remaining(handle_.get(),
+                                                           detail::c_string("order_id", order_id),
+                                                           detail::c_string("reference", reference), error);
+        });
+        return takings::call(std::move(asked));
+    }
+
+    /* Refunds of one capture: an amount, or what is left of it. Without lines of yours the capture's
+     * lines are sent where they add up, and Klarna then assigns the refund to this capture. More
+     * than is left of the capture is refused. The key is derived from order, capture, amount and
+     * reference. Give each refund of an order a reference of its own. It waits for the outcome, at
+     * most for the timeout. Throws one of the classes of error. */
+    takings::refund refund_capture(const text &order_id, const refund_capture_request &request) const {
+        return refund_capture(order_id, detail::json::of(request));
+    }
+
+    /* The same with the request as JSON text. */
+    takings::refund refund_capture(const text &order_id, const text &request_json) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_refund_capture(handle_.get(), detail::c_string("order_id", order_id),
+                                                 detail::c_string("request_json", request_json), error);
+        });
+        return detail::read(asked.get());
+    }
+
+    /* The first half of refund_capture, as prepare is that of capture. Throws invalid_input. */
+    takings::call prepare_refund_capture(const text &order_id,
+                                         const refund_capture_request &request) const {
+        return prepare_refund_capture(order_id, detail::json::of(request));
+    }
+
+    /* The same with the request as JSON text. */
+    takings::call prepare_refund_capture(const text &order_id, const text &request_json) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_prepare_refund_capture(handle_.get(), detail::c_string("order_id", order_id),
+                                                         detail::c_string("request_json", request_json), error);
+        });
+        return takings::call(std::move(asked));
+    }
+
+    /* Ends an order of which no more is shipped: cancels it where nothing was captured, and releases
+     * the rest where a part was. It refunds nothing. Safe to repeat. It waits for the outcome, at
+     * most for the timeout. Throws one of the classes of error. */
+    takings::order_end cancel_or_release(const text &order_id) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_cancel_or_release(handle_.get(), detail::c_string("order_id", order_id),
+                                                    error);
+        });
+        return detail::read(asked.get());
+    }
+
+    /* The first half of cancel_or_release, as prepare is that of capture. Throws invalid_input. */
+    takings::call prepare_cancel_or_release(const text &order_id) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_prepare_cancel_or_release(handle_.get(),
+                                                            detail::c_string("order_id", order_id), error);
+        });
+        return takings::call(std::move(asked));
+    }
+
+    /* Extends the time in which the order can be captured, if it ends within so many seconds by
+     * Klarna's clock. Safe to repeat. It waits for the outcome, at most for the timeout. Throws one
+     * of the classes of error. */
+    takings::extension extend_if_needed(const text &order_id, whole within) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_extend_if_needed(handle_.get(), detail::c_string("order_id", order_id),
+                                                   within.value(), error);
+        });
+        return detail::read(asked.get());
+    }
+
+    /* The first half of extend_if_needed, as prepare is that of capture. Throws invalid_input. */
+    takings::call prepare_extend_if_needed(const text &order_id, whole within) const {
+        auto asked = detail::ask([&](takings_error_t **error) {
+            return takings_client_prepare_extend_if_needed(handle_.get(),
+                                                           detail::c_string("order_id", order_id),
+                                                           within.value(), error);
         });
         return takings::call(std::move(asked));
     }

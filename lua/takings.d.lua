@@ -166,6 +166,7 @@ local takings = {}
 ---@field first_used? integer When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
 ---@field timeout_ms? integer Time for this call with all attempts and pauses, in place of the client's. In milliseconds.
 ---@field max_attempts? integer Requests this call may make, 1 to 20, in place of the client's.
+---@field look_first? boolean For a capture or a refund with a reference: whether the order is searched for it first. Found once, with this amount, it is the result, with a warning; otherwise it is made with its key. That costs one request more, and holds after Klarna's 24 hours too.
 
 ---How one consignment travels. Every field may be absent; Klarna follows the parcel only when company and tracking number are there. Where the limits come from: `takings.capture_request`.
 ---@class takings.shipping_info
@@ -246,6 +247,7 @@ local takings = {}
 ---@field first_used? integer When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
 ---@field timeout_ms? integer Time for this call with all attempts and pauses, in place of the client's. In milliseconds.
 ---@field max_attempts? integer Requests this call may make, 1 to 20, in place of the client's.
+---@field look_first? boolean For a capture or a refund with a reference: whether the order is searched for it first. Found once, with this amount, it is the result, with a warning; otherwise it is made with its key. That costs one request more, and holds after Klarna's 24 hours too.
 
 ---How the goods of an order travel.
 ---@class takings.order_shipping_request
@@ -333,6 +335,28 @@ local takings = {}
 ---@field correlation_id? string Klarna's name for the answered request, where it gave one.
 ---@field attempts integer How many requests it took, 1 or more.
 ---@field warnings string[] Warnings to be read by a person, though it was carried out.
+---@field attempt_log takings.attempt[] Each request with its time, what came back and the pause after it.
+
+---How an order was ended.
+---@class takings.order_end
+---@field done string `cancelled`: the order is cancelled. `released`: what was not captured is released. `nothing`: nothing was left to cancel or to release, as of an order that is captured in full, expired or closed.
+---@field order_id string The order it was for.
+---@field idempotency_key? string The key of the request that changed the order; none without one.
+---@field correlation_id? string Klarna's name for the answered request, where it gave one.
+---@field attempts integer How many requests it took, 1 or more.
+---@field warnings string[] Warnings to be read by a person.
+---@field attempt_log takings.attempt[] Each request with its time, what came back and the pause after it.
+
+---The time until which an order can be captured.
+---@class takings.extension
+---@field extended boolean Whether it was extended. It was not where enough time is left, or nothing is left to capture.
+---@field old_expires_at string When the authorization ended before the call, as Klarna wrote it.
+---@field expires_at? string When it ends now, as Klarna wrote it. It is absent where it was extended and could not be read afterwards.
+---@field order_id string The order it was for.
+---@field idempotency_key? string The key of the request that extended it; none where none was made.
+---@field correlation_id? string Klarna's name for the answered request, where it gave one.
+---@field attempts integer How many requests it took, 1 or more.
+---@field warnings string[] Warnings to be read by a person.
 ---@field attempt_log takings.attempt[] Each request with its time, what came back and the pause after it.
 
 ---An order, as Klarna has it. Every member may be absent.
@@ -477,6 +501,11 @@ local takings = {}
 ---| "append_order_shipping_info"
 ---| "reconcile"
 ---| "reconcile_refund"
+---| "capture_remaining"
+---| "refund_remaining"
+---| "refund_capture"
+---| "cancel_or_release"
+---| "extend_if_needed"
 
 ---Captures orders of one merchant account. Make one and keep it: it reuses its connections.
 ---@class takings.client
@@ -807,12 +836,103 @@ function client:reconcile_refund(order_id, reference, refunded_amount, options) 
 ---@return takings.error? err
 function client:prepare_reconcile_refund(order_id, reference, refunded_amount, options) end
 
+---Captures everything that is left of the order. The key of the capture is derived from the order, what is left and
+---`reference`, so a repeat captures nothing more. Give each such capture of an order a reference of its own: it is
+---found again by that.
+---@param order_id string
+---@param reference string Your own name for this capture, 1 to 255 characters. Give each capture of an order another one.
+---@param options? takings.options the limits of this call
+---@return takings.capture? capture nil where it failed, or its outcome is not known
+---@return takings.error? err
+function client:capture_remaining(order_id, reference, options) end
+
+---The call of `capture_remaining`, checked, to be sent by an HTTP client of your own.
+---@param order_id string
+---@param reference string Your own name for this capture, 1 to 255 characters. Give each capture of an order another one.
+---@param options? takings.options the limits of this call
+---@return takings.call? call
+---@return takings.error? err
+function client:prepare_capture_remaining(order_id, reference, options) end
+
+---Refunds everything that was captured and not refunded yet. The key of the refund is derived from the order, what is
+---left and `reference`, so a repeat refunds nothing more. Give each refund of an order a reference of its own.
+---@param order_id string
+---@param reference string Your own name for this refund, 1 to 255 characters. Give each refund of an order another one.
+---@param options? takings.options the limits of this call
+---@return takings.refund? refund nil where it failed, or its outcome is not known
+---@return takings.error? err
+function client:refund_remaining(order_id, reference, options) end
+
+---The call of `refund_remaining`, checked, to be sent by an HTTP client of your own.
+---@param order_id string
+---@param reference string Your own name for this refund, 1 to 255 characters. Give each refund of an order another one.
+---@param options? takings.options the limits of this call
+---@return takings.call? call
+---@return takings.error? err
+function client:prepare_refund_remaining(order_id, reference, options) end
+
+---Refunds of one capture: an amount, or what is left of it. Without lines of yours the capture's lines are sent where
+---they add up, and Klarna then assigns the refund to this capture. More than is left of the capture is refused. The
+---key is derived from order, capture, amount and `reference`. Give each refund of an order a reference of its own.
+---@param order_id string
+---@param capture_id string Klarna's id of the capture.
+---@param reference string Your own name for this refund, 1 to 255 characters. Give each refund of an order another one.
+---@param refunded_amount? integer How much is refunded, in minor units (60.00 is 6000), tax included: 1 to 200,000,000. When absent, the sum of `order_lines`, or without those everything that is left of the capture.
+---@param order_lines? takings.order_line[] The lines that are refunded, at most 1000. When absent, those of the capture where they add up to the amount.
+---@param options? takings.options the limits of this call
+---@return takings.refund? refund nil where it failed, or its outcome is not known
+---@return takings.error? err
+function client:refund_capture(order_id, capture_id, reference, refunded_amount, order_lines, options) end
+
+---The call of `refund_capture`, checked, to be sent by an HTTP client of your own.
+---@param order_id string
+---@param capture_id string Klarna's id of the capture.
+---@param reference string Your own name for this refund, 1 to 255 characters. Give each refund of an order another one.
+---@param refunded_amount? integer How much is refunded, in minor units (60.00 is 6000), tax included: 1 to 200,000,000. When absent, the sum of `order_lines`, or without those everything that is left of the capture.
+---@param order_lines? takings.order_line[] The lines that are refunded, at most 1000. When absent, those of the capture where they add up to the amount.
+---@param options? takings.options the limits of this call
+---@return takings.call? call
+---@return takings.error? err
+function client:prepare_refund_capture(order_id, capture_id, reference, refunded_amount, order_lines, options) end
+
+---Ends an order of which no more is shipped: cancels it where nothing was captured, and releases the rest where a part
+---was. It refunds nothing. Safe to repeat.
+---@param order_id string
+---@param options? takings.options the limits of this call
+---@return takings.order_end? order_end nil where it failed, or its outcome is not known
+---@return takings.error? err
+function client:cancel_or_release(order_id, options) end
+
+---The call of `cancel_or_release`, checked, to be sent by an HTTP client of your own.
+---@param order_id string
+---@param options? takings.options the limits of this call
+---@return takings.call? call
+---@return takings.error? err
+function client:prepare_cancel_or_release(order_id, options) end
+
+---Extends the time in which the order can be captured, if it ends within so many seconds by Klarna's clock. Safe to
+---repeat.
+---@param order_id string
+---@param within integer The authorization is extended if it ends within so many seconds.
+---@param options? takings.options the limits of this call
+---@return takings.extension? extension nil where it failed, or its outcome is not known
+---@return takings.error? err
+function client:extend_if_needed(order_id, within, options) end
+
+---The call of `extend_if_needed`, checked, to be sent by an HTTP client of your own.
+---@param order_id string
+---@param within integer The authorization is extended if it ends within so many seconds.
+---@param options? takings.options the limits of this call
+---@return takings.call? call
+---@return takings.error? err
+function client:prepare_extend_if_needed(order_id, within, options) end
+
 ---Calls any operation by its name.
 ---@param operation takings.operation
 ---@param order_id string
 ---@param arguments table the fields of its request, or its arguments by name
 ---@param idempotency_key? string for an operation that takes one
----@return takings.order|takings.confirmation|takings.capture|takings.captures|takings.capture_details|takings.due_date_options|takings.refund|takings.refund_details|takings.reconciliation|takings.refund_reconciliation|nil reply
+---@return takings.order|takings.confirmation|takings.capture|takings.captures|takings.capture_details|takings.due_date_options|takings.refund|takings.refund_details|takings.reconciliation|takings.refund_reconciliation|takings.order_end|takings.extension|nil reply
 ---@return takings.error? err
 function client:call(operation, order_id, arguments, idempotency_key) end
 
@@ -846,7 +966,7 @@ local call = {}
 ---@alias takings.step "send"|"wait"|"done"
 
 ---@return takings.step step
----@return integer|takings.order|takings.confirmation|takings.capture|takings.captures|takings.capture_details|takings.due_date_options|takings.refund|takings.refund_details|takings.reconciliation|takings.refund_reconciliation|nil value
+---@return integer|takings.order|takings.confirmation|takings.capture|takings.captures|takings.capture_details|takings.due_date_options|takings.refund|takings.refund_details|takings.reconciliation|takings.refund_reconciliation|takings.order_end|takings.extension|nil value
 ---@return takings.error? err
 function call:start() end
 
@@ -855,21 +975,21 @@ function call:start() end
 ---@param headers table<string, string|string[]> each with its value or, where it came several times, its values
 ---@param body? string as far as it came
 ---@return takings.step step
----@return integer|takings.order|takings.confirmation|takings.capture|takings.captures|takings.capture_details|takings.due_date_options|takings.refund|takings.refund_details|takings.reconciliation|takings.refund_reconciliation|nil value
+---@return integer|takings.order|takings.confirmation|takings.capture|takings.captures|takings.capture_details|takings.due_date_options|takings.refund|takings.refund_details|takings.reconciliation|takings.refund_reconciliation|takings.order_end|takings.extension|nil value
 ---@return takings.error? err
 function call:answered(status, headers, body) end
 
 ---Reports that nothing of the request can have left, since no connection was made. When in doubt, call `maybe_sent`.
 ---@param why string for people
 ---@return takings.step step
----@return integer|takings.order|takings.confirmation|takings.capture|takings.captures|takings.capture_details|takings.due_date_options|takings.refund|takings.refund_details|takings.reconciliation|takings.refund_reconciliation|nil value
+---@return integer|takings.order|takings.confirmation|takings.capture|takings.captures|takings.capture_details|takings.due_date_options|takings.refund|takings.refund_details|takings.reconciliation|takings.refund_reconciliation|takings.order_end|takings.extension|nil value
 ---@return takings.error? err
 function call:not_sent(why) end
 
 ---Reports that the request may have left and no answer came.
 ---@param why string for people
 ---@return takings.step step
----@return integer|takings.order|takings.confirmation|takings.capture|takings.captures|takings.capture_details|takings.due_date_options|takings.refund|takings.refund_details|takings.reconciliation|takings.refund_reconciliation|nil value
+---@return integer|takings.order|takings.confirmation|takings.capture|takings.captures|takings.capture_details|takings.due_date_options|takings.refund|takings.refund_details|takings.reconciliation|takings.refund_reconciliation|takings.order_end|takings.extension|nil value
 ---@return takings.error? err
 function call:maybe_sent(why) end
 
@@ -888,13 +1008,13 @@ function call:received(bytes) end
 ---received decide the event. Without an answer among them `why` is the reason.
 ---@param why string
 ---@return takings.step step
----@return integer|takings.order|takings.confirmation|takings.capture|takings.captures|takings.capture_details|takings.due_date_options|takings.refund|takings.refund_details|takings.reconciliation|takings.refund_reconciliation|nil value
+---@return integer|takings.order|takings.confirmation|takings.capture|takings.captures|takings.capture_details|takings.due_date_options|takings.refund|takings.refund_details|takings.reconciliation|takings.refund_reconciliation|takings.order_end|takings.extension|nil value
 ---@return takings.error? err
 function call:closed(why) end
 
 ---Reports that the pause is over.
 ---@return takings.step step
----@return integer|takings.order|takings.confirmation|takings.capture|takings.captures|takings.capture_details|takings.due_date_options|takings.refund|takings.refund_details|takings.reconciliation|takings.refund_reconciliation|nil value
+---@return integer|takings.order|takings.confirmation|takings.capture|takings.captures|takings.capture_details|takings.due_date_options|takings.refund|takings.refund_details|takings.reconciliation|takings.refund_reconciliation|takings.order_end|takings.extension|nil value
 ---@return takings.error? err
 function call:waited() end
 

@@ -166,6 +166,13 @@ pub struct Call {
 }
 
 impl Call {
+    /// Whether several writes may follow each other in it.
+    pub fn is_made_of_several(&self) -> bool {
+        const SEVERAL: [&str; 5] =
+            ["capture_remaining", "refund_remaining", "refund_capture", "cancel_or_release", "extend_if_needed"];
+        self.operation.as_deref().is_some_and(|operation| SEVERAL.contains(&operation))
+    }
+
     /// The request as the adapter gets it, with the members that only the runner can fill in.
     pub fn request(&self) -> Option<Value> {
         let mut request = self.request.clone()?;

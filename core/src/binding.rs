@@ -8,7 +8,7 @@ use crate::api::arguments::CallOptions;
 use crate::api::documents::{CaptureDetails, Captures, DueDateOptions, Order, RefundDetails};
 use crate::api::operations::OPERATIONS;
 use crate::api::options::Options;
-use crate::api::reply::{Capture, Confirmation, Reconciliation, Refund, RefundReconciliation};
+use crate::api::reply::{Capture, Confirmation, Extension, OrderEnd, Reconciliation, Refund, RefundReconciliation};
 use crate::error::{Error, ErrorKind};
 use crate::key;
 use crate::minor;
@@ -75,6 +75,7 @@ pub fn schema() -> String {
     let records: Vec<Value> =
         [&Capture::INFO, &Refund::INFO, &Reconciliation::INFO, &RefundReconciliation::INFO, &Confirmation::INFO]
             .into_iter()
+            .chain([&OrderEnd::INFO, &Extension::INFO])
             .chain([&Order::INFO, &Captures::INFO, &CaptureDetails::INFO, &RefundDetails::INFO, &DueDateOptions::INFO])
             .chain([&DocumentFacts::INFO, &Attempt::INFO, &Error::INFO])
             .map(|record| record.schema())
@@ -278,9 +279,9 @@ mod tests {
         let names = |list: &Value| -> Vec<String> {
             list.as_array().unwrap().iter().map(|entry| entry["name"].as_str().unwrap().to_owned()).collect()
         };
-        assert_eq!(names(&schema["operations"]).len(), 20);
-        let records = "Capture Refund Reconciliation RefundReconciliation Confirmation Order Captures CaptureDetails \
-                       RefundDetails DueDateOptions DocumentFacts Attempt Error";
+        assert_eq!(names(&schema["operations"]).len(), 25);
+        let records = "Capture Refund Reconciliation RefundReconciliation Confirmation OrderEnd Extension Order Captures \
+                       CaptureDetails RefundDetails DueDateOptions DocumentFacts Attempt Error";
         assert_eq!(names(&schema["records"]).join(" "), records);
         let documents: Vec<&String> = schema["documents"].as_object().unwrap().keys().collect();
         assert_eq!(documents.len(), 9, "{documents:?}");

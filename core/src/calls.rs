@@ -4,8 +4,9 @@ use crate::api::arguments::{self, Arguments};
 use crate::api::documents::{CaptureDetails, Captures, DueDateOptions, Order, RefundDetails};
 use crate::api::operation::Operation;
 use crate::api::operations::{
-    ACKNOWLEDGE, APPEND_ORDER_SHIPPING_INFO, APPEND_SHIPPING_INFO, CANCEL, EXTEND_AUTHORIZATION_TIME, EXTEND_DUE_DATE,
-    GET_CAPTURE, GET_CAPTURES, GET_EXTEND_DUE_DATE_OPTIONS, GET_ORDER, GET_REFUND, RECONCILE_REFUND, REFUND,
+    ACKNOWLEDGE, APPEND_ORDER_SHIPPING_INFO, APPEND_SHIPPING_INFO, CANCEL, CANCEL_OR_RELEASE, CAPTURE_REMAINING,
+    EXTEND_AUTHORIZATION_TIME, EXTEND_DUE_DATE, EXTEND_IF_NEEDED, GET_CAPTURE, GET_CAPTURES,
+    GET_EXTEND_DUE_DATE_OPTIONS, GET_ORDER, GET_REFUND, RECONCILE_REFUND, REFUND, REFUND_CAPTURE, REFUND_REMAINING,
     RELEASE_REMAINING_AUTHORIZATION, TRIGGER_SEND_OUT, UPDATE_AUTHORIZATION, UPDATE_CUSTOMER_DETAILS,
     UPDATE_MERCHANT_REFERENCES,
 };
@@ -14,7 +15,10 @@ use crate::api::order_requests::{
     MerchantReferencesRequest, OrderArguments, OrderShippingRequest, ReconcileRefundRequest, RefundArguments,
     RefundRequest,
 };
-use crate::api::reply::{Confirmation, Refund, RefundReconciliation};
+use crate::api::planned_requests::{
+    CaptureRemainingArguments, ExtendIfNeededArguments, RefundCaptureRequest, RefundRemainingArguments,
+};
+use crate::api::reply::{Capture, Confirmation, Extension, OrderEnd, Refund, RefundReconciliation};
 use crate::api::request::{OrderLine, ShippingInfo};
 use crate::client::Client;
 use crate::drive::call::Call;
@@ -141,6 +145,31 @@ methods! {
     /// has a reference of its own.
     reconcile_refund(order_id, reference: &str, refunded_amount: i64) -> RefundReconciliation =
         RECONCILE_REFUND(ReconcileRefundRequest { reference: reference.to_owned(), refunded_amount });
+
+    /// Captures everything that is left of the order. The key of the capture is derived from the order, what is left and
+    /// `reference`, so a repeat captures nothing more, also after a crash. Give each capture of an order a reference of its
+    /// own: it is found again by that.
+    ///
+    /// The order is read first. Where nothing is left, the capture with this reference is the result, with a warning.
+    capture_remaining(order_id, reference: &str) -> Capture =
+        CAPTURE_REMAINING(CaptureRemainingArguments { reference: reference.to_owned() });
+
+    /// Refunds everything that was captured and not refunded yet, as [`capture_remaining`](Client::capture_remaining)
+    /// captures. Give each refund of an order a reference of its own.
+    refund_remaining(order_id, reference: &str) -> Refund =
+        REFUND_REMAINING(RefundRemainingArguments { reference: reference.to_owned() });
+
+    /// Refunds of one capture: an amount, or what is left of it. More than that is refused. Without lines of yours the
+    /// capture's lines are sent where they add up, and Klarna then assigns the refund to this capture.
+    refund_capture(order_id, request: &RefundCaptureRequest) -> Refund = REFUND_CAPTURE(*request);
+
+    /// Ends an order of which no more is shipped: cancels it where nothing was captured, and releases the rest where a
+    /// part was. It refunds nothing. Safe to repeat.
+    cancel_or_release(order_id) -> OrderEnd = CANCEL_OR_RELEASE(OrderArguments {});
+
+    /// Extends the time in which the order can be captured, if it ends `within` so many seconds by Klarna's clock. Safe to
+    /// repeat.
+    extend_if_needed(order_id, within: i64) -> Extension = EXTEND_IF_NEEDED(ExtendIfNeededArguments { within });
 }
 
 impl AuthorizationRequest {

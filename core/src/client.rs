@@ -10,7 +10,7 @@ use serde::Deserializer;
 
 use crate::api::arguments::{Checked, Reading, ReconcileRequest};
 use crate::api::ids;
-use crate::api::operation::{Operation, Reply};
+use crate::api::operation::{Effect, FoundBy, Operation, Reply};
 use crate::api::operations::{self, CAPTURE, RECONCILE};
 use crate::api::options::Options;
 use crate::api::reply::{Capture, Reconciliation};
@@ -19,6 +19,7 @@ use crate::decide::doubt::Doubt;
 use crate::decide::find::Identity;
 use crate::decide::machine::{Machine, Purpose};
 use crate::decide::memory::{Begun, MOST_OPEN, fingerprint};
+use crate::decide::plan::{Course, Part};
 use crate::decide::settle::Settlement;
 use crate::drive::call::Call;
 use crate::drive::log;
@@ -333,12 +334,6 @@ impl Client {
         let session = &self.session;
         let own = session.own();
         ids::check_order_id(order_id)?;
-        let parameter =
-            |name: &str| checked.parameters.iter().find(|(known, _)| *known == name).map(|(_, id)| id.as_str());
-        let path = ids::path(order_id, operation.path, parameter);
-        // The pauses of calls that begin together need only differ: neither secrecy nor a system call is worth it.
-        let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let seed = (clock.as_secs() << 32 | u64::from(own.process())) ^ u64::from(clock.subsec_nanos());
         let options = &checked.options;
         if let Some(name) = options.of_the_key().filter(|_| !operation.writes()) {
             let got = format!("given to {}, which changes nothing", operation.name);
@@ -348,12 +343,67 @@ impl Client {
             let got = "given without an idempotency key";
             return Err(Error::invalid_argument("first_used", got, "given with the key that it speaks of"));
         }
+        if let Effect::Follows(plan) = operation.effect {
+            if idempotency_key.is_some() {
+                let got = format!("given to {}, which makes its own", operation.name);
+                return Err(Error::invalid_argument("idempotency_key", &got, "left out there"));
+            }
+            let arguments = serde_json::from_slice(&checked.body).unwrap_or_default();
+            let endpoint = session.shared(own, session.config.limits_with(self.options)).endpoint;
+            let mut course = Course::new(operation, plan, order_id, arguments, checked.warnings, endpoint);
+            let limits = options.limits().over(self.options);
+            let (settlement, key_use) = part(session, limits, own, order_id, course.first())?;
+            let course = Some((Box::new(course), limits));
+            return Ok(Call::new(session.clone(), own, settlement, key_use, course, part));
+        }
+        let looks_first = options.look_first == Some(true);
+        if looks_first && !matches!(operation.found_by, FoundBy::Reference(_)) {
+            let got = format!("given to {}, which no reference finds again", operation.name);
+            return Err(Error::invalid_argument("look_first", &got, "left out there"));
+        }
+        if looks_first && checked.identity.is_none() {
+            return Err(Error::invalid_argument("look_first", "given without a reference", "given with one"));
+        }
+        let (first_use, first_used) = (options.first_use == Some(true), options.first_used);
+        let (settlement, key_use) = self.settlement(own, operation, order_id, checked, Key::Given(idempotency_key))?;
+        let settlement = settlement.looking_first(looks_first);
+        let mut call = Call::new(session.clone(), own, settlement, key_use, None, part);
+        if first_use {
+            call = call.first_use();
+        }
+        if let Some(seconds) = first_used {
+            call = call.first_used(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.unsigned_abs()));
+        }
+        Ok(call)
+    }
+
+    /// One request with its retries, ready to begin.
+    fn settlement(
+        &self,
+        own: &PerProcess,
+        operation: &'static Operation,
+        order_id: &str,
+        checked: Checked,
+        key: Key<'_>,
+    ) -> Result<(Settlement, Option<KeyUse>), Error> {
+        let session = &self.session;
+        let parameter =
+            |name: &str| checked.parameters.iter().find(|(known, _)| *known == name).map(|(_, id)| id.as_str());
+        let path = ids::path(order_id, operation.path, parameter);
+        // The pauses of calls that begin together need only differ: neither secrecy nor a system call is worth it.
+        let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let seed = (clock.as_secs() << 32 | u64::from(own.process())) ^ u64::from(clock.subsec_nanos());
+        let (idempotency_key, stands_for) = match key {
+            Key::Given(given) => (given, &checked.body[..]),
+            // The lines that Klarna lists may differ from one reading to the next; the key stands for the rest.
+            Key::OfAmount(key) => (Some(key), key.as_bytes()),
+        };
         let (key, key_use) = match operation.writes() {
             true => {
-                if let (Some(key), Some((reference, amount))) = (idempotency_key, &checked.identity) {
+                if let (Key::Given(Some(key)), Some((reference, amount))) = (&key, &checked.identity) {
                     key::check_operation(key, operation, order_id, (reference, *amount))?;
                 }
-                let parts = [operation.method.as_str().as_bytes(), path.as_bytes(), &checked.body];
+                let parts = [operation.method.as_str().as_bytes(), path.as_bytes(), stands_for];
                 let (key, key_use) = self.note_key(own, operation.name, idempotency_key, fingerprint(&parts))?;
                 (Some(key), Some(key_use))
             }
@@ -363,7 +413,7 @@ impl Client {
             }
             false => (None, None),
         };
-        let limits = session.config.limits_with(options.limits().over(self.options));
+        let limits = session.config.limits_with(checked.options.limits().over(self.options));
         let mut warnings = checked.warnings;
         warnings.extend(checked.cannot_be_found.filter(|_| idempotency_key.is_none()).map(str::to_owned));
         let request = operation.request(session.endpoint(), &path, key.as_deref(), checked.body);
@@ -376,14 +426,7 @@ impl Client {
             warnings,
         };
         let machine = Machine::new(purpose, request, session.shared(own, limits), seed);
-        let mut call = Call::new(session.clone(), own, Settlement::new(machine, session.config.reconcile), key_use);
-        if checked.options.first_use == Some(true) {
-            call = call.first_use();
-        }
-        if let Some(seconds) = checked.options.first_used {
-            call = call.first_used(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.unsigned_abs()));
-        }
-        Ok(call)
+        Ok((Settlement::new(machine, session.config.reconcile), key_use))
     }
 
     /// The key of a call, given or made, noted as one that begins.
@@ -429,6 +472,39 @@ impl Client {
             )),
         }
     }
+}
+
+/// The key of a request.
+enum Key<'a> {
+    /// Given by the caller, or to be made.
+    Given(Option<&'a str>),
+    /// Derived from the order and an amount, whatever else the body says.
+    OfAmount(&'a str),
+}
+
+/// A request of a call that follows a plan.
+fn part(
+    session: &Arc<Session>,
+    options: Options,
+    own: &PerProcess,
+    order_id: &str,
+    part: Part,
+) -> Result<(Settlement, Option<KeyUse>), Error> {
+    let client = Client { session: session.clone(), options };
+    let read = |text: &String| operations::read_json(part.operation, text, client.reading());
+    let mut texts = part.arguments.iter();
+    let first = read(texts.next().ok_or_else(Error::panicked)?);
+    let checked = first.or_else(|refused| texts.next().map_or(Err(refused), read));
+    let key = part.key.as_deref().map_or(Key::Given(None), Key::OfAmount);
+    let made = checked.and_then(|checked| client.settlement(own, part.operation, order_id, checked, key));
+    // The order was read by then, so nothing that the caller gave is at fault.
+    made.map_err(|error| match error.kind() {
+        ErrorKind::InvalidInput => {
+            let message = format!("{}; nothing was sent", error.message());
+            Error::new(ErrorKind::NotSent, message).with(|fields| fields.retryable = false)
+        }
+        _ => error,
+    })
 }
 
 impl fmt::Debug for Client {

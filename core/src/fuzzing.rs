@@ -89,14 +89,18 @@ pub struct Facts {
     pub has_look: bool,
 }
 
-/// Every operation of the table.
+/// Every operation of the table that is one request.
 pub fn operations() -> impl ExactSizeIterator<Item = Facts> {
-    OPERATIONS.iter().map(|operation| Facts {
-        name: operation.name,
-        method: operation.method.as_str(),
-        writes: operation.effect == Effect::Writes,
-        has_look: !matches!(operation.found_by, FoundBy::Nothing),
-    })
+    let alone = OPERATIONS.iter().filter(|operation| !matches!(operation.effect, Effect::Follows(_)));
+    let alone: Vec<Facts> = alone
+        .map(|operation| Facts {
+            name: operation.name,
+            method: operation.method.as_str(),
+            writes: operation.effect == Effect::Writes,
+            has_look: !matches!(operation.found_by, FoundBy::Nothing),
+        })
+        .collect();
+    alone.into_iter()
 }
 
 impl Call {

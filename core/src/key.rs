@@ -101,8 +101,9 @@ fn derived(operation: &Operation, order_id: &str, capture_id: Option<&str>, name
     }
 }
 
-/// The key words of calls that are several requests, the operation that makes the change, and the amount in the key.
-const HELPERS: [(&str, &Operation); 2] = [("capture-remaining", &CAPTURE), ("refund-remaining", &REFUND)];
+/// The calls whose plan chooses an amount, and the operation that makes the change.
+const OF_AMOUNT: [(&Operation, &Operation); 2] =
+    [(&operations::CAPTURE_REMAINING, &CAPTURE), (&operations::REFUND_REMAINING, &REFUND)];
 
 /// Refuses a key that was derived for another operation of this order, by the name that this request has for its
 /// reference: Klarna looks at the key alone, and would answer with what that one did.
@@ -123,16 +124,32 @@ pub(crate) fn check_operation(
     let others = OPERATIONS.iter().filter(|other| other.writes() && **other != operation);
     let others = others.filter(|other| !other.path.contains("{capture_id}"));
     let is_of_other = |other: &&&Operation| derived(other, order_id, None, reference).is_ok_and(|other| other == key);
-    let helper = |(word, of): &&(&str, &Operation)| {
-        *of != operation && of_word(word, order_id, &format!("{amount}/"), reference) == key
+    let is_of_amount = |(other, makes): &&(&Operation, &Operation)| {
+        *makes != operation && of_amount(other, order_id, None, amount, reference).is_ok_and(|other| other == key)
     };
     let name = others.clone().find(is_of_other).map(|other| other.name);
-    let Some(name) = name.or_else(|| HELPERS.iter().find(helper).map(|(_, of)| of.name)) else { return Ok(()) };
+    let Some(name) = name.or_else(|| OF_AMOUNT.iter().find(is_of_amount).map(|(other, _)| other.name)) else {
+        return Ok(());
+    };
     Err(Error::invalid(format!(
         "idempotency_key {key} was derived for the operation {name}, by the name that is this request's reference; Klarna \
          would answer {} with that one and carry out nothing; derive the key for the operation {} ({own})",
         operation.nouns.call, operation.name
     )))
+}
+
+/// The key of a call whose plan chose the amount. The amount belongs to the key: Klarna would answer another amount with
+/// the result of the first.
+pub(crate) fn of_amount(
+    operation: &Operation,
+    order_id: &str,
+    capture_id: Option<&str>,
+    amount: i64,
+    reference: &str,
+) -> Result<String, Error> {
+    check_order_id(order_id)?;
+    let below = capture_id.map(|id| format!("{}/", in_small_letters(id))).unwrap_or_default();
+    Ok(of_word(operation.key_word, order_id, &format!("{below}{amount}/"), reference))
 }
 
 fn of_word(key_word: &str, order_id: &str, below: &str, name: &str) -> String {
@@ -230,13 +247,22 @@ mod tests {
             assert!(message.message().contains(&format!("was derived for the operation {other}")), "{message}");
             assert!(message.message().contains(&of(operation.name)), "{message}");
         }
-        let remaining = of_word("capture-remaining", order, "1500/", "return-1");
+        let remaining = of_amount(&operations::CAPTURE_REMAINING, order, None, 1500, "return-1").unwrap();
         assert!(check(&remaining, &REFUND).is_err());
         assert_eq!(check(&remaining, &CAPTURE), Ok(()));
-        assert_eq!(of_word("capture-remaining", order, "6000/", "parcel-1"), "979f5bb4-d416-5c02-bad7-a38b92c290ee");
         for key in [of("refund").as_str(), "return-1", &idempotency_key(order, "return-2").unwrap()] {
             assert_eq!(check(key, &REFUND), Ok(()), "{key}");
         }
+    }
+
+    #[test]
+    fn the_amount_belongs_to_the_key_of_a_rest() {
+        let order = "f3392f8b-6116-4073-ab96-e330819e2c07";
+        let key = of_amount(&operations::CAPTURE_REMAINING, order, None, 6000, "parcel-1").unwrap();
+        assert_eq!(key, "979f5bb4-d416-5c02-bad7-a38b92c290ee");
+        let other = of_amount(&operations::CAPTURE_REMAINING, order, None, 5999, "parcel-1").unwrap();
+        let refund = of_amount(&operations::REFUND_REMAINING, order, None, 6000, "parcel-1").unwrap();
+        assert!(key != other && key != refund);
     }
 
     /// Any language can derive these.

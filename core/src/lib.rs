@@ -61,7 +61,8 @@ pub use api::order_requests::{
     Address, AuthorizationRequest, CaptureArguments, CaptureShippingRequest, CustomerDetailsRequest, DueDateRequest,
     MerchantReferencesRequest, OrderArguments, OrderShippingRequest, RefundArguments, RefundRequest,
 };
-pub use api::reply::{Capture, Confirmation, Found, Reconciliation, Refund, RefundReconciliation};
+pub use api::planned_requests::RefundCaptureRequest;
+pub use api::reply::{Capture, Confirmation, Extension, Found, OrderEnd, Reconciliation, Refund, RefundReconciliation};
 pub use api::request::{
     CaptureRequest, Interval, OrderLine, OrderLineType, ProductIdentifiers, ShippingInfo, ShippingMethod, Subscription,
 };

@@ -79,6 +79,39 @@ pub(crate) fn holds(text: &str, index: usize) -> String {
     format!("holds U+{code:04X} at position {}", index + 1)
 }
 
+/// A time as ISO 8601 writes it, with a zone, in seconds since 1970; fractions of a second are left out.
+pub(crate) fn seconds_since_1970(text: &str) -> Option<i64> {
+    let number = |part: &str| part.bytes().all(|b| b.is_ascii_digit()).then(|| part.parse::<i64>().ok()).flatten();
+    let (date, rest) = text.split_once(['T', 't', ' '])?;
+    let mut parts = date.splitn(3, '-').map(number);
+    let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
+    let zone_at = rest.find(['Z', 'z', '+', '-'])?;
+    let (clock, zone) = rest.split_at(zone_at);
+    let mut parts = clock.split('.').next()?.split(':').map(number);
+    let (hour, minute, second) = (parts.next()??, parts.next()??, parts.next().unwrap_or(Some(0))?);
+    let offset = match zone {
+        "Z" | "z" => 0,
+        _ => {
+            let digits: String = zone[1..].chars().filter(|c| *c != ':').collect();
+            let digits = if digits.len() == 2 { digits + "00" } else { digits };
+            let (hours, minutes) = (number(digits.get(..2)?)?, number(digits.get(2..4)?)?);
+            (hours * 60 + minutes) * if zone.starts_with('-') { -60 } else { 60 }
+        }
+    };
+    if !(1970..=9999).contains(&year)
+        || !(1..=12).contains(&month)
+        || !(1..=31).contains(&day)
+        || hour > 24
+        || minute > 59
+    {
+        return None;
+    }
+    // Years begin in March, so that a leap day is the last day of its year.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468;
+    Some(days * 86_400 + hour * 3600 + minute * 60 + second - offset)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

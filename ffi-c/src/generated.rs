@@ -954,6 +954,167 @@ pub extern "C" fn takings_refund_reconciliation_free(
     free(refund_reconciliation);
 }
 
+/// How an order was ended. Any number of threads may read it.
+pub struct takings_order_end_t(pub(crate) Record);
+
+/// cancelled: the order is cancelled. released: what was not captured is released. nothing:
+/// nothing was left to cancel or to release, as of an order that is captured in full, expired or
+/// closed.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_order_end_done(order_end: Option<&takings_order_end_t>) -> *const c_char {
+    pointer(text_of(order_end.map(|order_end| &order_end.0), 0))
+}
+
+/// The order it was for.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_order_end_order_id(order_end: Option<&takings_order_end_t>) -> *const c_char {
+    pointer(text_of(order_end.map(|order_end| &order_end.0), 1))
+}
+
+/// The key of the request that changed the order; none without one; NULL where there is none.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_order_end_idempotency_key(order_end: Option<&takings_order_end_t>) -> *const c_char {
+    pointer(text_of(order_end.map(|order_end| &order_end.0), 2))
+}
+
+/// Klarna's name for the answered request, where it gave one; NULL where there is none.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_order_end_correlation_id(order_end: Option<&takings_order_end_t>) -> *const c_char {
+    pointer(text_of(order_end.map(|order_end| &order_end.0), 3))
+}
+
+/// How many requests it took, 1 or more.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_order_end_attempts(order_end: Option<&takings_order_end_t>) -> u32 {
+    number(order_end.map(|order_end| &order_end.0), 4, 0)
+}
+
+/// How many warnings there are. Warnings to be read by a person.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_order_end_warning_count(order_end: Option<&takings_order_end_t>) -> usize {
+    count_of(order_end.map(|order_end| &order_end.0), 5)
+}
+
+/// An item of that list, counted from 0; NULL beyond the last.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_order_end_warning(order_end: Option<&takings_order_end_t>, index: usize) -> *const c_char {
+    pointer(item_of(order_end.map(|order_end| &order_end.0), 5, index))
+}
+
+/// How many requests its attempt log holds. Each request with its time, what came back and the
+/// pause after it.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_order_end_attempt_log_count(order_end: Option<&takings_order_end_t>) -> usize {
+    count_of(order_end.map(|order_end| &order_end.0), 6)
+}
+
+/// A request of the call, in order, counted from 0; NULL beyond the last.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_order_end_attempt_log(
+    order_end: Option<&takings_order_end_t>,
+    index: usize,
+) -> Option<&takings_attempt_t> {
+    attempt_of(order_end.map(|order_end| &order_end.0), 6, index)
+}
+
+/// All fields as a JSON object. Times are whole milliseconds; their names end in _ms.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_order_end_json(order_end: Option<&takings_order_end_t>) -> *const c_char {
+    json_of(order_end.map(|order_end| &order_end.0))
+}
+
+/// Frees an order end and its strings.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_order_end_free(order_end: Option<Box<takings_order_end_t>>) {
+    free(order_end);
+}
+
+/// The time until which an order can be captured. Any number of threads may read it.
+pub struct takings_extension_t(pub(crate) Record);
+
+/// Whether it was extended. It was not where enough time is left, or nothing is left to capture.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_extension_extended(extension: Option<&takings_extension_t>) -> bool {
+    number(extension.map(|extension| &extension.0), 0, 0) != 0
+}
+
+/// When the authorization ended before the call, as Klarna wrote it.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_extension_old_expires_at(extension: Option<&takings_extension_t>) -> *const c_char {
+    pointer(text_of(extension.map(|extension| &extension.0), 1))
+}
+
+/// When it ends now, as Klarna wrote it. It is absent where it was extended and could not be read
+/// afterwards; NULL where there is none.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_extension_expires_at(extension: Option<&takings_extension_t>) -> *const c_char {
+    pointer(text_of(extension.map(|extension| &extension.0), 2))
+}
+
+/// The order it was for.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_extension_order_id(extension: Option<&takings_extension_t>) -> *const c_char {
+    pointer(text_of(extension.map(|extension| &extension.0), 3))
+}
+
+/// The key of the request that extended it; none where none was made; NULL where there is none.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_extension_idempotency_key(extension: Option<&takings_extension_t>) -> *const c_char {
+    pointer(text_of(extension.map(|extension| &extension.0), 4))
+}
+
+/// Klarna's name for the answered request, where it gave one; NULL where there is none.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_extension_correlation_id(extension: Option<&takings_extension_t>) -> *const c_char {
+    pointer(text_of(extension.map(|extension| &extension.0), 5))
+}
+
+/// How many requests it took, 1 or more.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_extension_attempts(extension: Option<&takings_extension_t>) -> u32 {
+    number(extension.map(|extension| &extension.0), 6, 0)
+}
+
+/// How many warnings there are. Warnings to be read by a person.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_extension_warning_count(extension: Option<&takings_extension_t>) -> usize {
+    count_of(extension.map(|extension| &extension.0), 7)
+}
+
+/// An item of that list, counted from 0; NULL beyond the last.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_extension_warning(extension: Option<&takings_extension_t>, index: usize) -> *const c_char {
+    pointer(item_of(extension.map(|extension| &extension.0), 7, index))
+}
+
+/// How many requests its attempt log holds. Each request with its time, what came back and the
+/// pause after it.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_extension_attempt_log_count(extension: Option<&takings_extension_t>) -> usize {
+    count_of(extension.map(|extension| &extension.0), 8)
+}
+
+/// A request of the call, in order, counted from 0; NULL beyond the last.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_extension_attempt_log(
+    extension: Option<&takings_extension_t>,
+    index: usize,
+) -> Option<&takings_attempt_t> {
+    attempt_of(extension.map(|extension| &extension.0), 8, index)
+}
+
+/// All fields as a JSON object. Times are whole milliseconds; their names end in _ms.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_extension_json(extension: Option<&takings_extension_t>) -> *const c_char {
+    json_of(extension.map(|extension| &extension.0))
+}
+
+/// Frees an extension and its strings.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_extension_free(extension: Option<Box<takings_extension_t>>) {
+    free(extension);
+}
+
 /// A request of a call, for a person who has to see afterwards what happened. No credential is in
 /// it, and a server's text is scrubbed. It belongs to what it was asked of. Any number of threads
 /// may read it.
@@ -1213,6 +1374,9 @@ pub unsafe extern "C" fn takings_client_prepare_cancel(
 ///   Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
 /// - timeout_ms: Time for this call with all attempts and pauses, in place of the client's.
 /// - max_attempts: Requests this call may make, 1 to 20, in place of the client's.
+/// - look_first: For a capture or a refund with a reference: whether the order is searched for it
+///   first. Found once, with this amount, it is the result, with a warning; otherwise it is made
+///   with its key. That costs one request more, and holds after Klarna's 24 hours too.
 ///
 /// With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
 /// after a crash: the money moves once. With NULL a fresh key is made for this call and its
@@ -1749,6 +1913,9 @@ pub unsafe extern "C" fn takings_client_prepare_update_merchant_references(
 ///   Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
 /// - timeout_ms: Time for this call with all attempts and pauses, in place of the client's.
 /// - max_attempts: Requests this call may make, 1 to 20, in place of the client's.
+/// - look_first: For a capture or a refund with a reference: whether the order is searched for it
+///   first. Found once, with this amount, it is the result, with a warning; otherwise it is made
+///   with its key. That costs one request more, and holds after Klarna's 24 hours too.
 ///
 /// With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
 /// after a crash: the money moves once. With NULL a fresh key is made for this call and its
@@ -2043,6 +2210,236 @@ pub unsafe extern "C" fn takings_client_prepare_reconcile_refund(
     })
 }
 
+/// Captures everything that is left of the order. The key of the capture is derived from the
+/// order, what is left and reference, so a repeat captures nothing more. Give each such capture
+/// of an order a reference of its own: it is found again by that. It waits for the outcome, at
+/// most timeout_ms.
+///
+/// - reference: Your own name for this capture, 1 to 255 characters. Give each capture of an
+///   order another one.
+///
+/// Returns a capture for takings_capture_free, or NULL and an error.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_capture_remaining(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    reference: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_capture_t>> {
+    guard(error, || {
+        // SAFETY: C strings or NULL, by the header's rules.
+        let call = unsafe {
+            let reference = text("reference", reference);
+            let arguments = (|| Ok(serde_json::json!({"reference": reference?}).to_string()))();
+            prepared(client, "capture_remaining", order_id, arguments.as_deref().map_err(Clone::clone), ptr::null())
+        };
+        Ok(Box::new(takings_capture_t(Record::from(&call?.send_from_heap()?))))
+    })
+}
+
+/// The first half of takings_client_capture_remaining, with the same arguments: everything that
+/// can be refused is refused here, and the key is known before anything is sent. The call is the
+/// second half, for your program to send.
+///
+/// Returns a call for takings_call_free, or NULL and an error (invalid_input).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_prepare_capture_remaining(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    reference: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_call_t>> {
+    // SAFETY: C strings or NULL, by the header's rules.
+    guard(error, || unsafe {
+        let reference = text("reference", reference);
+        let arguments = (|| Ok(serde_json::json!({"reference": reference?}).to_string()))();
+        prepared(client, "capture_remaining", order_id, arguments.as_deref().map_err(Clone::clone), ptr::null())
+            .map(takings_call_t::new)
+    })
+}
+
+/// Refunds everything that was captured and not refunded yet. The key of the refund is derived
+/// from the order, what is left and reference, so a repeat refunds nothing more. Give each refund
+/// of an order a reference of its own. It waits for the outcome, at most timeout_ms.
+///
+/// - reference: Your own name for this refund, 1 to 255 characters. Give each refund of an order
+///   another one.
+///
+/// Returns a refund for takings_refund_free, or NULL and an error.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_refund_remaining(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    reference: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_refund_t>> {
+    guard(error, || {
+        // SAFETY: C strings or NULL, by the header's rules.
+        let call = unsafe {
+            let reference = text("reference", reference);
+            let arguments = (|| Ok(serde_json::json!({"reference": reference?}).to_string()))();
+            prepared(client, "refund_remaining", order_id, arguments.as_deref().map_err(Clone::clone), ptr::null())
+        };
+        Ok(Box::new(takings_refund_t(Record::from(&call?.send_from_heap()?))))
+    })
+}
+
+/// The first half of takings_client_refund_remaining, with the same arguments: everything that
+/// can be refused is refused here, and the key is known before anything is sent. The call is the
+/// second half, for your program to send.
+///
+/// Returns a call for takings_call_free, or NULL and an error (invalid_input).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_prepare_refund_remaining(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    reference: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_call_t>> {
+    // SAFETY: C strings or NULL, by the header's rules.
+    guard(error, || unsafe {
+        let reference = text("reference", reference);
+        let arguments = (|| Ok(serde_json::json!({"reference": reference?}).to_string()))();
+        prepared(client, "refund_remaining", order_id, arguments.as_deref().map_err(Clone::clone), ptr::null())
+            .map(takings_call_t::new)
+    })
+}
+
+/// Refunds of one capture: an amount, or what is left of it. Without lines of yours the capture's
+/// lines are sent where they add up, and Klarna then assigns the refund to this capture. More
+/// than is left of the capture is refused. The key is derived from order, capture, amount and
+/// reference. Give each refund of an order a reference of its own. It waits for the outcome, at
+/// most timeout_ms.
+///
+/// request_json is a JSON object with the fields below, under Klarna's names. It is read
+/// strictly: an unknown or doubled field, a fraction, a string for a number is refused and
+/// nothing is sent.
+///
+/// - capture_id: Klarna's id of the capture.
+/// - reference: Your own name for this refund, 1 to 255 characters. Give each refund of an order
+///   another one.
+/// - refunded_amount: How much is refunded, in minor units (60.00 is 6000), tax included: 1 to
+///   200,000,000. When absent, the sum of order_lines, or without those everything that is left
+///   of the capture.
+/// - order_lines: The lines that are refunded, at most 1000. When absent, those of the capture
+///   where they add up to the amount.
+///
+/// Returns a refund for takings_refund_free, or NULL and an error.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_refund_capture(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    request_json: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_refund_t>> {
+    guard(error, || {
+        // SAFETY: C strings or NULL, by the header's rules.
+        let call = unsafe {
+            let arguments = text("request_json", request_json);
+            prepared(client, "refund_capture", order_id, arguments, ptr::null())
+        };
+        Ok(Box::new(takings_refund_t(Record::from(&call?.send_from_heap()?))))
+    })
+}
+
+/// The first half of takings_client_refund_capture, with the same arguments: everything that can
+/// be refused is refused here, and the key is known before anything is sent. The call is the
+/// second half, for your program to send.
+///
+/// Returns a call for takings_call_free, or NULL and an error (invalid_input).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_prepare_refund_capture(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    request_json: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_call_t>> {
+    // SAFETY: C strings or NULL, by the header's rules.
+    guard(error, || unsafe {
+        let arguments = text("request_json", request_json);
+        prepared(client, "refund_capture", order_id, arguments, ptr::null()).map(takings_call_t::new)
+    })
+}
+
+/// Ends an order of which no more is shipped: cancels it where nothing was captured, and releases
+/// the rest where a part was. It refunds nothing. Safe to repeat. It waits for the outcome, at
+/// most timeout_ms.
+///
+///
+/// Returns an order end for takings_order_end_free, or NULL and an error.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_cancel_or_release(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_order_end_t>> {
+    guard(error, || {
+        // SAFETY: C strings or NULL, by the header's rules.
+        let call = unsafe { prepared(client, "cancel_or_release", order_id, Ok("{}"), ptr::null()) };
+        Ok(Box::new(takings_order_end_t(Record::from(&call?.send_from_heap()?))))
+    })
+}
+
+/// The first half of takings_client_cancel_or_release, with the same arguments: everything that
+/// can be refused is refused here, and the key is known before anything is sent. The call is the
+/// second half, for your program to send.
+///
+/// Returns a call for takings_call_free, or NULL and an error (invalid_input).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_prepare_cancel_or_release(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_call_t>> {
+    // SAFETY: C strings or NULL, by the header's rules.
+    guard(error, || unsafe {
+        prepared(client, "cancel_or_release", order_id, Ok("{}"), ptr::null()).map(takings_call_t::new)
+    })
+}
+
+/// Extends the time in which the order can be captured, if it ends within so many seconds by
+/// Klarna's clock. Safe to repeat. It waits for the outcome, at most timeout_ms.
+///
+/// - within: The authorization is extended if it ends within so many seconds.
+///
+/// Returns an extension for takings_extension_free, or NULL and an error.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_extend_if_needed(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    within: i64,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_extension_t>> {
+    guard(error, || {
+        // SAFETY: C strings or NULL, by the header's rules.
+        let call = unsafe {
+            let arguments = (|| Ok(serde_json::json!({"within": within}).to_string()))();
+            prepared(client, "extend_if_needed", order_id, arguments.as_deref().map_err(Clone::clone), ptr::null())
+        };
+        Ok(Box::new(takings_extension_t(Record::from(&call?.send_from_heap()?))))
+    })
+}
+
+/// The first half of takings_client_extend_if_needed, with the same arguments: everything that
+/// can be refused is refused here, and the key is known before anything is sent. The call is the
+/// second half, for your program to send.
+///
+/// Returns a call for takings_call_free, or NULL and an error (invalid_input).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_client_prepare_extend_if_needed(
+    client: Option<&takings_client_t>,
+    order_id: *const c_char,
+    within: i64,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_call_t>> {
+    // SAFETY: C strings or NULL, by the header's rules.
+    guard(error, || unsafe {
+        let arguments = (|| Ok(serde_json::json!({"within": within}).to_string()))();
+        prepared(client, "extend_if_needed", order_id, arguments.as_deref().map_err(Clone::clone), ptr::null())
+            .map(takings_call_t::new)
+    })
+}
+
 /// The outcome of a call that gives a document; a program can ask for it again.
 ///
 /// Before TAKINGS_STEP_DONE it is the error for a caller that stops waiting: outcome_unknown,
@@ -2125,4 +2522,32 @@ pub extern "C" fn takings_call_refund_reconciliation(
     error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
 ) -> Option<Box<takings_refund_reconciliation_t>> {
     guard(error, || Ok(Box::new(takings_refund_reconciliation_t(typed(call, "RefundReconciliation")?))))
+}
+
+/// The outcome of a call that gives an order end; a program can ask for it again.
+///
+/// Before TAKINGS_STEP_DONE it is the error for a caller that stops waiting: outcome_unknown,
+/// with the key to call again with.
+///
+/// Returns an order end for takings_order_end_free, or NULL and an error.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_call_order_end(
+    call: Option<&takings_call_t>,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_order_end_t>> {
+    guard(error, || Ok(Box::new(takings_order_end_t(typed(call, "OrderEnd")?))))
+}
+
+/// The outcome of a call that gives an extension; a program can ask for it again.
+///
+/// Before TAKINGS_STEP_DONE it is the error for a caller that stops waiting: outcome_unknown,
+/// with the key to call again with.
+///
+/// Returns an extension for takings_extension_free, or NULL and an error.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_call_extension(
+    call: Option<&takings_call_t>,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_extension_t>> {
+    guard(error, || Ok(Box::new(takings_extension_t(typed(call, "Extension")?))))
 }

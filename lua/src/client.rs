@@ -88,7 +88,8 @@ fn takes(operation: Option<&Operation>) -> Vec<Argument> {
             vec![order_id, ("request", if operation.needs_arguments() { "any" } else { "any?" }), key]
         }
         Some(operation) => {
-            let names = operation.argument_names().map(|name| (name, "any"));
+            let kind = |is_required| if is_required { "any" } else { "any?" };
+            let names = operation.argument_names().map(|(name, is_required)| (name, kind(is_required)));
             [order_id].into_iter().chain(names).chain([("options", "table?")]).collect()
         }
     }
@@ -106,7 +107,7 @@ fn prepare(lua: &Lua, arguments: &Arguments, operation: Option<&Operation>) -> R
             request => request.clone(),
         },
         Some(operation) => {
-            let pairs = operation.argument_names().map(|name| (name, arguments.value(name)));
+            let pairs = operation.argument_names().map(|(name, _)| (name, arguments.value(name)));
             let request = lua.create_table_from(pairs)?;
             if let Value::Table(options) = arguments.value("options") {
                 options.for_each(|name: Value, value: Value| request.raw_set(name, value))?;

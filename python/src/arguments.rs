@@ -49,7 +49,7 @@ fn split<'py>(
     }
     for (name, value) in &fields {
         let known = name.cast::<PyString>()?.to_string_lossy();
-        if operation.argument_names().all(|argument| argument != known) {
+        if operation.argument_names().all(|(argument, _)| argument != known) {
             match whole_seconds(&known, value)? {
                 Ok(value) => options.push((name, value)),
                 Err(error) => return Ok(Err(error)),

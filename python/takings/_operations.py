@@ -25,7 +25,9 @@ else:
         Captures,
         Confirmation,
         DueDateOptions,
+        Extension,
         Order,
+        OrderEnd,
         Reconciliation,
         Refund,
         RefundDetails,
@@ -34,16 +36,20 @@ else:
     from .request import (
         AuthorizationRequest,
         CaptureArguments,
+        CaptureRemainingArguments,
         CaptureRequest,
         CaptureShippingRequest,
         CustomerDetailsRequest,
         DueDateRequest,
+        ExtendIfNeededArguments,
         MerchantReferencesRequest,
         OrderArguments,
         OrderShippingRequest,
         ReconcileRefundRequest,
         ReconcileRequest,
         RefundArguments,
+        RefundCaptureRequest,
+        RefundRemainingArguments,
         RefundRequest,
         ShippingInfo,
     )
@@ -630,6 +636,7 @@ class Client(_Base):
         first_used: datetime | float | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
+        look_first: bool | None = None,
     ) -> Capture: ...
     @overload
     def capture(
@@ -643,6 +650,7 @@ class Client(_Base):
         first_used: datetime | float | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
+        look_first: bool | None = None,
         **fields: Unpack[CaptureRequest],
     ) -> Capture: ...
     def capture(
@@ -656,6 +664,7 @@ class Client(_Base):
         first_used: datetime | float | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
+        look_first: bool | None = None,
         **fields: Any,
     ) -> Capture:
         """Captures the order, in full or in part: the money moves once, however often it is called
@@ -680,6 +689,9 @@ class Client(_Base):
         - `timeout`: Time for this call with all attempts and pauses, in place of the client's. In
           seconds.
         - `max_attempts`: Requests this call may make, 1 to 20, in place of the client's.
+        - `look_first`: For a capture or a refund with a reference: whether the order is searched
+          for it first. Found once, with this amount, it is the result, with a warning; otherwise it
+          is made with its key. That costs one request more, and holds after Klarna's 24 hours too.
         """
         if first_use is not None:
             fields["first_use"] = first_use
@@ -689,6 +701,8 @@ class Client(_Base):
             fields["timeout"] = timeout
         if max_attempts is not None:
             fields["max_attempts"] = max_attempts
+        if look_first is not None:
+            fields["look_first"] = look_first
         made: Capture = self._call("capture", order_id, request, idempotency_key, fields, True)
         return made
 
@@ -704,6 +718,7 @@ class Client(_Base):
         first_used: datetime | float | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
+        look_first: bool | None = None,
     ) -> Call[Capture]: ...
     @overload
     def prepare(
@@ -717,6 +732,7 @@ class Client(_Base):
         first_used: datetime | float | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
+        look_first: bool | None = None,
         **fields: Unpack[CaptureRequest],
     ) -> Call[Capture]: ...
     def prepare(
@@ -730,6 +746,7 @@ class Client(_Base):
         first_used: datetime | float | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
+        look_first: bool | None = None,
         **fields: Any,
     ) -> Call[Capture]:
         """The first half of `capture`: everything is checked, and nothing is sent. The `Call` is
@@ -742,6 +759,8 @@ class Client(_Base):
             fields["timeout"] = timeout
         if max_attempts is not None:
             fields["max_attempts"] = max_attempts
+        if look_first is not None:
+            fields["look_first"] = look_first
         made: Call[Capture] = self._call(
             "capture", order_id, request, idempotency_key, fields, False
         )
@@ -1852,6 +1871,7 @@ class Client(_Base):
         first_used: datetime | float | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
+        look_first: bool | None = None,
     ) -> Refund: ...
     @overload
     def refund(
@@ -1865,6 +1885,7 @@ class Client(_Base):
         first_used: datetime | float | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
+        look_first: bool | None = None,
         **fields: Unpack[RefundRequest],
     ) -> Refund: ...
     def refund(
@@ -1878,6 +1899,7 @@ class Client(_Base):
         first_used: datetime | float | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
+        look_first: bool | None = None,
         **fields: Any,
     ) -> Refund:
         """Gives the customer back what was captured, in full or in part: the money moves once,
@@ -1902,6 +1924,9 @@ class Client(_Base):
         - `timeout`: Time for this call with all attempts and pauses, in place of the client's. In
           seconds.
         - `max_attempts`: Requests this call may make, 1 to 20, in place of the client's.
+        - `look_first`: For a capture or a refund with a reference: whether the order is searched
+          for it first. Found once, with this amount, it is the result, with a warning; otherwise it
+          is made with its key. That costs one request more, and holds after Klarna's 24 hours too.
         """
         if first_use is not None:
             fields["first_use"] = first_use
@@ -1911,6 +1936,8 @@ class Client(_Base):
             fields["timeout"] = timeout
         if max_attempts is not None:
             fields["max_attempts"] = max_attempts
+        if look_first is not None:
+            fields["look_first"] = look_first
         made: Refund = self._call("refund", order_id, request, idempotency_key, fields, True)
         return made
 
@@ -1926,6 +1953,7 @@ class Client(_Base):
         first_used: datetime | float | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
+        look_first: bool | None = None,
     ) -> Call[Refund]: ...
     @overload
     def prepare_refund(
@@ -1939,6 +1967,7 @@ class Client(_Base):
         first_used: datetime | float | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
+        look_first: bool | None = None,
         **fields: Unpack[RefundRequest],
     ) -> Call[Refund]: ...
     def prepare_refund(
@@ -1952,6 +1981,7 @@ class Client(_Base):
         first_used: datetime | float | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
+        look_first: bool | None = None,
         **fields: Any,
     ) -> Call[Refund]:
         """The first half of `refund`: everything is checked, and nothing is sent. The `Call` is the
@@ -1964,6 +1994,8 @@ class Client(_Base):
             fields["timeout"] = timeout
         if max_attempts is not None:
             fields["max_attempts"] = max_attempts
+        if look_first is not None:
+            fields["look_first"] = look_first
         made: Call[Refund] = self._call("refund", order_id, request, idempotency_key, fields, False)
         return made
 
@@ -2414,6 +2446,248 @@ class Client(_Base):
         )
         return made
 
+    def capture_remaining(
+        self,
+        order_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **fields: Unpack[CaptureRemainingArguments],
+    ) -> Capture:
+        """Captures everything that is left of the order. The key of the capture is derived from the
+        order, what is left and `reference`, so a repeat captures nothing more. Give each such
+        capture of an order a reference of its own: it is found again by that.
+
+        Waits for the outcome.
+
+        - `reference`: Your own name for this capture, 1 to 255 characters. Give each capture of an
+          order another one.
+        - `timeout`: Time for this call with all attempts and pauses, in place of the client's. In
+          seconds.
+        - `max_attempts`: Requests this call may make, 1 to 20, in place of the client's.
+        """
+        given: dict[str, Any] = {**fields}
+        if timeout is not None:
+            given["timeout"] = timeout
+        if max_attempts is not None:
+            given["max_attempts"] = max_attempts
+        made: Capture = self._call("capture_remaining", order_id, None, None, given, True)
+        return made
+
+    def prepare_capture_remaining(
+        self,
+        order_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **fields: Unpack[CaptureRemainingArguments],
+    ) -> Call[Capture]:
+        """The first half of `capture_remaining`: everything is checked, and nothing is sent. The
+        `Call` is the second half, for a program that sends by other means."""
+        given: dict[str, Any] = {**fields}
+        if timeout is not None:
+            given["timeout"] = timeout
+        if max_attempts is not None:
+            given["max_attempts"] = max_attempts
+        made: Call[Capture] = self._call("capture_remaining", order_id, None, None, given, False)
+        return made
+
+    def refund_remaining(
+        self,
+        order_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **fields: Unpack[RefundRemainingArguments],
+    ) -> Refund:
+        """Refunds everything that was captured and not refunded yet. The key of the refund is
+        derived from the order, what is left and `reference`, so a repeat refunds nothing more. Give
+        each refund of an order a reference of its own.
+
+        Waits for the outcome.
+
+        - `reference`: Your own name for this refund, 1 to 255 characters. Give each refund of an
+          order another one.
+        - `timeout`: Time for this call with all attempts and pauses, in place of the client's. In
+          seconds.
+        - `max_attempts`: Requests this call may make, 1 to 20, in place of the client's.
+        """
+        given: dict[str, Any] = {**fields}
+        if timeout is not None:
+            given["timeout"] = timeout
+        if max_attempts is not None:
+            given["max_attempts"] = max_attempts
+        made: Refund = self._call("refund_remaining", order_id, None, None, given, True)
+        return made
+
+    def prepare_refund_remaining(
+        self,
+        order_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **fields: Unpack[RefundRemainingArguments],
+    ) -> Call[Refund]:
+        """The first half of `refund_remaining`: everything is checked, and nothing is sent. The
+        `Call` is the second half, for a program that sends by other means."""
+        given: dict[str, Any] = {**fields}
+        if timeout is not None:
+            given["timeout"] = timeout
+        if max_attempts is not None:
+            given["max_attempts"] = max_attempts
+        made: Call[Refund] = self._call("refund_remaining", order_id, None, None, given, False)
+        return made
+
+    def refund_capture(
+        self,
+        order_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **fields: Unpack[RefundCaptureRequest],
+    ) -> Refund:
+        """Refunds of one capture: an amount, or what is left of it. Without lines of yours the
+        capture's lines are sent where they add up, and Klarna then assigns the refund to this
+        capture. More than is left of the capture is refused. The key is derived from order,
+        capture, amount and `reference`. Give each refund of an order a reference of its own.
+
+        Waits for the outcome.
+
+        - `capture_id`: Klarna's id of the capture.
+        - `reference`: Your own name for this refund, 1 to 255 characters. Give each refund of an
+          order another one.
+        - `refunded_amount`: How much is refunded, in minor units (60.00 is 6000), tax included: 1
+          to 200,000,000. When absent, the sum of `order_lines`, or without those everything that is
+          left of the capture.
+        - `order_lines`: The lines that are refunded, at most 1000. When absent, those of the
+          capture where they add up to the amount.
+        - `timeout`: Time for this call with all attempts and pauses, in place of the client's. In
+          seconds.
+        - `max_attempts`: Requests this call may make, 1 to 20, in place of the client's.
+        """
+        given: dict[str, Any] = {**fields}
+        if timeout is not None:
+            given["timeout"] = timeout
+        if max_attempts is not None:
+            given["max_attempts"] = max_attempts
+        made: Refund = self._call("refund_capture", order_id, None, None, given, True)
+        return made
+
+    def prepare_refund_capture(
+        self,
+        order_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **fields: Unpack[RefundCaptureRequest],
+    ) -> Call[Refund]:
+        """The first half of `refund_capture`: everything is checked, and nothing is sent. The
+        `Call` is the second half, for a program that sends by other means."""
+        given: dict[str, Any] = {**fields}
+        if timeout is not None:
+            given["timeout"] = timeout
+        if max_attempts is not None:
+            given["max_attempts"] = max_attempts
+        made: Call[Refund] = self._call("refund_capture", order_id, None, None, given, False)
+        return made
+
+    def cancel_or_release(
+        self,
+        order_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **fields: Unpack[OrderArguments],
+    ) -> OrderEnd:
+        """Ends an order of which no more is shipped: cancels it where nothing was captured, and
+        releases the rest where a part was. It refunds nothing. Safe to repeat.
+
+        Waits for the outcome.
+
+        - `timeout`: Time for this call with all attempts and pauses, in place of the client's. In
+          seconds.
+        - `max_attempts`: Requests this call may make, 1 to 20, in place of the client's.
+        """
+        given: dict[str, Any] = {**fields}
+        if timeout is not None:
+            given["timeout"] = timeout
+        if max_attempts is not None:
+            given["max_attempts"] = max_attempts
+        made: OrderEnd = self._call("cancel_or_release", order_id, None, None, given, True)
+        return made
+
+    def prepare_cancel_or_release(
+        self,
+        order_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **fields: Unpack[OrderArguments],
+    ) -> Call[OrderEnd]:
+        """The first half of `cancel_or_release`: everything is checked, and nothing is sent. The
+        `Call` is the second half, for a program that sends by other means."""
+        given: dict[str, Any] = {**fields}
+        if timeout is not None:
+            given["timeout"] = timeout
+        if max_attempts is not None:
+            given["max_attempts"] = max_attempts
+        made: Call[OrderEnd] = self._call("cancel_or_release", order_id, None, None, given, False)
+        return made
+
+    def extend_if_needed(
+        self,
+        order_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **fields: Unpack[ExtendIfNeededArguments],
+    ) -> Extension:
+        """Extends the time in which the order can be captured, if it ends within so many seconds by
+        Klarna's clock. Safe to repeat.
+
+        Waits for the outcome.
+
+        - `within`: The authorization is extended if it ends within so many seconds.
+        - `timeout`: Time for this call with all attempts and pauses, in place of the client's. In
+          seconds.
+        - `max_attempts`: Requests this call may make, 1 to 20, in place of the client's.
+        """
+        given: dict[str, Any] = {**fields}
+        if timeout is not None:
+            given["timeout"] = timeout
+        if max_attempts is not None:
+            given["max_attempts"] = max_attempts
+        made: Extension = self._call("extend_if_needed", order_id, None, None, given, True)
+        return made
+
+    def prepare_extend_if_needed(
+        self,
+        order_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **fields: Unpack[ExtendIfNeededArguments],
+    ) -> Call[Extension]:
+        """The first half of `extend_if_needed`: everything is checked, and nothing is sent. The
+        `Call` is the second half, for a program that sends by other means."""
+        given: dict[str, Any] = {**fields}
+        if timeout is not None:
+            given["timeout"] = timeout
+        if max_attempts is not None:
+            given["max_attempts"] = max_attempts
+        made: Call[Extension] = self._call("extend_if_needed", order_id, None, None, given, False)
+        return made
+
 
 class AsyncOperations:
     """The same, to be awaited; `AsyncClient` has them."""
@@ -2642,6 +2916,7 @@ class AsyncOperations:
         first_used: datetime | float | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
+        look_first: bool | None = None,
     ) -> Capture: ...
     @overload
     async def capture(
@@ -2655,6 +2930,7 @@ class AsyncOperations:
         first_used: datetime | float | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
+        look_first: bool | None = None,
         **fields: Unpack[CaptureRequest],
     ) -> Capture: ...
     async def capture(
@@ -2668,6 +2944,7 @@ class AsyncOperations:
         first_used: datetime | float | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
+        look_first: bool | None = None,
         **fields: Any,
     ) -> Capture:
         """Captures the order, in full or in part: the money moves once, however often it is called
@@ -2683,6 +2960,8 @@ class AsyncOperations:
             fields["timeout"] = timeout
         if max_attempts is not None:
             fields["max_attempts"] = max_attempts
+        if look_first is not None:
+            fields["look_first"] = look_first
         made: Capture = await self._call("capture", order_id, request, idempotency_key, fields)
         return made
 
@@ -3191,6 +3470,7 @@ class AsyncOperations:
         first_used: datetime | float | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
+        look_first: bool | None = None,
     ) -> Refund: ...
     @overload
     async def refund(
@@ -3204,6 +3484,7 @@ class AsyncOperations:
         first_used: datetime | float | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
+        look_first: bool | None = None,
         **fields: Unpack[RefundRequest],
     ) -> Refund: ...
     async def refund(
@@ -3217,6 +3498,7 @@ class AsyncOperations:
         first_used: datetime | float | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
+        look_first: bool | None = None,
         **fields: Any,
     ) -> Refund:
         """Gives the customer back what was captured, in full or in part: the money moves once,
@@ -3232,6 +3514,8 @@ class AsyncOperations:
             fields["timeout"] = timeout
         if max_attempts is not None:
             fields["max_attempts"] = max_attempts
+        if look_first is not None:
+            fields["look_first"] = look_first
         made: Refund = await self._call("refund", order_id, request, idempotency_key, fields)
         return made
 
@@ -3436,4 +3720,118 @@ class AsyncOperations:
         made: RefundReconciliation = await self._call(
             "reconcile_refund", order_id, None, None, given
         )
+        return made
+
+    async def capture_remaining(
+        self,
+        order_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **fields: Unpack[CaptureRemainingArguments],
+    ) -> Capture:
+        """Captures everything that is left of the order. The key of the capture is derived from the
+        order, what is left and `reference`, so a repeat captures nothing more. Give each such
+        capture of an order a reference of its own: it is found again by that.
+
+        As `Client.capture_remaining` does.
+        """
+        given: dict[str, Any] = {**fields}
+        if timeout is not None:
+            given["timeout"] = timeout
+        if max_attempts is not None:
+            given["max_attempts"] = max_attempts
+        made: Capture = await self._call("capture_remaining", order_id, None, None, given)
+        return made
+
+    async def refund_remaining(
+        self,
+        order_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **fields: Unpack[RefundRemainingArguments],
+    ) -> Refund:
+        """Refunds everything that was captured and not refunded yet. The key of the refund is
+        derived from the order, what is left and `reference`, so a repeat refunds nothing more. Give
+        each refund of an order a reference of its own.
+
+        As `Client.refund_remaining` does.
+        """
+        given: dict[str, Any] = {**fields}
+        if timeout is not None:
+            given["timeout"] = timeout
+        if max_attempts is not None:
+            given["max_attempts"] = max_attempts
+        made: Refund = await self._call("refund_remaining", order_id, None, None, given)
+        return made
+
+    async def refund_capture(
+        self,
+        order_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **fields: Unpack[RefundCaptureRequest],
+    ) -> Refund:
+        """Refunds of one capture: an amount, or what is left of it. Without lines of yours the
+        capture's lines are sent where they add up, and Klarna then assigns the refund to this
+        capture. More than is left of the capture is refused. The key is derived from order,
+        capture, amount and `reference`. Give each refund of an order a reference of its own.
+
+        As `Client.refund_capture` does.
+        """
+        given: dict[str, Any] = {**fields}
+        if timeout is not None:
+            given["timeout"] = timeout
+        if max_attempts is not None:
+            given["max_attempts"] = max_attempts
+        made: Refund = await self._call("refund_capture", order_id, None, None, given)
+        return made
+
+    async def cancel_or_release(
+        self,
+        order_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **fields: Unpack[OrderArguments],
+    ) -> OrderEnd:
+        """Ends an order of which no more is shipped: cancels it where nothing was captured, and
+        releases the rest where a part was. It refunds nothing. Safe to repeat.
+
+        As `Client.cancel_or_release` does.
+        """
+        given: dict[str, Any] = {**fields}
+        if timeout is not None:
+            given["timeout"] = timeout
+        if max_attempts is not None:
+            given["max_attempts"] = max_attempts
+        made: OrderEnd = await self._call("cancel_or_release", order_id, None, None, given)
+        return made
+
+    async def extend_if_needed(
+        self,
+        order_id: str,
+        /,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        **fields: Unpack[ExtendIfNeededArguments],
+    ) -> Extension:
+        """Extends the time in which the order can be captured, if it ends within so many seconds by
+        Klarna's clock. Safe to repeat.
+
+        As `Client.extend_if_needed` does.
+        """
+        given: dict[str, Any] = {**fields}
+        if timeout is not None:
+            given["timeout"] = timeout
+        if max_attempts is not None:
+            given["max_attempts"] = max_attempts
+        made: Extension = await self._call("extend_if_needed", order_id, None, None, given)
         return made

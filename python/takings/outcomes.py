@@ -27,10 +27,12 @@ __all__ = [
     "Captures",
     "Confirmation",
     "DueDateOptions",
+    "Extension",
     "InternalError",
     "InvalidInput",
     "NotSent",
     "Order",
+    "OrderEnd",
     "OutcomeUnknown",
     "Reconciliation",
     "Refund",
@@ -396,6 +398,130 @@ class Confirmation(Value):
         warnings: tuple[str, ...] = (),
         attempt_log: tuple[Attempt, ...] = (),
     ) -> None:
+        set_(self, "order_id", order_id)
+        set_(self, "idempotency_key", idempotency_key)
+        set_(self, "correlation_id", correlation_id)
+        set_(self, "attempts", attempts)
+        set_(self, "warnings", warnings)
+        set_(self, "attempt_log", attempt_log)
+
+
+class OrderEnd(Value):
+    """How an order was ended."""
+
+    __slots__ = {
+        "done": (
+            "`cancelled`: the order is cancelled. `released`: what was not captured is released. "
+            "`nothing`: nothing was left to cancel or to release, as of an order that is captured "
+            "in full, expired or closed."
+        ),
+        "order_id": "The order it was for.",
+        "idempotency_key": "The key of the request that changed the order; none without one.",
+        "correlation_id": "Klarna's name for the answered request, where it gave one.",
+        "attempts": "How many requests it took, 1 or more.",
+        "warnings": "Warnings to be read by a person.",
+        "attempt_log": "Each request with its time, what came back and the pause after it.",
+    }
+    _keywords = {
+        "done": {},
+        "order_id": {},
+        "idempotency_key": {"default": None},
+        "correlation_id": {"default": None},
+        "attempts": {"default": 1},
+        "warnings": {"default": ()},
+        "attempt_log": {"default": (), "repr": False, "compare": False},
+    }
+    __match_args__ = tuple(_keywords)
+    __dataclass_fields__ = Kept()
+    __dataclass_params__ = Kept()
+
+    done: str
+    order_id: str
+    idempotency_key: str | None
+    correlation_id: str | None
+    attempts: int
+    warnings: tuple[str, ...]
+    attempt_log: tuple[Attempt, ...]
+
+    def __init__(
+        self,
+        done: str,
+        order_id: str,
+        idempotency_key: str | None = None,
+        correlation_id: str | None = None,
+        attempts: int = 1,
+        warnings: tuple[str, ...] = (),
+        attempt_log: tuple[Attempt, ...] = (),
+    ) -> None:
+        set_(self, "done", done)
+        set_(self, "order_id", order_id)
+        set_(self, "idempotency_key", idempotency_key)
+        set_(self, "correlation_id", correlation_id)
+        set_(self, "attempts", attempts)
+        set_(self, "warnings", warnings)
+        set_(self, "attempt_log", attempt_log)
+
+
+class Extension(Value):
+    """The time until which an order can be captured."""
+
+    __slots__ = {
+        "extended": (
+            "Whether it was extended. It was not where enough time is left, or nothing is left to "
+            "capture."
+        ),
+        "old_expires_at": "When the authorization ended before the call, as Klarna wrote it.",
+        "expires_at": (
+            "When it ends now, as Klarna wrote it. It is absent where it was extended and could "
+            "not be read afterwards."
+        ),
+        "order_id": "The order it was for.",
+        "idempotency_key": "The key of the request that extended it; none where none was made.",
+        "correlation_id": "Klarna's name for the answered request, where it gave one.",
+        "attempts": "How many requests it took, 1 or more.",
+        "warnings": "Warnings to be read by a person.",
+        "attempt_log": "Each request with its time, what came back and the pause after it.",
+    }
+    _keywords = {
+        "extended": {},
+        "old_expires_at": {},
+        "expires_at": {},
+        "order_id": {},
+        "idempotency_key": {"default": None},
+        "correlation_id": {"default": None},
+        "attempts": {"default": 1},
+        "warnings": {"default": ()},
+        "attempt_log": {"default": (), "repr": False, "compare": False},
+    }
+    __match_args__ = tuple(_keywords)
+    __dataclass_fields__ = Kept()
+    __dataclass_params__ = Kept()
+
+    extended: bool
+    old_expires_at: str
+    expires_at: str | None
+    order_id: str
+    idempotency_key: str | None
+    correlation_id: str | None
+    attempts: int
+    warnings: tuple[str, ...]
+    attempt_log: tuple[Attempt, ...]
+
+    def __init__(
+        self,
+        extended: bool,
+        old_expires_at: str,
+        expires_at: str | None,
+        order_id: str,
+        idempotency_key: str | None = None,
+        correlation_id: str | None = None,
+        attempts: int = 1,
+        warnings: tuple[str, ...] = (),
+        attempt_log: tuple[Attempt, ...] = (),
+    ) -> None:
+        set_(self, "extended", extended)
+        set_(self, "old_expires_at", old_expires_at)
+        set_(self, "expires_at", expires_at)
         set_(self, "order_id", order_id)
         set_(self, "idempotency_key", idempotency_key)
         set_(self, "correlation_id", correlation_id)
@@ -890,6 +1016,8 @@ Reply = (
     | Reconciliation
     | RefundReconciliation
     | Confirmation
+    | OrderEnd
+    | Extension
     | Order
     | Captures
     | CaptureDetails

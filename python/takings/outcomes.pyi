@@ -27,10 +27,12 @@ __all__ = [
     "Captures",
     "Confirmation",
     "DueDateOptions",
+    "Extension",
     "InternalError",
     "InvalidInput",
     "NotSent",
     "Order",
+    "OrderEnd",
     "OutcomeUnknown",
     "Reconciliation",
     "Refund",
@@ -180,6 +182,54 @@ class Confirmation:
     """How many requests it took, 1 or more."""
     warnings: tuple[str, ...] = ()
     """Warnings to be read by a person, though it was carried out."""
+    attempt_log: tuple[Attempt, ...] = ()
+    """Each request with its time, what came back and the pause after it."""
+
+@dataclass(frozen=True)
+class OrderEnd:
+    """How an order was ended."""
+
+    __slots__: ClassVar[dict[str, str]]  # noqa: PYI035
+    done: str
+    """`cancelled`: the order is cancelled. `released`: what was not captured is released.
+    `nothing`: nothing was left to cancel or to release, as of an order that is captured in full,
+    expired or closed."""
+    order_id: str
+    """The order it was for."""
+    idempotency_key: str | None = None
+    """The key of the request that changed the order; none without one."""
+    correlation_id: str | None = None
+    """Klarna's name for the answered request, where it gave one."""
+    attempts: int = 1
+    """How many requests it took, 1 or more."""
+    warnings: tuple[str, ...] = ()
+    """Warnings to be read by a person."""
+    attempt_log: tuple[Attempt, ...] = ()
+    """Each request with its time, what came back and the pause after it."""
+
+@dataclass(frozen=True)
+class Extension:
+    """The time until which an order can be captured."""
+
+    __slots__: ClassVar[dict[str, str]]  # noqa: PYI035
+    extended: bool
+    """Whether it was extended. It was not where enough time is left, or nothing is left to capture.
+    """
+    old_expires_at: str
+    """When the authorization ended before the call, as Klarna wrote it."""
+    expires_at: str | None
+    """When it ends now, as Klarna wrote it. It is absent where it was extended and could not be
+    read afterwards."""
+    order_id: str
+    """The order it was for."""
+    idempotency_key: str | None = None
+    """The key of the request that extended it; none where none was made."""
+    correlation_id: str | None = None
+    """Klarna's name for the answered request, where it gave one."""
+    attempts: int = 1
+    """How many requests it took, 1 or more."""
+    warnings: tuple[str, ...] = ()
+    """Warnings to be read by a person."""
     attempt_log: tuple[Attempt, ...] = ()
     """Each request with its time, what came back and the pause after it."""
 
@@ -377,6 +427,8 @@ Reply: TypeAlias = (
     | Reconciliation
     | RefundReconciliation
     | Confirmation
+    | OrderEnd
+    | Extension
     | Order
     | Captures
     | CaptureDetails

@@ -13,12 +13,14 @@ __all__ = [
     "Address",
     "AuthorizationRequest",
     "CaptureArguments",
+    "CaptureRemainingArguments",
     "CaptureRequest",
     "CaptureShippingRequest",
     "Customer",
     "CustomerDetailsRequest",
     "DueDateOption",
     "DueDateRequest",
+    "ExtendIfNeededArguments",
     "InitialPaymentMethod",
     "MerchantReferencesRequest",
     "OrderArguments",
@@ -28,6 +30,8 @@ __all__ = [
     "ReconcileRefundRequest",
     "ReconcileRequest",
     "RefundArguments",
+    "RefundCaptureRequest",
+    "RefundRemainingArguments",
     "RefundRequest",
     "SelectedShippingOption",
     "ShippingInfo",
@@ -308,6 +312,48 @@ class ReconcileRefundRequest(TypedDict):
     """The refund's own name, as its request gave it."""
     refunded_amount: int
     """Its amount, in minor units (60.00 is 6000)."""
+
+
+class CaptureRemainingArguments(TypedDict):
+    """The capture of everything that is left."""
+
+    reference: str
+    """Your own name for this capture, 1 to 255 characters. Give each capture of an order another
+    one."""
+
+
+class RefundRemainingArguments(TypedDict):
+    """The refund of everything that is left."""
+
+    reference: str
+    """Your own name for this refund, 1 to 255 characters. Give each refund of an order another one.
+    """
+
+
+class _RefundCaptureRequestRequired(TypedDict):
+    capture_id: str
+    """Klarna's id of the capture."""
+    reference: str
+    """Your own name for this refund, 1 to 255 characters. Give each refund of an order another one.
+    """
+
+
+class RefundCaptureRequest(_RefundCaptureRequestRequired, total=False):
+    """The refund of one capture."""
+
+    refunded_amount: int
+    """How much is refunded, in minor units (60.00 is 6000), tax included: 1 to 200,000,000. When
+    absent, the sum of `order_lines`, or without those everything that is left of the capture."""
+    order_lines: list[OrderLine]
+    """The lines that are refunded, at most 1000. When absent, those of the capture where they add
+    up to the amount."""
+
+
+class ExtendIfNeededArguments(TypedDict):
+    """How near the end of an authorization may be."""
+
+    within: int
+    """The authorization is extended if it ends within so many seconds."""
 
 
 class Customer(TypedDict, total=False):

@@ -96,6 +96,14 @@ def flat(schema: Described, operation: Described) -> list[Described] | None:
     return fields if plain else None
 
 
+def options_of(schema: Described, operation: Described) -> list[Described]:
+    """The options of a call: some are of its key, and only some calls can be looked for."""
+    fields: list[Described] = schema["objects"][schema["options"]]["fields"]
+    if not operation["looks_first"]:
+        fields = [field for field in fields if field["name"] != "look_first"]
+    return fields if operation["takes_key"] else []
+
+
 def spoken(doc: str) -> str:
     """A text of the schema for readers of C: plain words and ASCII."""
     doc = re.sub(r" \(\[`\w+`\]\([\w:]+\)\)", "", doc)
@@ -619,7 +627,7 @@ _KEY = (
 
 def _request(schema: Described, operation: Described) -> Iterator[str]:
     fields = schema["objects"][operation["arguments"]]["fields"]
-    options = schema["objects"][schema["options"]]["fields"] if operation["takes_key"] else []
+    options = options_of(schema, operation)
     yield (
         "request_json is a JSON object with the fields below, under Klarna's names. It is read "
         "strictly: an unknown or doubled field, a fraction, a string for a number is refused and "

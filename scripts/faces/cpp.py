@@ -10,9 +10,11 @@ from faces.c import (
     NARROW,
     ROOT,
     Described,
+    article,
     constant,
     flat,
     listed,
+    options_of,
     records,
     replies,
     singular,
@@ -66,9 +68,7 @@ def comment(text: str, indent: str = "", width: int = 100) -> str:
 def arguments_of(schema: Described, operation: Described) -> list[Described]:
     """The fields of a request, with the options of a call that takes a key."""
     fields = list(schema["objects"][operation["arguments"]]["fields"])
-    if operation["takes_key"]:
-        fields += schema["objects"][schema["options"]]["fields"]
-    return fields
+    return fields + options_of(schema, operation)
 
 
 def objects(schema: Described) -> dict[str, list[Described]]:
@@ -737,9 +737,9 @@ def _results(schema: Described) -> Iterator[str]:
         yield "\n".join(
             [
                 comment(
-                    f"The outcome of a call that gives a {name}. Throws one of the classes of "
-                    "error; before TAKINGS_STEP_DONE it is outcome_unknown, for a caller that "
-                    "stops waiting."
+                    f"The outcome of a call that gives {article(name)}. Throws one of the "
+                    "classes of error; before TAKINGS_STEP_DONE it is outcome_unknown, for a "
+                    "caller that stops waiting."
                 ),
                 f"takings::{name} {name}() const {{",
                 "    const auto ended = detail::ask([&](takings_error_t **error) {",

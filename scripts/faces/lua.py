@@ -9,6 +9,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from faces.c import options_of
+
 Json = dict[str, Any]
 
 TEMPLATE = Path(__file__).with_name("takings.d.lua.in")
@@ -41,12 +43,11 @@ def parts(schema: Json) -> dict[str, str]:
     objects: Json = schema["objects"]
     operations: list[Json] = schema["operations"]
     settings = objects[schema["settings"]]
-    options = objects[schema["options"]]["fields"]
     classes: dict[str, list[Json]] = {}
     for operation in operations:
         arguments = objects[operation["arguments"]]
         if operation["takes_key"]:
-            classes[arguments["name"]] = arguments["fields"] + options
+            classes[arguments["name"]] = arguments["fields"] + options_of(schema, operation)
         classes[schema["client_options"]] = objects[schema["client_options"]]["fields"]
         add_inner(classes, objects, arguments["fields"])
     documents: Json = schema["documents"]

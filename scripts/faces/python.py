@@ -1228,6 +1228,8 @@ def options_of(schema: Schema, operation: dict[str, Any]) -> list[Field]:
     objects = schema["objects"]
     of_every: list[str] = [field["name"] for field in objects[schema["client_options"]]["fields"]]
     fields: list[Field] = objects[schema["options"]]["fields"]
+    if not operation["looks_first"]:
+        fields = [field for field in fields if field["name"] != "look_first"]
     taken = [f for f in fields if operation["takes_key"] or f["name"] in of_every]
     return [{**field, "name": in_seconds(field["name"])} for field in taken]
 

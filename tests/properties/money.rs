@@ -25,7 +25,7 @@ use crate::machine::{exchange, seen, whole};
 use crate::run::Run;
 
 /// The calls that change something, and those that read.
-const CALLS: [&str; 18] = [
+const CALLS: [&str; 23] = [
     "capture",
     "refund",
     "cancel",
@@ -44,13 +44,26 @@ const CALLS: [&str; 18] = [
     "get_capture",
     "get_refund",
     "get_extend_due_date_options",
+    "capture_remaining",
+    "refund_remaining",
+    "refund_capture",
+    "cancel_or_release",
+    "extend_if_needed",
 ];
+/// Calls that are made of several.
+const HELPERS: usize = 18;
 const WRITES: usize = 13;
 /// Calls of which a repeat with another key does harm, beside the captures and refunds, which tell themselves apart by
 /// their references.
 const ONCE: [&str; 4] = ["append_shipping_info", "append_order_shipping_info", "extend_due_date", "trigger_send_out"];
-const OF_A_CAPTURE: [&str; 5] =
-    ["append_shipping_info", "extend_due_date", "trigger_send_out", "get_capture", "get_extend_due_date_options"];
+const OF_A_CAPTURE: [&str; 6] = [
+    "append_shipping_info",
+    "extend_due_date",
+    "trigger_send_out",
+    "get_capture",
+    "get_extend_due_date_options",
+    "refund_capture",
+];
 
 /// The third order does not exist.
 const ORDERS: [&str; 3] = ["f3392f8b-6116-4073-ab96-e330819e2c07", "order two", "nowhere"];
@@ -139,11 +152,12 @@ fn faults(call: &'static str, over: Over) -> impl Strategy<Value = Vec<Value>> {
     let status = |status: u16, code: &str| json!({"fault": "status", "status": status, "error_code": code});
     let late = |status: u16| json!({"fault": "status", "status": status, "when": "after_commit"});
     let page = |status: u16| json!({"fault": "status", "status": status, "html": true});
-    let state = match call {
-        "capture" => "CAPTURE_NOT_ALLOWED",
-        "refund" => "REFUND_NOT_ALLOWED",
-        "cancel" => "CANCEL_NOT_ALLOWED",
-        _ => "NOT_ALLOWED",
+    let (on, state) = match call {
+        "capture" | "capture_remaining" => ("capture", "CAPTURE_NOT_ALLOWED"),
+        "refund" | "refund_remaining" | "refund_capture" => ("refund", "REFUND_NOT_ALLOWED"),
+        "cancel" | "cancel_or_release" => ("cancel", "CANCEL_NOT_ALLOWED"),
+        "extend_if_needed" => ("extend_authorization_time", "NOT_ALLOWED"),
+        _ => (call, "NOT_ALLOWED"),
     };
     let lost = json!({"fault": "lost_answer"});
     let mut any_of = vec![
@@ -189,10 +203,10 @@ fn faults(call: &'static str, over: Over) -> impl Strategy<Value = Vec<Value>> {
         ]);
     }
     // Another of Klarna's machines may not know the capture yet.
-    if OF_A_CAPTURE.contains(&call) {
+    if OF_A_CAPTURE.contains(&call) && call != "refund_capture" {
         any_of.push(json!({"fault": "status", "status": 404, "error_code": "NO_SUCH_ORDER", "on": call}));
     }
-    let refused = json!({"fault": "status", "status": 403, "error_code": state, "on": call});
+    let refused = json!({"fault": "status", "status": 403, "error_code": state, "on": on});
     let some = vec(prop_oneof![3 => Just(lost.clone()), 7 => select(any_of)], 0..4);
     prop_oneof![3 => Just(Vec::new()), 6 => some, 2 => Just(vec![lost, refused.clone()]), 1 => Just(vec![refused])]
 }
@@ -300,10 +314,25 @@ impl Shop<'_> {
             ][name])
                 .clone(),
             "get_refund" => json!({"refund_id": self.refunds[order].last().map_or("none", String::as_str)}),
+            "capture_remaining" => json!({"reference": format!("rest-{own}")}),
+            "refund_remaining" => json!({"reference": format!("back-{own}")}),
+            // Each refund has a reference of its own.
+            "refund_capture" => {
+                let reference = format!("part-{own}-{}", capture.as_deref().unwrap_or_default());
+                match name {
+                    0 => json!({"reference": reference}),
+                    _ => json!({"reference": reference, "refunded_amount": ([0, 1000, 2500][name])}),
+                }
+            }
+            "extend_if_needed" => json!({"within": ([1, 86_400, 30_000_000][name])}),
             _ => json!({}),
         };
         if let Some(capture) = &capture {
             request["capture_id"] = capture.as_str().into();
+        }
+        // Some are looked for before they are made; without a reference none can be.
+        if ["capture", "refund"].contains(&call) && name < 2 && wish.capture == 1 {
+            request["look_first"] = true.into();
         }
         // Two mails about one capture are one too many, whatever their names.
         let name = if call == "trigger_send_out" { 0 } else { name };
@@ -320,6 +349,12 @@ impl Shop<'_> {
         let (mut request, key) = self.arguments(wish);
         let time = now() + self.ahead;
         let mut is_first = key.is_none();
+        let is_same = |known: &Wish| {
+            (known.call, known.order, known.name, known.capture) == (wish.call, wish.order, wish.name, wish.capture)
+        };
+        if CALLS[HELPERS..].contains(&wish.call) && wish.is_keyed && !self.wishes.iter().any(is_same) {
+            self.wishes.push(wish.clone());
+        }
         if let Some(key) = &key {
             match self.used.get(key) {
                 Some(first) if time - *first > Duration::from_secs(23 * 3600) => {
@@ -462,6 +497,9 @@ impl Shop<'_> {
         let (reads, writes): (Vec<&Received>, Vec<&Received>) =
             requests.iter().partition(|request| request.method == "GET");
         let is_write = CALLS[..WRITES].contains(&call);
+        if CALLS[HELPERS..].contains(&call) {
+            return self.judge_helper(made, answer, &reads, &writes);
+        }
         let (kind, fields) = answer.as_object().and_then(|answer| answer.iter().next()).expect("an answer");
         let kind = if kind == "error" { fields["kind"].as_str().expect("a kind") } else { "success" };
         let key = fields["idempotency_key"].as_str();
@@ -500,7 +538,7 @@ impl Shop<'_> {
                 prop_assert!(is_done, "not in the ledger: {}", answer);
             }
             // It speaks of this call, and not of an earlier one with its key.
-            "not_sent" => prop_assert!(!made.is_alone || requests.is_empty(), "{:?} came, though {}", requests, answer),
+            "not_sent" => prop_assert!(!made.is_alone || writes.is_empty(), "{:?} came, though {}", requests, answer),
             "rejected" => {
                 // A look that shows the past cannot know better; nor can one know what arrives after it.
                 let is_past = reads.iter().any(|read| read.fault.as_deref() == Some("lagging_read"));
@@ -514,6 +552,59 @@ impl Shop<'_> {
                 let has_fault = requests.iter().any(|request| request.fault.is_some());
                 prop_assert!(!is_known || has_fault, "without any fault: {}", answer);
             }
+        }
+        Ok(())
+    }
+
+    /// The same for a call that is made of several.
+    fn judge_helper(&mut self, made: &Made, answer: &Value, reads: &[&Received], writes: &[&Received]) -> Verdict {
+        let Wish { call, order, .. } = made.wish;
+        let (kind, fields) = answer.as_object().and_then(|answer| answer.iter().next()).expect("an answer");
+        let kind = if kind == "error" { fields["kind"].as_str().expect("a kind") } else { "success" };
+        let key = fields["idempotency_key"].as_str();
+        prop_assert!(!["invalid_input", "internal"].contains(&kind), "{}", answer);
+        let last = writes.last().and_then(|write| header(write, "klarna-idempotency-key"));
+        prop_assert!(!made.is_alone || last.is_none() || last == key, "{:?} was sent, and told was {}", last, answer);
+        let ledger = self.sandbox.ledger();
+        let of = |kind: &'static str| {
+            ledger.iter().filter(move |entry| entry.kind.name() == kind && entry.order_id == ORDERS[order])
+        };
+        let what = if call == "capture_remaining" { "capture" } else { "refund" };
+        let reference = made.call.request.as_ref().and_then(|request| request["reference"].as_str());
+        let own: Vec<&Entry> = of(what)
+            .filter(|entry| reference.is_some() && entry.reference.as_deref() == reference)
+            .filter(|entry| key.is_none() || entry.idempotency_key.as_deref() == key)
+            .collect();
+        match kind {
+            "success" if reference.is_some() => {
+                let id = fields["capture_id"].as_str().or(fields["refund_id"].as_str());
+                let is_it = |entry: &&Entry| Some(&*entry.capture_id) == id || entry.refund_id.as_deref() == id;
+                prop_assert!(own.iter().any(|entry| id.is_none() || is_it(entry)), "not in the ledger: {}", answer);
+                for (name, known) in [("capture_id", &mut self.captures), ("refund_id", &mut self.refunds)] {
+                    let id = fields[name].as_str().filter(|id| !known[order].iter().any(|known| known == id));
+                    known[order].extend(id.map(str::to_owned));
+                }
+            }
+            "success" if call == "cancel_or_release" => {
+                let is_done = match fields["done"].as_str().expect("its end") {
+                    "cancelled" => of("cancel").next().is_some(),
+                    "released" => of("release_remaining_authorization").next().is_some(),
+                    _ => true,
+                };
+                prop_assert!(is_done, "not in the ledger: {}", answer);
+            }
+            "success" => {
+                let was_made = of("extend_authorization_time").next().is_some();
+                prop_assert!(was_made || fields["extended"] == false, "not in the ledger: {}", answer);
+            }
+            "not_sent" if made.is_alone => {
+                prop_assert!(writes.iter().all(|write| !write.committed), "{:?} came, though {}", writes, answer);
+            }
+            "rejected" => {
+                let is_past = reads.iter().any(|read| read.fault.as_deref() == Some("lagging_read"));
+                prop_assert!(own.is_empty() || is_past, "{:?} stands in the ledger, though {}", own, answer);
+            }
+            _ => {}
         }
         Ok(())
     }
@@ -577,7 +668,15 @@ fn run(line: Line<'_>, sandbox: Sandbox, plan: &Plan) -> Verdict {
             .cloned()
             .map(|knobs| knobs.into_iter().filter(|(_, knob)| !knob.is_null()).collect::<Map<_, _>>());
         let order_id = Some((*order).to_owned());
-        sandbox.create_order(NewOrder { order_id, order_amount: ORDER_AMOUNT, knobs, ..NewOrder::default() });
+        let line = |name: &str, amount: i64| json!({"name": name, "quantity": 1, "unit_price": amount, "total_amount": amount});
+        let order_lines = Some(json!([line("Tomatoes", 6000), line("Bread", 4000)]));
+        sandbox.create_order(NewOrder {
+            order_id,
+            order_amount: ORDER_AMOUNT,
+            order_lines,
+            knobs,
+            ..NewOrder::default()
+        });
     }
     let mut shop = Shop {
         sandbox: Rc::new(sandbox),

@@ -389,6 +389,7 @@ mod tests {
             correlation_id: None,
             attempts: 1,
             attempt_log: Vec::new(),
+            answered: None,
         })
     }
 

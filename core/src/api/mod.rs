@@ -8,6 +8,7 @@ pub(crate) mod operation;
 pub(crate) mod operations;
 pub(crate) mod options;
 pub(crate) mod order_requests;
+pub(crate) mod planned_requests;
 pub(crate) mod reply;
 pub(crate) mod request;
 pub(crate) mod state;

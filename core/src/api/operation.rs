@@ -8,7 +8,8 @@ use serde_json::json;
 
 use crate::api::documents::{CaptureDetails, Captures, DueDateOptions, Order, RefundDetails};
 use crate::api::reply::{
-    Capture, Confirmation, Content, Face, Facts, Found, Reconciliation, Refund, RefundReconciliation,
+    Capture, Confirmation, Content, Extension, Face, Facts, Found, OrderEnd, Reconciliation, Refund,
+    RefundReconciliation,
 };
 use crate::api::tree::{DocumentInfo, Object};
 use crate::error::{Error, ErrorKind};
@@ -97,6 +98,23 @@ pub enum Effect {
     Reads,
     /// May have changed something, even if its answer was lost.
     Writes,
+    /// Reads, and then makes the calls that a plan decides.
+    Follows(Plan),
+}
+
+/// The calls that are made of several: each answer decides the next call, or the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// Captures what is left of the order.
+    CaptureRemaining,
+    /// Refunds what is left of all that was captured.
+    RefundRemaining,
+    /// Refunds of one capture.
+    RefundCapture,
+    /// Ends the order, whatever was captured of it.
+    CancelOrRelease,
+    /// Extends an authorization that ends soon.
+    ExtendIfNeeded,
 }
 
 impl Effect {
@@ -105,6 +123,7 @@ impl Effect {
             Effect::Looks => "looks",
             Effect::Reads => "reads",
             Effect::Writes => "writes",
+            Effect::Follows(_) => "follows",
         }
     }
 }
@@ -159,14 +178,14 @@ impl Operation {
         self.arguments.fields.iter().any(|field| field.required)
     }
 
-    /// The names of its arguments, beside the order id and the key.
-    pub fn argument_names(&self) -> impl Iterator<Item = &'static str> {
-        self.arguments.fields.iter().map(|field| field.name)
+    /// The names of its arguments, beside the order id and the key, and whether each has to be given.
+    pub fn argument_names(&self) -> impl Iterator<Item = (&'static str, bool)> {
+        self.arguments.fields.iter().map(|field| (field.name, field.required))
     }
 
     /// The argument that stands in the path below the order: `capture_id`. None for an operation on the whole order.
     pub fn id_name(&self) -> Option<&'static str> {
-        self.argument_names().find(|name| self.path.contains(&format!("{{{name}}}")))
+        self.argument_names().map(|(name, _)| name).find(|name| self.path.contains(&format!("{{{name}}}")))
     }
 
     /// The fields of its replies.
@@ -185,6 +204,7 @@ impl Operation {
             "reply": self.face.info.name,
             "effect": self.effect.as_str(),
             "takes_key": self.writes(),
+            "looks_first": matches!(self.found_by, FoundBy::Reference(_)),
             "prepare": self.prepare_name(),
         })
     }
@@ -339,6 +359,8 @@ typed! {
     Reconciliation: Content::Matches(_),
     RefundReconciliation: Content::Matches(_),
     Confirmation: Content::Nothing,
+    OrderEnd: Content::Ended(_),
+    Extension: Content::Extended { .. },
 }
 
 macro_rules! typed_documents {

@@ -9,14 +9,18 @@ use serde::Deserializer;
 
 use crate::api::arguments::{self, Checked, Reading, ReconcileRequest};
 use crate::api::documents::{CaptureDetails, Captures, DueDateOptions, Order, RefundDetails};
-use crate::api::operation::{Effect, FoundBy, Nouns, Operation, ReplyKind, Search};
+use crate::api::operation::{Effect, FoundBy, Nouns, Operation, Plan, ReplyKind, Search};
 use crate::api::order_requests::{
     AuthorizationRequest, CaptureArguments, CaptureShippingRequest, CustomerDetailsRequest, DueDateRequest,
     MerchantReferencesRequest, OrderArguments, OrderShippingRequest, ReconcileRefundRequest, RefundArguments,
     RefundRequest,
 };
+use crate::api::planned_requests::{
+    CaptureRemainingArguments, ExtendIfNeededArguments, RefundCaptureRequest, RefundRemainingArguments,
+};
 use crate::api::reply::{
-    CAPTURE as CAPTURE_FACE, CONFIRMATION, Face, RECONCILIATION, REFUND as REFUND_FACE, REFUND_RECONCILIATION,
+    CAPTURE as CAPTURE_FACE, CONFIRMATION, EXTENSION, Face, ORDER_END, RECONCILIATION, REFUND as REFUND_FACE,
+    REFUND_RECONCILIATION,
 };
 use crate::api::request::CaptureRequest;
 use crate::api::state;
@@ -396,6 +400,83 @@ operations! {
         key_word: "",
         nouns: Nouns { call: "the query", done: "refunded", subject: "the refunds", before: None },
     }
+
+    /// Captures everything that is left of the order. The key of the capture is derived from the order, what is left and
+    /// `reference`, so a repeat captures nothing more. Give each such capture of an order a reference of its own: it is
+    /// found again by that.
+    CAPTURE_REMAINING = "capture_remaining"(CaptureRemainingArguments) {
+        method: Method::POST,
+        path: "/captures",
+        reply: ReplyKind::Created { header: "capture-id", collection: "captures" },
+        face: &CAPTURE_FACE,
+        effect: Effect::Follows(Plan::CaptureRemaining),
+        settles: &[],
+        of_state: &[],
+        found_by: FoundBy::Nothing,
+        key_word: "capture-remaining",
+        nouns: Nouns { call: "the capture of the rest", done: "captured", subject: "the captures", before: None },
+    }
+
+    /// Refunds everything that was captured and not refunded yet. The key of the refund is derived from the order, what is
+    /// left and `reference`, so a repeat refunds nothing more. Give each refund of an order a reference of its own.
+    REFUND_REMAINING = "refund_remaining"(RefundRemainingArguments) {
+        method: Method::POST,
+        path: "/refunds",
+        reply: ReplyKind::Created { header: "refund-id", collection: "refunds" },
+        face: &REFUND_FACE,
+        effect: Effect::Follows(Plan::RefundRemaining),
+        settles: &[],
+        of_state: &[],
+        found_by: FoundBy::Nothing,
+        key_word: "refund-remaining",
+        nouns: Nouns { call: "the refund of the rest", done: "refunded", subject: "the refunds", before: None },
+    }
+
+    /// Refunds of one capture: an amount, or what is left of it. Without lines of yours the capture's lines are sent where
+    /// they add up, and Klarna then assigns the refund to this capture. More than is left of the capture is refused. The
+    /// key is derived from order, capture, amount and `reference`. Give each refund of an order a reference of its own.
+    REFUND_CAPTURE = "refund_capture"(RefundCaptureRequest) {
+        method: Method::POST,
+        path: "/refunds",
+        reply: ReplyKind::Created { header: "refund-id", collection: "refunds" },
+        face: &REFUND_FACE,
+        effect: Effect::Follows(Plan::RefundCapture),
+        settles: &[],
+        of_state: &[],
+        found_by: FoundBy::Nothing,
+        key_word: "refund-capture",
+        nouns: Nouns { call: "the refund of a capture", done: "refunded", subject: "the refunds", before: None },
+    }
+
+    /// Ends an order of which no more is shipped: cancels it where nothing was captured, and releases the rest where a part
+    /// was. It refunds nothing. Safe to repeat.
+    CANCEL_OR_RELEASE = "cancel_or_release"(OrderArguments) {
+        method: Method::POST,
+        path: "/cancel",
+        reply: ReplyKind::Nothing,
+        face: &ORDER_END,
+        effect: Effect::Follows(Plan::CancelOrRelease),
+        settles: &[],
+        of_state: &[],
+        found_by: FoundBy::Nothing,
+        key_word: "",
+        nouns: Nouns { call: "the end of the order", done: "cancelled or released", subject: "the order", before: None },
+    }
+
+    /// Extends the time in which the order can be captured, if it ends within so many seconds by Klarna's clock. Safe to
+    /// repeat.
+    EXTEND_IF_NEEDED = "extend_if_needed"(ExtendIfNeededArguments) {
+        method: Method::GET,
+        path: "",
+        reply: ReplyKind::Nothing,
+        face: &EXTENSION,
+        effect: Effect::Follows(Plan::ExtendIfNeeded),
+        settles: &[],
+        of_state: &[],
+        found_by: FoundBy::Nothing,
+        key_word: "",
+        nouns: Nouns { call: "the extension of the authorization", done: "extended", subject: "the order", before: None },
+    }
 }
 
 /// The query for an operation that the order's own state shows.
@@ -468,7 +549,7 @@ mod tests {
                 assert!(row.writes());
             }
             assert_eq!(
-                row.path.contains("{capture_id}"),
+                row.path.contains("{capture_id}") || *row == &REFUND_CAPTURE,
                 row.arguments.fields.iter().any(|field| field.name == "capture_id")
             );
         }

@@ -6,7 +6,7 @@ use crate::api::request::{AMOUNT, CAPTURED_AMOUNT, OrderLine, ShippingInfo, TEXT
 use crate::strict::{Field, Rule, object};
 
 /// An id of Klarna's, which becomes a part of the path.
-const ID: Rule = Rule::Text { min: 1, max: 255 };
+pub(crate) const ID: Rule = Rule::Text { min: 1, max: 255 };
 const LINES: Rule = Rule::List { max: 1000, of: "order lines" };
 const HUNDRED: Rule = Rule::Text { min: 0, max: 100 };
 

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::api::tree::{Document, DocumentInfo};
 use crate::record::{Attempt, Fact, IntoFact, RecordInfo, record};
@@ -15,6 +16,8 @@ pub(crate) struct Facts {
     pub attempts: u32,
     pub attempt_log: Vec<Attempt>,
     pub warnings: Vec<String>,
+    /// When it was answered, by the server's clock, or by this machine's where the server tells none.
+    pub answered: Option<SystemTime>,
 }
 
 /// The part of a reply that its kind decides.
@@ -24,6 +27,10 @@ pub(crate) enum Content {
     Created(String),
     /// Klarna carried it out, and gives no details.
     Nothing,
+    /// How an order was ended.
+    Ended(&'static str),
+    /// When an authorization ends: before the call, and after it where it was extended and could be read.
+    Extended { old: String, new: Option<String>, is_extended: bool },
     /// A JSON object or list of Klarna's.
     Document(Document),
     /// The entries that a query found.
@@ -105,6 +112,20 @@ impl Facts {
         match &self.content {
             Content::Matches(finds) => finds,
             _ => NONE,
+        }
+    }
+
+    fn done(&self) -> &'static str {
+        match self.content {
+            Content::Ended(done) => done,
+            _ => "",
+        }
+    }
+
+    fn extension(&self) -> (&str, Option<&str>, bool) {
+        match &self.content {
+            Content::Extended { old, new, is_extended } => (old, new.as_deref(), *is_extended),
+            _ => ("", None, false),
         }
     }
 
@@ -265,6 +286,47 @@ faces! {
         /// How many requests it took, 1 or more.
         attempts: u32 = |facts| facts.attempts;
         /// Warnings to be read by a person, though it was carried out.
+        warnings: &[String] = |facts| &facts.warnings;
+        /// Each request with its time, what came back and the pause after it.
+        attempt_log: &[Attempt] = |facts| &facts.attempt_log;
+    }
+
+    /// How an order was ended.
+    OrderEnd, ORDER_END {
+        /// `cancelled`: the order is cancelled. `released`: what was not captured is released. `nothing`: nothing was
+        /// left to cancel or to release, as of an order that is captured in full, expired or closed.
+        done: &str = |facts| facts.done();
+        /// The order it was for.
+        order_id: &str = |facts| &facts.order_id;
+        /// The key of the request that changed the order; none without one.
+        idempotency_key: Option<&str> = |facts| facts.idempotency_key.as_deref();
+        /// Klarna's name for the answered request, where it gave one.
+        correlation_id: Option<&str> = |facts| facts.correlation_id.as_deref();
+        /// How many requests it took, 1 or more.
+        attempts: u32 = |facts| facts.attempts;
+        /// Warnings to be read by a person.
+        warnings: &[String] = |facts| &facts.warnings;
+        /// Each request with its time, what came back and the pause after it.
+        attempt_log: &[Attempt] = |facts| &facts.attempt_log;
+    }
+
+    /// The time until which an order can be captured.
+    Extension, EXTENSION {
+        /// Whether it was extended. It was not where enough time is left, or nothing is left to capture.
+        extended: bool = |facts| facts.extension().2;
+        /// When the authorization ended before the call, as Klarna wrote it.
+        old_expires_at: &str = |facts| facts.extension().0;
+        /// When it ends now, as Klarna wrote it. It is absent where it was extended and could not be read afterwards.
+        expires_at: Option<&str> = |facts| facts.extension().1;
+        /// The order it was for.
+        order_id: &str = |facts| &facts.order_id;
+        /// The key of the request that extended it; none where none was made.
+        idempotency_key: Option<&str> = |facts| facts.idempotency_key.as_deref();
+        /// Klarna's name for the answered request, where it gave one.
+        correlation_id: Option<&str> = |facts| facts.correlation_id.as_deref();
+        /// How many requests it took, 1 or more.
+        attempts: u32 = |facts| facts.attempts;
+        /// Warnings to be read by a person.
         warnings: &[String] = |facts| &facts.warnings;
         /// Each request with its time, what came back and the pause after it.
         attempt_log: &[Attempt] = |facts| &facts.attempt_log;

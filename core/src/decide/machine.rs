@@ -230,7 +230,13 @@ impl Machine {
             attempts: self.attempts,
             attempt_log: Vec::new(),
             warnings,
+            answered: None,
         }
+    }
+
+    /// Ends by the deadline of an earlier request of the same call.
+    pub fn until(&mut self, deadline: Duration) {
+        self.deadline = deadline;
     }
 
     /// Begins the call's time, if it has not begun.
@@ -295,7 +301,8 @@ impl Machine {
                     })));
                     self.shared.budget.success(now);
                     self.state = State::Ended;
-                    return Turn::Ended(Ok(self.reply(content, answer.correlation_id())));
+                    let answered = answer.date();
+                    return Turn::Ended(Ok(Facts { answered, ..self.reply(content, answer.correlation_id()) }));
                 }
                 Err(why) => {
                     // Any other success may be a gateway's web page.

@@ -11,7 +11,7 @@ use crate::decide::doubt::Ending;
 use crate::decide::ending::{Failure, Meaning};
 use crate::decide::machine::{Event, Machine, Purpose, Turn};
 use crate::decide::memory::KeyState;
-use crate::decide::retry::Limits;
+use crate::decide::retry::{Limits, SHORTEST};
 use crate::error::{Error, ErrorKind};
 use crate::wire::HttpRequest;
 
@@ -31,6 +31,10 @@ pub(crate) struct Settlement {
     call: Machine,
     /// The setting `reconcile`: an open call is looked up, and a single match is its answer.
     takes_matches: bool,
+    /// The call is looked up before its first attempt.
+    looks_first: bool,
+    /// Such a look found it, so that its key was not used.
+    is_found_before: bool,
     look: Option<Look>,
 }
 
@@ -47,11 +51,24 @@ enum Reason {
     Open,
     /// Klarna refused a key whose first use is not known, for the order's state.
     EarlierUse,
+    /// Nothing was sent yet: a match is the result, and without one the call is made.
+    First,
 }
 
 impl Settlement {
     pub fn new(call: Machine, takes_matches: bool) -> Settlement {
-        Settlement { call, takes_matches, look: None }
+        Settlement { call, takes_matches, looks_first: false, is_found_before: false, look: None }
+    }
+
+    /// The same, looked up before its first attempt or not.
+    pub fn looking_first(self, looks_first: bool) -> Settlement {
+        Settlement { looks_first, ..self }
+    }
+
+    /// The same as a part of a call that has begun.
+    pub fn until(mut self, deadline: Duration) -> Settlement {
+        self.call.until(deadline);
+        self
     }
 
     pub fn learn(&mut self, known: KeyState) {
@@ -60,6 +77,11 @@ impl Settlement {
 
     pub fn ending(&self) -> Ending {
         self.call.ending()
+    }
+
+    /// Whether it was found before it was made.
+    pub fn is_found_before(&self) -> bool {
+        self.is_found_before
     }
 
     /// Whether the current request is that of a look-up, which changes nothing.
@@ -81,6 +103,17 @@ impl Settlement {
         self.look.as_ref().map_or(&self.call, |look| &look.machine).request()
     }
 
+    /// When the call has to be over, once it has begun.
+    pub fn deadline(&self) -> Duration {
+        self.call.deadline()
+    }
+
+    /// The time that a first attempt needs: cut off before it is connected, it would only make a clear outcome unclear.
+    pub fn needs(&self) -> Duration {
+        let connect = self.call.shared().limits.connect;
+        (connect + connect / 10).max(SHORTEST)
+    }
+
     /// The error for a bug of ours: its meaning depends on whether anything was sent.
     pub fn internal(&self, what: &str) -> Error {
         self.call.subject().internal(what)
@@ -100,6 +133,10 @@ impl Settlement {
         {
             return step;
         }
+        self.step_alone(now, event)
+    }
+
+    fn step_alone(&mut self, now: Duration, event: Event) -> Step {
         match self.call.step(now, event) {
             Ok(Turn::Send(timeout)) => Step::Send(timeout),
             Ok(Turn::Wait(pause)) => Step::Wait(pause),
@@ -120,6 +157,16 @@ impl Settlement {
             );
             return Some(self.done(facts));
         }
+        if self.looks_first {
+            self.call.begin(now);
+            let why = "the look before the call decided nothing";
+            return Some(self.look(now, Reason::First, Failure::new(ErrorKind::NotSent, why)));
+        }
+        self.when_old(now)
+    }
+
+    /// The step of a key that is too old to be sent.
+    fn when_old(&mut self, now: Duration) -> Option<Step> {
         if !self.call.is_old() {
             return None;
         }
@@ -184,12 +231,26 @@ impl Settlement {
         let found = match look.machine.step(now, event) {
             Ok(Turn::Send(timeout)) => return Step::Send(timeout),
             Ok(Turn::Wait(pause)) => return Step::Wait(pause),
+            Ok(Turn::Ended(Err(failure))) if look.reason == Reason::First => {
+                // Klarna would say the same of the call, which then says it itself.
+                if let Some(refusal) = &failure.refusal
+                    && self.call.purpose().operation.is_settled_by(refusal.status, refusal.code())
+                {
+                    return self.made_after_all(now);
+                }
+                let why = failure.why.clone();
+                let why = if why.is_empty() { "Klarna refused the look before it".to_owned() } else { why };
+                return self.unsettled(Failure { kind: ErrorKind::NotSent, why, ..failure });
+            }
             Ok(Turn::Ended(found)) => found.ok(),
             // A host's event out of turn shows nothing about the call. The call's own error is kept, since it names the
             // key.
             Err(_) => None,
         };
         let (reason, failure) = (look.reason, look.failure.clone());
+        if reason == Reason::First {
+            return self.looked_before(now, found, failure);
+        }
         // Another call with the key may have begun, or ended open, meanwhile.
         let is_open = reason != Reason::EarlierUse || self.call.is_open();
         match found {
@@ -201,6 +262,41 @@ impl Settlement {
             }
             _ => self.unsettled(failure),
         }
+    }
+
+    /// The step after a look before the first attempt.
+    fn looked_before(&mut self, now: Duration, found: Option<Facts>, failure: Failure) -> Step {
+        let Some(Facts { content: Content::Matches(mut matches), correlation_id, attempts, .. }) = found else {
+            return self.unsettled(failure);
+        };
+        match matches.count() {
+            1 => {
+                self.is_found_before = true;
+                let content = self.content(matches.ids.pop().unwrap_or_default());
+                let mut facts = Facts { attempts, ..self.call.reply(content, correlation_id.as_deref()) };
+                facts.warnings.push(
+                    "it was found by its reference and amount before it was made, so nothing was made now".into(),
+                );
+                self.done(facts)
+            }
+            0 => self.made_after_all(now),
+            _ => {
+                let why = "the order has several with this reference and amount, so one of them may be this one";
+                self.fail(Failure::new(ErrorKind::OutcomeUnknown, why), &Meaning::Open { is_agreed: false })
+            }
+        }
+    }
+
+    /// The first attempt after a look that found nothing.
+    fn made_after_all(&mut self, now: Duration) -> Step {
+        self.look = None;
+        if let Some(step) = self.when_old(now) {
+            return step;
+        }
+        if now.saturating_add(self.needs()) >= self.call.deadline() {
+            return self.unsettled(Failure::new(ErrorKind::NotSent, "no time was left after the look before it"));
+        }
+        self.step_alone(now, Event::Start)
     }
 
     /// The end by the entries with the call's reference.

@@ -688,6 +688,25 @@ fn an_earlier_refund_without_an_id_is_named_as_such() {
     assert!(error.message().contains("has something with this reference and amount (without an id)"), "{error}");
 }
 
+#[test]
+fn a_look_before_the_call_decides_whether_it_is_made() {
+    let first = || machine().looking_first(true);
+    let reply = run_of(&mut first(), vec![listed(FOUND)]).unwrap();
+    assert_eq!(
+        (reply.created_id(), reply.attempts(), reply.warnings().len()),
+        (Some("a"), 1, 1 + machine().purpose().warnings.len())
+    );
+    assert_eq!(run_of(&mut first(), vec![listed(&[]), created()]).unwrap().created_id(), Some("capture"));
+    let several = [FOUND, &[("b", "parcel-1", 6000)]].concat();
+    let error = run_of(&mut first(), vec![listed(&several)]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutcomeUnknown);
+    for refusal in [code(401, "UNAUTHORIZED"), code(403, "NOT_ALLOWED")] {
+        assert_eq!(run_of(&mut first(), vec![refusal]).unwrap_err().kind(), ErrorKind::NotSent);
+    }
+    let unknown = || code(404, "NO_SUCH_ORDER");
+    assert_eq!(run_of(&mut first(), vec![unknown(), unknown()]).unwrap_err().kind(), ErrorKind::Rejected);
+}
+
 /// Neither an empty document nor a refund without a reference shows that nothing was done.
 #[test]
 fn a_document_that_shows_nothing_decides_nothing() {

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::api::operation::{Reply, ReplyKind};
+use crate::api::options::Options;
 use crate::api::reply::Content;
 use crate::decide::doubt::{Doubt, Ending};
 use crate::decide::ending::Refusal;
 use crate::decide::machine::Event;
 use crate::decide::memory::MatchedTo;
+use crate::decide::plan::{Course, Next, Part};
 use crate::decide::settle::{Settlement, Step};
 use crate::drive::log;
 use crate::drive::session::{KeyUse, PerProcess, Session};
@@ -83,7 +85,14 @@ pub struct Call {
     attempt_log: Vec<Attempt>,
     /// The end, for a host that asks again.
     ended: Option<Result<Reply, Error>>,
+    /// The plan of a call that is made of several, and the limits of each.
+    course: Option<(Box<Course>, Options)>,
+    begin: Begin,
 }
+
+/// Makes a request of a call that follows a plan.
+pub(crate) type Begin =
+    fn(&Arc<Session>, Options, &PerProcess, &str, Part) -> Result<(Settlement, Option<KeyUse>), Error>;
 
 impl Call {
     pub(crate) fn new(
@@ -91,9 +100,21 @@ impl Call {
         own: &PerProcess,
         settlement: Settlement,
         key_use: Option<KeyUse>,
+        course: Option<(Box<Course>, Options)>,
+        begin: Begin,
     ) -> Call {
         let process = own.process();
-        Call { session, process, settlement, key_use, sending: None, attempt_log: Vec::new(), ended: None }
+        Call {
+            session,
+            process,
+            settlement,
+            key_use,
+            sending: None,
+            attempt_log: Vec::new(),
+            ended: None,
+            course,
+            begin,
+        }
     }
 
     /// Says that nobody has sent this call's key before: no other process, no earlier run of this one, no earlier call.
@@ -120,7 +141,8 @@ impl Call {
 
     /// The name of its operation, such as `capture`.
     pub fn operation(&self) -> &'static str {
-        self.settlement.purpose().operation.name
+        let own = self.settlement.purpose().operation;
+        self.course.as_ref().map_or(own, |(course, _)| course.operation()).name
     }
 
     /// The order it is for.
@@ -136,7 +158,10 @@ impl Call {
 
     /// The key it is sent with, given or made; none for a call that changes nothing.
     pub fn idempotency_key(&self) -> Option<&str> {
-        self.settlement.purpose().idempotency_key.as_deref()
+        match &self.course {
+            Some((course, _)) => course.key().or(self.settlement.purpose().idempotency_key.as_deref()),
+            None => self.settlement.purpose().idempotency_key.as_deref(),
+        }
     }
 
     /// The request that [`Step::Send`] asks to send. With a query during the call the request changes, so read it for
@@ -164,7 +189,13 @@ impl Call {
     /// The error for a caller that stops waiting (Ctrl-C, a cancelled task) while the call may go
     /// on elsewhere: `outcome_unknown`, with the key to ask again with.
     pub fn abandoned(&self) -> Error {
-        self.settlement.unclear("the wait for the answer was interrupted")
+        let error = self.settlement.unclear("the wait for the answer was interrupted");
+        let Some((course, _)) = &self.course else { return error };
+        let (key, attempts) = (self.idempotency_key().map(str::to_owned), self.attempt_log.len());
+        course.said(error).with(|fields| {
+            fields.idempotency_key = key;
+            fields.attempts = fields.attempts.max(u32::try_from(attempts).unwrap_or(u32::MAX));
+        })
     }
 
     /// The outcome of a call that is stepped: after [`Step::Done`] its result, before it the error of
@@ -242,8 +273,35 @@ impl Call {
         }
     }
 
-    /// The decision, with everything that is known of the key. The memory learns how the call ends.
+    /// The decision, and where it ends a part of a plan, that of the next part.
     fn decided(&mut self, own: &PerProcess, now: Duration, event: Event) -> Step {
+        let mut step = self.decided_alone(own, now, event);
+        while let Step::Done(result) = step {
+            let Some((course, options)) = &mut self.course else { return Step::Done(result) };
+            let part = match course.next(result) {
+                Next::End(result) => return Step::Done(result),
+                Next::Call(part) => part,
+            };
+            let deadline = self.settlement.deadline();
+            let begun = if now.saturating_add(self.settlement.needs()) >= deadline {
+                let why = format!("no time was left to send it; nothing was {}", course.operation().nouns.done);
+                Err(Error::new(ErrorKind::NotSent, why))
+            } else {
+                (self.begin)(&self.session, *options, own, self.settlement.purpose().order_id.as_str(), part)
+            };
+            step = match begun {
+                Ok((settlement, key_use)) => {
+                    (self.settlement, self.key_use) = (settlement.until(deadline), key_use);
+                    self.decided_alone(own, now, Event::Start)
+                }
+                Err(error) => Step::Done(Err(error)),
+            };
+        }
+        step
+    }
+
+    /// The decision, with everything that is known of the key. The memory learns how the call ends.
+    fn decided_alone(&mut self, own: &PerProcess, now: Duration, event: Event) -> Step {
         let Some(key_use) = &mut self.key_use else { return self.settlement.step(now, event) };
         let known = key_use.known(&self.session, own, self.settlement.limits().attempt);
         self.settlement.learn(known);
@@ -287,12 +345,23 @@ impl Call {
     /// Adds the list of attempts to an outcome.
     pub(crate) fn finished(&mut self, result: Result<Reply, Error>) -> Result<Reply, Error> {
         let attempts = self.attempt_log.clone();
+        // A call of several parts counts the requests of all.
+        let count = self.course.as_ref().map(|_| u32::try_from(attempts.len()).unwrap_or(u32::MAX));
         let result = match result {
             Ok(mut reply) => {
-                Arc::make_mut(&mut reply.facts).attempt_log = attempts;
+                let facts = Arc::make_mut(&mut reply.facts);
+                facts.attempts = count.unwrap_or(facts.attempts);
+                facts.attempt_log = attempts;
                 Ok(reply)
             }
-            Err(error) => Err(error.with(|fields| fields.attempt_log = attempts)),
+            Err(error) => {
+                let order_id = self.order_id().to_owned();
+                Err(error.with(|fields| {
+                    fields.attempts = count.unwrap_or(fields.attempts);
+                    fields.order_id = fields.order_id.take().or(Some(order_id));
+                    fields.attempt_log = attempts;
+                }))
+            }
         };
         log::end(|| self.shown_order_id(), self.idempotency_key(), &result);
         result
@@ -302,6 +371,9 @@ impl Call {
 /// Compares an id with those of other keys. A connection may deliver the answer to an earlier request, and not every
 /// answer names its order.
 fn matched(mut reply: Reply, key_use: &KeyUse, own: &PerProcess, settlement: &Settlement) -> Result<Reply, Error> {
+    if settlement.is_found_before() {
+        return Ok(reply);
+    }
     let (Content::Created(id), ReplyKind::Created { collection, .. }) = (&reply.facts.content, reply.operation.reply)
     else {
         return Ok(reply);

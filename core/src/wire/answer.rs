@@ -97,7 +97,7 @@ impl Answer {
     /// makes no sense is passed over.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         // A date is a pause by the clock of the server; without that, by this machine's.
-        let date = self.all("date").flatten().find_map(|text| httpdate::parse_http_date(text).ok()).or(self.received);
+        let date = self.date();
         let asked = self
             .all("retry-after")
             .flatten()
@@ -110,6 +110,11 @@ impl Answer {
         // where the limit was met.
         let reset = || self.all("x-ratelimit-reset").flatten().filter_map(|text| text.parse().ok()).max();
         asked.or_else(|| if self.status == 429 { reset().map(Duration::from_secs) } else { None })
+    }
+
+    /// When it was answered, by the server's clock; without that, by this machine's.
+    pub(crate) fn date(&self) -> Option<SystemTime> {
+        self.all("date").flatten().find_map(|text| httpdate::parse_http_date(text).ok()).or(self.received)
     }
 
     pub(crate) fn correlation_id(&self) -> Option<&str> {

@@ -11,7 +11,7 @@ import takings
 
 
 def live(client: takings.Client, order_id: str) -> None:
-    captured = []
+    captured: list[str] = []
     for parcel, amount in (("parcel-1", 6000), ("parcel-2", 2500)):
         capture = client.capture(
             order_id,

@@ -2413,8 +2413,8 @@ pub unsafe extern "C" fn takings_client_extend_if_needed(
     guard(error, || {
         // SAFETY: C strings or NULL, by the header's rules.
         let call = unsafe {
-            let arguments = (|| Ok(serde_json::json!({"within": within}).to_string()))();
-            prepared(client, "extend_if_needed", order_id, arguments.as_deref().map_err(Clone::clone), ptr::null())
+            let arguments = serde_json::json!({"within": within}).to_string();
+            prepared(client, "extend_if_needed", order_id, Ok(&arguments), ptr::null())
         };
         Ok(Box::new(takings_extension_t(Record::from(&call?.send_from_heap()?))))
     })
@@ -2434,9 +2434,8 @@ pub unsafe extern "C" fn takings_client_prepare_extend_if_needed(
 ) -> Option<Box<takings_call_t>> {
     // SAFETY: C strings or NULL, by the header's rules.
     guard(error, || unsafe {
-        let arguments = (|| Ok(serde_json::json!({"within": within}).to_string()))();
-        prepared(client, "extend_if_needed", order_id, arguments.as_deref().map_err(Clone::clone), ptr::null())
-            .map(takings_call_t::new)
+        let arguments = serde_json::json!({"within": within}).to_string();
+        prepared(client, "extend_if_needed", order_id, Ok(&arguments), ptr::null()).map(takings_call_t::new)
     })
 }
 

@@ -143,7 +143,7 @@ fn what_programs_were_built_on_is_still_there() {
 #[test]
 fn it_speaks_of_c() {
     let header = committed();
-    for rust in ["Option", "Box<", "# Safety", "# Errors", "&str", "MaybeUninit", "[`", "Result", "crate"] {
+    for rust in ["Option<", "Box<", "# Safety", "# Errors", "&str", "MaybeUninit", "[`", "Result", "crate"] {
         assert!(!header.contains(rust), "{rust:?} leaked into include/takings.h");
     }
 }

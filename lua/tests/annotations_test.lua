@@ -269,7 +269,7 @@ test("every class and word was asked about", function()
   asked.refund, asked.refund_reconciliation, asked.confirmation, asked.order = true, true, true, true
   for _, name in ipairs {
     "capture_details", "captures", "refund_details", "due_date_options", "due_date_option", "customer",
-    "initial_payment_method", "selected_shipping_option",
+    "initial_payment_method", "selected_shipping_option", "order_end", "extension",
   } do
     asked[name] = true
   end

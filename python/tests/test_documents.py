@@ -64,8 +64,9 @@ def test_parts_can_be_sent_back() -> None:
     client = takings.Client("user", "password", region="eu", environment="playground")
     client.prepare_refund(ORDER, refunded_amount=6000, order_lines=capture.order_lines)
     client.prepare_update_customer_details(ORDER, shipping_address=order.shipping_address)
+    lines: Any = [{**LINE, "new_member": 1}]
     with pytest.raises(takings.InvalidInput):
-        client.prepare_refund(ORDER, refunded_amount=1, order_lines=[{**LINE, "new_member": 1}])
+        client.prepare_refund(ORDER, refunded_amount=1, order_lines=lines)
 
 
 def test_captures_are_read_like_a_list() -> None:

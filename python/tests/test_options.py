@@ -118,7 +118,7 @@ def test_an_id_may_stand_behind_the_order_s(sandbox: Sandbox, client: takings.Cl
     order_id = sandbox.order()
     capture = client.capture(order_id, captured_amount=6000)
     read = client.get_capture(order_id, capture.capture_id)
-    assert read.document == client.get_capture(order_id, capture_id=capture.capture_id).document
+    assert read.raw == client.get_capture(order_id, capture_id=capture.capture_id).raw
     refund = client.refund(order_id, refunded_amount=1000, reference="return-1")
     assert refund.refund_id
     assert client.get_refund(order_id, refund.refund_id, max_attempts=2)
@@ -135,11 +135,11 @@ def test_an_id_may_stand_behind_the_order_s(sandbox: Sandbox, client: takings.Cl
     )
     assert client.prepare_trigger_send_out(order_id, capture.capture_id).order_id == order_id
     by_name = client.call("get_capture", order_id, capture.capture_id)
-    assert by_name.document["capture_id"] == capture.capture_id
+    assert by_name.capture_id == capture.capture_id
 
     async def run() -> None:
         async with takings.AsyncClient("sandbox", "sandbox", base_url=sandbox.url) as other:
-            assert (await other.get_capture(order_id, capture.capture_id)).document
+            assert (await other.get_capture(order_id, capture.capture_id)).captured_amount == 6000
 
     asyncio.run(run())
 

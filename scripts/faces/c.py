@@ -574,9 +574,13 @@ def _operation(schema: Described, operation: Described) -> Iterator[str]:
             for field in fields
         )
         lets = "\n".join(f'let {text} = text("{text}", {text});' for text in texts)
-        made = f"(|| Ok(serde_json::json!({{{pairs}}}).to_string()))()"
+        made = f"serde_json::json!({{{pairs}}}).to_string()"
+        if texts:
+            made = f"(|| Ok({made}))()"
         arguments = f"{lets}\nlet arguments = {made};" if fields else ""
-        given = "arguments.as_deref().map_err(Clone::clone)" if fields else 'Ok("{}")'
+        given = "arguments.as_deref().map_err(Clone::clone)" if texts else "Ok(&arguments)"
+        if not fields:
+            given = 'Ok("{}")'
     key = "ptr::null()"
     if operation["takes_key"]:
         parameters.append("idempotency_key: *const c_char")

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import takings
 
@@ -107,9 +107,9 @@ def main() -> None:
                     answer = {"reconciliation": fields_of(found)}
                 else:
                     text = task.get("request_text")
-                    request = task["request"] if text is None else json.loads(text)
+                    request: Any = task["request"] if text is None else json.loads(text)
                     if isinstance(request, dict):
-                        request = settings_of(request)
+                        request = settings_of(cast("dict[str, Any]", request))
                     key = task.get("idempotency_key")
                     if operation := task.get("operation"):
                         reply = call(

@@ -973,6 +973,83 @@ static void operations(const char *base_url, const char *order_id) {
     takings_client_free(client);
 }
 
+/* Gives a call that reads first the order that it reads. */
+static takings_step_t shown(takings_call_t *call, const char *order) {
+    CHECK(call && takings_call_start(call) == TAKINGS_STEP_SEND);
+    CHECK(is(takings_call_method(call), "GET"));
+    takings_call_answer_header(call, "Date", "Mon, 30 Nov 2026 00:00:00 GMT");
+    CHECK(takings_call_answer_body(call, order, strlen(order)));
+    return takings_call_answered(call, 200);
+}
+
+/* Each call that is made of several requests: whole, where nothing answers, and step by step. */
+static void several(void) {
+    static const char CAPTURED[] =
+        "{\"order_id\": \"an order\", \"status\": \"CAPTURED\", \"order_amount\": 60, \"captured_amount\": 60,"
+        "\"refunded_amount\": 0, \"remaining_authorized_amount\": 0, \"refunds\": [], \"captures\":"
+        "[{\"capture_id\": \"c-1\", \"captured_amount\": 60, \"refunded_amount\": 0, \"reference\": \"p\"}],"
+        "\"expires_at\": \"2026-12-24T00:00:00Z\"}";
+    static const char OPEN[] =
+        "{\"order_id\": \"an order\", \"status\": \"AUTHORIZED\", \"order_amount\": 60, \"captured_amount\": 0,"
+        "\"refunded_amount\": 0, \"remaining_authorized_amount\": 60, \"captures\": [], \"refunds\": [],"
+        "\"expires_at\": \"2026-12-24T00:00:00Z\"}";
+    static const char REFUND[] = "{\"capture_id\": \"c-1\", \"reference\": \"r-1\"}";
+    takings_client_t *client = sandbox_client("http://127.0.0.1:1", 1);
+    takings_error_t *error = UNTOUCHED;
+    takings_extension_t *extension;
+    takings_order_end_t *end;
+    takings_call_t *call;
+
+    CHECK(!takings_client_capture_remaining(client, "an order", "p-2", &error));
+    CHECK(takings_error_kind(error) == TAKINGS_ERROR_NOT_SENT);
+    takings_error_free(error);
+    CHECK(!takings_client_capture_remaining(client, "an order", NULL, &error));
+    refused_of(error, "reference is ", "an order", NULL);
+    CHECK(!takings_client_refund_remaining(client, "an order", "r-1", NULL));
+    CHECK(!takings_client_refund_capture(client, "an order", REFUND, NULL));
+    CHECK(!takings_client_cancel_or_release(client, "an order", NULL));
+    CHECK(!takings_client_extend_if_needed(client, "an order", 86400, NULL));
+
+    call = takings_client_prepare_capture_remaining(client, "an order", "p-2", NULL);
+    CHECK(shown(call, OPEN) == TAKINGS_STEP_SEND && is(takings_call_method(call), "POST"));
+    takings_call_free(call);
+    call = takings_client_prepare_refund_remaining(client, "an order", "r-1", NULL);
+    CHECK(shown(call, CAPTURED) == TAKINGS_STEP_SEND && is(takings_call_method(call), "POST"));
+    takings_call_free(call);
+    call = takings_client_prepare_refund_capture(client, "an order", REFUND, NULL);
+    CHECK(shown(call, CAPTURED) == TAKINGS_STEP_SEND && is(takings_call_method(call), "POST"));
+    takings_call_free(call);
+
+    call = takings_client_prepare_cancel_or_release(client, "an order", NULL);
+    CHECK(!takings_call_order_end(call, &error) && takings_error_kind(error) == TAKINGS_ERROR_OUTCOME_UNKNOWN);
+    takings_error_free(error);
+    CHECK(shown(call, CAPTURED) == TAKINGS_STEP_DONE);
+    end = takings_call_order_end(call, NULL);
+    CHECK(is(takings_order_end_done(end), "nothing") && is(takings_order_end_order_id(end), "an order"));
+    CHECK(!takings_order_end_idempotency_key(end) && !takings_order_end_correlation_id(end));
+    CHECK(takings_order_end_attempts(end) == 1 && takings_order_end_attempt_log_count(end) == 1);
+    CHECK(takings_attempt_http_status(takings_order_end_attempt_log(end, 0)) == 200);
+    CHECK(takings_order_end_warning_count(end) == 0 && !takings_order_end_warning(end, 0));
+    CHECK(strstr(takings_order_end_json(end), "\"done\":\"nothing\""));
+    takings_order_end_free(end);
+    takings_call_free(call);
+
+    call = takings_client_prepare_extend_if_needed(client, "an order", 86400, NULL);
+    CHECK(shown(call, OPEN) == TAKINGS_STEP_DONE);
+    extension = takings_call_extension(call, NULL);
+    CHECK(!takings_extension_extended(extension) && is(takings_extension_order_id(extension), "an order"));
+    CHECK(is(takings_extension_old_expires_at(extension), "2026-12-24T00:00:00Z"));
+    CHECK(is(takings_extension_expires_at(extension), "2026-12-24T00:00:00Z"));
+    CHECK(!takings_extension_idempotency_key(extension) && !takings_extension_correlation_id(extension));
+    CHECK(takings_extension_attempts(extension) == 1 && takings_extension_attempt_log_count(extension) == 1);
+    CHECK(takings_attempt_http_status(takings_extension_attempt_log(extension, 0)) == 200);
+    CHECK(takings_extension_warning_count(extension) == 0 && !takings_extension_warning(extension, 0));
+    CHECK(strstr(takings_extension_json(extension), "\"extended\":false"));
+    takings_extension_free(extension);
+    takings_call_free(call);
+    takings_client_free(client);
+}
+
 int main(int count, char **arguments) {
     CHECK(count == 4);
     versions();
@@ -985,6 +1062,7 @@ int main(int count, char **arguments) {
     operations_without_a_client();
     operations(arguments[1], arguments[2]);
     values(arguments[1]);
+    several();
     calls();
     amounts();
     keys();

@@ -355,10 +355,10 @@ int main(int count, char **arguments) {
         made.tracking_number = "JD014600";
         return made;
     }();
-    CHECK(client.get_capture(order_id, first.capture_id).document.find("JD014600") == std::string::npos);
+    CHECK(client.get_capture(order_id, first.capture_id).raw.find("JD014600") == std::string::npos);
     client.append_shipping_info(order_id, first.capture_id, {parcel}, "shipping-1");
     CHECK(client.prepare_append_shipping_info(order_id, first.capture_id, {parcel}).order_id() == order_id);
-    CHECK(client.get_capture(order_id, first.capture_id).document.find("JD014600") != std::string::npos);
+    CHECK(client.get_capture(order_id, first.capture_id).raw.find("JD014600") != std::string::npos);
 
     // a client beside another has limits of its own, and outlives the other
     takings::options limits;

@@ -4,10 +4,11 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use serde_json::{Map, Value, json};
 
-use crate::api::operation::{Operation, Plan, Reply};
+use crate::api::operation::{Nouns, Operation, Plan, Reply};
 use crate::api::operations::{
     CANCEL, CAPTURE, EXTEND_AUTHORIZATION_TIME, GET_ORDER, REFUND, RELEASE_REMAINING_AUTHORIZATION,
 };
@@ -20,6 +21,8 @@ use crate::wire::Endpoint;
 
 /// How often the order is read, at most, before a write.
 const MOST_READS: u32 = 3;
+/// For so many seconds Klarna surely answers a key of a refund with that refund: 24 hours, and one for clocks that differ.
+const KEY_IS_SAFE: i64 = 23 * 3600;
 
 /// A call that follows a plan.
 pub(crate) struct Course {
@@ -32,6 +35,8 @@ pub(crate) struct Course {
     endpoint: Arc<Endpoint>,
     stage: Stage,
     reads: u32,
+    /// A request that may change something was begun.
+    has_written: bool,
 }
 
 enum Stage {
@@ -99,6 +104,19 @@ struct Entry {
     id: String,
     reference: Option<String>,
     amount: Option<i64>,
+    /// When it was made, in seconds since 1970.
+    made: Option<i64>,
+}
+
+impl Entry {
+    fn is_nameless(&self) -> bool {
+        self.reference.as_deref().is_none_or(str::is_empty)
+    }
+
+    /// Whether it was made so long ago that Klarna may have forgotten its key.
+    fn is_old(&self, now: i64) -> bool {
+        self.made.is_none_or(|made| now.saturating_sub(made) >= KEY_IS_SAFE)
+    }
 }
 
 impl Course {
@@ -111,7 +129,17 @@ impl Course {
         endpoint: Arc<Endpoint>,
     ) -> Course {
         let order_id = order_id.to_owned();
-        Course { row, plan, order_id, arguments, warnings, endpoint, stage: Stage::Reading(None), reads: 0 }
+        Course {
+            row,
+            plan,
+            order_id,
+            arguments,
+            warnings,
+            endpoint,
+            stage: Stage::Reading(None),
+            reads: 0,
+            has_written: false,
+        }
     }
 
     pub fn operation(&self) -> &'static Operation {
@@ -171,6 +199,33 @@ impl Course {
             _ => String::new(),
         };
         error.with(|fields| fields.message.push_str(&again))
+    }
+
+    /// The error for a caller that stops waiting while a read is under way: the call may go on elsewhere, and then write.
+    pub fn abandoned(&self, error: Error) -> Error {
+        let order = self.endpoint.scrub_report(&self.order_id, 255);
+        let Nouns { done, .. } = self.row.nouns;
+        self.said(error.with(|fields| {
+            fields.message = format!(
+                "order {order} may have been {done}: the wait for the answer was interrupted; do not book it as failed, but settle it \
+                 first"
+            );
+        }))
+    }
+
+    /// The error for a bug of ours while a read is under way.
+    pub fn internal(&self, error: Error) -> Error {
+        if !self.has_written {
+            return error;
+        }
+        let name = self.row.name;
+        error.with(|fields| {
+            fields.retryable = true;
+            fields.message = format!(
+                "takings failed inside; a request was begun, so treat the outcome as unknown and call {name} again as it \
+                 was; please report it"
+            );
+        })
     }
 
     fn end(&self, error: Error) -> Next {
@@ -257,7 +312,8 @@ impl Course {
                 _ => self.end(error.clone()),
             };
         }
-        if given.is_some() {
+        // Klarna may count a refund for another capture, so the rest of this one does not show whether it was made.
+        if self.plan == Plan::RefundCapture {
             match with(given).as_slice() {
                 [] => {}
                 [found] => return self.found(found, facts),
@@ -296,6 +352,17 @@ impl Course {
             Plan::CaptureRemaining => Action::Capture(wanted),
             _ => Action::Refund(wanted),
         };
+        // Its key no longer keeps a second refund from being made.
+        let now = answered(facts);
+        let may_be_it = |entry: &Entry| entry.is_nameless() && entry.amount == Some(wanted) && entry.is_old(now);
+        if self.plan == Plan::RefundCapture && tried.is_none() && entries.iter().any(may_be_it) {
+            return self.error(
+                ErrorKind::OutcomeUnknown,
+                "the order lists a refund of this amount without a reference, made more than 23 hours ago, which may be the \
+                 one that an earlier call made: check the order, and do not book it as failed; where it is another one, call \
+                 refund",
+            );
+        }
         if let Some(Tried { action: before, error: Some(error), .. }) = &tried
             && *before == action
         {
@@ -333,7 +400,7 @@ impl Course {
                 Ok(key) => key,
                 Err(error) => return Next::End(Err(error)),
             };
-        let known = entries.into_iter().map(|entry| entry.id).filter(|id| !id.is_empty()).collect();
+        let known = entries.into_iter().map(|entry| entry.id).collect();
         let captured = order["captured_amount"].as_i64().unwrap_or_default();
         self.write(
             action,
@@ -344,6 +411,7 @@ impl Course {
     }
 
     fn write(&mut self, action: Action, key: Option<String>, arguments: Vec<String>, tried: Tried) -> Next {
+        self.has_written = true;
         self.stage = Stage::Writing(Tried { key: key.clone(), ..tried });
         Next::Call(Part { operation: action.operation(), arguments, key })
     }
@@ -363,10 +431,8 @@ impl Course {
         let is_refund = self.plan != Plan::CaptureRemaining;
         // Klarna has left out the references of refunds.
         let nameless = || {
-            let is_nameless = |entry: &&Entry| {
-                entry.reference.as_deref().is_none_or(str::is_empty) && (given.is_none() || entry.amount == given)
-            };
-            is_refund && entries.iter().any(|entry| is_nameless(&entry))
+            let may_be_it = |entry: &Entry| entry.is_nameless() && (given.is_none() || entry.amount == given);
+            is_refund && entries.iter().any(may_be_it)
         };
         match found {
             [found] if given.is_none() => return self.found(found, facts),
@@ -392,7 +458,12 @@ impl Course {
         };
         self.error(
             ErrorKind::Rejected,
-            &format!("{why}, and none of the {} has this reference; nothing was {}", list_of(is_refund), nouns.done),
+            &format!(
+                "{why}, and none of the {} has this reference{}; nothing was {}",
+                list_of(is_refund),
+                if given.is_some() { " and amount" } else { "" },
+                nouns.done
+            ),
         )
     }
 
@@ -477,8 +548,7 @@ impl Course {
         else {
             return self.unreadable("expires_at");
         };
-        let now = facts.answered.and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok()).unwrap_or_default();
-        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        let now = answered(facts);
         let within = self.arguments["within"].as_i64().unwrap_or_default();
         let is_over = matches!(order["status"].as_str(), Some("CANCELLED" | "CLOSED" | "CAPTURED"));
         if is_over || order["remaining_authorized_amount"].as_i64() == Some(0) || end.saturating_sub(now) >= within {
@@ -518,6 +588,7 @@ impl Course {
         }
         facts.warnings.extend(self.warnings.iter().cloned().chain(tried.warnings));
         if let Content::Created(id) = &facts.content
+            && !id.is_empty()
             && tried.known.contains(id)
         {
             facts.warnings.push(
@@ -539,6 +610,12 @@ fn document(facts: &Facts) -> Value {
         Content::Document(document) => serde_json::from_str(&document.text).unwrap_or_default(),
         _ => Value::Null,
     }
+}
+
+/// When the answer came, in seconds since 1970.
+fn answered(facts: &Facts) -> i64 {
+    let since = facts.answered.and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 fn text(order: &Value, member: &str) -> Option<String> {
@@ -563,6 +640,7 @@ fn entries(order: &Value, list: &str, id: &str, amount: &str) -> Vec<Entry> {
             id: text(entry, id).filter(|id| crate::wire::answer::is_id(id)).unwrap_or_default(),
             reference: text(entry, "reference"),
             amount: entry[amount].as_i64(),
+            made: entry["refunded_at"].as_str().and_then(seconds_since_1970),
         })
         .collect()
 }

@@ -24,6 +24,8 @@ use crate::wire::Most;
 use crate::wire::answer::Answer;
 use crate::{Config, Credentials};
 
+mod plan;
+
 const SECOND: Duration = Duration::from_secs(1);
 
 fn config() -> Config {

@@ -192,7 +192,9 @@ impl Call {
         let error = self.settlement.unclear("the wait for the answer was interrupted");
         let Some((course, _)) = &self.course else { return error };
         let (key, attempts) = (self.idempotency_key().map(str::to_owned), self.attempt_log.len());
-        course.said(error).with(|fields| {
+        let is_write = self.settlement.purpose().operation.writes();
+        let error = if is_write { course.said(error) } else { course.abandoned(error) };
+        error.with(|fields| {
             fields.idempotency_key = key;
             fields.attempts = fields.attempts.max(u32::try_from(attempts).unwrap_or(u32::MAX));
         })
@@ -254,7 +256,7 @@ impl Call {
             self.attempt_log.push(Attempt(noted));
         }
         let step = catch_unwind(AssertUnwindSafe(|| self.decided(own, now, event)))
-            .unwrap_or_else(|_| Step::Done(Err(self.settlement.internal("a panic was caught"))));
+            .unwrap_or_else(|_| Step::Done(Err(self.broken("a panic was caught"))));
         match step {
             Step::Send(timeout) => {
                 self.sending = Some((SystemTime::now(), now, timeout));
@@ -270,6 +272,15 @@ impl Call {
                 Step::Wait(pause)
             }
             Step::Done(result) => Step::Done(self.finished(result)),
+        }
+    }
+
+    /// The error for a bug of ours, by all that was sent.
+    fn broken(&self, what: &str) -> Error {
+        let error = self.settlement.internal(what);
+        match &self.course {
+            Some((course, _)) if !self.settlement.purpose().operation.writes() => course.internal(error),
+            _ => error,
         }
     }
 

@@ -3,6 +3,7 @@
 //! The classes are written in Python. Below 3.12 the stable ABI cannot make exception classes in Rust, and plain Python
 //! classes can be pickled, copied and derived from as usual.
 
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use pyo3::IntoPyObjectExt;
@@ -44,36 +45,53 @@ pub fn record_of<'py, 'a>(
 /// A reply as Python has it.
 pub fn reply_of<'py>(py: Python<'py>, reply: &Reply) -> PyResult<Bound<'py, PyAny>> {
     let Some((info, root)) = reply.document() else { return record_of(py, reply.info(), reply.facts()) };
-    let mut facts = reply.facts();
-    // the text is that of each document's own part
-    facts.pop();
-    let facts = facts.iter().map(|fact| value_of(py, fact)).collect::<PyResult<Vec<_>>>()?;
-    document_of(py, reply, info, root, &facts)
+    document_of(py, &Arc::new(reply.clone()), info, root.clone())
 }
 
 fn document_of<'py>(
     py: Python<'py>,
-    reply: &Reply,
-    info: &DocumentInfo,
-    object: &Object,
-    facts: &[Bound<'py, PyAny>],
+    reply: &Arc<Reply>,
+    info: &'static DocumentInfo,
+    object: Arc<Object>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let mut values = facts.to_vec();
-    values.push(reply.text_of(object).into_bound_py_any(py)?);
-    for member in info.members {
-        let node = object.get(member.name);
-        values.push(match (member.kind, node) {
-            (MemberKind::Documents(info), node) => {
-                let items = node.and_then(Node::as_list).unwrap_or_default();
-                let items = items.iter().filter_map(Node::as_object);
-                let items = items.map(|item| document_of(py, reply, info, item, facts));
-                PyTuple::new(py, items.collect::<PyResult<Vec<_>>>()?)?.into_any()
+    let members = Members { reply: reply.clone(), info, object };
+    OUTCOMES.get(py)?.getattr(info.name)?.call_method1("_made_of", (members,))
+}
+
+/// The members of a document. Python's objects for them are made when a program asks, since most are never asked for.
+#[pyclass(frozen)]
+struct Members {
+    reply: Arc<Reply>,
+    info: &'static DocumentInfo,
+    object: Arc<Object>,
+}
+
+#[pymethods]
+impl Members {
+    /// The value of the field of that name, among those that the class declares.
+    fn __call__<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+        let Some(member) = self.info.members.iter().find(|member| member.name == name) else {
+            // the text is that of each document's own part
+            if name == "raw" {
+                return self.reply.text_of(&self.object).into_bound_py_any(py);
             }
-            (kind, None) if kind.is_list() => PyList::empty(py).into_any(),
-            (_, node) => node.map_or_else(|| Ok(py.None().into_bound(py)), |node| node_of(py, node))?,
-        });
+            let fields = self.reply.info().fields.iter().zip(self.reply.facts());
+            let mut found = fields.filter(|(field, _)| field.name == name);
+            return found.next().map_or_else(|| Ok(py.None().into_bound(py)), |(_, fact)| value_of(py, &fact));
+        };
+        let node = self.object.get(name);
+        match (member.kind, node) {
+            (MemberKind::Documents(info), node) => {
+                let items = node.and_then(Node::as_list).unwrap_or_default().iter().filter_map(|item| match item {
+                    Node::Object(object) => Some(document_of(py, &self.reply, info, object.clone())),
+                    _ => None,
+                });
+                Ok(PyTuple::new(py, items.collect::<PyResult<Vec<_>>>()?)?.into_any())
+            }
+            (kind, None) if kind.is_list() => Ok(PyList::empty(py).into_any()),
+            (_, node) => node.map_or_else(|| Ok(py.None().into_bound(py)), |node| node_of(py, node)),
+        }
     }
-    OUTCOMES.get(py)?.getattr(info.name)?.call1(PyTuple::new(py, values)?)
 }
 
 /// A value of a document, as json.loads would give it.

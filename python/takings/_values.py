@@ -80,6 +80,28 @@ class Value:
         return replace(self, **changes)
 
 
+class Document(Value):
+    """A document of Klarna's. The core keeps the members, and each is made when it is asked for."""
+
+    __slots__ = ("_members",)
+
+    @classmethod
+    def _made_of(cls, members: Any) -> Any:
+        made = cls.__new__(cls)
+        set_(made, "_members", members)
+        return made
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name):
+            # it is called for a slot that is still empty, too
+            if name not in self._keywords:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            value = self._members(name)
+            set_(self, name, value)
+            return value
+
+
 class Kept:
     """The records that `dataclasses` keeps in a class, made at their first use."""
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from ._values import Kept, Value, set_
+from ._values import Document, Kept, Value, set_
 
 # typing takes longer to load than the rest of the package
 TYPE_CHECKING = False
@@ -530,7 +530,7 @@ class Extension(Value):
         set_(self, "attempt_log", attempt_log)
 
 
-class Order(Value):
+class Order(Document):
     """An order, as Klarna has it. Every member may be absent."""
 
     __slots__ = {
@@ -708,7 +708,7 @@ class Order(Value):
         set_(self, "selected_shipping_option", selected_shipping_option)
 
 
-class Captures(Value):
+class Captures(Document):
     """The captures of an order."""
 
     __slots__ = {
@@ -769,7 +769,7 @@ class Captures(Value):
         return self.captures[index]
 
 
-class CaptureDetails(Value):
+class CaptureDetails(Document):
     """A capture, as Klarna has it. Every member may be absent."""
 
     __slots__ = {
@@ -871,7 +871,7 @@ class CaptureDetails(Value):
         set_(self, "shipping_info", [] if shipping_info is None else shipping_info)
 
 
-class RefundDetails(Value):
+class RefundDetails(Document):
     """A refund, as Klarna has it. Every member may be absent: of old orders the id is."""
 
     __slots__ = {
@@ -953,7 +953,7 @@ class RefundDetails(Value):
         set_(self, "credit_invoice", credit_invoice)
 
 
-class DueDateOptions(Value):
+class DueDateOptions(Document):
     """How far the due date of a capture can be extended."""
 
     __slots__ = {

@@ -102,6 +102,20 @@ def test_an_order_is_a_frozen_value() -> None:
     assert made.order_lines is not takings.Order(ORDER).order_lines
 
 
+def test_members_are_made_when_they_are_asked_for() -> None:
+    order, same = (answered("get_order", DOCUMENT) for _ in range(2))
+    assert order.captures is order.captures
+    order.order_lines.append(LINE)
+    assert order.order_lines == [LINE]
+    assert same.order_lines == []
+    # none of these was asked for before
+    for other in (pickle.loads(pickle.dumps(same)), copy.copy(same), copy.deepcopy(same)):
+        assert (other, hash(other), other.raw) == (order, hash(order), order.raw)
+        assert other.shipping_address == {"city": "Bremen"}
+    assert not hasattr(same, "captured")
+    assert not hasattr(takings.Order.__new__(takings.Order), "status")
+
+
 def test_no_customer_shows_in_a_log() -> None:
     order = answered("get_order", DOCUMENT)
     shown = repr(order) + repr(order.captures)

@@ -508,6 +508,7 @@ class ValueClass:
     only_items: list[tuple[str, str, str, str]]
     # the list that the value is read as: its name, and the type of its items
     listed: tuple[str, str] | None = None
+    base: str = "Value"
 
     def properties(self, in_stub: bool) -> str:
         out = ""
@@ -543,7 +544,7 @@ class ValueClass:
         return out + self.properties(in_stub=True)
 
     def module(self) -> str:
-        out = f"\n\nclass {self.name}(Value):\n{docstring(self.doc, 4)}\n"
+        out = f"\n\nclass {self.name}({self.base}):\n{docstring(self.doc, 4)}\n"
         # help() shows the texts of such a dict
         out += "    __slots__ = {\n"
         for slot in self.slots:
@@ -611,7 +612,7 @@ RUN_TIME = f"""{UNSORTED}from __future__ import annotations
 
 from datetime import datetime
 
-from ._values import Kept, Value, set_
+from ._values import Document, Kept, Value, set_
 
 # typing takes longer to load than the rest of the package
 TYPE_CHECKING = False
@@ -733,7 +734,7 @@ def document_class(record: dict[str, Any], members: list[Field]) -> ValueClass:
                 if kind == "word":
                     doc += f" Known are {and_so(of['words']).replace(' or ', ' and ')}."
                 slots.append(Slot(name, "str | None", doc, "None", shown=shown))
-    return ValueClass(record["name"], record["doc"], slots, [], listed)
+    return ValueClass(record["name"], record["doc"], slots, [], listed, "Document")
 
 
 def value_class(schema: Schema, record: dict[str, Any]) -> ValueClass:

@@ -290,6 +290,8 @@ BELOW = {
     ("docs/surfaces/rust.md", "toml"),
     ("examples/hosts/celery/celeryconfig.py", "python"),
 }
+# A program in C++, in blocks, and what it prints.
+IN_CPP = "docs/shop-cpp.md"
 BLOCKS = [(page, block) for page, found in SITE.pages.items() for block in found.blocks]
 
 
@@ -310,6 +312,8 @@ def is_run(block: build.Block) -> bool:
         return block.language in (*test_operations.LANGUAGES, "text")
     if block.origin.startswith("docs/") and block.language == "python":
         return True
+    if block.origin == IN_CPP:
+        return block.language in ("cpp", "text")
     if block.origin.startswith("docs/") and block.language == "text":
         return bool(block.said) or block.origin in PRINTING
     return key in BELOW
@@ -367,6 +371,27 @@ def test_a_page_s_programs_print_what_stands_below(origin: str) -> None:
             assert block.text == printed
             printed = None
     assert printed is None
+
+
+def test_the_shop_in_cpp_prints_what_stands_below(tmp_path: Path) -> None:
+    blocks = [block for _, block in BLOCKS if block.origin == IN_CPP]
+    source, program = tmp_path / "shop.cpp", tmp_path / "shop"
+    source.write_text("".join(block.text for block in blocks if block.language == "cpp"))
+    command = [*test_operations.compiler("cpp", source), "-o", program]
+    built = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    with KlarnaSandbox() as sandbox:
+        usual = {name: text for name, text in os.environ.items() if not name.startswith("KLARNA_")}
+        ran = subprocess.run(
+            [program, sandbox.create_order(10000)],
+            env={**usual, **sandbox.env},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stderr
+        assert ran.stdout == "".join(block.text for block in blocks if block.language == "text")
+        assert sandbox.audit() == []
 
 
 # --- the errors -----------------------------------------------------------------------------------

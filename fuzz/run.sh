@@ -11,7 +11,7 @@ cd "$(dirname "$0")"
 seconds=${1:-60}
 shift || true
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(from_json config machine answer http1 reconcile c_abi)
+[ ${#targets[@]} -gt 0 ] || targets=(from_json config machine plan answer http1 reconcile c_abi)
 
 triple=$(rustc -vV | sed -n 's/^host: //p')
 built=${CARGO_TARGET_DIR:-$PWD/../target}/fuzz

@@ -7,6 +7,7 @@
 #[allow(unsafe_code, reason = "it calls C functions as a C program does")]
 mod c_abi;
 mod machine;
+mod plan;
 mod wire;
 
 use std::sync::LazyLock;
@@ -16,16 +17,18 @@ use takings::{CaptureRequest, Client, Config, Credentials, Error, ErrorKind};
 
 pub use c_abi::c_abi;
 pub use machine::machine;
+pub use plan::plan;
 pub use wire::{answer, http1, reconcile};
 
 /// A target: its name, which is that of its corpus, and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     ("from_json", from_json),
     ("config", config),
     ("machine", machine),
+    ("plan", plan),
     ("answer", answer),
     ("http1", http1),
     ("reconcile", reconcile),

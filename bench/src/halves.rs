@@ -39,7 +39,50 @@ pub fn all() -> Result<Vec<Half>, Failure> {
         ["parse, 1000 lines", "check, 1000 lines", "serialise, 1000 lines", "prepare, 1000 lines", "call, 1000 lines"],
         1000,
     )?;
-    Ok(one.into_iter().chain(many).collect())
+    Ok(one.into_iter().chain(many).chain([("get_order, 100 lines", get_order()?)]).collect())
+}
+
+/// An order with 100 lines, and ten captures of ten of them, as Klarna answers it.
+///
+/// # Errors
+///
+/// The sample is no request.
+pub fn order() -> Result<String, Failure> {
+    let lines = request(100)?.order_lines.ok_or("the sample has no order lines")?;
+    let address = serde_json::json!({
+        "given_name": "Jane", "family_name": "Doe", "email": "jane@example.com", "street_address": "Lombardstr. 10",
+        "postal_code": "20095", "city": "Hamburg", "country": "DE", "phone": "+4940123456",
+    });
+    let captures: Vec<_> = (0..10)
+        .map(|index| {
+            serde_json::json!({
+                "capture_id": format!("4ba29b50-be7b-44f5-a492-113e6a865e{index:02}"), "captured_amount": 60_000,
+                "refunded_amount": 0, "reference": format!("parcel-{index}"), "captured_at": "2026-11-25T10:00:00.000Z",
+                "order_lines": lines[index * 10..][..10], "billing_address": address, "shipping_address": address,
+                "shipping_info": [{"shipping_company": "DHL", "tracking_number": "JD014600"}],
+            })
+        })
+        .collect();
+    let order = serde_json::json!({
+        "order_id": ORDER_ID, "status": "CAPTURED", "fraud_status": "ACCEPTED", "order_amount": 600_000,
+        "captured_amount": 600_000, "refunded_amount": 0, "remaining_authorized_amount": 0, "purchase_currency": "EUR",
+        "purchase_country": "DE", "locale": "de-DE", "order_lines": lines, "billing_address": address,
+        "shipping_address": address, "created_at": "2026-11-24T10:00:00.000Z", "expires_at": "2026-12-24T00:00:00.000Z",
+        "captures": captures, "refunds": [],
+    });
+    Ok(order.to_string())
+}
+
+/// The order read, from the answer's bytes to the reply.
+fn get_order() -> Result<Box<dyn FnMut()>, Failure> {
+    let client = Client::new(Config::at("http://127.0.0.1:9", Credentials::basic("user", "password")))?;
+    let body = order()?.into_bytes();
+    Ok(Box::new(move || {
+        let mut call = client.prepare_call("get_order", ORDER_ID, "{}", None).expect("prepared");
+        assert!(matches!(call.step(Event::Start), Step::Send(_)));
+        let answer = Answer::new(200, [("Content-Type", "application/json")], black_box(body.clone()));
+        assert!(matches!(call.step(Event::Answered(answer)), Step::Done(Ok(_))));
+    }))
 }
 
 /// `names` of: the request read from JSON; checked; written as JSON; both and all that is done before it is sent

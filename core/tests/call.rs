@@ -388,6 +388,33 @@ fn a_caller_who_knows_the_first_use_gets_the_sharp_word() {
 }
 
 #[test]
+fn a_caller_who_knows_of_an_unclear_call_elsewhere_gets_no_sharp_word() {
+    let call = |client: &Client| given(client, r#"{"captured_amount": 6000}"#).after_unclear();
+    for (event, kind) in [
+        (refused(403, &json!({"error_code": "CAPTURE_NOT_ALLOWED"})), ErrorKind::OutcomeUnknown),
+        (refused(401, &json!({})), ErrorKind::OutcomeUnknown),
+        (refused(429, &json!({})), ErrorKind::OutcomeUnknown),
+        (Event::NotSent("no route".into()), ErrorKind::OutcomeUnknown),
+        // The bytes were the same elsewhere.
+        (refused(400, &json!({"error_code": "BAD_VALUE"})), ErrorKind::Rejected),
+    ] {
+        let mut once = config();
+        once.max_attempts = 1;
+        let client = Client::new(once).unwrap();
+        // Not even the caller's other word makes it sharper.
+        let told = call(&client).first_use();
+        let error = ended(told, event).unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+    }
+    let client = Client::new(config()).unwrap();
+    capture(Step::Done(ended(call(&client), captured("id-1"))));
+    // The doubt is of that call alone: nothing was sent by this client, so the key is free for another.
+    let client = Client::new(config()).unwrap();
+    drop(call(&client));
+    assert!(client.prepare(ORDER, &CaptureRequest::new(1), Some("key-1")).is_ok());
+}
+
+#[test]
 fn a_word_on_the_first_use_comes_before_it() {
     let client = Client::new(config()).unwrap();
     let mut call = given(&client, r#"{"captured_amount": 6000}"#);

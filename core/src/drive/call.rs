@@ -133,6 +133,20 @@ impl Call {
         self
     }
 
+    /// Says that an earlier call with this key may have been carried out: in another process, on another host, or in this
+    /// program before a crash. The call then ends as `rejected` only if Klarna refuses the bytes themselves, which were
+    /// the same then. Any other refusal, and a request that was not sent, is `outcome_unknown`.
+    ///
+    /// For a program that keeps its own account of calls. It has to keep the key's 24 hours as well (see
+    /// [`first_used`](Call::first_used)).
+    #[must_use]
+    pub fn after_unclear(mut self) -> Call {
+        if let Some(key_use) = &mut self.key_use {
+            key_use.after_unclear();
+        }
+        self
+    }
+
     fn note_first_use(&mut self, age: Option<Duration>) {
         if let Some(key_use) = &mut self.key_use {
             key_use.first_use(&self.session, age);

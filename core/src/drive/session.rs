@@ -132,6 +132,8 @@ pub(crate) struct KeyUse {
     process: u32,
     /// takings made the key for this call, or the caller says that nobody sent it before.
     is_first: bool,
+    /// The caller says that a call elsewhere may have been carried out with it.
+    after_unclear: bool,
     /// The state of the key as the call last read it, and when that was.
     known: KeyState,
     read: Moment,
@@ -143,7 +145,15 @@ impl KeyUse {
     /// For a key that the memory of this process has just noted.
     pub fn new(key: u64, is_made: bool, own: &PerProcess, now: Moment) -> KeyUse {
         let pending = Some(Ending::Left(Doubt::Untouched));
-        KeyUse { key, process: own.process, is_first: is_made, known: KeyState::FRESH, read: now, pending }
+        KeyUse {
+            key,
+            process: own.process,
+            is_first: is_made,
+            after_unclear: false,
+            known: KeyState::FRESH,
+            read: now,
+            pending,
+        }
     }
 
     pub fn key(&self) -> u64 {
@@ -162,6 +172,12 @@ impl KeyUse {
         }
     }
 
+    /// Notes that a call elsewhere may have been carried out with the key. This doubt is the call's alone: the caller keeps
+    /// its own account of keys, and it must not fill the memory.
+    pub fn after_unclear(&mut self) {
+        self.after_unclear = true;
+    }
+
     /// Reads the state of the key in the memory, as an attempt that begins now may find it.
     /// `attempt` is the longest time of an attempt.
     pub fn known(&mut self, session: &Session, own: &PerProcess, attempt: Duration) -> KeyState {
@@ -172,6 +188,10 @@ impl KeyUse {
         self.known = own.memory.known(self.key, is_inherited, arrival);
         if self.is_first && !is_inherited {
             self.known.first_use = FirstUse::Known;
+        }
+        if self.after_unclear {
+            self.known.first_use = FirstUse::Unknown;
+            self.known.doubt = std::mem::take(&mut self.known.doubt).max(Doubt::Unclear);
         }
         self.known.clone()
     }

@@ -1,10 +1,13 @@
 //! For bindings and hosts: the names and types of everything that crosses a language boundary, and functions that need
 //! no client, by name, with JSON in and JSON out.
 
+use std::time::SystemTime;
+
 use serde::Deserializer;
 use serde_json::{Value, json};
 
 use crate::api::arguments::CallOptions;
+use crate::api::check::{self, Given};
 use crate::api::documents::{CaptureDetails, Captures, DueDateOptions, Order, RefundDetails};
 use crate::api::operations::OPERATIONS;
 use crate::api::options::Options;
@@ -97,6 +100,29 @@ pub fn schema() -> String {
         "variables": variables(),
     })
     .to_string()
+}
+
+/// The reasons against a capture or a refund of an order that was read (`Order::check_capture`). `order` is its text, and
+/// `now` the time by which it may have expired. `surface` is the language of the request.
+///
+/// # Errors
+///
+/// `invalid_input` for a text that is no order. A request that no call would take is a reason.
+#[doc(hidden)]
+pub fn check<'de, D: Deserializer<'de>>(
+    operation: &str,
+    order: &str,
+    now: Option<SystemTime>,
+    request: D,
+    surface: &str,
+) -> Result<Vec<String>, Error> {
+    check::of_text(operation, order, now, Given::Source(request, Voice::of(surface)))
+}
+
+/// The same of a request as JSON text.
+#[doc(hidden)]
+pub fn check_json(operation: &str, order: &str, now: Option<SystemTime>, request: &str) -> Result<Vec<String>, Error> {
+    check::of_text::<Value>(operation, order, now, Given::Json(request))
 }
 
 /// Reads a setting that Lua has beside the core's: one of `words`.

@@ -16,9 +16,7 @@ use crate::error::Error;
 ///
 /// `invalid_input`, naming the argument.
 pub fn minor(amount: &str, currency: &str) -> Result<i64, Error> {
-    let decimals = Some(currency)
-        .filter(|code| code.len() == 3 && code.is_ascii())
-        .and_then(|code| Currency::from_code(&code.to_ascii_uppercase()))
+    let decimals = known(currency)
         .ok_or_else(|| {
             Error::invalid_argument("currency", &shown(currency), "a currency code of ISO 4217, such as \"EUR\"")
         })?
@@ -65,6 +63,16 @@ pub fn minor(amount: &str, currency: &str) -> Result<i64, Error> {
     text.push_str(kept);
     text.extend(std::iter::repeat_n('0', decimals - kept.len()));
     text.parse().or_else(|_| refuse("too large"))
+}
+
+fn known(currency: &str) -> Option<Currency> {
+    let code = Some(currency).filter(|code| code.len() == 3 && code.is_ascii());
+    code.and_then(|code| Currency::from_code(&code.to_ascii_uppercase()))
+}
+
+/// How many decimals the amounts of a currency have; none for a code that is not known.
+pub(crate) fn decimals(currency: &str) -> Option<u32> {
+    known(currency)?.exponent().map(u32::from)
 }
 
 fn sample(decimals: usize) -> String {

@@ -45,6 +45,7 @@ into_fact! {
     &'a str, "text", |text| Fact::Text(text);
     u32, "integer", |number| Fact::Integer(number.into());
     u16, "integer", |number| Fact::Integer(number.into());
+    i64, "integer", |number| Fact::Integer(number);
     bool, "boolean", |flag| Fact::Flag(flag);
     &'a [String], "texts", |texts| Fact::Texts(texts);
     &'a [Attempt], "attempts", |attempts| Fact::Attempts(attempts);

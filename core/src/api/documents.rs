@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::api::order_requests::Address;
 use crate::api::reply::{Content, DOCUMENT_FACTS, DocumentFacts, Face, Facts};
 use crate::api::request::{OrderLine, ShippingInfo};
-use crate::api::tree::{DocumentInfo, Member, MemberKind, Node, Object, RequestInfo};
+use crate::api::tree::{self, DocumentInfo, Member, MemberKind, Node, Object, RequestInfo};
 use crate::error::Error;
 use crate::record::{Attempt, RecordInfo};
 use crate::strict::{Field, Item, Object as Requested, Reader};
@@ -177,6 +177,9 @@ macro_rules! documents {
 
             /// Each request with its time, what came back and the pause after it.
             pub fn attempt_log(&self) -> &[Attempt] { &self.0.0.attempt_log }
+
+            /// When it was answered, by the server's clock, or by this machine's where the server tells none.
+            pub fn answered_at(&self) -> Option<SystemTime> { self.0.0.answered }
 
             /// The members of the whole answer that were of another type, and so are absent.
             pub fn warnings(&self) -> &[String] { &self.0.0.warnings }
@@ -362,6 +365,24 @@ documents! {
     }
 }
 
+impl Order {
+    /// An order that a binding kept as its text.
+    pub(crate) fn of_text(text: &str, answered: Option<SystemTime>) -> Option<Order> {
+        let document = tree::read(text.to_owned(), &ORDER).ok()?;
+        let facts = Facts {
+            content: Content::Document(document),
+            order_id: String::new(),
+            idempotency_key: None,
+            correlation_id: None,
+            attempts: 0,
+            attempt_log: Vec::new(),
+            warnings: Vec::new(),
+            answered,
+        };
+        Order::of_reply(&Arc::new(facts))
+    }
+}
+
 /// A list of captures is read like a list.
 impl IntoIterator for Captures {
     type Item = CaptureDetails;
@@ -374,7 +395,6 @@ impl IntoIterator for Captures {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::tree;
     use std::time::{Duration, UNIX_EPOCH};
 
     const ORDER_ID: &str = "f3392f8b-6116-4073-ab96-e330819e2c07";

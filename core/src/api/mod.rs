@@ -1,6 +1,7 @@
 //! Klarna in data: operations, requests, replies.
 
 pub(crate) mod arguments;
+pub(crate) mod check;
 pub(crate) mod documents;
 pub(crate) mod ids;
 pub(crate) mod lines;

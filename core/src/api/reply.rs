@@ -346,6 +346,8 @@ record! {
         warnings: &[String] = |facts| &facts.warnings;
         /// Each request with its time, what came back and the pause after it.
         attempt_log: &[Attempt] = |facts| &facts.attempt_log;
+        /// When it was answered, by the server's clock, or by this machine's where the server tells none.
+        answered_at: Option<SystemTime> = |facts| facts.answered;
         /// The JSON text, exactly as Klarna wrote it, with all members that Klarna has added.
         raw: &str = |facts| facts.raw();
     }
@@ -359,6 +361,7 @@ pub(crate) const DOCUMENT_FACTS: for<'a> fn(&'a Facts) -> Vec<Fact<'a>> = |facts
         facts.attempts.into_fact(),
         facts.warnings.as_slice().into_fact(),
         facts.attempt_log.as_slice().into_fact(),
+        facts.answered.into_fact(),
         facts.raw().into_fact(),
     ]
 };

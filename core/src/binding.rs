@@ -13,6 +13,7 @@ use crate::api::operations::OPERATIONS;
 use crate::api::options::Options;
 use crate::api::reply::{Capture, Confirmation, Extension, OrderEnd, Reconciliation, Refund, RefundReconciliation};
 use crate::error::{Error, ErrorKind};
+use crate::intent::Intent;
 use crate::key;
 use crate::minor;
 use crate::settings::config::{Config, variables};
@@ -80,7 +81,7 @@ pub fn schema() -> String {
             .into_iter()
             .chain([&OrderEnd::INFO, &Extension::INFO])
             .chain([&Order::INFO, &Captures::INFO, &CaptureDetails::INFO, &RefundDetails::INFO, &DueDateOptions::INFO])
-            .chain([&DocumentFacts::INFO, &Attempt::INFO, &Error::INFO])
+            .chain([&DocumentFacts::INFO, &Intent::INFO, &Attempt::INFO, &Error::INFO])
             .map(|record| record.schema())
             .collect();
     let kinds: Vec<Value> =
@@ -307,7 +308,7 @@ mod tests {
         };
         assert_eq!(names(&schema["operations"]).len(), 25);
         let records = "Capture Refund Reconciliation RefundReconciliation Confirmation OrderEnd Extension Order Captures \
-                       CaptureDetails RefundDetails DueDateOptions DocumentFacts Attempt Error";
+                       CaptureDetails RefundDetails DueDateOptions DocumentFacts Intent Attempt Error";
         assert_eq!(names(&schema["records"]).join(" "), records);
         let documents: Vec<&String> = schema["documents"].as_object().unwrap().keys().collect();
         assert_eq!(documents.len(), 9, "{documents:?}");

@@ -158,7 +158,7 @@ fn of_word(key_word: &str, order_id: &str, below: &str, name: &str) -> String {
 }
 
 /// An id whose letters are the same id in either case, as those of a UUID are, in small letters.
-fn in_small_letters(id: &str) -> Cow<'_, str> {
+pub(crate) fn in_small_letters(id: &str) -> Cow<'_, str> {
     let small = Uuid::try_parse(id).map(|uuid| uuid.to_string()).ok();
     small.filter(|small| small.eq_ignore_ascii_case(id)).map_or(Cow::Borrowed(id), Cow::Owned)
 }

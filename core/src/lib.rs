@@ -42,6 +42,7 @@ mod error;
 #[doc(hidden)]
 #[allow(missing_docs, missing_debug_implementations)]
 pub mod fuzzing;
+mod intent;
 mod key;
 mod minor;
 mod record;
@@ -73,6 +74,7 @@ pub use decide::settle::Step;
 pub use diagnosis::diagnosis;
 pub use drive::call::Call;
 pub use error::{Error, ErrorKind};
+pub use intent::{Insert, Intent};
 pub use key::{idempotency_key, idempotency_key_for, new_idempotency_key};
 pub use minor::minor;
 pub use record::Attempt;

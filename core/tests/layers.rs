@@ -11,7 +11,7 @@ const LAYERS: [&[&str]; 9] = [
     &["error"],
     &["wire", "strict"],
     &["minor", "api"],
-    &["key", "decide"],
+    &["key", "intent", "decide"],
     &["settings"],
     &["drive"],
     &["client", "calls", "binding", "fuzzing"],

@@ -801,6 +801,12 @@ const takings_attempt_t *takings_document_attempt_log(const takings_document_t *
                                                       size_t index);
 
 /**
+ * When it was answered, by the server's clock, or by this machine's where the server tells none,
+ * in milliseconds since 1970 (UTC); -1 where there is none.
+ */
+int64_t takings_document_answered_at_ms(const takings_document_t *document);
+
+/**
  * The JSON text, exactly as Klarna wrote it, with all members that Klarna has added.
  */
 const char *takings_document_raw(const takings_document_t *document);
@@ -1371,6 +1377,10 @@ takings_call_t *takings_client_prepare_acknowledge(const takings_client_t *clien
  *   takings makes need it not.
  * - first_used: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
  *   Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+ * - after_unclear: Whether an earlier call with the idempotency key may have been carried out
+ *   elsewhere: in another process, on another host, or in this program before a crash. Then
+ *   rejected is said only where Klarna refuses the bytes themselves; any other refusal, and a
+ *   request that was not sent, is outcome_unknown.
  * - timeout_ms: Time for this call with all attempts and pauses, in place of the client's.
  * - max_attempts: Requests this call may make, 1 to 20, in place of the client's.
  *
@@ -1452,6 +1462,10 @@ takings_call_t *takings_client_prepare_cancel(const takings_client_t *client,
  *   takings makes need it not.
  * - first_used: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
  *   Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+ * - after_unclear: Whether an earlier call with the idempotency key may have been carried out
+ *   elsewhere: in another process, on another host, or in this program before a crash. Then
+ *   rejected is said only where Klarna refuses the bytes themselves; any other refusal, and a
+ *   request that was not sent, is outcome_unknown.
  * - timeout_ms: Time for this call with all attempts and pauses, in place of the client's.
  * - max_attempts: Requests this call may make, 1 to 20, in place of the client's.
  * - look_first: For a capture or a refund with a reference: whether the order is searched for it
@@ -1544,6 +1558,10 @@ takings_call_t *takings_client_prepare_get_capture(const takings_client_t *clien
  *   takings makes need it not.
  * - first_used: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
  *   Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+ * - after_unclear: Whether an earlier call with the idempotency key may have been carried out
+ *   elsewhere: in another process, on another host, or in this program before a crash. Then
+ *   rejected is said only where Klarna refuses the bytes themselves; any other refusal, and a
+ *   request that was not sent, is outcome_unknown.
  * - timeout_ms: Time for this call with all attempts and pauses, in place of the client's.
  * - max_attempts: Requests this call may make, 1 to 20, in place of the client's.
  *
@@ -1680,6 +1698,10 @@ takings_call_t *takings_client_prepare_extend_due_date(const takings_client_t *c
  *   takings makes need it not.
  * - first_used: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
  *   Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+ * - after_unclear: Whether an earlier call with the idempotency key may have been carried out
+ *   elsewhere: in another process, on another host, or in this program before a crash. Then
+ *   rejected is said only where Klarna refuses the bytes themselves; any other refusal, and a
+ *   request that was not sent, is outcome_unknown.
  * - timeout_ms: Time for this call with all attempts and pauses, in place of the client's.
  * - max_attempts: Requests this call may make, 1 to 20, in place of the client's.
  *
@@ -1753,6 +1775,10 @@ takings_call_t *takings_client_prepare_extend_authorization_time(const takings_c
  *   takings makes need it not.
  * - first_used: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
  *   Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+ * - after_unclear: Whether an earlier call with the idempotency key may have been carried out
+ *   elsewhere: in another process, on another host, or in this program before a crash. Then
+ *   rejected is said only where Klarna refuses the bytes themselves; any other refusal, and a
+ *   request that was not sent, is outcome_unknown.
  * - timeout_ms: Time for this call with all attempts and pauses, in place of the client's.
  * - max_attempts: Requests this call may make, 1 to 20, in place of the client's.
  *
@@ -1803,6 +1829,10 @@ takings_call_t *takings_client_prepare_update_merchant_references(const takings_
  *   takings makes need it not.
  * - first_used: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
  *   Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+ * - after_unclear: Whether an earlier call with the idempotency key may have been carried out
+ *   elsewhere: in another process, on another host, or in this program before a crash. Then
+ *   rejected is said only where Klarna refuses the bytes themselves; any other refusal, and a
+ *   request that was not sent, is outcome_unknown.
  * - timeout_ms: Time for this call with all attempts and pauses, in place of the client's.
  * - max_attempts: Requests this call may make, 1 to 20, in place of the client's.
  * - look_first: For a capture or a refund with a reference: whether the order is searched for it
@@ -1902,6 +1932,10 @@ takings_call_t *takings_client_prepare_release_remaining_authorization(const tak
  *   takings makes need it not.
  * - first_used: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
  *   Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+ * - after_unclear: Whether an earlier call with the idempotency key may have been carried out
+ *   elsewhere: in another process, on another host, or in this program before a crash. Then
+ *   rejected is said only where Klarna refuses the bytes themselves; any other refusal, and a
+ *   request that was not sent, is outcome_unknown.
  * - timeout_ms: Time for this call with all attempts and pauses, in place of the client's.
  * - max_attempts: Requests this call may make, 1 to 20, in place of the client's.
  *

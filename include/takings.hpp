@@ -213,6 +213,11 @@ struct authorization_request {
     /* When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24
      * hours nothing is sent, since Klarna would carry it out again. */
     std::optional<std::chrono::system_clock::time_point> first_used;
+    /* Whether an earlier call with the idempotency key may have been carried out elsewhere: in
+     * another process, on another host, or in this program before a crash. Then rejected is said
+     * only where Klarna refuses the bytes themselves; any other refusal, and a request that was
+     * not sent, is outcome_unknown. */
+    std::optional<flag> after_unclear;
     /* Time for this call with all attempts and pauses, in place of the client's. */
     std::optional<std::chrono::milliseconds> timeout;
     /* Requests this call may make, 1 to 20, in place of the client's. */
@@ -271,6 +276,11 @@ struct capture_request {
     /* When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24
      * hours nothing is sent, since Klarna would carry it out again. */
     std::optional<std::chrono::system_clock::time_point> first_used;
+    /* Whether an earlier call with the idempotency key may have been carried out elsewhere: in
+     * another process, on another host, or in this program before a crash. Then rejected is said
+     * only where Klarna refuses the bytes themselves; any other refusal, and a request that was
+     * not sent, is outcome_unknown. */
+    std::optional<flag> after_unclear;
     /* Time for this call with all attempts and pauses, in place of the client's. */
     std::optional<std::chrono::milliseconds> timeout;
     /* Requests this call may make, 1 to 20, in place of the client's. */
@@ -297,6 +307,11 @@ struct capture_shipping_request {
     /* When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24
      * hours nothing is sent, since Klarna would carry it out again. */
     std::optional<std::chrono::system_clock::time_point> first_used;
+    /* Whether an earlier call with the idempotency key may have been carried out elsewhere: in
+     * another process, on another host, or in this program before a crash. Then rejected is said
+     * only where Klarna refuses the bytes themselves; any other refusal, and a request that was
+     * not sent, is outcome_unknown. */
+    std::optional<flag> after_unclear;
     /* Time for this call with all attempts and pauses, in place of the client's. */
     std::optional<std::chrono::milliseconds> timeout;
     /* Requests this call may make, 1 to 20, in place of the client's. */
@@ -347,6 +362,11 @@ struct customer_details_request {
     /* When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24
      * hours nothing is sent, since Klarna would carry it out again. */
     std::optional<std::chrono::system_clock::time_point> first_used;
+    /* Whether an earlier call with the idempotency key may have been carried out elsewhere: in
+     * another process, on another host, or in this program before a crash. Then rejected is said
+     * only where Klarna refuses the bytes themselves; any other refusal, and a request that was
+     * not sent, is outcome_unknown. */
+    std::optional<flag> after_unclear;
     /* Time for this call with all attempts and pauses, in place of the client's. */
     std::optional<std::chrono::milliseconds> timeout;
     /* Requests this call may make, 1 to 20, in place of the client's. */
@@ -367,6 +387,11 @@ struct merchant_references_request {
     /* When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24
      * hours nothing is sent, since Klarna would carry it out again. */
     std::optional<std::chrono::system_clock::time_point> first_used;
+    /* Whether an earlier call with the idempotency key may have been carried out elsewhere: in
+     * another process, on another host, or in this program before a crash. Then rejected is said
+     * only where Klarna refuses the bytes themselves; any other refusal, and a request that was
+     * not sent, is outcome_unknown. */
+    std::optional<flag> after_unclear;
     /* Time for this call with all attempts and pauses, in place of the client's. */
     std::optional<std::chrono::milliseconds> timeout;
     /* Requests this call may make, 1 to 20, in place of the client's. */
@@ -397,6 +422,11 @@ struct refund_request {
     /* When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24
      * hours nothing is sent, since Klarna would carry it out again. */
     std::optional<std::chrono::system_clock::time_point> first_used;
+    /* Whether an earlier call with the idempotency key may have been carried out elsewhere: in
+     * another process, on another host, or in this program before a crash. Then rejected is said
+     * only where Klarna refuses the bytes themselves; any other refusal, and a request that was
+     * not sent, is outcome_unknown. */
+    std::optional<flag> after_unclear;
     /* Time for this call with all attempts and pauses, in place of the client's. */
     std::optional<std::chrono::milliseconds> timeout;
     /* Requests this call may make, 1 to 20, in place of the client's. */
@@ -421,6 +451,11 @@ struct order_shipping_request {
     /* When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24
      * hours nothing is sent, since Klarna would carry it out again. */
     std::optional<std::chrono::system_clock::time_point> first_used;
+    /* Whether an earlier call with the idempotency key may have been carried out elsewhere: in
+     * another process, on another host, or in this program before a crash. Then rejected is said
+     * only where Klarna refuses the bytes themselves; any other refusal, and a request that was
+     * not sent, is outcome_unknown. */
+    std::optional<flag> after_unclear;
     /* Time for this call with all attempts and pauses, in place of the client's. */
     std::optional<std::chrono::milliseconds> timeout;
     /* Requests this call may make, 1 to 20, in place of the client's. */
@@ -567,6 +602,9 @@ struct capture_details {
     std::vector<std::string> warnings;
     /* Each request with its time, what came back and the pause after it. */
     std::vector<attempt> attempt_log;
+    /* When it was answered, by the server's clock, or by this machine's where the server tells
+     * none. */
+    std::optional<std::chrono::system_clock::time_point> answered_at;
     /* The JSON text, exactly as Klarna wrote it, with all members that Klarna has added. */
     std::string raw;
     /* All fields as a JSON object, as takings.h gives it. */
@@ -587,6 +625,9 @@ struct captures {
     std::vector<std::string> warnings;
     /* Each request with its time, what came back and the pause after it. */
     std::vector<attempt> attempt_log;
+    /* When it was answered, by the server's clock, or by this machine's where the server tells
+     * none. */
+    std::optional<std::chrono::system_clock::time_point> answered_at;
     /* The JSON text, exactly as Klarna wrote it, with all members that Klarna has added. */
     std::string raw;
     /* All fields as a JSON object, as takings.h gives it. */
@@ -627,6 +668,9 @@ struct due_date_options {
     std::vector<std::string> warnings;
     /* Each request with its time, what came back and the pause after it. */
     std::vector<attempt> attempt_log;
+    /* When it was answered, by the server's clock, or by this machine's where the server tells
+     * none. */
+    std::optional<std::chrono::system_clock::time_point> answered_at;
     /* The JSON text, exactly as Klarna wrote it, with all members that Klarna has added. */
     std::string raw;
     /* All fields as a JSON object, as takings.h gives it. */
@@ -669,6 +713,9 @@ struct refund_details {
     std::vector<std::string> warnings;
     /* Each request with its time, what came back and the pause after it. */
     std::vector<attempt> attempt_log;
+    /* When it was answered, by the server's clock, or by this machine's where the server tells
+     * none. */
+    std::optional<std::chrono::system_clock::time_point> answered_at;
     /* The JSON text, exactly as Klarna wrote it, with all members that Klarna has added. */
     std::string raw;
     /* All fields as a JSON object, as takings.h gives it. */
@@ -778,6 +825,9 @@ struct order {
     std::vector<std::string> warnings;
     /* Each request with its time, what came back and the pause after it. */
     std::vector<attempt> attempt_log;
+    /* When it was answered, by the server's clock, or by this machine's where the server tells
+     * none. */
+    std::optional<std::chrono::system_clock::time_point> answered_at;
     /* The JSON text, exactly as Klarna wrote it, with all members that Klarna has added. */
     std::string raw;
     /* All fields as a JSON object, as takings.h gives it. */
@@ -1069,6 +1119,10 @@ inline std::chrono::system_clock::time_point time(std::int64_t ms) {
     return std::chrono::system_clock::time_point(std::chrono::milliseconds(ms));
 }
 
+inline std::optional<std::chrono::system_clock::time_point> optional_time(std::int64_t ms) {
+    return ms >= 0 ? std::make_optional(time(ms)) : std::nullopt;
+}
+
 template <typename T>
 std::vector<std::string> texts(const T *from, std::size_t (*count)(const T *),
                                const char *(*at)(const T *, std::size_t)) {
@@ -1153,6 +1207,7 @@ struct fields<authorization_request> {
         visit("order_lines", value.order_lines);
         visit("first_use", value.first_use);
         visit("first_used", value.first_used);
+        visit("after_unclear", value.after_unclear);
         visit("timeout_ms", value.timeout);
         visit("max_attempts", value.max_attempts);
     }
@@ -1184,6 +1239,7 @@ struct fields<capture_request> {
         visit("shipping_delay", value.shipping_delay);
         visit("first_use", value.first_use);
         visit("first_used", value.first_used);
+        visit("after_unclear", value.after_unclear);
         visit("timeout_ms", value.timeout);
         visit("max_attempts", value.max_attempts);
         visit("look_first", value.look_first);
@@ -1198,6 +1254,7 @@ struct fields<capture_shipping_request> {
         visit("shipping_info", value.shipping_info);
         visit("first_use", value.first_use);
         visit("first_used", value.first_used);
+        visit("after_unclear", value.after_unclear);
         visit("timeout_ms", value.timeout);
         visit("max_attempts", value.max_attempts);
     }
@@ -1230,6 +1287,7 @@ struct fields<customer_details_request> {
         visit("shipping_address", value.shipping_address);
         visit("first_use", value.first_use);
         visit("first_used", value.first_used);
+        visit("after_unclear", value.after_unclear);
         visit("timeout_ms", value.timeout);
         visit("max_attempts", value.max_attempts);
     }
@@ -1243,6 +1301,7 @@ struct fields<merchant_references_request> {
         visit("merchant_reference2", value.merchant_reference2);
         visit("first_use", value.first_use);
         visit("first_used", value.first_used);
+        visit("after_unclear", value.after_unclear);
         visit("timeout_ms", value.timeout);
         visit("max_attempts", value.max_attempts);
     }
@@ -1258,6 +1317,7 @@ struct fields<refund_request> {
         visit("order_lines", value.order_lines);
         visit("first_use", value.first_use);
         visit("first_used", value.first_used);
+        visit("after_unclear", value.after_unclear);
         visit("timeout_ms", value.timeout);
         visit("max_attempts", value.max_attempts);
         visit("look_first", value.look_first);
@@ -1271,6 +1331,7 @@ struct fields<order_shipping_request> {
         visit("shipping_info", value.shipping_info);
         visit("first_use", value.first_use);
         visit("first_used", value.first_used);
+        visit("after_unclear", value.after_unclear);
         visit("timeout_ms", value.timeout);
         visit("max_attempts", value.max_attempts);
     }
@@ -1738,6 +1799,7 @@ T read_document(const takings_document_t *from) {
     into.attempts = takings_document_attempts(from);
     into.warnings = texts(from, takings_document_warning_count, takings_document_warning);
     into.attempt_log = attempts(from, takings_document_attempt_log_count, takings_document_attempt_log);
+    into.answered_at = optional_time(takings_document_answered_at_ms(from));
     into.raw = text(takings_document_raw(from));
     into.json = text(takings_document_json(from));
     return into;

@@ -108,6 +108,7 @@ local takings = {}
 ---@class takings.order_arguments
 ---@field first_use? boolean Whether this is the first use of the idempotency key: no other process, and no earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that takings makes need it not.
 ---@field first_used? integer When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+---@field after_unclear? boolean Whether an earlier call with the idempotency key may have been carried out elsewhere: in another process, on another host, or in this program before a crash. Then `rejected` is said only where Klarna refuses the bytes themselves; any other refusal, and a request that was not sent, is `outcome_unknown`.
 ---@field timeout_ms? integer Time for this call with all attempts and pauses, in place of the client's. In milliseconds.
 ---@field max_attempts? integer Requests this call may make, 1 to 20, in place of the client's.
 
@@ -118,6 +119,7 @@ local takings = {}
 ---@field order_lines takings.order_line[] The order's new lines, at most 1000. They replace the old ones. Klarna deletes the old ones where the lines are left out, so takings wants them; `[]` deletes them on purpose.
 ---@field first_use? boolean Whether this is the first use of the idempotency key: no other process, and no earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that takings makes need it not.
 ---@field first_used? integer When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+---@field after_unclear? boolean Whether an earlier call with the idempotency key may have been carried out elsewhere: in another process, on another host, or in this program before a crash. Then `rejected` is said only where Klarna refuses the bytes themselves; any other refusal, and a request that was not sent, is `outcome_unknown`.
 ---@field timeout_ms? integer Time for this call with all attempts and pauses, in place of the client's. In milliseconds.
 ---@field max_attempts? integer Requests this call may make, 1 to 20, in place of the client's.
 
@@ -164,6 +166,7 @@ local takings = {}
 ---@field shipping_delay? integer Days until the goods are shipped, 0 or more. Above 0 only for accounts with that feature.
 ---@field first_use? boolean Whether this is the first use of the idempotency key: no other process, and no earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that takings makes need it not.
 ---@field first_used? integer When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+---@field after_unclear? boolean Whether an earlier call with the idempotency key may have been carried out elsewhere: in another process, on another host, or in this program before a crash. Then `rejected` is said only where Klarna refuses the bytes themselves; any other refusal, and a request that was not sent, is `outcome_unknown`.
 ---@field timeout_ms? integer Time for this call with all attempts and pauses, in place of the client's. In milliseconds.
 ---@field max_attempts? integer Requests this call may make, 1 to 20, in place of the client's.
 ---@field look_first? boolean For a capture or a refund with a reference: whether the order is searched for it first. Found once, with this amount, it is the result, with a warning; otherwise it is made with its key. That costs one request more, and holds after Klarna's 24 hours too.
@@ -184,6 +187,7 @@ local takings = {}
 ---@field shipping_info takings.shipping_info[] The entries to append, 1 to 500. Klarna deletes none and replaces none.
 ---@field first_use? boolean Whether this is the first use of the idempotency key: no other process, and no earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that takings makes need it not.
 ---@field first_used? integer When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+---@field after_unclear? boolean Whether an earlier call with the idempotency key may have been carried out elsewhere: in another process, on another host, or in this program before a crash. Then `rejected` is said only where Klarna refuses the bytes themselves; any other refusal, and a request that was not sent, is `outcome_unknown`.
 ---@field timeout_ms? integer Time for this call with all attempts and pauses, in place of the client's. In milliseconds.
 ---@field max_attempts? integer Requests this call may make, 1 to 20, in place of the client's.
 
@@ -192,6 +196,7 @@ local takings = {}
 ---@field capture_id string Klarna's id of the capture.
 ---@field first_use? boolean Whether this is the first use of the idempotency key: no other process, and no earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that takings makes need it not.
 ---@field first_used? integer When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+---@field after_unclear? boolean Whether an earlier call with the idempotency key may have been carried out elsewhere: in another process, on another host, or in this program before a crash. Then `rejected` is said only where Klarna refuses the bytes themselves; any other refusal, and a request that was not sent, is `outcome_unknown`.
 ---@field timeout_ms? integer Time for this call with all attempts and pauses, in place of the client's. In milliseconds.
 ---@field max_attempts? integer Requests this call may make, 1 to 20, in place of the client's.
 
@@ -201,6 +206,7 @@ local takings = {}
 ---@field number_of_days integer One of the numbers of days that `get_extend_due_date_options` names. Each has a fee.
 ---@field first_use? boolean Whether this is the first use of the idempotency key: no other process, and no earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that takings makes need it not.
 ---@field first_used? integer When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+---@field after_unclear? boolean Whether an earlier call with the idempotency key may have been carried out elsewhere: in another process, on another host, or in this program before a crash. Then `rejected` is said only where Klarna refuses the bytes themselves; any other refusal, and a request that was not sent, is `outcome_unknown`.
 ---@field timeout_ms? integer Time for this call with all attempts and pauses, in place of the client's. In milliseconds.
 ---@field max_attempts? integer Requests this call may make, 1 to 20, in place of the client's.
 
@@ -209,6 +215,7 @@ local takings = {}
 ---@field shipping_address takings.address Where the goods go. An empty text deletes a field.
 ---@field first_use? boolean Whether this is the first use of the idempotency key: no other process, and no earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that takings makes need it not.
 ---@field first_used? integer When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+---@field after_unclear? boolean Whether an earlier call with the idempotency key may have been carried out elsewhere: in another process, on another host, or in this program before a crash. Then `rejected` is said only where Klarna refuses the bytes themselves; any other refusal, and a request that was not sent, is `outcome_unknown`.
 ---@field timeout_ms? integer Time for this call with all attempts and pauses, in place of the client's. In milliseconds.
 ---@field max_attempts? integer Requests this call may make, 1 to 20, in place of the client's.
 
@@ -234,6 +241,7 @@ local takings = {}
 ---@field merchant_reference2? string A second reference, at most 255 characters.
 ---@field first_use? boolean Whether this is the first use of the idempotency key: no other process, and no earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that takings makes need it not.
 ---@field first_used? integer When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+---@field after_unclear? boolean Whether an earlier call with the idempotency key may have been carried out elsewhere: in another process, on another host, or in this program before a crash. Then `rejected` is said only where Klarna refuses the bytes themselves; any other refusal, and a request that was not sent, is `outcome_unknown`.
 ---@field timeout_ms? integer Time for this call with all attempts and pauses, in place of the client's. In milliseconds.
 ---@field max_attempts? integer Requests this call may make, 1 to 20, in place of the client's.
 
@@ -245,6 +253,7 @@ local takings = {}
 ---@field order_lines? takings.order_line[] The lines that are refunded, at most 1000. Klarna assigns the refund to the captures that have lines with the same references. With a line of the type `return_fee` the lines must sum to `refunded_amount`.
 ---@field first_use? boolean Whether this is the first use of the idempotency key: no other process, and no earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that takings makes need it not.
 ---@field first_used? integer When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+---@field after_unclear? boolean Whether an earlier call with the idempotency key may have been carried out elsewhere: in another process, on another host, or in this program before a crash. Then `rejected` is said only where Klarna refuses the bytes themselves; any other refusal, and a request that was not sent, is `outcome_unknown`.
 ---@field timeout_ms? integer Time for this call with all attempts and pauses, in place of the client's. In milliseconds.
 ---@field max_attempts? integer Requests this call may make, 1 to 20, in place of the client's.
 ---@field look_first? boolean For a capture or a refund with a reference: whether the order is searched for it first. Found once, with this amount, it is the result, with a warning; otherwise it is made with its key. That costs one request more, and holds after Klarna's 24 hours too.
@@ -254,6 +263,7 @@ local takings = {}
 ---@field shipping_info takings.shipping_info[] The entries to append, 1 to 500. Klarna deletes none and replaces none.
 ---@field first_use? boolean Whether this is the first use of the idempotency key: no other process, and no earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that takings makes need it not.
 ---@field first_used? integer When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+---@field after_unclear? boolean Whether an earlier call with the idempotency key may have been carried out elsewhere: in another process, on another host, or in this program before a crash. Then `rejected` is said only where Klarna refuses the bytes themselves; any other refusal, and a request that was not sent, is `outcome_unknown`.
 ---@field timeout_ms? integer Time for this call with all attempts and pauses, in place of the client's. In milliseconds.
 ---@field max_attempts? integer Requests this call may make, 1 to 20, in place of the client's.
 
@@ -366,6 +376,7 @@ local takings = {}
 ---@field attempts integer How many requests it took, 1 or more.
 ---@field warnings string[] The members of the answer that were of another type, and so are absent.
 ---@field attempt_log takings.attempt[] Each request with its time, what came back and the pause after it.
+---@field answered_at? number When it was answered, by the server's clock, or by this machine's where the server tells none. Seconds since 1970, with a fraction.
 ---@field raw string The JSON text, exactly as Klarna wrote it, with all members that Klarna has added.
 ---@field status? string The state. Klarna may add others. Known are AUTHORIZED, PART_CAPTURED, CAPTURED, CANCELLED, EXPIRED, CLOSED.
 ---@field fraud_status? string The end of Klarna's check for fraud. Klarna may add others. Known are ACCEPTED, PENDING, REJECTED, STOPPED.
@@ -402,6 +413,7 @@ local takings = {}
 ---@field attempts integer How many requests it took, 1 or more.
 ---@field warnings string[] The members of the answer that were of another type, and so are absent.
 ---@field attempt_log takings.attempt[] Each request with its time, what came back and the pause after it.
+---@field answered_at? number When it was answered, by the server's clock, or by this machine's where the server tells none. Seconds since 1970, with a fraction.
 ---@field raw string The JSON text, exactly as Klarna wrote it, with all members that Klarna has added.
 ---@field captures takings.capture_details[] Each of them, the first made first.
 
@@ -412,6 +424,7 @@ local takings = {}
 ---@field attempts integer How many requests it took, 1 or more.
 ---@field warnings string[] The members of the answer that were of another type, and so are absent.
 ---@field attempt_log takings.attempt[] Each request with its time, what came back and the pause after it.
+---@field answered_at? number When it was answered, by the server's clock, or by this machine's where the server tells none. Seconds since 1970, with a fraction.
 ---@field raw string The JSON text, exactly as Klarna wrote it, with all members that Klarna has added.
 ---@field capture_id? string Klarna's name for the capture.
 ---@field klarna_reference? string Klarna's name for it towards the customer.
@@ -433,6 +446,7 @@ local takings = {}
 ---@field attempts integer How many requests it took, 1 or more.
 ---@field warnings string[] The members of the answer that were of another type, and so are absent.
 ---@field attempt_log takings.attempt[] Each request with its time, what came back and the pause after it.
+---@field answered_at? number When it was answered, by the server's clock, or by this machine's where the server tells none. Seconds since 1970, with a fraction.
 ---@field raw string The JSON text, exactly as Klarna wrote it, with all members that Klarna has added.
 ---@field refund_id? string Klarna's name for the refund.
 ---@field reference? string The shop's own name for it.
@@ -450,6 +464,7 @@ local takings = {}
 ---@field attempts integer How many requests it took, 1 or more.
 ---@field warnings string[] The members of the answer that were of another type, and so are absent.
 ---@field attempt_log takings.attempt[] Each request with its time, what came back and the pause after it.
+---@field answered_at? number When it was answered, by the server's clock, or by this machine's where the server tells none. Seconds since 1970, with a fraction.
 ---@field raw string The JSON text, exactly as Klarna wrote it, with all members that Klarna has added.
 ---@field currency? string The currency of the fees: three letters, as in ISO 4217.
 ---@field options takings.due_date_option[] Each extension on offer.

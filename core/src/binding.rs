@@ -28,6 +28,8 @@ pub use crate::api::reply::{CONFIRMATION, DocumentFacts, Face};
 pub use crate::api::tree::{DocumentInfo, Member, MemberKind};
 #[doc(hidden)]
 pub use crate::drive::sending::{News, Sending};
+#[doc(hidden)]
+pub use crate::intent::insert;
 pub use crate::record::{
     Attempt, Fact, FactInfo, RecordInfo, milliseconds, milliseconds_since_1970, name_in_milliseconds,
 };

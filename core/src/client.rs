@@ -135,7 +135,8 @@ impl Client {
     }
 
     /// The same with the request as JSON text, read as strictly as
-    /// [`CaptureRequest::from_json`] does. Beside Klarna's fields it may hold `first_use` and `first_used`.
+    /// [`CaptureRequest::from_json`] does. Beside Klarna's fields it may hold `first_use`, `first_used`
+    /// and `after_unclear`.
     ///
     /// # Errors
     ///
@@ -194,7 +195,7 @@ impl Client {
     }
 
     /// Calls any operation by its name and waits for the outcome. `arguments` is a JSON object: what the operation
-    /// takes beside the order id, and for one that changes something `first_use` and `first_used`.
+    /// takes beside the order id, and for one that changes something `first_use`, `first_used` and `after_unclear`.
     ///
     /// # Errors
     ///
@@ -335,13 +336,15 @@ impl Client {
         let own = session.own();
         ids::check_order_id(order_id)?;
         let options = &checked.options;
+        let after_unclear = options.after_unclear == Some(true);
         if let Some(name) = options.of_the_key().filter(|_| !operation.writes()) {
             let got = format!("given to {}, which changes nothing", operation.name);
             return Err(Error::invalid_argument(name, &got, "left out there"));
         }
-        if options.first_used.is_some() && idempotency_key.is_none() {
+        let of_a_key = [("first_used", options.first_used.is_some()), ("after_unclear", after_unclear)];
+        if let (None, Some((name, _))) = (idempotency_key, of_a_key.into_iter().find(|(_, given)| *given)) {
             let got = "given without an idempotency key";
-            return Err(Error::invalid_argument("first_used", got, "given with the key that it speaks of"));
+            return Err(Error::invalid_argument(name, got, "given with the key that it speaks of"));
         }
         if let Effect::Follows(plan) = operation.effect {
             if idempotency_key.is_some() {
@@ -370,6 +373,9 @@ impl Client {
         let mut call = Call::new(session.clone(), own, settlement, key_use, None, part);
         if first_use {
             call = call.first_use();
+        }
+        if after_unclear {
+            call = call.after_unclear();
         }
         if let Some(seconds) = first_used {
             call = call.first_used(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.unsigned_abs()));

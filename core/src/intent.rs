@@ -149,7 +149,7 @@ impl Intent {
 
 /// The INSERT of an operation's intents.
 #[doc(hidden)]
-pub(crate) fn insert(operation: &str, style: &str) -> Result<Insert, Error> {
+pub fn insert(operation: &str, style: &str) -> Result<Insert, Error> {
     let (table, amount) = match operation {
         "refund" => ("takings_refund", "refunded_amount"),
         _ => ("takings_capture", "captured_amount"),

@@ -485,10 +485,17 @@ pub extern "C" fn takings_document_attempt_log(
     attempt_of(document.map(|document| &document.0), 4, index)
 }
 
+/// When it was answered, by the server's clock, or by this machine's where the server tells none,
+/// in milliseconds since 1970 (UTC); -1 where there is none.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_document_answered_at_ms(document: Option<&takings_document_t>) -> i64 {
+    number(document.map(|document| &document.0), 5, -1)
+}
+
 /// The JSON text, exactly as Klarna wrote it, with all members that Klarna has added.
 #[unsafe(no_mangle)]
 pub extern "C" fn takings_document_raw(document: Option<&takings_document_t>) -> *const c_char {
-    pointer(text_of(document.map(|document| &document.0), 5))
+    pointer(text_of(document.map(|document| &document.0), 6))
 }
 
 /// All fields as a JSON object. Times are whole milliseconds; their names end in _ms.
@@ -1263,6 +1270,10 @@ pub unsafe extern "C" fn takings_client_prepare_acknowledge(
 ///   takings makes need it not.
 /// - first_used: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
 ///   Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+/// - after_unclear: Whether an earlier call with the idempotency key may have been carried out
+///   elsewhere: in another process, on another host, or in this program before a crash. Then
+///   rejected is said only where Klarna refuses the bytes themselves; any other refusal, and a
+///   request that was not sent, is outcome_unknown.
 /// - timeout_ms: Time for this call with all attempts and pauses, in place of the client's.
 /// - max_attempts: Requests this call may make, 1 to 20, in place of the client's.
 ///
@@ -1372,6 +1383,10 @@ pub unsafe extern "C" fn takings_client_prepare_cancel(
 ///   takings makes need it not.
 /// - first_used: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
 ///   Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+/// - after_unclear: Whether an earlier call with the idempotency key may have been carried out
+///   elsewhere: in another process, on another host, or in this program before a crash. Then
+///   rejected is said only where Klarna refuses the bytes themselves; any other refusal, and a
+///   request that was not sent, is outcome_unknown.
 /// - timeout_ms: Time for this call with all attempts and pauses, in place of the client's.
 /// - max_attempts: Requests this call may make, 1 to 20, in place of the client's.
 /// - look_first: For a capture or a refund with a reference: whether the order is searched for it
@@ -1514,6 +1529,10 @@ pub unsafe extern "C" fn takings_client_prepare_get_capture(
 ///   takings makes need it not.
 /// - first_used: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
 ///   Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+/// - after_unclear: Whether an earlier call with the idempotency key may have been carried out
+///   elsewhere: in another process, on another host, or in this program before a crash. Then
+///   rejected is said only where Klarna refuses the bytes themselves; any other refusal, and a
+///   request that was not sent, is outcome_unknown.
 /// - timeout_ms: Time for this call with all attempts and pauses, in place of the client's.
 /// - max_attempts: Requests this call may make, 1 to 20, in place of the client's.
 ///
@@ -1741,6 +1760,10 @@ pub unsafe extern "C" fn takings_client_prepare_extend_due_date(
 ///   takings makes need it not.
 /// - first_used: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
 ///   Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+/// - after_unclear: Whether an earlier call with the idempotency key may have been carried out
+///   elsewhere: in another process, on another host, or in this program before a crash. Then
+///   rejected is said only where Klarna refuses the bytes themselves; any other refusal, and a
+///   request that was not sent, is outcome_unknown.
 /// - timeout_ms: Time for this call with all attempts and pauses, in place of the client's.
 /// - max_attempts: Requests this call may make, 1 to 20, in place of the client's.
 ///
@@ -1844,6 +1867,10 @@ pub unsafe extern "C" fn takings_client_prepare_extend_authorization_time(
 ///   takings makes need it not.
 /// - first_used: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
 ///   Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+/// - after_unclear: Whether an earlier call with the idempotency key may have been carried out
+///   elsewhere: in another process, on another host, or in this program before a crash. Then
+///   rejected is said only where Klarna refuses the bytes themselves; any other refusal, and a
+///   request that was not sent, is outcome_unknown.
 /// - timeout_ms: Time for this call with all attempts and pauses, in place of the client's.
 /// - max_attempts: Requests this call may make, 1 to 20, in place of the client's.
 ///
@@ -1911,6 +1938,10 @@ pub unsafe extern "C" fn takings_client_prepare_update_merchant_references(
 ///   takings makes need it not.
 /// - first_used: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
 ///   Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+/// - after_unclear: Whether an earlier call with the idempotency key may have been carried out
+///   elsewhere: in another process, on another host, or in this program before a crash. Then
+///   rejected is said only where Klarna refuses the bytes themselves; any other refusal, and a
+///   request that was not sent, is outcome_unknown.
 /// - timeout_ms: Time for this call with all attempts and pauses, in place of the client's.
 /// - max_attempts: Requests this call may make, 1 to 20, in place of the client's.
 /// - look_first: For a capture or a refund with a reference: whether the order is searched for it
@@ -2061,6 +2092,10 @@ pub unsafe extern "C" fn takings_client_prepare_release_remaining_authorization(
 ///   takings makes need it not.
 /// - first_used: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
 ///   Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
+/// - after_unclear: Whether an earlier call with the idempotency key may have been carried out
+///   elsewhere: in another process, on another host, or in this program before a crash. Then
+///   rejected is said only where Klarna refuses the bytes themselves; any other refusal, and a
+///   request that was not sent, is outcome_unknown.
 /// - timeout_ms: Time for this call with all attempts and pauses, in place of the client's.
 /// - max_attempts: Requests this call may make, 1 to 20, in place of the client's.
 ///

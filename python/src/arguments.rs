@@ -15,21 +15,31 @@ pub fn prepare<'py>(
     client: &Client,
     operation: &str,
     order_id: &Bound<'py, PyAny>,
-    mut request: Option<Bound<'py, PyAny>>,
+    request: Option<Bound<'py, PyAny>>,
     idempotency_key: Option<Bound<'py, PyAny>>,
     fields: Bound<'py, PyDict>,
 ) -> PyResult<Call> {
     let py = fields.py();
     let key = idempotency_key.as_ref().map(|key| text("idempotency_key", key)).transpose();
     let raised = Raised::default();
-    let arguments = split(fields, operation, &mut request)?.and_then(|(fields, options)| match request {
+    let arguments = arguments(operation, request, fields, &raised)?;
+    let prepared = client.prepare_from(operation, text("order_id", order_id), arguments, key);
+    prepared.map_err(|error| raised.take().unwrap_or_else(|| refused(py, &error)))
+}
+
+/// The arguments of an operation and the options beside them, from a mapping or from keywords.
+pub fn arguments<'r, 'py>(
+    operation: &str,
+    mut request: Option<Bound<'py, PyAny>>,
+    fields: Bound<'py, PyDict>,
+    raised: &'r Raised,
+) -> PyResult<Result<Value<'r, 'py>, Error>> {
+    Ok(split(fields, operation, &mut request)?.and_then(|(fields, options)| match request {
         Some(_) if !fields.is_empty() => {
             Err(Error::invalid_argument("the request", "given as a mapping and as keywords", "one of them"))
         }
-        request => Ok(Value::new(request.unwrap_or_else(|| fields.into_any()), &raised).beside(options)),
-    });
-    let prepared = client.prepare_from(operation, text("order_id", order_id), arguments, key);
-    prepared.map_err(|error| raised.take().unwrap_or_else(|| refused(py, &error)))
+        request => Ok(Value::new(request.unwrap_or_else(|| fields.into_any()), raised).beside(options)),
+    }))
 }
 
 /// The arguments of the operation, and the other keywords, which are options or are refused by the core.

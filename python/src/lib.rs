@@ -11,6 +11,7 @@ mod call;
 mod gate;
 mod modules;
 mod money;
+mod offline;
 mod outcome;
 mod report;
 mod sandbox;
@@ -308,12 +309,16 @@ mod _takings {
     #[pymodule_export]
     use super::money::minor;
     #[pymodule_export]
+    use super::offline::intent;
+    #[pymodule_export]
     use super::{Client, idempotency_key, invalid_argument, new_idempotency_key};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         // functions for the package alone: `add` would put them in `__all__`
         module.setattr("diagnosis", wrap_pyfunction!(super::diagnosis, module)?)?;
+        module.setattr("check", wrap_pyfunction!(super::offline::check, module)?)?;
+        module.setattr("insert", wrap_pyfunction!(super::offline::insert, module)?)?;
         module.setattr("schema", wrap_pyfunction!(super::schema, module)?)?;
         module.setattr("Sandbox", module.py().get_type::<super::sandbox::Sandbox>())?;
         module.setattr("sandbox", wrap_pyfunction!(super::sandbox::sandbox, module)?)?;

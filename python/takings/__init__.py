@@ -27,6 +27,7 @@ from ._takings import (
     Call,
     __version__,
     idempotency_key,
+    intent,
     minor,
     new_idempotency_key,
 )
@@ -38,6 +39,7 @@ from .outcomes import (
     Confirmation,
     DueDateOptions,
     Extension,
+    Intent,
     InternalError,
     InvalidInput,
     NotSent,
@@ -109,6 +111,7 @@ __all__ = [
     "ExtendIfNeededArguments",
     "Extension",
     "InitialPaymentMethod",
+    "Intent",
     "InternalError",
     "InvalidInput",
     "MerchantReferencesRequest",
@@ -139,6 +142,7 @@ __all__ = [
     "Wait",
     "__version__",
     "idempotency_key",
+    "intent",
     "minor",
     "new_idempotency_key",
 ]

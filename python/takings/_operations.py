@@ -244,6 +244,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
     ) -> Confirmation: ...
@@ -257,6 +258,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Unpack[OrderArguments],
@@ -270,6 +272,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Any,
@@ -293,6 +296,10 @@ class Client(_Base):
         - `first_used`: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
           Klarna's 24 hours nothing is sent, since Klarna would carry it out again. A `datetime`
           needs a time zone; fractions of a second are dropped.
+        - `after_unclear`: Whether an earlier call with the idempotency key may have been carried
+          out elsewhere: in another process, on another host, or in this program before a crash.
+          Then `rejected` is said only where Klarna refuses the bytes themselves; any other refusal,
+          and a request that was not sent, is `outcome_unknown`.
         - `timeout`: Time for this call with all attempts and pauses, in place of the client's. In
           seconds.
         - `max_attempts`: Requests this call may make, 1 to 20, in place of the client's.
@@ -301,6 +308,8 @@ class Client(_Base):
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if after_unclear is not None:
+            fields["after_unclear"] = after_unclear
         if timeout is not None:
             fields["timeout"] = timeout
         if max_attempts is not None:
@@ -320,6 +329,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
     ) -> Call[Confirmation]: ...
@@ -333,6 +343,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Unpack[OrderArguments],
@@ -346,6 +357,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Any,
@@ -356,6 +368,8 @@ class Client(_Base):
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if after_unclear is not None:
+            fields["after_unclear"] = after_unclear
         if timeout is not None:
             fields["timeout"] = timeout
         if max_attempts is not None:
@@ -375,6 +389,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
     ) -> Confirmation: ...
@@ -388,6 +403,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Unpack[AuthorizationRequest],
@@ -401,6 +417,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Any,
@@ -424,6 +441,10 @@ class Client(_Base):
         - `first_used`: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
           Klarna's 24 hours nothing is sent, since Klarna would carry it out again. A `datetime`
           needs a time zone; fractions of a second are dropped.
+        - `after_unclear`: Whether an earlier call with the idempotency key may have been carried
+          out elsewhere: in another process, on another host, or in this program before a crash.
+          Then `rejected` is said only where Klarna refuses the bytes themselves; any other refusal,
+          and a request that was not sent, is `outcome_unknown`.
         - `timeout`: Time for this call with all attempts and pauses, in place of the client's. In
           seconds.
         - `max_attempts`: Requests this call may make, 1 to 20, in place of the client's.
@@ -432,6 +453,8 @@ class Client(_Base):
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if after_unclear is not None:
+            fields["after_unclear"] = after_unclear
         if timeout is not None:
             fields["timeout"] = timeout
         if max_attempts is not None:
@@ -451,6 +474,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
     ) -> Call[Confirmation]: ...
@@ -464,6 +488,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Unpack[AuthorizationRequest],
@@ -477,6 +502,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Any,
@@ -487,6 +513,8 @@ class Client(_Base):
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if after_unclear is not None:
+            fields["after_unclear"] = after_unclear
         if timeout is not None:
             fields["timeout"] = timeout
         if max_attempts is not None:
@@ -506,6 +534,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
     ) -> Confirmation: ...
@@ -519,6 +548,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Unpack[OrderArguments],
@@ -532,6 +562,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Any,
@@ -554,6 +585,10 @@ class Client(_Base):
         - `first_used`: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
           Klarna's 24 hours nothing is sent, since Klarna would carry it out again. A `datetime`
           needs a time zone; fractions of a second are dropped.
+        - `after_unclear`: Whether an earlier call with the idempotency key may have been carried
+          out elsewhere: in another process, on another host, or in this program before a crash.
+          Then `rejected` is said only where Klarna refuses the bytes themselves; any other refusal,
+          and a request that was not sent, is `outcome_unknown`.
         - `timeout`: Time for this call with all attempts and pauses, in place of the client's. In
           seconds.
         - `max_attempts`: Requests this call may make, 1 to 20, in place of the client's.
@@ -562,6 +597,8 @@ class Client(_Base):
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if after_unclear is not None:
+            fields["after_unclear"] = after_unclear
         if timeout is not None:
             fields["timeout"] = timeout
         if max_attempts is not None:
@@ -579,6 +616,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
     ) -> Call[Confirmation]: ...
@@ -592,6 +630,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Unpack[OrderArguments],
@@ -605,6 +644,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Any,
@@ -615,6 +655,8 @@ class Client(_Base):
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if after_unclear is not None:
+            fields["after_unclear"] = after_unclear
         if timeout is not None:
             fields["timeout"] = timeout
         if max_attempts is not None:
@@ -634,6 +676,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         look_first: bool | None = None,
@@ -648,6 +691,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         look_first: bool | None = None,
@@ -662,6 +706,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         look_first: bool | None = None,
@@ -686,6 +731,10 @@ class Client(_Base):
         - `first_used`: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
           Klarna's 24 hours nothing is sent, since Klarna would carry it out again. A `datetime`
           needs a time zone; fractions of a second are dropped.
+        - `after_unclear`: Whether an earlier call with the idempotency key may have been carried
+          out elsewhere: in another process, on another host, or in this program before a crash.
+          Then `rejected` is said only where Klarna refuses the bytes themselves; any other refusal,
+          and a request that was not sent, is `outcome_unknown`.
         - `timeout`: Time for this call with all attempts and pauses, in place of the client's. In
           seconds.
         - `max_attempts`: Requests this call may make, 1 to 20, in place of the client's.
@@ -697,6 +746,8 @@ class Client(_Base):
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if after_unclear is not None:
+            fields["after_unclear"] = after_unclear
         if timeout is not None:
             fields["timeout"] = timeout
         if max_attempts is not None:
@@ -716,6 +767,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         look_first: bool | None = None,
@@ -730,6 +782,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         look_first: bool | None = None,
@@ -744,6 +797,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         look_first: bool | None = None,
@@ -755,6 +809,8 @@ class Client(_Base):
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if after_unclear is not None:
+            fields["after_unclear"] = after_unclear
         if timeout is not None:
             fields["timeout"] = timeout
         if max_attempts is not None:
@@ -908,6 +964,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
     ) -> Confirmation: ...
@@ -921,6 +978,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
     ) -> Confirmation: ...
@@ -934,6 +992,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Unpack[CaptureShippingRequest],
@@ -947,6 +1006,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Any,
@@ -972,6 +1032,10 @@ class Client(_Base):
         - `first_used`: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
           Klarna's 24 hours nothing is sent, since Klarna would carry it out again. A `datetime`
           needs a time zone; fractions of a second are dropped.
+        - `after_unclear`: Whether an earlier call with the idempotency key may have been carried
+          out elsewhere: in another process, on another host, or in this program before a crash.
+          Then `rejected` is said only where Klarna refuses the bytes themselves; any other refusal,
+          and a request that was not sent, is `outcome_unknown`.
         - `timeout`: Time for this call with all attempts and pauses, in place of the client's. In
           seconds.
         - `max_attempts`: Requests this call may make, 1 to 20, in place of the client's.
@@ -980,6 +1044,8 @@ class Client(_Base):
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if after_unclear is not None:
+            fields["after_unclear"] = after_unclear
         if timeout is not None:
             fields["timeout"] = timeout
         if max_attempts is not None:
@@ -1000,6 +1066,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
     ) -> Call[Confirmation]: ...
@@ -1013,6 +1080,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
     ) -> Call[Confirmation]: ...
@@ -1026,6 +1094,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Unpack[CaptureShippingRequest],
@@ -1039,6 +1108,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Any,
@@ -1049,6 +1119,8 @@ class Client(_Base):
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if after_unclear is not None:
+            fields["after_unclear"] = after_unclear
         if timeout is not None:
             fields["timeout"] = timeout
         if max_attempts is not None:
@@ -1068,6 +1140,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
     ) -> Confirmation: ...
@@ -1081,6 +1154,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
     ) -> Confirmation: ...
@@ -1094,6 +1168,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Unpack[CaptureArguments],
@@ -1107,6 +1182,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Any,
@@ -1132,6 +1208,10 @@ class Client(_Base):
         - `first_used`: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
           Klarna's 24 hours nothing is sent, since Klarna would carry it out again. A `datetime`
           needs a time zone; fractions of a second are dropped.
+        - `after_unclear`: Whether an earlier call with the idempotency key may have been carried
+          out elsewhere: in another process, on another host, or in this program before a crash.
+          Then `rejected` is said only where Klarna refuses the bytes themselves; any other refusal,
+          and a request that was not sent, is `outcome_unknown`.
         - `timeout`: Time for this call with all attempts and pauses, in place of the client's. In
           seconds.
         - `max_attempts`: Requests this call may make, 1 to 20, in place of the client's.
@@ -1140,6 +1220,8 @@ class Client(_Base):
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if after_unclear is not None:
+            fields["after_unclear"] = after_unclear
         if timeout is not None:
             fields["timeout"] = timeout
         if max_attempts is not None:
@@ -1159,6 +1241,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
     ) -> Call[Confirmation]: ...
@@ -1172,6 +1255,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
     ) -> Call[Confirmation]: ...
@@ -1185,6 +1269,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Unpack[CaptureArguments],
@@ -1198,6 +1283,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Any,
@@ -1208,6 +1294,8 @@ class Client(_Base):
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if after_unclear is not None:
+            fields["after_unclear"] = after_unclear
         if timeout is not None:
             fields["timeout"] = timeout
         if max_attempts is not None:
@@ -1317,6 +1405,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
     ) -> Confirmation: ...
@@ -1330,6 +1419,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
     ) -> Confirmation: ...
@@ -1343,6 +1433,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Unpack[DueDateRequest],
@@ -1356,6 +1447,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Any,
@@ -1381,6 +1473,10 @@ class Client(_Base):
         - `first_used`: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
           Klarna's 24 hours nothing is sent, since Klarna would carry it out again. A `datetime`
           needs a time zone; fractions of a second are dropped.
+        - `after_unclear`: Whether an earlier call with the idempotency key may have been carried
+          out elsewhere: in another process, on another host, or in this program before a crash.
+          Then `rejected` is said only where Klarna refuses the bytes themselves; any other refusal,
+          and a request that was not sent, is `outcome_unknown`.
         - `timeout`: Time for this call with all attempts and pauses, in place of the client's. In
           seconds.
         - `max_attempts`: Requests this call may make, 1 to 20, in place of the client's.
@@ -1389,6 +1485,8 @@ class Client(_Base):
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if after_unclear is not None:
+            fields["after_unclear"] = after_unclear
         if timeout is not None:
             fields["timeout"] = timeout
         if max_attempts is not None:
@@ -1409,6 +1507,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
     ) -> Call[Confirmation]: ...
@@ -1422,6 +1521,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
     ) -> Call[Confirmation]: ...
@@ -1435,6 +1535,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Unpack[DueDateRequest],
@@ -1448,6 +1549,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Any,
@@ -1458,6 +1560,8 @@ class Client(_Base):
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if after_unclear is not None:
+            fields["after_unclear"] = after_unclear
         if timeout is not None:
             fields["timeout"] = timeout
         if max_attempts is not None:
@@ -1477,6 +1581,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
     ) -> Confirmation: ...
@@ -1490,6 +1595,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Unpack[CustomerDetailsRequest],
@@ -1503,6 +1609,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Any,
@@ -1526,6 +1633,10 @@ class Client(_Base):
         - `first_used`: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
           Klarna's 24 hours nothing is sent, since Klarna would carry it out again. A `datetime`
           needs a time zone; fractions of a second are dropped.
+        - `after_unclear`: Whether an earlier call with the idempotency key may have been carried
+          out elsewhere: in another process, on another host, or in this program before a crash.
+          Then `rejected` is said only where Klarna refuses the bytes themselves; any other refusal,
+          and a request that was not sent, is `outcome_unknown`.
         - `timeout`: Time for this call with all attempts and pauses, in place of the client's. In
           seconds.
         - `max_attempts`: Requests this call may make, 1 to 20, in place of the client's.
@@ -1534,6 +1645,8 @@ class Client(_Base):
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if after_unclear is not None:
+            fields["after_unclear"] = after_unclear
         if timeout is not None:
             fields["timeout"] = timeout
         if max_attempts is not None:
@@ -1553,6 +1666,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
     ) -> Call[Confirmation]: ...
@@ -1566,6 +1680,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Unpack[CustomerDetailsRequest],
@@ -1579,6 +1694,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Any,
@@ -1589,6 +1705,8 @@ class Client(_Base):
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if after_unclear is not None:
+            fields["after_unclear"] = after_unclear
         if timeout is not None:
             fields["timeout"] = timeout
         if max_attempts is not None:
@@ -1608,6 +1726,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
     ) -> Confirmation: ...
@@ -1621,6 +1740,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Unpack[OrderArguments],
@@ -1634,6 +1754,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Any,
@@ -1657,6 +1778,10 @@ class Client(_Base):
         - `first_used`: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
           Klarna's 24 hours nothing is sent, since Klarna would carry it out again. A `datetime`
           needs a time zone; fractions of a second are dropped.
+        - `after_unclear`: Whether an earlier call with the idempotency key may have been carried
+          out elsewhere: in another process, on another host, or in this program before a crash.
+          Then `rejected` is said only where Klarna refuses the bytes themselves; any other refusal,
+          and a request that was not sent, is `outcome_unknown`.
         - `timeout`: Time for this call with all attempts and pauses, in place of the client's. In
           seconds.
         - `max_attempts`: Requests this call may make, 1 to 20, in place of the client's.
@@ -1665,6 +1790,8 @@ class Client(_Base):
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if after_unclear is not None:
+            fields["after_unclear"] = after_unclear
         if timeout is not None:
             fields["timeout"] = timeout
         if max_attempts is not None:
@@ -1684,6 +1811,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
     ) -> Call[Confirmation]: ...
@@ -1697,6 +1825,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Unpack[OrderArguments],
@@ -1710,6 +1839,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Any,
@@ -1720,6 +1850,8 @@ class Client(_Base):
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if after_unclear is not None:
+            fields["after_unclear"] = after_unclear
         if timeout is not None:
             fields["timeout"] = timeout
         if max_attempts is not None:
@@ -1739,6 +1871,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
     ) -> Confirmation: ...
@@ -1752,6 +1885,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Unpack[MerchantReferencesRequest],
@@ -1765,6 +1899,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Any,
@@ -1787,6 +1922,10 @@ class Client(_Base):
         - `first_used`: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
           Klarna's 24 hours nothing is sent, since Klarna would carry it out again. A `datetime`
           needs a time zone; fractions of a second are dropped.
+        - `after_unclear`: Whether an earlier call with the idempotency key may have been carried
+          out elsewhere: in another process, on another host, or in this program before a crash.
+          Then `rejected` is said only where Klarna refuses the bytes themselves; any other refusal,
+          and a request that was not sent, is `outcome_unknown`.
         - `timeout`: Time for this call with all attempts and pauses, in place of the client's. In
           seconds.
         - `max_attempts`: Requests this call may make, 1 to 20, in place of the client's.
@@ -1795,6 +1934,8 @@ class Client(_Base):
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if after_unclear is not None:
+            fields["after_unclear"] = after_unclear
         if timeout is not None:
             fields["timeout"] = timeout
         if max_attempts is not None:
@@ -1814,6 +1955,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
     ) -> Call[Confirmation]: ...
@@ -1827,6 +1969,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Unpack[MerchantReferencesRequest],
@@ -1840,6 +1983,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Any,
@@ -1850,6 +1994,8 @@ class Client(_Base):
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if after_unclear is not None:
+            fields["after_unclear"] = after_unclear
         if timeout is not None:
             fields["timeout"] = timeout
         if max_attempts is not None:
@@ -1869,6 +2015,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         look_first: bool | None = None,
@@ -1883,6 +2030,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         look_first: bool | None = None,
@@ -1897,6 +2045,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         look_first: bool | None = None,
@@ -1921,6 +2070,10 @@ class Client(_Base):
         - `first_used`: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
           Klarna's 24 hours nothing is sent, since Klarna would carry it out again. A `datetime`
           needs a time zone; fractions of a second are dropped.
+        - `after_unclear`: Whether an earlier call with the idempotency key may have been carried
+          out elsewhere: in another process, on another host, or in this program before a crash.
+          Then `rejected` is said only where Klarna refuses the bytes themselves; any other refusal,
+          and a request that was not sent, is `outcome_unknown`.
         - `timeout`: Time for this call with all attempts and pauses, in place of the client's. In
           seconds.
         - `max_attempts`: Requests this call may make, 1 to 20, in place of the client's.
@@ -1932,6 +2085,8 @@ class Client(_Base):
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if after_unclear is not None:
+            fields["after_unclear"] = after_unclear
         if timeout is not None:
             fields["timeout"] = timeout
         if max_attempts is not None:
@@ -1951,6 +2106,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         look_first: bool | None = None,
@@ -1965,6 +2121,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         look_first: bool | None = None,
@@ -1979,6 +2136,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         look_first: bool | None = None,
@@ -1990,6 +2148,8 @@ class Client(_Base):
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if after_unclear is not None:
+            fields["after_unclear"] = after_unclear
         if timeout is not None:
             fields["timeout"] = timeout
         if max_attempts is not None:
@@ -2096,6 +2256,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
     ) -> Confirmation: ...
@@ -2109,6 +2270,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Unpack[OrderArguments],
@@ -2122,6 +2284,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Any,
@@ -2145,6 +2308,10 @@ class Client(_Base):
         - `first_used`: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
           Klarna's 24 hours nothing is sent, since Klarna would carry it out again. A `datetime`
           needs a time zone; fractions of a second are dropped.
+        - `after_unclear`: Whether an earlier call with the idempotency key may have been carried
+          out elsewhere: in another process, on another host, or in this program before a crash.
+          Then `rejected` is said only where Klarna refuses the bytes themselves; any other refusal,
+          and a request that was not sent, is `outcome_unknown`.
         - `timeout`: Time for this call with all attempts and pauses, in place of the client's. In
           seconds.
         - `max_attempts`: Requests this call may make, 1 to 20, in place of the client's.
@@ -2153,6 +2320,8 @@ class Client(_Base):
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if after_unclear is not None:
+            fields["after_unclear"] = after_unclear
         if timeout is not None:
             fields["timeout"] = timeout
         if max_attempts is not None:
@@ -2172,6 +2341,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
     ) -> Call[Confirmation]: ...
@@ -2185,6 +2355,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Unpack[OrderArguments],
@@ -2198,6 +2369,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Any,
@@ -2208,6 +2380,8 @@ class Client(_Base):
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if after_unclear is not None:
+            fields["after_unclear"] = after_unclear
         if timeout is not None:
             fields["timeout"] = timeout
         if max_attempts is not None:
@@ -2227,6 +2401,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
     ) -> Confirmation: ...
@@ -2240,6 +2415,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Unpack[OrderShippingRequest],
@@ -2253,6 +2429,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Any,
@@ -2276,6 +2453,10 @@ class Client(_Base):
         - `first_used`: When the idempotency key was sent first, in seconds since 1970 (UTC). Past
           Klarna's 24 hours nothing is sent, since Klarna would carry it out again. A `datetime`
           needs a time zone; fractions of a second are dropped.
+        - `after_unclear`: Whether an earlier call with the idempotency key may have been carried
+          out elsewhere: in another process, on another host, or in this program before a crash.
+          Then `rejected` is said only where Klarna refuses the bytes themselves; any other refusal,
+          and a request that was not sent, is `outcome_unknown`.
         - `timeout`: Time for this call with all attempts and pauses, in place of the client's. In
           seconds.
         - `max_attempts`: Requests this call may make, 1 to 20, in place of the client's.
@@ -2284,6 +2465,8 @@ class Client(_Base):
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if after_unclear is not None:
+            fields["after_unclear"] = after_unclear
         if timeout is not None:
             fields["timeout"] = timeout
         if max_attempts is not None:
@@ -2303,6 +2486,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
     ) -> Call[Confirmation]: ...
@@ -2316,6 +2500,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Unpack[OrderShippingRequest],
@@ -2329,6 +2514,7 @@ class Client(_Base):
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Any,
@@ -2339,6 +2525,8 @@ class Client(_Base):
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if after_unclear is not None:
+            fields["after_unclear"] = after_unclear
         if timeout is not None:
             fields["timeout"] = timeout
         if max_attempts is not None:
@@ -2743,6 +2931,7 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
     ) -> Confirmation: ...
@@ -2756,6 +2945,7 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Unpack[OrderArguments],
@@ -2769,6 +2959,7 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Any,
@@ -2782,6 +2973,8 @@ class AsyncOperations:
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if after_unclear is not None:
+            fields["after_unclear"] = after_unclear
         if timeout is not None:
             fields["timeout"] = timeout
         if max_attempts is not None:
@@ -2801,6 +2994,7 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
     ) -> Confirmation: ...
@@ -2814,6 +3008,7 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Unpack[AuthorizationRequest],
@@ -2827,6 +3022,7 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Any,
@@ -2840,6 +3036,8 @@ class AsyncOperations:
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if after_unclear is not None:
+            fields["after_unclear"] = after_unclear
         if timeout is not None:
             fields["timeout"] = timeout
         if max_attempts is not None:
@@ -2859,6 +3057,7 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
     ) -> Confirmation: ...
@@ -2872,6 +3071,7 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Unpack[OrderArguments],
@@ -2885,6 +3085,7 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Any,
@@ -2897,6 +3098,8 @@ class AsyncOperations:
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if after_unclear is not None:
+            fields["after_unclear"] = after_unclear
         if timeout is not None:
             fields["timeout"] = timeout
         if max_attempts is not None:
@@ -2914,6 +3117,7 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         look_first: bool | None = None,
@@ -2928,6 +3132,7 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         look_first: bool | None = None,
@@ -2942,6 +3147,7 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         look_first: bool | None = None,
@@ -2956,6 +3162,8 @@ class AsyncOperations:
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if after_unclear is not None:
+            fields["after_unclear"] = after_unclear
         if timeout is not None:
             fields["timeout"] = timeout
         if max_attempts is not None:
@@ -3038,6 +3246,7 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
     ) -> Confirmation: ...
@@ -3051,6 +3260,7 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
     ) -> Confirmation: ...
@@ -3064,6 +3274,7 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Unpack[CaptureShippingRequest],
@@ -3077,6 +3288,7 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Any,
@@ -3090,6 +3302,8 @@ class AsyncOperations:
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if after_unclear is not None:
+            fields["after_unclear"] = after_unclear
         if timeout is not None:
             fields["timeout"] = timeout
         if max_attempts is not None:
@@ -3109,6 +3323,7 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
     ) -> Confirmation: ...
@@ -3122,6 +3337,7 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
     ) -> Confirmation: ...
@@ -3135,6 +3351,7 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Unpack[CaptureArguments],
@@ -3148,6 +3365,7 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Any,
@@ -3161,6 +3379,8 @@ class AsyncOperations:
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if after_unclear is not None:
+            fields["after_unclear"] = after_unclear
         if timeout is not None:
             fields["timeout"] = timeout
         if max_attempts is not None:
@@ -3224,6 +3444,7 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
     ) -> Confirmation: ...
@@ -3237,6 +3458,7 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
     ) -> Confirmation: ...
@@ -3250,6 +3472,7 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Unpack[DueDateRequest],
@@ -3263,6 +3486,7 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Any,
@@ -3276,6 +3500,8 @@ class AsyncOperations:
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if after_unclear is not None:
+            fields["after_unclear"] = after_unclear
         if timeout is not None:
             fields["timeout"] = timeout
         if max_attempts is not None:
@@ -3295,6 +3521,7 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
     ) -> Confirmation: ...
@@ -3308,6 +3535,7 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Unpack[CustomerDetailsRequest],
@@ -3321,6 +3549,7 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Any,
@@ -3334,6 +3563,8 @@ class AsyncOperations:
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if after_unclear is not None:
+            fields["after_unclear"] = after_unclear
         if timeout is not None:
             fields["timeout"] = timeout
         if max_attempts is not None:
@@ -3353,6 +3584,7 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
     ) -> Confirmation: ...
@@ -3366,6 +3598,7 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Unpack[OrderArguments],
@@ -3379,6 +3612,7 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Any,
@@ -3392,6 +3626,8 @@ class AsyncOperations:
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if after_unclear is not None:
+            fields["after_unclear"] = after_unclear
         if timeout is not None:
             fields["timeout"] = timeout
         if max_attempts is not None:
@@ -3411,6 +3647,7 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
     ) -> Confirmation: ...
@@ -3424,6 +3661,7 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Unpack[MerchantReferencesRequest],
@@ -3437,6 +3675,7 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Any,
@@ -3449,6 +3688,8 @@ class AsyncOperations:
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if after_unclear is not None:
+            fields["after_unclear"] = after_unclear
         if timeout is not None:
             fields["timeout"] = timeout
         if max_attempts is not None:
@@ -3468,6 +3709,7 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         look_first: bool | None = None,
@@ -3482,6 +3724,7 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         look_first: bool | None = None,
@@ -3496,6 +3739,7 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         look_first: bool | None = None,
@@ -3510,6 +3754,8 @@ class AsyncOperations:
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if after_unclear is not None:
+            fields["after_unclear"] = after_unclear
         if timeout is not None:
             fields["timeout"] = timeout
         if max_attempts is not None:
@@ -3570,6 +3816,7 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
     ) -> Confirmation: ...
@@ -3583,6 +3830,7 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Unpack[OrderArguments],
@@ -3596,6 +3844,7 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Any,
@@ -3609,6 +3858,8 @@ class AsyncOperations:
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if after_unclear is not None:
+            fields["after_unclear"] = after_unclear
         if timeout is not None:
             fields["timeout"] = timeout
         if max_attempts is not None:
@@ -3628,6 +3879,7 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
     ) -> Confirmation: ...
@@ -3641,6 +3893,7 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Unpack[OrderShippingRequest],
@@ -3654,6 +3907,7 @@ class AsyncOperations:
         idempotency_key: str | None = None,
         first_use: bool | None = None,
         first_used: datetime | float | None = None,
+        after_unclear: bool | None = None,
         timeout: float | None = None,
         max_attempts: int | None = None,
         **fields: Any,
@@ -3667,6 +3921,8 @@ class AsyncOperations:
             fields["first_use"] = first_use
         if first_used is not None:
             fields["first_used"] = first_used
+        if after_unclear is not None:
+            fields["after_unclear"] = after_unclear
         if timeout is not None:
             fields["timeout"] = timeout
         if max_attempts is not None:

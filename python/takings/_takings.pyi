@@ -2,6 +2,7 @@
 """The compiled half of `takings`, and its manual."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from decimal import Decimal
 from types import GenericAlias
 from typing import Any, Generic, NoReturn, TypeVar, final
@@ -10,7 +11,7 @@ from typing_extensions import Self, Unpack, disjoint_base
 
 from ._exchange import Transport
 from ._settings import Options, Settings
-from .outcomes import Attempt, InvalidInput, OutcomeUnknown, Reply
+from .outcomes import Attempt, Intent, InvalidInput, OutcomeUnknown, Reply
 from .steps import Send, Wait
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Client",
     "__version__",
     "idempotency_key",
+    "intent",
     "invalid_argument",
     "minor",
     "new_idempotency_key",
@@ -111,6 +113,18 @@ def minor(amount: str | int | Decimal, currency: str) -> int:
     Raises `InvalidInput`, naming the argument.
     """
 
+def intent(
+    order_id: str, request: Any = None, /, *, operation: str = "capture", **fields: Any
+) -> Intent:
+    """Make the row of a capture for a ledger in your own database, without a client or I/O.
+
+    It takes what `Client.capture` takes, as strictly; with `operation="refund"` what
+    `Client.refund` takes. `reference` is required: the idempotency key is derived from it.
+    `account` is the account of the ledger, for a program with several.
+
+    Raises `InvalidInput`, naming the field.
+    """
+
 @disjoint_base
 class Client:
     """The client without the methods that are named after operations: `takings.Client` has both."""
@@ -192,6 +206,12 @@ def diagnosis() -> str:
 
 def schema() -> str:
     """The core's description of its operations, requests, replies and settings, as JSON."""
+
+def check(operation: str, order: str, now: datetime | None, request: Any, fields: Any) -> list[str]:
+    """The reasons against a capture or a refund of an order that was read."""
+
+def insert(intent: Intent, style: str) -> Any:
+    """The text of an intent's INSERT, and its parameters."""
 
 @final
 class Sandbox:

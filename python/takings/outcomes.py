@@ -20,6 +20,8 @@ if not TYPE_CHECKING:
 else:
     from typing import Any, Literal
 
+    from .request import CaptureRequest, RefundRequest
+
 __all__ = [
     "Attempt",
     "Capture",
@@ -28,6 +30,7 @@ __all__ = [
     "Confirmation",
     "DueDateOptions",
     "Extension",
+    "Intent",
     "InternalError",
     "InvalidInput",
     "NotSent",
@@ -105,6 +108,89 @@ class Attempt(Value):
         set_(self, "error_code", error_code)
         set_(self, "correlation_id", correlation_id)
         set_(self, "wait", wait)
+
+
+class Intent(Value):
+    """A capture or a refund that is to be made, as a row of the ledger's table."""
+
+    __slots__ = {
+        "operation": "`capture` or `refund`.",
+        "table": "The table: `takings_capture` or `takings_refund`.",
+        "account": "The account of the ledger.",
+        "order_id": "The order, a UUID in small letters.",
+        "reference": "The shop's own name for it.",
+        "captured_amount": "How much is captured, in minor units; none for a refund.",
+        "refunded_amount": "How much is given back, in minor units; none for a capture.",
+        "request": (
+            "The other fields of Klarna's request as JSON, always the same text for the same "
+            "fields; none without others."
+        ),
+        "idempotency_key": "The key with which it is sent, derived from the reference.",
+        "warnings": "Order lines that do not add up.",
+    }
+    _keywords = {
+        "operation": {},
+        "table": {},
+        "account": {},
+        "order_id": {},
+        "reference": {},
+        "captured_amount": {},
+        "refunded_amount": {},
+        "request": {},
+        "idempotency_key": {},
+        "warnings": {"default": ()},
+    }
+    __match_args__ = tuple(_keywords)
+    __dataclass_fields__ = Kept()
+    __dataclass_params__ = Kept()
+
+    operation: str
+    table: str
+    account: str
+    order_id: str
+    reference: str
+    captured_amount: int | None
+    refunded_amount: int | None
+    request: str | None
+    idempotency_key: str
+    warnings: tuple[str, ...]
+
+    def __init__(
+        self,
+        operation: str,
+        table: str,
+        account: str,
+        order_id: str,
+        reference: str,
+        captured_amount: int | None,
+        refunded_amount: int | None,
+        request: str | None,
+        idempotency_key: str,
+        warnings: tuple[str, ...] = (),
+    ) -> None:
+        set_(self, "operation", operation)
+        set_(self, "table", table)
+        set_(self, "account", account)
+        set_(self, "order_id", order_id)
+        set_(self, "reference", reference)
+        set_(self, "captured_amount", captured_amount)
+        set_(self, "refunded_amount", refunded_amount)
+        set_(self, "request", request)
+        set_(self, "idempotency_key", idempotency_key)
+        set_(self, "warnings", warnings)
+
+    def insert(self, style: str) -> tuple[str, Any]:
+        """The INSERT and its parameters, as the database library takes them: `?` and `%s` with a
+        tuple, `$1` with a tuple, `:name` with a dict.
+
+        cursor.execute(*intent.insert("?"))
+
+        Raises `InvalidInput` for another style.
+        """
+        from ._takings import insert
+
+        statement: tuple[str, Any] = insert(self, style)
+        return statement
 
 
 class Capture(Value):
@@ -539,6 +625,10 @@ class Order(Document):
         "attempts": "How many requests it took, 1 or more.",
         "warnings": "The members of the answer that were of another type, and so are absent.",
         "attempt_log": "Each request with its time, what came back and the pause after it.",
+        "answered_at": (
+            "When it was answered, by the server's clock, or by this machine's where the server "
+            "tells none."
+        ),
         "raw": "The JSON text, exactly as Klarna wrote it, with all members that Klarna has added.",
         "status": (
             "The state. Klarna may add others. Known are `AUTHORIZED`, `PART_CAPTURED`, "
@@ -578,6 +668,7 @@ class Order(Document):
         "attempts": {"default": 1},
         "warnings": {"default": ()},
         "attempt_log": {"default": (), "repr": False, "compare": False},
+        "answered_at": {"default": None},
         "raw": {"default": "", "repr": False},
         "status": {"default": None},
         "fraud_status": {"default": None, "repr": False},
@@ -614,6 +705,7 @@ class Order(Document):
     attempts: int
     warnings: tuple[str, ...]
     attempt_log: tuple[Attempt, ...]
+    answered_at: datetime | None
     raw: str
     status: str | None
     fraud_status: str | None
@@ -648,6 +740,7 @@ class Order(Document):
         attempts: int = 1,
         warnings: tuple[str, ...] = (),
         attempt_log: tuple[Attempt, ...] = (),
+        answered_at: datetime | None = None,
         raw: str = "",
         status: str | None = None,
         fraud_status: str | None = None,
@@ -680,6 +773,7 @@ class Order(Document):
         set_(self, "attempts", attempts)
         set_(self, "warnings", warnings)
         set_(self, "attempt_log", attempt_log)
+        set_(self, "answered_at", answered_at)
         set_(self, "raw", raw)
         set_(self, "status", status)
         set_(self, "fraud_status", fraud_status)
@@ -707,6 +801,39 @@ class Order(Document):
         set_(self, "initial_payment_method", initial_payment_method)
         set_(self, "selected_shipping_option", selected_shipping_option)
 
+    def check_capture(
+        self,
+        request: CaptureRequest | None = None,
+        /,
+        *,
+        now: datetime | None = None,
+        **fields: Any,
+    ) -> list[str]:
+        """The reasons for which this capture is likely to be refused or to be a mistake, each a
+        line for a person; none is a good sign.
+
+        It takes what `Client.capture` takes, looks at the order as it was read, and sends nothing.
+        Klarna alone decides, so refuse no capture for them. `now` is the time by which the
+        authorization may have expired: the time of Klarna's answer when absent.
+        """
+        from ._takings import check
+
+        return check("capture", self.raw, now or self.answered_at, request, fields)
+
+    def check_refund(
+        self, request: RefundRequest | None = None, /, *, now: datetime | None = None, **fields: Any
+    ) -> list[str]:
+        """The reasons for which this refund is likely to be refused or to be a mistake, each a line
+        for a person; none is a good sign.
+
+        It takes what `Client.refund` takes, looks at the order as it was read, and sends nothing.
+        Klarna alone decides, so refuse no refund for them. `now` is the time by which the
+        authorization may have expired: the time of Klarna's answer when absent.
+        """
+        from ._takings import check
+
+        return check("refund", self.raw, now or self.answered_at, request, fields)
+
 
 class Captures(Document):
     """The captures of an order."""
@@ -717,6 +844,10 @@ class Captures(Document):
         "attempts": "How many requests it took, 1 or more.",
         "warnings": "The members of the answer that were of another type, and so are absent.",
         "attempt_log": "Each request with its time, what came back and the pause after it.",
+        "answered_at": (
+            "When it was answered, by the server's clock, or by this machine's where the server "
+            "tells none."
+        ),
         "raw": "The JSON text, exactly as Klarna wrote it, with all members that Klarna has added.",
         "captures": "Each of them, the first made first.",
     }
@@ -726,6 +857,7 @@ class Captures(Document):
         "attempts": {"default": 1},
         "warnings": {"default": ()},
         "attempt_log": {"default": (), "repr": False, "compare": False},
+        "answered_at": {"default": None},
         "raw": {"default": "", "repr": False},
         "captures": {"default": (), "repr": False},
     }
@@ -738,6 +870,7 @@ class Captures(Document):
     attempts: int
     warnings: tuple[str, ...]
     attempt_log: tuple[Attempt, ...]
+    answered_at: datetime | None
     raw: str
     captures: tuple[CaptureDetails, ...]
 
@@ -748,6 +881,7 @@ class Captures(Document):
         attempts: int = 1,
         warnings: tuple[str, ...] = (),
         attempt_log: tuple[Attempt, ...] = (),
+        answered_at: datetime | None = None,
         raw: str = "",
         captures: tuple[CaptureDetails, ...] = (),
     ) -> None:
@@ -756,6 +890,7 @@ class Captures(Document):
         set_(self, "attempts", attempts)
         set_(self, "warnings", warnings)
         set_(self, "attempt_log", attempt_log)
+        set_(self, "answered_at", answered_at)
         set_(self, "raw", raw)
         set_(self, "captures", captures)
 
@@ -778,6 +913,10 @@ class CaptureDetails(Document):
         "attempts": "How many requests it took, 1 or more.",
         "warnings": "The members of the answer that were of another type, and so are absent.",
         "attempt_log": "Each request with its time, what came back and the pause after it.",
+        "answered_at": (
+            "When it was answered, by the server's clock, or by this machine's where the server "
+            "tells none."
+        ),
         "raw": "The JSON text, exactly as Klarna wrote it, with all members that Klarna has added.",
         "capture_id": "Klarna's name for the capture.",
         "klarna_reference": "Klarna's name for it towards the customer.",
@@ -797,6 +936,7 @@ class CaptureDetails(Document):
         "attempts": {"default": 1},
         "warnings": {"default": ()},
         "attempt_log": {"default": (), "repr": False, "compare": False},
+        "answered_at": {"default": None},
         "raw": {"default": "", "repr": False},
         "capture_id": {"default": None},
         "klarna_reference": {"default": None, "repr": False},
@@ -819,6 +959,7 @@ class CaptureDetails(Document):
     attempts: int
     warnings: tuple[str, ...]
     attempt_log: tuple[Attempt, ...]
+    answered_at: datetime | None
     raw: str
     capture_id: str | None
     klarna_reference: str | None
@@ -839,6 +980,7 @@ class CaptureDetails(Document):
         attempts: int = 1,
         warnings: tuple[str, ...] = (),
         attempt_log: tuple[Attempt, ...] = (),
+        answered_at: datetime | None = None,
         raw: str = "",
         capture_id: str | None = None,
         klarna_reference: str | None = None,
@@ -857,6 +999,7 @@ class CaptureDetails(Document):
         set_(self, "attempts", attempts)
         set_(self, "warnings", warnings)
         set_(self, "attempt_log", attempt_log)
+        set_(self, "answered_at", answered_at)
         set_(self, "raw", raw)
         set_(self, "capture_id", capture_id)
         set_(self, "klarna_reference", klarna_reference)
@@ -880,6 +1023,10 @@ class RefundDetails(Document):
         "attempts": "How many requests it took, 1 or more.",
         "warnings": "The members of the answer that were of another type, and so are absent.",
         "attempt_log": "Each request with its time, what came back and the pause after it.",
+        "answered_at": (
+            "When it was answered, by the server's clock, or by this machine's where the server "
+            "tells none."
+        ),
         "raw": "The JSON text, exactly as Klarna wrote it, with all members that Klarna has added.",
         "refund_id": "Klarna's name for the refund.",
         "reference": "The shop's own name for it.",
@@ -895,6 +1042,7 @@ class RefundDetails(Document):
         "attempts": {"default": 1},
         "warnings": {"default": ()},
         "attempt_log": {"default": (), "repr": False, "compare": False},
+        "answered_at": {"default": None},
         "raw": {"default": "", "repr": False},
         "refund_id": {"default": None},
         "reference": {"default": None, "repr": False},
@@ -913,6 +1061,7 @@ class RefundDetails(Document):
     attempts: int
     warnings: tuple[str, ...]
     attempt_log: tuple[Attempt, ...]
+    answered_at: datetime | None
     raw: str
     refund_id: str | None
     reference: str | None
@@ -929,6 +1078,7 @@ class RefundDetails(Document):
         attempts: int = 1,
         warnings: tuple[str, ...] = (),
         attempt_log: tuple[Attempt, ...] = (),
+        answered_at: datetime | None = None,
         raw: str = "",
         refund_id: str | None = None,
         reference: str | None = None,
@@ -943,6 +1093,7 @@ class RefundDetails(Document):
         set_(self, "attempts", attempts)
         set_(self, "warnings", warnings)
         set_(self, "attempt_log", attempt_log)
+        set_(self, "answered_at", answered_at)
         set_(self, "raw", raw)
         set_(self, "refund_id", refund_id)
         set_(self, "reference", reference)
@@ -962,6 +1113,10 @@ class DueDateOptions(Document):
         "attempts": "How many requests it took, 1 or more.",
         "warnings": "The members of the answer that were of another type, and so are absent.",
         "attempt_log": "Each request with its time, what came back and the pause after it.",
+        "answered_at": (
+            "When it was answered, by the server's clock, or by this machine's where the server "
+            "tells none."
+        ),
         "raw": "The JSON text, exactly as Klarna wrote it, with all members that Klarna has added.",
         "currency": "The currency of the fees: three letters, as in ISO 4217.",
         "options": "Each extension on offer. Plain dicts.",
@@ -972,6 +1127,7 @@ class DueDateOptions(Document):
         "attempts": {"default": 1},
         "warnings": {"default": ()},
         "attempt_log": {"default": (), "repr": False, "compare": False},
+        "answered_at": {"default": None},
         "raw": {"default": "", "repr": False},
         "currency": {"default": None, "repr": False},
         "options": {"default_factory": list, "repr": False, "compare": False},
@@ -985,6 +1141,7 @@ class DueDateOptions(Document):
     attempts: int
     warnings: tuple[str, ...]
     attempt_log: tuple[Attempt, ...]
+    answered_at: datetime | None
     raw: str
     currency: str | None
     options: list[dict[str, object]]
@@ -996,6 +1153,7 @@ class DueDateOptions(Document):
         attempts: int = 1,
         warnings: tuple[str, ...] = (),
         attempt_log: tuple[Attempt, ...] = (),
+        answered_at: datetime | None = None,
         raw: str = "",
         currency: str | None = None,
         options: list[dict[str, object]] | None = None,
@@ -1005,6 +1163,7 @@ class DueDateOptions(Document):
         set_(self, "attempts", attempts)
         set_(self, "warnings", warnings)
         set_(self, "attempt_log", attempt_log)
+        set_(self, "answered_at", answered_at)
         set_(self, "raw", raw)
         set_(self, "currency", currency)
         set_(self, "options", [] if options is None else options)

@@ -8,14 +8,16 @@ make one by hand.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from .request import (
     Address,
+    CaptureRequest,
     Customer,
     DueDateOption,
     InitialPaymentMethod,
     OrderLine,
+    RefundRequest,
     SelectedShippingOption,
     ShippingInfo,
 )
@@ -28,6 +30,7 @@ __all__ = [
     "Confirmation",
     "DueDateOptions",
     "Extension",
+    "Intent",
     "InternalError",
     "InvalidInput",
     "NotSent",
@@ -66,6 +69,42 @@ class Attempt:
     """Klarna's name for the request, where the answer had one."""
     wait: float | None = None
     """The pause after it, where another attempt followed. In seconds."""
+
+@dataclass(frozen=True)
+class Intent:
+    """A capture or a refund that is to be made, as a row of the ledger's table."""
+
+    __slots__: ClassVar[dict[str, str]]  # noqa: PYI035
+    operation: str
+    """`capture` or `refund`."""
+    table: str
+    """The table: `takings_capture` or `takings_refund`."""
+    account: str
+    """The account of the ledger."""
+    order_id: str
+    """The order, a UUID in small letters."""
+    reference: str
+    """The shop's own name for it."""
+    captured_amount: int | None
+    """How much is captured, in minor units; none for a refund."""
+    refunded_amount: int | None
+    """How much is given back, in minor units; none for a capture."""
+    request: str | None
+    """The other fields of Klarna's request as JSON, always the same text for the same fields; none
+    without others."""
+    idempotency_key: str
+    """The key with which it is sent, derived from the reference."""
+    warnings: tuple[str, ...] = ()
+    """Order lines that do not add up."""
+
+    def insert(self, style: str) -> tuple[str, Any]:
+        """The INSERT and its parameters, as the database library takes them: `?` and `%s` with a
+        tuple, `$1` with a tuple, `:name` with a dict.
+
+        cursor.execute(*intent.insert("?"))
+
+        Raises `InvalidInput` for another style.
+        """
 
 @dataclass(frozen=True)
 class Capture:
@@ -248,6 +287,9 @@ class Order:
     """The members of the answer that were of another type, and so are absent."""
     attempt_log: tuple[Attempt, ...] = ()
     """Each request with its time, what came back and the pause after it."""
+    answered_at: datetime | None = None
+    """When it was answered, by the server's clock, or by this machine's where the server tells
+    none."""
     raw: str = ""
     """The JSON text, exactly as Klarna wrote it, with all members that Klarna has added."""
     status: str | None = None
@@ -303,6 +345,33 @@ class Order:
     selected_shipping_option: SelectedShippingOption | None = None
     """The way of shipping that the customer chose. A plain dict."""
 
+    def check_capture(
+        self,
+        request: CaptureRequest | None = None,
+        /,
+        *,
+        now: datetime | None = None,
+        **fields: Any,
+    ) -> list[str]:
+        """The reasons for which this capture is likely to be refused or to be a mistake, each a
+        line for a person; none is a good sign.
+
+        It takes what `Client.capture` takes, looks at the order as it was read, and sends nothing.
+        Klarna alone decides, so refuse no capture for them. `now` is the time by which the
+        authorization may have expired: the time of Klarna's answer when absent.
+        """
+
+    def check_refund(
+        self, request: RefundRequest | None = None, /, *, now: datetime | None = None, **fields: Any
+    ) -> list[str]:
+        """The reasons for which this refund is likely to be refused or to be a mistake, each a line
+        for a person; none is a good sign.
+
+        It takes what `Client.refund` takes, looks at the order as it was read, and sends nothing.
+        Klarna alone decides, so refuse no refund for them. `now` is the time by which the
+        authorization may have expired: the time of Klarna's answer when absent.
+        """
+
 @dataclass(frozen=True)
 class Captures:
     """The captures of an order."""
@@ -318,6 +387,9 @@ class Captures:
     """The members of the answer that were of another type, and so are absent."""
     attempt_log: tuple[Attempt, ...] = ()
     """Each request with its time, what came back and the pause after it."""
+    answered_at: datetime | None = None
+    """When it was answered, by the server's clock, or by this machine's where the server tells
+    none."""
     raw: str = ""
     """The JSON text, exactly as Klarna wrote it, with all members that Klarna has added."""
     captures: tuple[CaptureDetails, ...] = ()
@@ -342,6 +414,9 @@ class CaptureDetails:
     """The members of the answer that were of another type, and so are absent."""
     attempt_log: tuple[Attempt, ...] = ()
     """Each request with its time, what came back and the pause after it."""
+    answered_at: datetime | None = None
+    """When it was answered, by the server's clock, or by this machine's where the server tells
+    none."""
     raw: str = ""
     """The JSON text, exactly as Klarna wrote it, with all members that Klarna has added."""
     capture_id: str | None = None
@@ -382,6 +457,9 @@ class RefundDetails:
     """The members of the answer that were of another type, and so are absent."""
     attempt_log: tuple[Attempt, ...] = ()
     """Each request with its time, what came back and the pause after it."""
+    answered_at: datetime | None = None
+    """When it was answered, by the server's clock, or by this machine's where the server tells
+    none."""
     raw: str = ""
     """The JSON text, exactly as Klarna wrote it, with all members that Klarna has added."""
     refund_id: str | None = None
@@ -414,6 +492,9 @@ class DueDateOptions:
     """The members of the answer that were of another type, and so are absent."""
     attempt_log: tuple[Attempt, ...] = ()
     """Each request with its time, what came back and the pause after it."""
+    answered_at: datetime | None = None
+    """When it was answered, by the server's clock, or by this machine's where the server tells
+    none."""
     raw: str = ""
     """The JSON text, exactly as Klarna wrote it, with all members that Klarna has added."""
     currency: str | None = None

@@ -479,6 +479,10 @@ inline std::chrono::system_clock::time_point time(std::int64_t ms) {
     return std::chrono::system_clock::time_point(std::chrono::milliseconds(ms));
 }
 
+inline std::optional<std::chrono::system_clock::time_point> optional_time(std::int64_t ms) {
+    return ms >= 0 ? std::make_optional(time(ms)) : std::nullopt;
+}
+
 template <typename T>
 std::vector<std::string> texts(const T *from, std::size_t (*count)(const T *),
                                const char *(*at)(const T *, std::size_t)) {
@@ -709,7 +713,7 @@ def _read(record: Described, into: str) -> str:
             case "integer" if optional:
                 value = f"optional_number<{result_type(field)[14:-1]}>({getter}(from))"
             case "time":
-                value = f"time({getter}_ms(from))"
+                value = f"{'optional_' if optional else ''}time({getter}_ms(from))"
             case "duration":
                 value = f"{'optional_' if optional else ''}duration({getter}_ms(from))"
             case "texts":

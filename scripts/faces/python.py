@@ -166,6 +166,7 @@ def in_seconds(name: str) -> str:
 COMPILED = '''"""The compiled half of `takings`, and its manual."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from decimal import Decimal
 from types import GenericAlias
 from typing import Any, Generic, NoReturn, TypeVar, final
@@ -174,7 +175,7 @@ from typing_extensions import Self, Unpack, disjoint_base
 
 from ._exchange import Transport
 from ._settings import Options, Settings
-from .outcomes import Attempt, InvalidInput, OutcomeUnknown, Reply
+from .outcomes import Attempt, Intent, InvalidInput, OutcomeUnknown, Reply
 from .steps import Send, Wait
 
 __all__ = [
@@ -246,7 +247,9 @@ def items_of(text: str) -> list[Item]:
 
 
 def stub(lib: str) -> str:
-    files = {name: items_of(rust(name)) for name in ("call.rs", "money.rs", "sandbox.rs")}
+    files = {
+        name: items_of(rust(name)) for name in ("call.rs", "money.rs", "offline.rs", "sandbox.rs")
+    }
     items = [item for items in (items_of(lib), *files.values()) for item in items]
     uses = " ".join(re.findall(r"#\[pymodule_export\]\n *use (?:\w+::)*(.*);", lib))
     exported = re.findall(r"\w+", uses)
@@ -518,7 +521,16 @@ class ValueClass:
             if not in_stub:
                 out += f"        several = self.{several}\n"
                 out += "        return several[0] if len(several) == 1 else None\n"
-        return out + self.as_list(in_stub)
+        return out + self.offline(in_stub) + self.as_list(in_stub)
+
+    def offline(self, in_stub: bool) -> str:
+        """Methods that need no client."""
+        out = ""
+        for name, head, gives, doc, body in OFFLINE.get(self.name, []):
+            out += "\n" + spread(f"    def {name}(", ["self", *head], f") -> {gives}:")
+            out += docstring(doc, 8)
+            out += "" if in_stub else textwrap.indent(body, " " * 8)
+        return out
 
     def as_list(self, in_stub: bool) -> str:
         if not self.listed:
@@ -598,6 +610,54 @@ NOTES = {
 }
 DEFAULTS = {"integer": "1", "texts": "()", "attempts": "()"}
 
+CHECK = (
+    "The reasons for which this {0} is likely to be refused or to be a mistake, each a line for a "
+    "person; none is a good sign.\n\nIt takes what `Client.{0}` takes, looks at the order as it "
+    "was read, and sends nothing. Klarna alone decides, so refuse no {0} for them. `now` is the "
+    "time by which the authorization may have expired: the time of Klarna's answer when absent."
+)
+INSERT = (
+    "The INSERT and its parameters, as the database library takes them: `?` and `%s` with a tuple, "
+    '`$1` with a tuple, `:name` with a dict.\n\n    cursor.execute(*intent.insert("?"))\n\n'
+    "Raises `InvalidInput` for another style."
+)
+# Methods by class: name, parameters, type, doc, body.
+OFFLINE = {
+    "Order": [
+        (
+            f"check_{operation}",
+            [
+                f"request: {kind} | None = None",
+                "/",
+                "*",
+                "now: datetime | None = None",
+                "**fields: Any",
+            ],
+            "list[str]",
+            CHECK.format(operation),
+            f"""\
+from ._takings import check
+
+return check("{operation}", self.raw, now or self.answered_at, request, fields)
+""",
+        )
+        for operation, kind in (("capture", "CaptureRequest"), ("refund", "RefundRequest"))
+    ],
+    "Intent": [
+        (
+            "insert",
+            ["style: str"],
+            "tuple[str, Any]",
+            INSERT,
+            """\
+from ._takings import insert
+
+statement: tuple[str, Any] = insert(self, style)
+return statement
+""",
+        )
+    ],
+}
 OUTCOMES = '''\
 """How a call ends: in a reply such as `Capture`, or in an exception below `TakingsError`.
 
@@ -621,11 +681,13 @@ if not TYPE_CHECKING:
 else:
     from typing import Any, Literal
 
+    from .request import CaptureRequest, RefundRequest
+
 """
 STUB = """from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from .request import {requests}
 
@@ -661,7 +723,8 @@ def outcomes_stub(schema: Schema) -> str:
 
 
 def outcomes_of(schema: Schema, imports: str, in_stub: bool) -> str:
-    records = [record_named(schema, "Attempt"), *replies(schema)]
+    records = [record_named(schema, name) for name in ("Attempt", "Intent")]
+    records += replies(schema)
     held = "".join(f"    {name},\n" for name in held_by(schema))
     imports = imports.replace("{requests}", f"(\n{held})")
     kinds = [class_of_kind(kind["name"]) for kind in schema["error_kinds"]]
@@ -691,7 +754,7 @@ def held_by(schema: Schema) -> list[str]:
         for field in schema["documents"][name]["fields"]
     ]
     names = {str(field["type"].get("of")) for field in fields}
-    return sorted(names - replied - {"None"})
+    return sorted((names | {"CaptureRequest", "RefundRequest"}) - replied - {"None"})
 
 
 def document_class(record: dict[str, Any], members: list[Field]) -> ValueClass:
@@ -1390,6 +1453,7 @@ from ._takings import (
     Call,
     __version__,
     idempotency_key,
+    intent,
     minor,
     new_idempotency_key,
 )
@@ -1435,6 +1499,7 @@ OWN = (
     "Wait",
     "__version__",
     "idempotency_key",
+    "intent",
     "minor",
     "new_idempotency_key",
 )
@@ -1444,6 +1509,7 @@ def package(schema: Schema) -> str:
     of_outcomes = sorted(
         [
             "Attempt",
+            "Intent",
             "TakingsError",
             *(record["name"] for record in replies(schema)),
             *(class_of_kind(kind["name"]) for kind in schema["error_kinds"]),

@@ -31,6 +31,10 @@ object! {
         /// When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24 hours nothing is
         /// sent, since Klarna would carry it out again.
         optional first_used "first_used": i64, Rule::Integer { min: 0, max: 253_402_300_799, unit: "seconds since 1970, UTC" };
+        /// Whether an earlier call with the idempotency key may have been carried out elsewhere: in another process, on
+        /// another host, or in this program before a crash. Then `rejected` is said only where Klarna refuses the bytes
+        /// themselves; any other refusal, and a request that was not sent, is `outcome_unknown`.
+        optional after_unclear "after_unclear": bool, Rule::Bool;
         /// Time for this call with all attempts and pauses, in place of the client's.
         optional timeout "timeout_ms": Duration, TIME;
         /// Requests this call may make, 1 to 20, in place of the client's.
@@ -51,7 +55,8 @@ impl CallOptions {
     pub fn of_the_key(&self) -> Option<&'static str> {
         let first_use = self.first_use.is_some().then_some("first_use");
         let first_used = self.first_used.is_some().then_some("first_used");
-        first_use.or(first_used).or(self.look_first.is_some().then_some("look_first"))
+        let after_unclear = self.after_unclear.is_some().then_some("after_unclear");
+        first_use.or(first_used).or(after_unclear).or(self.look_first.is_some().then_some("look_first"))
     }
 }
 
@@ -333,6 +338,9 @@ fn way_to_other<A: Arguments>(refused: Error) -> Error {
 fn options_checked<A: Arguments>((options, arguments): (CallOptions, A), reading: Reading) -> Result<Checked, Error> {
     if options.first_use == Some(true) && options.first_used.is_some() {
         return Err(Error::invalid("first_use and first_used are both given; it must be one of them"));
+    }
+    if options.first_use == Some(true) && options.after_unclear == Some(true) {
+        return Err(Error::invalid("first_use and after_unclear are both true; one of them is wrong"));
     }
     checked(&arguments, options, reading)
 }

@@ -338,7 +338,7 @@ def test_a_flooded_call_holds_no_other_up() -> None:
     script = over_tls(does({"forever": answers({"send": captured})["others"]}))
     with (
         Hostile(**script, connections=[over_tls(floods("", INTERIM))["others"]]) as server,
-        client_of(server, timeout=5) as client,
+        client_of(server, timeout=12) as client,
         concurrent.futures.ThreadPoolExecutor(21) as pool,
     ):
         flooded = pool.submit(client.capture, "flood", captured_amount=1)

@@ -14,7 +14,7 @@
 
 #include "check.h"
 
-enum { CHILDREN = 8, SECONDS = 60 };
+enum { CHILDREN = 8, SECONDS = 150 };
 
 static const char *order_id;
 static takings_client_t *client;

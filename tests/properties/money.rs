@@ -416,7 +416,7 @@ impl Shop<'_> {
         let (mut event, mut requests) = (Event::Start, 0);
         loop {
             event = match call.step(event) {
-                Step::Send(_) if made.wish.unreachable >> requests & 1 == 1 => {
+                Step::Send(_) if requests < 8 && made.wish.unreachable >> requests & 1 == 1 => {
                     requests += 1;
                     Event::NotSent("nobody listens".into())
                 }

@@ -352,10 +352,18 @@ impl Course {
             Plan::CaptureRemaining => Action::Capture(wanted),
             _ => Action::Refund(wanted),
         };
-        // Its key no longer keeps a second refund from being made.
+        // Its key no longer keeps a second refund from being made. A rest can be the same again, once more was captured.
         let now = answered(facts);
+        if self.plan == Plan::RefundRemaining && tried.is_none() {
+            let same = with(Some(wanted));
+            match same.as_slice() {
+                [found] if found.is_old(now) => return self.found(found, facts),
+                several if several.iter().any(|entry| entry.is_old(now)) => return self.several(several.len()),
+                _ => {}
+            }
+        }
         let may_be_it = |entry: &Entry| entry.is_nameless() && entry.amount == Some(wanted) && entry.is_old(now);
-        if self.plan == Plan::RefundCapture && tried.is_none() && entries.iter().any(may_be_it) {
+        if self.plan != Plan::CaptureRemaining && tried.is_none() && entries.iter().any(may_be_it) {
             return self.error(
                 ErrorKind::OutcomeUnknown,
                 "the order lists a refund of this amount without a reference, made more than 23 hours ago, which may be the \

@@ -270,10 +270,18 @@ impl Course {
         })
     }
 
-    fn unreadable(&self, member: &str) -> Next {
+    fn unreadable(&self, member: &str, tried: Option<Tried>) -> Next {
         let why =
             format!("Klarna's answer has no {member} that can be read, so nothing was sent; call again, or ask Klarna");
-        self.error(ErrorKind::NotSent, &why)
+        self.unsent(&why, tried)
+    }
+
+    /// The end where the order does not show what to do. A write before it decides: it may have been carried out.
+    fn unsent(&self, why: &str, tried: Option<Tried>) -> Next {
+        match tried.and_then(|tried| tried.error) {
+            Some(error) => self.end(error),
+            None => self.error(ErrorKind::NotSent, why),
+        }
     }
 
     /// Decides by the order as it was read.
@@ -331,18 +339,19 @@ impl Course {
             Plan::RefundRemaining => left(order),
             _ => match capture {
                 Some(capture) => left(capture),
-                None => return self.error(
-                    ErrorKind::NotSent,
-                    "the order lists no capture with this capture_id, so nothing was sent; check it, and call again \
-                     where the capture was made a moment ago",
-                ),
+                None => {
+                    let why = "the order lists no capture with this capture_id, so nothing was sent; check it, and call \
+                               again where the capture was made a moment ago";
+                    return self.unsent(why, tried);
+                }
             },
         };
         let Some(left) = left else {
-            return self.unreadable(match self.plan {
+            let member = match self.plan {
                 Plan::CaptureRemaining => "remaining_authorized_amount",
                 _ => "captured_amount or refunded_amount",
-            });
+            };
+            return self.unreadable(member, tried);
         };
         let wanted = given.unwrap_or(left);
         if left <= 0 || wanted > left {
@@ -362,13 +371,20 @@ impl Course {
                 _ => {}
             }
         }
-        let may_be_it = |entry: &Entry| entry.is_nameless() && entry.amount == Some(wanted) && entry.is_old(now);
+        // A call without an amount may have refunded more, of which Klarna counted a part for another capture; that one had
+        // another key.
+        let most = given.or_else(|| capture.and_then(|capture| capture["captured_amount"].as_i64())).unwrap_or(wanted);
+        let may_be_it = |entry: &Entry| {
+            let amount = entry.amount.unwrap_or(wanted);
+            let has_this_key = amount == wanted && !entry.is_old(now);
+            entry.is_nameless() && (wanted..=most).contains(&amount) && !has_this_key
+        };
         if self.plan != Plan::CaptureRemaining && tried.is_none() && entries.iter().any(may_be_it) {
             return self.error(
                 ErrorKind::OutcomeUnknown,
-                "the order lists a refund of this amount without a reference, made more than 23 hours ago, which may be the \
-                 one that an earlier call made: check the order, and do not book it as failed; where it is another one, call \
-                 refund",
+                "the order lists a refund without a reference, which may be the one that an earlier call made, and whose \
+                 key would not keep a second one from being made: check the order, and do not book it as failed; where it \
+                 is another one, call refund",
             );
         }
         if let Some(Tried { action: before, error: Some(error), .. }) = &tried
@@ -388,6 +404,10 @@ impl Course {
             ),
             _ => lines_left(&capture.into_iter().collect::<Vec<_>>(), &[], wanted),
         };
+        let made = list_of(self.plan != Plan::CaptureRemaining).trim_end_matches('s');
+        for other in with(None).iter().filter_map(|entry| entry.amount).filter(|amount| *amount != wanted) {
+            warnings.push(format!("the order listed a {made} of {other} with this reference before this call, too"));
+        }
         let has_lines = lines.as_array().is_some_and(|lines| !lines.is_empty());
         if self.plan == Plan::RefundCapture && captures.len() > 1 && !has_lines {
             warnings.push(
@@ -437,6 +457,7 @@ impl Course {
         tried: Option<Tried>,
     ) -> Next {
         let is_refund = self.plan != Plan::CaptureRemaining;
+        let total = if is_refund { "refunded_amount" } else { "captured_amount" };
         // Klarna has left out the references of refunds.
         let nameless = || {
             let may_be_it = |entry: &Entry| entry.is_nameless() && (given.is_none() || entry.amount == given);
@@ -445,6 +466,17 @@ impl Course {
         match found {
             [found] if given.is_none() => return self.found(found, facts),
             [_, _, ..] => return self.several(found.len()),
+            // A list that cannot be read shows nothing.
+            [] if !order[list_of(is_refund)].is_array() && order[total].as_i64() != Some(0) => {
+                return self.error(
+                    ErrorKind::OutcomeUnknown,
+                    &format!(
+                        "not enough is left, and Klarna's answer has no {} that can be read, so an earlier call may have \
+                         made it: check the order, and do not book it as failed",
+                        list_of(is_refund)
+                    ),
+                );
+            }
             _ if nameless() => {
                 return self.error(
                     ErrorKind::OutcomeUnknown,
@@ -515,7 +547,7 @@ impl Course {
         }
         let amounts = (order["captured_amount"].as_i64(), order["remaining_authorized_amount"].as_i64());
         let (Some(captured), Some(left)) = amounts else {
-            return self.unreadable("captured_amount and remaining_authorized_amount");
+            return self.unreadable("captured_amount and remaining_authorized_amount", tried);
         };
         let action = match (captured, left) {
             (..=0, _) => Action::Cancel,
@@ -554,7 +586,7 @@ impl Course {
         let Some((old, end)) =
             text(order, "expires_at").and_then(|text| seconds_since_1970(&text).map(|end| (text, end)))
         else {
-            return self.unreadable("expires_at");
+            return self.unreadable("expires_at", None);
         };
         let now = answered(facts);
         let within = self.arguments["within"].as_i64().unwrap_or_default();
@@ -615,7 +647,8 @@ fn list_of(is_refund: bool) -> &'static str {
 
 fn document(facts: &Facts) -> Value {
     match &facts.content {
-        Content::Document(document) => serde_json::from_str(&document.text).unwrap_or_default(),
+        // As it was read: a member of another type, or one that stands twice, shows nothing.
+        Content::Document(document) => json!(&*document.root),
         _ => Value::Null,
     }
 }

@@ -225,6 +225,75 @@ fn a_refund_without_reference_may_be_the_one_once_its_key_is_forgotten() {
 }
 
 #[test]
+fn a_refund_without_reference_that_was_counted_in_part_for_another_capture_is_not_made_again() {
+    let order = |amount: Value, left: i64| {
+        let refund = json!({"refund_id": "r", "refunded_amount": amount, "refunded_at": "2026-12-23T23:59:00Z"});
+        let captures = json!([
+            {"capture_id": "c", "captured_amount": 6000, "refunded_amount": 6000 - left},
+            {"capture_id": "d", "captured_amount": 4000, "refunded_amount": 4000},
+        ]);
+        shows(json!({"captured_amount": 10_000, "refunded_amount": 6000, "captures": captures, "refunds": [refund]}))
+    };
+    for amount in [json!(6000), json!(4001)] {
+        assert_eq!(refused(back(None).next(order(amount.clone(), 4000))).0, ErrorKind::OutcomeUnknown, "{amount}");
+    }
+    // One with this key, one that is more than the capture, one that is less than what was left by then.
+    for amount in [4000, 6001, 3999] {
+        assert!(calls(back(None).next(order(amount.into(), 4000))).key.is_some(), "{amount}");
+    }
+    // A call with an amount had that one.
+    assert!(calls(back(Some(1000)).next(order(json!(6000), 4000))).key.is_some());
+}
+
+#[test]
+fn a_list_that_cannot_be_read_shows_nothing() {
+    for captures in [json!(null), json!({}), json!("none")] {
+        let order = shows(json!({"remaining_authorized_amount": 0, "captured_amount": 10_000, "captures": captures}));
+        let (kind, told) = refused(rest().next(order));
+        assert!(kind == ErrorKind::OutcomeUnknown && told.contains("no captures that can be read"), "{told}");
+        let refunded = shows(json!({"captured_amount": 6000, "refunded_amount": 6000, "refunds": captures}));
+        let refund = course(&REFUND_REMAINING, json!({"reference": "back"})).next(refunded);
+        assert_eq!(refused(refund).0, ErrorKind::OutcomeUnknown, "{captures}");
+    }
+    let untouched = shows(json!({"remaining_authorized_amount": 0, "captured_amount": 0}));
+    assert_eq!(refused(rest().next(untouched)).0, ErrorKind::Rejected);
+    // An amount that stands twice is none.
+    let text = r#"{"remaining_authorized_amount":4000,"remaining_authorized_amount":9000,"captures":[]}"#;
+    let twice = Content::Document(tree::read(text.to_owned(), &ORDER).unwrap());
+    assert_eq!(refused(rest().next(ended(&GET_ORDER, twice))).0, ErrorKind::NotSent);
+}
+
+#[test]
+fn an_order_that_cannot_be_read_after_a_write_does_not_undo_it() {
+    let state = |action| Some((403, action));
+    for kind in [ErrorKind::OutcomeUnknown, ErrorKind::Rejected] {
+        let mut end = course(&CANCEL_OR_RELEASE, json!({}));
+        calls(end.next(shows(json!({"status": "AUTHORIZED", "captured_amount": 0, "remaining_authorized_amount": 1}))));
+        calls(end.next(failed(kind, state("CANCEL_NOT_ALLOWED"))));
+        assert_eq!(refused(end.next(shows(json!({"status": "AUTHORIZED"})))).0, kind);
+
+        let mut capture = rest();
+        calls(capture.next(left(4000, json!([]))));
+        calls(capture.next(failed(kind, state("CAPTURE_NOT_ALLOWED"))));
+        assert_eq!(refused(capture.next(shows(json!({"captures": []})))).0, kind);
+
+        let mut refund = back(None);
+        calls(refund.next(refunds(json!([]))));
+        calls(refund.next(failed(kind, state("REFUND_NOT_ALLOWED"))));
+        assert_eq!(refused(refund.next(shows(json!({"captures": []})))).0, kind);
+    }
+}
+
+#[test]
+fn a_reference_that_was_used_before_is_told() {
+    let parcel = json!([{"capture_id": "p", "reference": "rest", "captured_amount": 6000}]);
+    let mut second = rest();
+    calls(second.next(left(4000, parcel)));
+    let reply = ends(second.next(made("c"))).unwrap();
+    assert_eq!(reply.warnings(), ["the order listed a capture of 6000 with this reference before this call, too"]);
+}
+
+#[test]
 fn more_than_is_left_of_the_capture_is_refused() {
     let other = json!([{"refund_id": "r", "reference": "return-1", "refunded_amount": 500}]);
     let (kind, told) = refused(back(Some(6001)).next(refunds(other)));
@@ -235,12 +304,29 @@ fn more_than_is_left_of_the_capture_is_refused() {
 
 #[test]
 fn an_entry_without_id_from_before_is_not_the_result() {
-    let old = json!([{"reference": "back", "refunded_amount": 2000}]);
+    let old = json!([{"reference": "back", "refunded_amount": 2000, "refunded_at": "2026-12-23T23:00:00Z"}]);
     let mut again = course(&REFUND_REMAINING, json!({"reference": "back"}));
     let shown = || shows(json!({"captured_amount": 4000, "refunded_amount": 2000, "captures": [], "refunds": old}));
     calls(again.next(shown()));
     calls(again.next(failed(ErrorKind::OutcomeUnknown, Some((403, "REFUND_NOT_ALLOWED")))));
     assert_eq!(refused(again.next(shown())).0, ErrorKind::OutcomeUnknown);
+}
+
+/// More was captured since, so the same rest is left, and a day later the key keeps no second refund from being made.
+#[test]
+fn an_old_refund_of_the_name_is_the_result() {
+    let next = |times: &[&str]| {
+        let refund =
+            |time: &&str| json!({"refund_id": "r", "reference": "back", "refunded_amount": 2000, "refunded_at": time});
+        let refunds: Vec<Value> = times.iter().map(refund).collect();
+        let order = json!({"captured_amount": 4000, "refunded_amount": 2000, "captures": [], "refunds": refunds});
+        course(&REFUND_REMAINING, json!({"reference": "back"})).next(shows(order))
+    };
+    let (old, new) = ("2026-12-22T12:00:00Z", "2026-12-23T12:00:00Z");
+    let found = ends(next(&[old])).unwrap();
+    assert_eq!((found.created_id(), found.warnings().len()), (Some("r"), 1));
+    assert_eq!(calls(next(&[new])).operation.name, "refund");
+    assert_eq!(refused(next(&[old, new])).0, ErrorKind::OutcomeUnknown);
 }
 
 #[test]

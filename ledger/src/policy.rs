@@ -1,0 +1,421 @@
+//! The decisions about a row: whether it may be sent, and the state that an end leaves. Neither clock nor SQL is in here.
+//!
+//! The rule for money: a row is sent only within [`VOUCHED`] of a moment at which it is known not to have been carried
+//! out. Otherwise it is looked for first. Klarna keeps a key for 24 hours; the rest of them is margin for clocks.
+
+use std::time::Duration;
+
+/// How long after a vouched moment a row may be sent.
+pub const VOUCHED: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// How long a request of a lost ledger may be under way. A look counts against such requests only after this time.
+pub const QUIET: Duration = Duration::from_secs(10 * 60);
+
+/// How far two clocks may differ.
+pub const CLOCKS: Duration = Duration::from_secs(5 * 60);
+
+/// After how many unclear ends nobody asks again by itself.
+pub const MOST_TRIES: u32 = 10;
+
+/// How many requests in a row end without an answer before the account is paused.
+pub const NO_ANSWERS: u32 = 20;
+
+const SECOND: Duration = Duration::from_secs(1);
+const FIVE_SECONDS: Duration = Duration::from_secs(5);
+const FIVE_MINUTES: Duration = Duration::from_secs(5 * 60);
+const FIVE_HOURS: Duration = Duration::from_secs(5 * 60 * 60);
+
+/// The state of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Nothing of it can have reached Klarna, or Klarna did not carry it out.
+    Queued,
+    /// A worker has it; its request may be on the wire.
+    Sending,
+    /// It may have been carried out. A worker asks again, or looks.
+    Unclear,
+    /// Klarna carried it out: captured, or refunded.
+    Done,
+    /// Klarna refused it, and nothing unclear came before.
+    Rejected,
+    /// Only a person can tell.
+    Stuck,
+    /// Withdrawn before anything was sent.
+    Cancelled,
+}
+
+impl State {
+    /// Whether workers have nothing more to do with it.
+    pub fn is_settled(self) -> bool {
+        matches!(self, State::Done | State::Rejected | State::Stuck | State::Cancelled)
+    }
+}
+
+/// Why a row or an account needs a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Why {
+    /// Klarna refused it.
+    Refused,
+    /// Klarna refused it after a request whose end is not known, and a look did not find it.
+    RefusedAfterUnclear,
+    /// Several entries of the order have its reference and amount.
+    Several,
+    /// The order has its reference with another amount.
+    AmountDiffers,
+    /// Klarna refused the look.
+    LookRefused,
+    /// It was asked for again and again, and is still not known.
+    Unclear,
+    /// The same, and no worker asks again by itself.
+    GivenUp,
+    /// The row is no request that takings would send.
+    Invalid,
+    /// Two requests of this row were answered with different ids.
+    AnotherId,
+    /// takings failed inside.
+    Internal,
+    /// Klarna refused the credentials.
+    Credentials,
+    /// The address answers, and not as Klarna's API.
+    NotKlarna,
+    /// Klarna asked for fewer requests.
+    Limited,
+    /// Nobody answers.
+    NoAnswer,
+    /// Two clocks differ.
+    Clock,
+}
+
+impl Why {
+    /// Every reason.
+    pub const ALL: [Why; 15] = [
+        Why::Refused,
+        Why::RefusedAfterUnclear,
+        Why::Several,
+        Why::AmountDiffers,
+        Why::LookRefused,
+        Why::Unclear,
+        Why::GivenUp,
+        Why::Invalid,
+        Why::AnotherId,
+        Why::Internal,
+        Why::Credentials,
+        Why::NotKlarna,
+        Why::Limited,
+        Why::NoAnswer,
+        Why::Clock,
+    ];
+
+    /// The word that stands in the tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Why::Refused => "refused",
+            Why::RefusedAfterUnclear => "refused_after_unclear",
+            Why::Several => "several",
+            Why::AmountDiffers => "amount_differs",
+            Why::LookRefused => "look_refused",
+            Why::Unclear => "unclear",
+            Why::GivenUp => "given_up",
+            Why::Invalid => "invalid",
+            Why::AnotherId => "another_id",
+            Why::Internal => "internal",
+            Why::Credentials => "credentials",
+            Why::NotKlarna => "not_klarna",
+            Why::Limited => "limited",
+            Why::NoAnswer => "no_answer",
+            Why::Clock => "clock",
+        }
+    }
+}
+
+/// The facts of a row that a claim hands to a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Claimed {
+    /// A request of it may have been carried out.
+    pub maybe: bool,
+    /// Klarna refused it although an earlier request may have been carried out. Only a look is left.
+    pub refused: bool,
+    /// Its place in the schedule: the unclear ends so far.
+    pub tries: u32,
+    /// The time in milliseconds since a moment at which it is known not to have been carried out. None if there is no
+    /// such moment; below 0 if a clock went back.
+    pub vouched_age: Option<i64>,
+    /// How often in a row the account was paused.
+    pub trouble: u32,
+}
+
+/// What a worker does with a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// It sends the request.
+    Send,
+    /// It looks whether the order shows it.
+    Look,
+}
+
+/// Whether a claimed row is sent or looked for.
+pub fn action(row: &Claimed) -> Action {
+    let most = i64::try_from(VOUCHED.as_millis()).unwrap_or(i64::MAX);
+    match row.vouched_age {
+        Some(age) if !row.refused && (0..most).contains(&age) => Action::Send,
+        _ => Action::Look,
+    }
+}
+
+/// Whether a row counts as one that may have been carried out, from the moment it is claimed.
+///
+/// `state` is the one before the claim. A row that another worker had (`Sending`) may have been sent by it.
+/// `is_vouched`: the ledger knows all requests that were ever sent for it, or a look after [`QUIET`] did not find it.
+pub fn maybe_when_claimed(state: State, maybe: bool, is_vouched: bool) -> bool {
+    maybe || state == State::Sending || !is_vouched
+}
+
+/// Whether a worker's word counts. `current`: the row as it stands; `sends`: the claim of which the worker speaks.
+///
+/// That it was carried out always counts. Anything else counts while the worker still has the row.
+pub fn counts(current: State, current_sends: u64, sends: u64, new: State) -> bool {
+    let is_holder = current == State::Sending && current_sends == sends;
+    is_holder || (new == State::Done && current != State::Done)
+}
+
+/// Whether a request may leave now: less than half of the lease is over by both clocks.
+pub fn is_fresh(lease: Duration, steady: Duration, wall: Option<Duration>) -> bool {
+    wall.is_some_and(|wall| steady < lease / 2 && wall < lease / 2)
+}
+
+/// Whether clocks allow to send: the ledger's clock and the worker's agree, and the ledger's has not gone back.
+/// All are in milliseconds since 1970.
+pub fn clocks_agree(ledger: i64, worker: i64, seen: i64) -> bool {
+    let most = i64::try_from(CLOCKS.as_millis()).unwrap_or(i64::MAX);
+    ledger.abs_diff(worker) <= most.unsigned_abs() && ledger >= seen.saturating_sub(most)
+}
+
+/// How one claim ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Klarna carried it out. The id is empty if Klarna named none.
+    Done(String),
+    /// Nothing of the request can have reached Klarna.
+    NotSent,
+    /// Klarna's rate limit, and how long it asks to wait.
+    Limited(Option<Duration>),
+    /// The credentials were refused, so nothing was carried out.
+    Credentials,
+    /// A refusal that is no error of Klarna's API.
+    NotKlarna,
+    /// Klarna refused it. `settles`: the refusal holds for every request with the same bytes.
+    Refused {
+        /// It speaks of the bytes, so no earlier request with them was carried out either.
+        settles: bool,
+    },
+    /// It may have been carried out.
+    Unclear,
+    /// takings refused to send it.
+    Invalid,
+    /// takings failed inside.
+    Internal,
+    /// The worker sent nothing: it was told to stop, or too much of the lease was over.
+    HandedBack,
+    /// The worker looked.
+    Looked(Looked),
+}
+
+/// How a look ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Looked {
+    /// It is there. The id is empty if Klarna named none.
+    Once(String),
+    /// It was not there when the look began.
+    Never,
+    /// Several have its reference and amount.
+    Several,
+    /// The reference is there with another amount.
+    AmountDiffers,
+    /// Klarna refused to show the order.
+    Refused,
+    /// Nobody answered, or not in a way that says anything.
+    Unanswered,
+    /// The look was not sent.
+    NotSent,
+    /// Klarna's rate limit, and how long it asks to wait.
+    Limited(Option<Duration>),
+    /// The credentials were refused.
+    Credentials,
+    /// An answer that is none of Klarna's API.
+    NotKlarna,
+}
+
+/// When a row is due again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// Never: the row is settled.
+    Never,
+    /// After this time, which a worker may lengthen by up to a quarter.
+    After(Duration),
+}
+
+/// The news that an end has about the account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// None.
+    Nothing,
+    /// Klarna answers.
+    Answers,
+    /// Nobody answered.
+    NoAnswer,
+    /// Nothing may be sent for a while.
+    Pause(Duration, Why),
+}
+
+/// The row that an end leaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Its state.
+    pub state: State,
+    /// Whether a request of it may have been carried out. Once true it stays true.
+    pub maybe: bool,
+    /// Whether only a look is left.
+    pub refused: bool,
+    /// Its place in the schedule.
+    pub tries: u32,
+    /// When it is due again.
+    pub due: Due,
+    /// The look did not find it: its beginning is a moment at which it had not been carried out.
+    pub vouches: bool,
+    /// Klarna's id of it, if it was carried out.
+    pub id: Option<String>,
+    /// Why it is as it is.
+    pub why: Option<Why>,
+    /// A person has to be told.
+    pub alert: bool,
+    /// The news about the account.
+    pub account: News,
+}
+
+/// What an end makes of a row.
+pub fn settle(row: &Claimed, end: End) -> Verdict {
+    let back = Verdict {
+        state: if row.maybe { State::Unclear } else { State::Queued },
+        maybe: row.maybe,
+        refused: row.refused,
+        tries: row.tries,
+        due: Due::After(Duration::ZERO),
+        vouches: false,
+        id: None,
+        why: None,
+        alert: false,
+        account: News::Nothing,
+    };
+    let after = |time| Due::After(time);
+    let stuck = |why| Verdict { state: State::Stuck, due: Due::Never, why: Some(why), alert: true, ..back.clone() };
+    let done =
+        |id| Verdict { state: State::Done, due: Due::Never, id: Some(id), account: News::Answers, ..back.clone() };
+    // The account pauses as a whole, so a single row need not wait longer.
+    let later = || SECOND.saturating_mul(1 << row.trouble.min(9)).min(FIVE_MINUTES);
+    let limited = |asked: Option<Duration>| {
+        let pause = asked.unwrap_or(FIVE_SECONDS).clamp(SECOND, FIVE_MINUTES);
+        Verdict {
+            due: after(pause),
+            why: Some(Why::Limited),
+            account: News::Pause(pause, Why::Limited),
+            ..back.clone()
+        }
+    };
+    let barred = |why| {
+        let account = News::Pause(FIVE_MINUTES, why);
+        Verdict { due: after(FIVE_MINUTES), why: Some(why), account, ..back.clone() }
+    };
+    match end {
+        End::Done(id) | End::Looked(Looked::Once(id)) => done(id),
+        End::HandedBack => back,
+        End::NotSent | End::Looked(Looked::NotSent) => {
+            Verdict { due: after(later()), why: Some(Why::NoAnswer), account: News::NoAnswer, ..back }
+        }
+        End::Limited(asked) | End::Looked(Looked::Limited(asked)) => limited(asked),
+        End::Credentials | End::Looked(Looked::Credentials) => barred(Why::Credentials),
+        End::NotKlarna | End::Looked(Looked::NotKlarna) => barred(Why::NotKlarna),
+        End::Refused { settles } if settles || !row.maybe => Verdict {
+            state: State::Rejected,
+            due: Due::Never,
+            why: Some(Why::Refused),
+            alert: true,
+            account: News::Answers,
+            ..back
+        },
+        End::Refused { .. } => {
+            Verdict { refused: true, why: Some(Why::RefusedAfterUnclear), account: News::Answers, ..back }
+        }
+        End::Unclear => scheduled(Verdict { maybe: true, state: State::Unclear, ..back }, News::NoAnswer),
+        End::Internal => {
+            let verdict = scheduled(Verdict { maybe: true, state: State::Unclear, ..back }, News::Nothing);
+            let why = if verdict.state == State::Stuck { verdict.why } else { Some(Why::Internal) };
+            Verdict { alert: true, why, ..verdict }
+        }
+        End::Invalid => stuck(Why::Invalid),
+        End::Looked(Looked::Never) if row.refused => {
+            Verdict { account: News::Answers, ..stuck(Why::RefusedAfterUnclear) }
+        }
+        End::Looked(Looked::Never) => Verdict { vouches: true, account: News::Answers, ..back },
+        End::Looked(Looked::Several) => Verdict { account: News::Answers, ..stuck(Why::Several) },
+        End::Looked(Looked::AmountDiffers) => Verdict { account: News::Answers, ..stuck(Why::AmountDiffers) },
+        End::Looked(Looked::Refused) => Verdict { account: News::Answers, ..stuck(Why::LookRefused) },
+        End::Looked(Looked::Unanswered) => scheduled(back, News::NoAnswer),
+    }
+}
+
+/// The next place in the schedule: after 5 s, 5 min and 5 h, then every 5 h, and a person is told.
+fn scheduled(row: Verdict, account: News) -> Verdict {
+    let tries = row.tries.saturating_add(1);
+    let due = match tries {
+        1 => FIVE_SECONDS,
+        2 => FIVE_MINUTES,
+        _ => FIVE_HOURS,
+    };
+    let row = Verdict { tries, due: Due::After(due), why: Some(Why::Unclear), account, alert: tries > 3, ..row };
+    match tries {
+        MOST_TRIES.. => Verdict { state: State::Stuck, due: Due::Never, why: Some(Why::GivenUp), ..row },
+        _ => row,
+    }
+}
+
+/// Counts the requests of one worker that nobody answered, and pauses the account.
+#[derive(Clone, Debug, Default)]
+pub struct Breaker {
+    unanswered: u32,
+}
+
+/// A change of the account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Klarna answers again: no trouble any more.
+    Recovered,
+    /// Nothing may be sent for this time; then one row at a time, until Klarna answers.
+    Paused(Duration, Why),
+}
+
+impl Breaker {
+    /// Takes the news of one end. `trouble`: how often in a row the account was paused, as the claim said.
+    pub fn note(&mut self, news: News, trouble: u32) -> Option<Change> {
+        match news {
+            News::Nothing => None,
+            News::Answers => {
+                self.unanswered = 0;
+                (trouble > 0).then_some(Change::Recovered)
+            }
+            News::Pause(time, why) => {
+                self.unanswered = 0;
+                Some(Change::Paused(time, why))
+            }
+            News::NoAnswer => {
+                self.unanswered += 1;
+                // In trouble a single row probes, so each of them counts.
+                if trouble == 0 && self.unanswered < NO_ANSWERS {
+                    return None;
+                }
+                self.unanswered = 0;
+                let pause = Duration::from_secs(30).saturating_mul(1 << trouble.min(4)).min(FIVE_MINUTES);
+                Some(Change::Paused(pause, Why::NoAnswer))
+            }
+        }
+    }
+}

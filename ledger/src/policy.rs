@@ -133,6 +133,8 @@ impl Why {
 pub struct Claimed {
     /// A request of it may have been carried out.
     pub maybe: bool,
+    /// The ledger cannot vouch for it: another ledger, or one that was restored since, may have had it sent.
+    pub unvouched: bool,
     /// Klarna refused it although an earlier request may have been carried out. Only a look is left.
     pub refused: bool,
     /// Its place in the schedule: the unclear ends so far.
@@ -162,12 +164,41 @@ pub fn action(row: &Claimed) -> Action {
     }
 }
 
-/// Whether a row counts as one that may have been carried out, from the moment it is claimed.
-///
-/// `state` is the one before the claim. A row that another worker had (`Sending`) may have been sent by it.
-/// `is_vouched`: the ledger knows all requests that were ever sent for it, or a look after [`QUIET`] did not find it.
-pub fn maybe_when_claimed(state: State, maybe: bool, is_vouched: bool) -> bool {
-    maybe || state == State::Sending || !is_vouched
+/// Whether a row may have been carried out, from the moment it is claimed. `state` is the one before the claim: a row
+/// that another worker had ([`State::Sending`]) may have been sent by it.
+pub fn maybe_when_claimed(state: State, maybe: bool) -> bool {
+    maybe || state == State::Sending
+}
+
+/// The moments of a row and its account, in milliseconds since 1970 by the ledger's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moments {
+    /// The present one.
+    pub now: i64,
+    /// When the row was enqueued.
+    pub enqueued_at: i64,
+    /// When the last look began that did not find it.
+    pub looked_at: Option<i64>,
+    /// What was enqueued before this moment, the ledger cannot vouch for.
+    pub look_until: i64,
+    /// When the ledger was made, or restored.
+    pub look_since: i64,
+}
+
+impl Moments {
+    /// [`Claimed::vouched_age`]. After a look the row's own time counts no more: it may come from a clock that was wrong.
+    pub fn vouched_age(&self) -> Option<i64> {
+        let enqueued = Some(self.enqueued_at).filter(|at| *at >= self.look_until);
+        self.looked_at.or(enqueued).map(|at| self.now.saturating_sub(at))
+    }
+
+    /// [`Claimed::unvouched`]. A look that began at least [`QUIET`] after the ledger was made has seen all that a lost
+    /// ledger had sent.
+    pub fn is_unvouched(&self) -> bool {
+        let quiet = i64::try_from(QUIET.as_millis()).unwrap_or(i64::MAX);
+        let seen_all = self.look_since.saturating_add(quiet);
+        self.enqueued_at < self.look_until && self.looked_at.is_none_or(|at| at < seen_all)
+    }
 }
 
 /// Whether a worker's word counts. `current`: the row as it stands; `sends`: the claim of which the worker speaks.
@@ -334,7 +365,7 @@ pub fn settle(row: &Claimed, end: End) -> Verdict {
         End::Limited(asked) | End::Looked(Looked::Limited(asked)) => limited(asked),
         End::Credentials | End::Looked(Looked::Credentials) => barred(Why::Credentials),
         End::NotKlarna | End::Looked(Looked::NotKlarna) => barred(Why::NotKlarna),
-        End::Refused { settles } if settles || !row.maybe => Verdict {
+        End::Refused { settles } if settles || !(row.maybe || row.unvouched) => Verdict {
             state: State::Rejected,
             due: Due::Never,
             why: Some(Why::Refused),

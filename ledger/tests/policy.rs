@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use takings_ledger::policy::{
-    Action, Breaker, Change, Claimed, Due, End, Looked, MOST_TRIES, NO_ANSWERS, News, State, VOUCHED, Verdict, Why,
-    action, clocks_agree, counts, is_fresh, maybe_when_claimed, settle,
+    Action, Breaker, Change, Claimed, Due, End, Looked, MOST_TRIES, Moments, NO_ANSWERS, News, State, VOUCHED, Verdict,
+    Why, action, clocks_agree, counts, is_fresh, maybe_when_claimed, settle,
 };
 
-const NEW: Claimed = Claimed { maybe: false, refused: false, tries: 0, vouched_age: Some(0), trouble: 0 };
+const NEW: Claimed =
+    Claimed { maybe: false, unvouched: false, refused: false, tries: 0, vouched_age: Some(0), trouble: 0 };
 const MAYBE: Claimed = Claimed { maybe: true, ..NEW };
+const UNVOUCHED: Claimed = Claimed { unvouched: true, ..NEW };
 const REFUSED: Claimed = Claimed { refused: true, ..MAYBE };
 const HOUR: i64 = 60 * 60 * 1000;
 
@@ -42,6 +44,9 @@ fn every_end_of_a_claim() {
         (NEW, Refused { settles: false }, Rejected, never, Some(Why::Refused), true, News::Answers),
         (MAYBE, Refused { settles: true }, Rejected, never, Some(Why::Refused), true, News::Answers),
         (MAYBE, Refused { settles: false }, State::Unclear, now, Some(Why::RefusedAfterUnclear), false, News::Answers),
+        (UNVOUCHED, Refused { settles: true }, Rejected, never, Some(Why::Refused), true, News::Answers),
+        (UNVOUCHED, Refused { settles: false }, Queued, now, Some(Why::RefusedAfterUnclear), false, News::Answers),
+        (UNVOUCHED, Looked(self::Looked::Never), Queued, now, None, false, News::Answers),
         (NEW, Unclear, State::Unclear, seconds(5), Some(Why::Unclear), false, News::NoAnswer),
         (NEW, Internal, State::Unclear, seconds(5), Some(Why::Internal), true, News::Nothing),
         (NEW, Invalid, Stuck, never, Some(Why::Invalid), true, News::Nothing),
@@ -128,14 +133,36 @@ fn a_row_is_sent_within_twelve_hours_of_a_moment_that_vouches() {
 
 #[test]
 fn a_claim_knows_of_a_worker_before_it() {
-    for (state, maybe, is_vouched, expected) in [
-        (State::Queued, false, true, false),
-        (State::Queued, true, true, true),
-        (State::Queued, false, false, true),
-        (State::Unclear, true, true, true),
-        (State::Sending, false, true, true),
+    for (state, maybe, expected) in [
+        (State::Queued, false, false),
+        (State::Queued, true, true),
+        (State::Unclear, true, true),
+        (State::Sending, false, true),
     ] {
-        assert_eq!(maybe_when_claimed(state, maybe, is_vouched), expected, "{state:?} {maybe} {is_vouched}");
+        assert_eq!(maybe_when_claimed(state, maybe), expected, "{state:?} {maybe}");
+    }
+}
+
+#[test]
+fn a_ledger_vouches_for_what_was_enqueued_since_it_was_made() {
+    let minute = HOUR / 60;
+    let born = Moments { now: 0, enqueued_at: 0, looked_at: None, look_until: 0, look_since: 0 };
+    let doubtful = Moments { look_until: 100 * HOUR, look_since: 10 * HOUR, ..born };
+    let looked = |looked_at| Moments { now: 20 * HOUR, looked_at: Some(looked_at), ..doubtful };
+    for (moments, age, is_unvouched) in [
+        (Moments { now: HOUR, ..born }, Some(HOUR), false),
+        (Moments { now: -HOUR, ..born }, Some(-HOUR), false),
+        (doubtful, None, true),
+        (Moments { enqueued_at: 100 * HOUR, now: 100 * HOUR, ..doubtful }, Some(0), false),
+        (looked(15 * HOUR), Some(5 * HOUR), false),
+        (looked(10 * HOUR + 10 * minute), Some(9 * HOUR + 50 * minute), false),
+        // A request of the lost ledger may still have been under way.
+        (looked(10 * HOUR + 9 * minute), Some(9 * HOUR + 51 * minute), true),
+        (looked(5 * HOUR), Some(15 * HOUR), true),
+        (Moments { now: 9 * HOUR, looked_at: Some(5 * HOUR), ..born }, Some(4 * HOUR), false),
+        (Moments { now: 9 * HOUR, looked_at: Some(5 * HOUR), enqueued_at: 6 * HOUR, ..born }, Some(4 * HOUR), false),
+    ] {
+        assert_eq!((moments.vouched_age(), moments.is_unvouched()), (age, is_unvouched), "{moments:?}");
     }
 }
 
@@ -238,7 +265,7 @@ proptest! {
         let mut row = NEW;
         let mut state = State::Queued;
         for (end, is_crash, age) in history {
-            row.maybe = maybe_when_claimed(state, row.maybe, true);
+            row.maybe = maybe_when_claimed(state, row.maybe);
             row.vouched_age = age.map(|age| age * HOUR);
             if is_crash {
                 state = State::Sending;

@@ -1,0 +1,749 @@
+//! The ledger in one SQLite file, for one host.
+//!
+//! One worker at a time has the file; shops insert beside it. Each of our transactions begins with `BEGIN IMMEDIATE`, is
+//! short, and is on the disk before its end is told (`synchronous = FULL`).
+//!
+//! Never open the file by this module in a process that opens it with another copy of SQLite as well. Two copies in one
+//! process lose each other's locks, and the file is then damaged (sqlite.org/howtocorrupt.html, 2.2.1).
+
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, TransactionBehavior, ffi, params};
+
+use crate::policy::{Change, Claimed, Moments, State, Why, counts, maybe_when_claimed};
+use crate::store::{Claim, Entry, Error, Kept, Kind, Record, Settlement, Store};
+
+const SCHEMA: &str = include_str!("../sql/sqlite/001.sql");
+
+/// The version of the tables that this worker makes.
+const VERSION: i64 = 1;
+
+/// `TAKG`: how the file says whose it is.
+const APPLICATION: i64 = 0x5441_4b47;
+
+/// How long a writer waits for another.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// How long a new or restored ledger looks first.
+const LOOK_FIRST: i64 = 30 * 24 * 60 * 60 * 1000;
+
+/// A clock in milliseconds since 1970.
+pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// The system's clock.
+pub fn system_clock() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// How a file is opened.
+#[derive(Clone)]
+pub struct Options {
+    /// Nothing of this shop can have been captured by other means: rows of a new ledger need not be looked for first. If
+    /// that is said and not true, money may move twice.
+    pub first_ever: bool,
+    /// The clock.
+    pub clock: Clock,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { first_ever: false, clock: Arc::new(system_clock) }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options").field("first_ever", &self.first_ever).finish_non_exhaustive()
+    }
+}
+
+/// A ledger in one file.
+pub struct Sqlite {
+    db: Connection,
+    path: PathBuf,
+    clock: Clock,
+    /// The file that was opened, as `origin` names it.
+    origin: String,
+    /// The lock of the worker, with the count of its claims inside.
+    lock: Option<File>,
+    /// The process that opened it: neither connection nor lock may be used in a fork.
+    process: u32,
+}
+
+impl fmt::Debug for Sqlite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sqlite").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Error {
+        // After a failed fsync nobody knows what is on the disk (SQLite and the kernel both forget the pages).
+        let is_lost = error.sqlite_error().is_some_and(|error| {
+            let code = error.extended_code;
+            [ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_IOERR_DIR_FSYNC].contains(&code)
+                || [ErrorCode::DatabaseCorrupt, ErrorCode::NotADatabase].contains(&error.code)
+        });
+        let retryable = !is_lost
+            && error.sqlite_error_code().is_some_and(|code| {
+                matches!(
+                    code,
+                    ErrorCode::DatabaseBusy
+                        | ErrorCode::DatabaseLocked
+                        | ErrorCode::DiskFull
+                        | ErrorCode::SystemIoFailure
+                        | ErrorCode::CannotOpen
+                        | ErrorCode::OutOfMemory
+                )
+            });
+        Error { message: format!("the ledger: {error}"), retryable }
+    }
+}
+
+impl Sqlite {
+    /// Opens the ledger at `path`, and makes the file and its tables if there are none.
+    ///
+    /// # Errors
+    ///
+    /// The file is on a network, is no ledger or one of a newer version, or cannot be opened.
+    pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Sqlite, Error> {
+        let path = path.as_ref();
+        let place = |why: &dyn fmt::Display| Error::refused(format!("the ledger {}: {why}", path.display()));
+        create(path).map_err(|why| place(&why))?;
+        let path = path.canonicalize().map_err(|why| place(&why))?;
+        refuse_networks(&path)?;
+        let db = Connection::open(&path)?;
+        db.busy_timeout(BUSY)?;
+        db.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+        db.execute_batch("PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA trusted_schema = OFF")?;
+        let origin = origin(&path).map_err(|why| place(&why))?;
+        let process = std::process::id();
+        let mut ledger = Sqlite { db, path, clock: options.clock, origin, lock: None, process };
+        ledger.make_tables(options.first_ever)?;
+        Ok(ledger)
+    }
+
+    fn now(&self) -> i64 {
+        (self.clock)()
+    }
+
+    fn make_tables(&mut self, first_ever: bool) -> Result<(), Error> {
+        let (now, origin) = (self.now(), self.origin.clone());
+        let path = self.path.display().to_string();
+        let work = self.begin()?;
+        let application: i64 = work.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+        if application == APPLICATION {
+            let (version, oldest): (i64, i64) =
+                work.query_row("SELECT version, oldest_worker FROM takings_ledger", [], |row| {
+                    Ok((row.get(0)?, row.get(1)?))
+                })?;
+            if oldest > VERSION {
+                return Err(Error::refused(format!(
+                    "the ledger {path} has version {version}, and this program knows version {VERSION}: use a newer one"
+                )));
+            }
+            return Ok(());
+        }
+        let tables: i64 = work.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        if application != 0 || tables != 0 {
+            return Err(Error::refused(format!(
+                "{path} is another program's database; give the ledger a file of its own"
+            )));
+        }
+        work.execute_batch(SCHEMA)?;
+        work.pragma_update(None, "application_id", APPLICATION)?;
+        work.execute("UPDATE takings_ledger SET origin = ?", [origin])?;
+        let look_until = if first_ever { 0 } else { now + LOOK_FIRST };
+        work.execute(
+            "INSERT INTO takings_account (account, tokens_at, look_until, look_since) VALUES ('default', ?1, ?2, ?1)",
+            params![now, look_until],
+        )?;
+        work.commit()?;
+        Ok(())
+    }
+
+    fn begin(&mut self) -> Result<Transaction<'_>, Error> {
+        if self.process != std::process::id() {
+            return Err(Error::refused("the ledger was opened in another process; open it after the fork"));
+        }
+        Ok(self.db.transaction_with_behavior(TransactionBehavior::Immediate)?)
+    }
+
+    /// Refuses to claim without the lock, and where the file at the path is no longer the one that was opened.
+    fn check_worker(&self) -> Result<(), Error> {
+        if self.lock.is_none() {
+            return Err(Error::refused("the ledger is open for reading and enqueueing; a worker takes its lock first"));
+        }
+        match origin(&self.path) {
+            Ok(origin) if origin == self.origin => Ok(()),
+            _ => Err(Error::refused(format!(
+                "the file {} was replaced under its worker; start the worker again",
+                self.path.display()
+            ))),
+        }
+    }
+}
+
+impl Store for Sqlite {
+    fn become_worker(&mut self) -> Result<(), Error> {
+        let mut path = self.path.clone().into_os_string();
+        path.push(".lock");
+        let failed = |why: &dyn fmt::Display| Error::refused(format!("{}: {why}", path.display()));
+        let mut lock = open_own(Path::new(&path)).map_err(|why| failed(&why))?;
+        if lock.try_lock().is_err() {
+            return Err(failed(&"another worker has this ledger, and one is enough for a file"));
+        }
+        let mut seen = String::new();
+        lock.read_to_string(&mut seen).map_err(|why| failed(&why))?;
+        // A lock that was cut off while it was written says nothing.
+        let seen: i64 = seen.strip_suffix('\n').and_then(|seen| seen.parse().ok()).unwrap_or(0);
+        let (now, origin) = (self.now(), self.origin.clone());
+        let work = self.begin()?;
+        let (claims, made_in): (i64, Option<String>) =
+            work.query_row("SELECT claims, origin FROM takings_ledger", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        if seen > claims || made_in.as_ref() != Some(&origin) {
+            restored(&work, now)?;
+            work.execute("UPDATE takings_ledger SET origin = ?1, claims = max(claims, ?2)", params![origin, seen])?;
+        }
+        for kind in Kind::ALL {
+            // The lock says that the worker is gone, so nobody has to wait for the ends of its leases.
+            work.execute(
+                &format!(
+                    "UPDATE takings_{} SET state = 'unclear', maybe = 1, due_at = min(due_at, ?), last_sent_at = due_at
+                     WHERE state = 'sending'",
+                    kind.operation()
+                ),
+                [now],
+            )?;
+        }
+        work.commit()?;
+        self.lock = Some(lock);
+        Ok(())
+    }
+
+    fn bind(&mut self, account: &str, base_url: &str, merchant: &str) -> Result<(), Error> {
+        let work = self.begin()?;
+        let bound: Option<(Option<String>, Option<String>)> = work
+            .query_row("SELECT base_url, merchant FROM takings_account WHERE account = ?", [account], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .optional()?;
+        match bound {
+            None => Err(Error::refused(format!("the ledger has no account {account}"))),
+            Some((Some(url), Some(name))) if (url.as_str(), name.as_str()) == (base_url, merchant) => Ok(()),
+            Some((None, None)) => {
+                work.execute(
+                    "UPDATE takings_account SET base_url = ?2, merchant = ?3 WHERE account = ?1",
+                    params![account, base_url, merchant],
+                )?;
+                work.commit()?;
+                Ok(())
+            }
+            Some((url, name)) => Err(Error::refused(format!(
+                "the account {account} of this ledger belongs to {} at {}, and the credentials to {merchant} at {base_url}",
+                name.unwrap_or_default(),
+                url.unwrap_or_default()
+            ))),
+        }
+    }
+
+    fn enqueue(&mut self, kind: Kind, entries: &[Entry]) -> Result<Vec<bool>, Error> {
+        let work = self.begin()?;
+        let mut new = Vec::with_capacity(entries.len());
+        {
+            let mut insert = work.prepare_cached(&format!(
+                "INSERT INTO takings_{} (account, order_id, reference, {}, request) VALUES (?1, ?2, ?3, ?4, ?5)",
+                kind.operation(),
+                kind.amount()
+            ))?;
+            for Entry { account, order_id, reference, amount, request } in entries {
+                let inserted = insert.execute(params![account, order_id, reference, amount, request]);
+                new.push(inserted.map_err(|why| told(&why, order_id, reference))? == 1);
+            }
+        }
+        work.commit()?;
+        Ok(new)
+    }
+
+    fn claim(&mut self, account: &str, most: usize, lease: Duration) -> Result<Vec<Claim>, Error> {
+        self.check_worker()?;
+        let now = self.now();
+        let work = self.begin()?;
+        let Some(held) = Account::read(&work, account)? else {
+            return Err(Error::refused(format!("the ledger has no account {account}")));
+        };
+        let tokens = held.tokens_at(now);
+        let most = most.min(tokens.floor() as usize).min(if held.trouble > 0 { 1 } else { usize::MAX });
+        if held.paused_until > now || most == 0 {
+            return Ok(Vec::new());
+        }
+        let mut due = Vec::new();
+        for kind in Kind::ALL {
+            due_rows(&work, kind, account, now, most, &mut due)?;
+        }
+        if due.is_empty() {
+            return Ok(Vec::new());
+        }
+        due.sort_by_key(|row| (row.due_at, row.kind, row.id));
+        due.truncate(most);
+        let end = now.saturating_add(millis(lease));
+        let mut claims = Vec::with_capacity(due.len());
+        for row in due {
+            let maybe = maybe_when_claimed(row.state, row.maybe);
+            work.prepare_cached(&format!(
+                "UPDATE takings_{} SET state = 'sending', due_at = ?2, sends = sends + 1, maybe = ?3 WHERE id = ?1",
+                row.kind.operation()
+            ))?
+            .execute(params![row.id, end, maybe])?;
+            claims.push(row.claimed(now, maybe, &held));
+        }
+        let (left, count) = (tokens - claims.len() as f64, i64::try_from(claims.len()).unwrap_or(i64::MAX));
+        work.prepare_cached(
+            "UPDATE takings_account SET tokens = ?2, tokens_at = ?3, seen_at = max(seen_at, ?3) WHERE account = ?1",
+        )?
+        .execute(params![account, left, now])?;
+        work.prepare_cached("UPDATE takings_ledger SET claims = claims + ?")?.execute([count])?;
+        let total: i64 = work.prepare_cached("SELECT claims FROM takings_ledger")?.query_row([], |row| row.get(0))?;
+        work.commit()?;
+        if let Some(lock) = &mut self.lock {
+            // The note only helps to see a restore that left the file's number. Without it nothing is unsafe.
+            let _ = lock.rewind().and_then(|()| lock.write_all(format!("{total:020}\n").as_bytes()));
+        }
+        Ok(claims)
+    }
+
+    fn settle(&mut self, ends: &[Settlement]) -> Result<Vec<Kept>, Error> {
+        let now = self.now();
+        let work = self.begin()?;
+        let mut kept = Vec::with_capacity(ends.len());
+        for end in ends {
+            kept.push(write(&work, end, now)?);
+        }
+        work.commit()?;
+        Ok(kept)
+    }
+
+    fn change(&mut self, account: &str, change: Change) -> Result<(), Error> {
+        let now = self.now();
+        let work = self.begin()?;
+        match change {
+            Change::Recovered => work.execute(
+                "UPDATE takings_account SET trouble = 0, paused_until = 0, paused_why = NULL, alert_at = NULL
+                 WHERE account = ?1",
+                [account],
+            )?,
+            Change::Paused(time, why) => {
+                let needs_a_person = !matches!(why, Why::Limited);
+                work.execute(
+                    "UPDATE takings_account SET trouble = trouble + ?4, paused_until = max(paused_until, ?2),
+                       paused_why = ?3, alert_at = CASE WHEN ?4 THEN coalesce(alert_at, ?5) ELSE alert_at END
+                     WHERE account = ?1",
+                    params![account, now.saturating_add(millis(time)), why.as_str(), needs_a_person, now],
+                )?
+            }
+        };
+        work.commit()?;
+        Ok(())
+    }
+
+    fn restored(&mut self) -> Result<(), Error> {
+        let now = self.now();
+        let work = self.begin()?;
+        restored(&work, now)?;
+        work.commit()?;
+        Ok(())
+    }
+
+    fn find(&mut self, kind: Kind, account: &str, order_id: &str, reference: &str) -> Result<Option<Record>, Error> {
+        let operation = kind.operation();
+        let mut find = self.db.prepare_cached(&format!(
+            "SELECT id, state, due_at, sends, tries, maybe, {operation}_id, why, alert_at, looked_at FROM takings_{operation}
+             WHERE account = ?1 AND order_id = ?2 AND reference = ?3"
+        ))?;
+        let record = find.query_row([account, order_id, reference], |row| {
+            Ok(Record {
+                id: row.get(0)?,
+                state: state(kind, row, 1)?,
+                due_at: row.get(2)?,
+                sends: sends(row, 3)?,
+                tries: row.get(4)?,
+                maybe: row.get(5)?,
+                done_as: row.get(6)?,
+                why: row.get(7)?,
+                alert_at: row.get(8)?,
+                looked_at: row.get(9)?,
+            })
+        });
+        Ok(record.optional()?)
+    }
+
+    fn open_rows(&mut self, account: &str) -> Result<u64, Error> {
+        let count: i64 = self.db.query_row(
+            "SELECT (SELECT count(*) FROM takings_capture WHERE account = ?1 AND due_at IS NOT NULL)
+                  + (SELECT count(*) FROM takings_refund WHERE account = ?1 AND due_at IS NOT NULL)",
+            [account],
+            |row| row.get(0),
+        )?;
+        Ok(count.unsigned_abs())
+    }
+}
+
+/// The parts of an account that a claim reads.
+struct Account {
+    per_second: f64,
+    burst: f64,
+    tokens: f64,
+    tokens_since: i64,
+    trouble: u32,
+    paused_until: i64,
+    look_until: i64,
+    look_since: i64,
+    seen_at: i64,
+}
+
+impl Account {
+    fn read(work: &Transaction<'_>, account: &str) -> rusqlite::Result<Option<Account>> {
+        let mut read = work.prepare_cached(
+            "SELECT per_second, burst, tokens, tokens_at, trouble, paused_until, look_until, look_since, seen_at
+             FROM takings_account WHERE account = ?",
+        )?;
+        let account = read.query_row([account], |row| {
+            Ok(Account {
+                per_second: row.get(0)?,
+                burst: row.get(1)?,
+                tokens: row.get(2)?,
+                tokens_since: row.get(3)?,
+                trouble: row.get(4)?,
+                paused_until: row.get(5)?,
+                look_until: row.get(6)?,
+                look_since: row.get(7)?,
+                seen_at: row.get(8)?,
+            })
+        });
+        account.optional()
+    }
+
+    /// The requests that the rate lets through now.
+    fn tokens_at(&self, now: i64) -> f64 {
+        let seconds = now.saturating_sub(self.tokens_since).max(0) as f64 / 1000.0;
+        self.burst.min(self.tokens + self.per_second * seconds).max(0.0)
+    }
+}
+
+/// A row that is due.
+struct DueRow {
+    kind: Kind,
+    id: i64,
+    due_at: i64,
+    state: State,
+    maybe: bool,
+    refused: bool,
+    tries: u32,
+    sends: u64,
+    order_id: String,
+    reference: String,
+    amount: i64,
+    request: Option<String>,
+    idempotency_key: Option<String>,
+    enqueued_at: i64,
+    looked_at: Option<i64>,
+}
+
+impl DueRow {
+    fn claimed(self, now: i64, maybe: bool, account: &Account) -> Claim {
+        let moments = Moments {
+            now,
+            enqueued_at: self.enqueued_at,
+            looked_at: self.looked_at,
+            look_until: account.look_until,
+            look_since: account.look_since,
+        };
+        Claim {
+            kind: self.kind,
+            id: self.id,
+            sends: self.sends + 1,
+            order_id: self.order_id,
+            reference: self.reference,
+            amount: self.amount,
+            request: self.request,
+            idempotency_key: self.idempotency_key,
+            row: Claimed {
+                maybe,
+                unvouched: moments.is_unvouched(),
+                refused: self.refused,
+                tries: self.tries,
+                vouched_age: moments.vouched_age(),
+                trouble: account.trouble,
+            },
+            at: now,
+            seen_at: account.seen_at,
+        }
+    }
+}
+
+fn due_rows(
+    work: &Transaction<'_>,
+    kind: Kind,
+    account: &str,
+    now: i64,
+    most: usize,
+    due: &mut Vec<DueRow>,
+) -> rusqlite::Result<()> {
+    let mut read = work.prepare_cached(&format!(
+        "SELECT id, due_at, state, maybe, refused, tries, sends, order_id, reference, {}, request, idempotency_key,
+                enqueued_at, looked_at
+         FROM takings_{} WHERE account = ?1 AND due_at <= ?2 ORDER BY due_at, id LIMIT ?3",
+        kind.amount(),
+        kind.operation()
+    ))?;
+    let rows = read.query_map(params![account, now, i64::try_from(most).unwrap_or(i64::MAX)], |row| {
+        Ok(DueRow {
+            kind,
+            id: row.get(0)?,
+            due_at: row.get(1)?,
+            state: state(kind, row, 2)?,
+            maybe: row.get(3)?,
+            refused: row.get(4)?,
+            tries: row.get(5)?,
+            sends: sends(row, 6)?,
+            order_id: row.get(7)?,
+            reference: row.get(8)?,
+            amount: row.get(9)?,
+            request: row.get(10)?,
+            idempotency_key: row.get(11)?,
+            enqueued_at: row.get(12)?,
+            looked_at: row.get(13)?,
+        })
+    })?;
+    for row in rows {
+        due.push(row?);
+    }
+    Ok(())
+}
+
+/// Writes one end, where it counts.
+fn write(work: &Transaction<'_>, end: &Settlement, now: i64) -> rusqlite::Result<Kept> {
+    let (kind, operation) = (end.kind, end.kind.operation());
+    let current = work
+        .prepare_cached(&format!("SELECT state, sends, {operation}_id FROM takings_{operation} WHERE id = ?"))?
+        .query_row([end.id], |row| Ok((state(kind, row, 0)?, sends(row, 1)?, row.get::<_, Option<String>>(2)?)))
+        .optional()?;
+    let Some((current, current_sends, id)) = current else { return Ok(Kept::Stale) };
+    if current == State::Done && end.state == State::Done && id != end.done_as {
+        work.prepare_cached(&format!(
+            "UPDATE takings_{operation} SET why = ?2, alert_at = ?3, note = ?4 WHERE id = ?1"
+        ))?
+        .execute(params![
+            end.id,
+            Why::AnotherId.as_str(),
+            now,
+            format!("Klarna also named it {}: look at the order", end.done_as.as_deref().unwrap_or_default())
+        ])?;
+        return Ok(Kept::AnotherId);
+    }
+    if !counts(current, current_sends, end.sends, end.state) {
+        return Ok(Kept::Stale);
+    }
+    let due_at = end.due_in.map(|time| now.saturating_add(millis(time)));
+    work.prepare_cached(&format!(
+        "UPDATE takings_{operation} SET state = ?2, due_at = ?3, tries = ?4, maybe = max(maybe, ?5), refused = ?6,
+           last_sent_at = CASE WHEN ?7 THEN ?8 ELSE last_sent_at END,
+           looked_at = CASE WHEN ?9 THEN ?10 ELSE looked_at END,
+           {operation}_id = ?11, correlation_id = coalesce(?12, correlation_id),
+           settled_at = CASE WHEN ?3 IS NULL THEN ?8 END, settled_by = CASE WHEN ?3 IS NULL THEN 'worker' END,
+           alert_at = CASE WHEN ?11 IS NOT NULL THEN NULL WHEN ?13 THEN coalesce(alert_at, ?8) ELSE alert_at END,
+           why = ?14, http_status = ?15, error_code = ?16, note = ?17
+         WHERE id = ?1"
+    ))?
+    .execute(params![
+        end.id,
+        kind.word(end.state),
+        due_at,
+        end.tries,
+        end.maybe,
+        end.refused,
+        end.was_sent,
+        now,
+        end.vouches,
+        end.claimed_at,
+        end.done_as,
+        end.correlation_id,
+        end.alert,
+        end.why.map(Why::as_str),
+        end.http_status,
+        end.error_code,
+        end.note,
+    ])?;
+    for (n, request) in (1_i64..).zip(&end.requests) {
+        work.prepare_cached(
+            "INSERT OR IGNORE INTO takings_attempt VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        )?
+        .execute(params![
+            operation,
+            end.id,
+            i64::try_from(end.sends).unwrap_or(i64::MAX),
+            n,
+            request.at,
+            request.took_ms,
+            request.sent,
+            request.came_back,
+            request.http_status,
+            request.error_code,
+            request.correlation_id,
+        ])?;
+    }
+    Ok(Kept::Written)
+}
+
+fn restored(work: &Transaction<'_>, now: i64) -> rusqlite::Result<()> {
+    work.execute(
+        "UPDATE takings_account SET look_until = max(look_until, ?1), look_since = ?2",
+        [now.saturating_add(LOOK_FIRST), now],
+    )?;
+    for kind in Kind::ALL {
+        // A worker may still have claims from before. Their numbers must not come again.
+        work.execute(
+            &format!(
+                "UPDATE takings_{} SET sends = sends + 1000, maybe = max(maybe, state = 'sending'),
+                   due_at = CASE WHEN state = 'sending' THEN min(due_at, ?1) ELSE due_at END,
+                   state = CASE WHEN state = 'sending' THEN 'unclear' ELSE state END
+                 WHERE due_at IS NOT NULL",
+                kind.operation()
+            ),
+            [now],
+        )?;
+    }
+    Ok(())
+}
+
+fn state(kind: Kind, row: &Row<'_>, column: usize) -> rusqlite::Result<State> {
+    let word: String = row.get(column)?;
+    kind.state(&word).ok_or_else(|| {
+        let why = format!("there is no state {word}");
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, why.into())
+    })
+}
+
+fn sends(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    row.get::<_, i64>(column).map(i64::unsigned_abs)
+}
+
+/// The error of an `INSERT`, with the row's name.
+fn told(why: &rusqlite::Error, order_id: &str, reference: &str) -> Error {
+    let text = match why {
+        rusqlite::Error::SqliteFailure(_, Some(text)) => text.clone(),
+        other => other.to_string(),
+    };
+    let text = text.strip_prefix("takings: ").unwrap_or(&text);
+    let retryable = matches!(why.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DiskFull));
+    Error { message: format!("order {order_id:?}, reference {reference:?}: {text}"), retryable }
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// A file that only its owner can read: it holds customers' data.
+fn open_own(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+/// Makes the file, if there is none. A file that is there is not opened: closing it would end SQLite's locks of this
+/// process (sqlite.org/howtocorrupt.html, 2.2).
+fn create(path: &Path) -> std::io::Result<()> {
+    if path.exists() { Ok(()) } else { open_own(path).map(drop) }
+}
+
+/// The name of a file that another file at the same path does not share: its number, and when it was made.
+fn origin(path: &Path) -> std::io::Result<String> {
+    let file = std::fs::metadata(path)?;
+    let made = file.created().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok()).unwrap_or_default().as_millis();
+    #[cfg(unix)]
+    let number = std::os::unix::fs::MetadataExt::ino(&file);
+    #[cfg(not(unix))]
+    let number = 0;
+    Ok(format!("{number}/{made}"))
+}
+
+/// Refuses file systems on which SQLite's locks or its shared memory do not work.
+fn refuse_networks(path: &Path) -> Result<(), Error> {
+    #[cfg(target_os = "linux")]
+    if let Ok(place) = nix::sys::statfs::statfs(path)
+        && let Some(name) = network(place.filesystem_type().0)
+    {
+        return Err(Error::refused(format!(
+            "the ledger {} is on {name}, where SQLite loses its locks; put it on a disk of this machine",
+            path.display()
+        )));
+    }
+    let _ = path;
+    Ok(())
+}
+
+/// The name of a file system that other machines share (linux/magic.h, and the sources of those outside the kernel).
+#[cfg(target_os = "linux")]
+fn network(magic: impl TryInto<i64>) -> Option<&'static str> {
+    // Its type is the machine's.
+    let magic: i64 = magic.try_into().unwrap_or_default();
+    let name = match magic & 0xffff_ffff {
+        0x6969 => "NFS",
+        0x517b | 0xff53_4d42 | 0xfe53_4d42 => "an SMB share",
+        0x0102_1997 => "9p, a folder of another machine or of the host",
+        0x6573_5546 => "FUSE or virtiofs",
+        0x5346_414f | 0x6b41_4653 => "AFS",
+        0x00c3_6400 => "Ceph",
+        0x7375_7245 => "Coda",
+        0x0bd0_0bd0 => "Lustre",
+        0x4750_4653 => "GPFS",
+        0x7461_636f => "OCFS2",
+        0x0116_1970 => "GFS2",
+        0x786f_4256 => "a folder of VirtualBox",
+        0xbacb_acbc => "a folder of VMware",
+        _ => return None,
+    };
+    Some(name)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_are_told_from_disks() {
+        assert_eq!(network(0x6969_i64), Some("NFS"));
+        assert_eq!(network(0xff53_4d42_u64), Some("an SMB share"));
+        assert_eq!(network(0xff53_4d42_u32 as i32), Some("an SMB share"), "the sign is the machine's");
+        for disk in [0xef53_i64, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x794c_7630, 0x2fc1_2fc1] {
+            assert_eq!(network(disk), None, "{disk:#x}");
+        }
+    }
+
+    #[test]
+    fn the_table_of_refunds_is_that_of_captures() {
+        let part = |from: &str, to: &str| {
+            let start = SCHEMA.find(from).expect("the table is there");
+            SCHEMA[start..].split(to).next().unwrap_or_default().trim().to_owned()
+        };
+        let captures = part("CREATE TABLE takings_capture", "CREATE TABLE takings_refund");
+        let refunds = part("CREATE TABLE takings_refund", "\u{0}");
+        let translated = captures
+            .replace("captured_amount", "refunded_amount")
+            .replace("'captured'", "'refunded'")
+            .replace("captured is final", "refunded is final")
+            .replace("capture_id", "refund_id")
+            .replace("takings_capture", "takings_refund")
+            .replace("each capture of", "each refund of")
+            .replace("The capture's own", "The refund's own");
+        assert_eq!(translated, refunds);
+    }
+}

@@ -1,0 +1,291 @@
+//! The tables of a ledger, whichever database they are in: the words of the tables, and the trait of an engine.
+//!
+//! The database's clock decides when a row is due. Times are whole milliseconds since 1970 (UTC).
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::policy::{Change, Claimed, State, Why};
+
+/// The two tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// `takings_capture`.
+    Capture,
+    /// `takings_refund`.
+    Refund,
+}
+
+impl Kind {
+    /// Both, in the order in which their tables are named.
+    pub const ALL: [Kind; 2] = [Kind::Capture, Kind::Refund];
+
+    /// The name of its operation, which is also the word in `takings_attempt`.
+    pub fn operation(self) -> &'static str {
+        match self {
+            Kind::Capture => "capture",
+            Kind::Refund => "refund",
+        }
+    }
+
+    /// The field of the amount, in the table as in Klarna's request.
+    pub fn amount(self) -> &'static str {
+        match self {
+            Kind::Capture => "captured_amount",
+            Kind::Refund => "refunded_amount",
+        }
+    }
+
+    /// The word of a state in the table.
+    pub fn word(self, state: State) -> &'static str {
+        match (state, self) {
+            (State::Queued, _) => "queued",
+            (State::Sending, _) => "sending",
+            (State::Unclear, _) => "unclear",
+            (State::Done, Kind::Capture) => "captured",
+            (State::Done, Kind::Refund) => "refunded",
+            (State::Rejected, _) => "rejected",
+            (State::Stuck, _) => "stuck",
+            (State::Cancelled, _) => "cancelled",
+        }
+    }
+
+    /// The state of a word in the table.
+    pub fn state(self, word: &str) -> Option<State> {
+        use State::{Cancelled, Done, Queued, Rejected, Sending, Stuck, Unclear};
+        let states = [Queued, Sending, Unclear, Done, Rejected, Stuck, Cancelled];
+        states.into_iter().find(|state| self.word(*state) == word)
+    }
+}
+
+/// A row to enqueue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The account; `default` where there is one alone.
+    pub account: String,
+    /// The order.
+    pub order_id: String,
+    /// Its own name in the order.
+    pub reference: String,
+    /// Minor units.
+    pub amount: i64,
+    /// The other fields of Klarna's request, as a JSON object.
+    pub request: Option<String>,
+}
+
+/// A row that a worker has until its lease ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Its table.
+    pub kind: Kind,
+    /// Its number in the table.
+    pub id: i64,
+    /// The number of this claim: the fence.
+    pub sends: u64,
+    /// The order.
+    pub order_id: String,
+    /// Its own name in the order.
+    pub reference: String,
+    /// Minor units.
+    pub amount: i64,
+    /// The other fields of Klarna's request, as a JSON object.
+    pub request: Option<String>,
+    /// The key that a person gave it; else it is derived.
+    pub idempotency_key: Option<String>,
+    /// The facts by which the policy decides.
+    pub row: Claimed,
+    /// When it was claimed, by the ledger's clock.
+    pub at: i64,
+    /// The latest time that a worker saw in this ledger before.
+    pub seen_at: i64,
+}
+
+/// A request of a call, for a person who has to see afterwards what happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// When it was begun, by the worker's clock.
+    pub at: i64,
+    /// How long it took, in milliseconds.
+    pub took_ms: i64,
+    /// Method and URL.
+    pub sent: String,
+    /// The answer or the failure.
+    pub came_back: String,
+    /// The HTTP status, where there was an answer.
+    pub http_status: Option<u16>,
+    /// Klarna's `error_code`.
+    pub error_code: Option<String>,
+    /// Klarna's name for the request.
+    pub correlation_id: Option<String>,
+}
+
+/// The end of a claim, as it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settlement {
+    /// The table.
+    pub kind: Kind,
+    /// The row's number.
+    pub id: i64,
+    /// The number of the claim.
+    pub sends: u64,
+    /// When the claim was made, by the ledger's clock. A look began later.
+    pub claimed_at: i64,
+    /// Its new state.
+    pub state: State,
+    /// A request of it may have been carried out.
+    pub maybe: bool,
+    /// Only a look is left.
+    pub refused: bool,
+    /// Its place in the schedule.
+    pub tries: u32,
+    /// After which time it is due again; none if it is settled.
+    pub due_in: Option<Duration>,
+    /// A look did not find it.
+    pub vouches: bool,
+    /// A request of it was begun.
+    pub was_sent: bool,
+    /// Klarna's id of it, if it was carried out.
+    pub done_as: Option<String>,
+    /// Why it is as it is.
+    pub why: Option<Why>,
+    /// A person has to be told.
+    pub alert: bool,
+    /// One line for a person.
+    pub note: Option<String>,
+    /// The last answer.
+    pub http_status: Option<u16>,
+    /// Klarna's `error_code` in it.
+    pub error_code: Option<String>,
+    /// Klarna's name for it.
+    pub correlation_id: Option<String>,
+    /// The requests of the claim.
+    pub requests: Vec<Request>,
+}
+
+/// What became of a settlement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// It stands in the row.
+    Written,
+    /// The worker no longer had the row, so nothing was written.
+    Stale,
+    /// The row was carried out under another id before. A person is told.
+    AnotherId,
+}
+
+/// A row as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its number in the table.
+    pub id: i64,
+    /// Its state.
+    pub state: State,
+    /// When something is to be done about it.
+    pub due_at: Option<i64>,
+    /// The claims so far.
+    pub sends: u64,
+    /// The unclear ends so far.
+    pub tries: u32,
+    /// A request of it may have been carried out.
+    pub maybe: bool,
+    /// Klarna's id of it, if it was carried out.
+    pub done_as: Option<String>,
+    /// Why it is as it is.
+    pub why: Option<String>,
+    /// Since when a person should know of it.
+    pub alert_at: Option<i64>,
+    /// When the last look began that did not find it.
+    pub looked_at: Option<i64>,
+}
+
+/// Why a ledger cannot be used, or did not do something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    /// One line for a person.
+    pub message: String,
+    /// Whether the same can end differently later, in this process.
+    pub retryable: bool,
+}
+
+impl Error {
+    pub(crate) fn refused(message: impl Into<String>) -> Error {
+        Error { message: message.into(), retryable: false }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// An engine. Each method is one transaction: an error means that nothing of it was done.
+pub trait Store: Send {
+    /// Makes this process one that claims. An engine on a file takes the file's lock; rows of a worker that died are
+    /// then due at once.
+    ///
+    /// # Errors
+    ///
+    /// Another worker has the ledger.
+    fn become_worker(&mut self) -> Result<(), Error>;
+
+    /// Binds the account to the place and the merchant that the worker's credentials are for. The first worker does so.
+    ///
+    /// # Errors
+    ///
+    /// There is no such account, or it is bound to another place.
+    fn bind(&mut self, account: &str, base_url: &str, merchant: &str) -> Result<(), Error>;
+
+    /// Enqueues rows, all or none. Gives for each whether it is new: the same again does nothing.
+    ///
+    /// # Errors
+    ///
+    /// A row is none, or its name stands for another content.
+    fn enqueue(&mut self, kind: Kind, entries: &[Entry]) -> Result<Vec<bool>, Error>;
+
+    /// Takes rows that are due, at most `most`, and no more than the account's rate lets through: none while it is
+    /// paused, one at a time while it is in trouble.
+    ///
+    /// # Errors
+    ///
+    /// Nothing was claimed, so nothing may be sent.
+    fn claim(&mut self, account: &str, most: usize, lease: Duration) -> Result<Vec<Claim>, Error>;
+
+    /// Writes how claims ended. Success is always written; anything else by the row's holder alone.
+    ///
+    /// # Errors
+    ///
+    /// Nothing was written; the same can be written later.
+    fn settle(&mut self, ends: &[Settlement]) -> Result<Vec<Kept>, Error>;
+
+    /// Changes the account for every worker.
+    ///
+    /// # Errors
+    ///
+    /// Nothing was changed.
+    fn change(&mut self, account: &str, change: Change) -> Result<(), Error>;
+
+    /// Says that this ledger was restored, or that other rows may be missing: for 30 days every row that was enqueued
+    /// before is looked for first.
+    ///
+    /// # Errors
+    ///
+    /// Nothing was changed.
+    fn restored(&mut self) -> Result<(), Error>;
+
+    /// The row of that name.
+    ///
+    /// # Errors
+    ///
+    /// It could not be read.
+    fn find(&mut self, kind: Kind, account: &str, order_id: &str, reference: &str) -> Result<Option<Record>, Error>;
+
+    /// How many rows of the account are not settled.
+    ///
+    /// # Errors
+    ///
+    /// They could not be read.
+    fn open_rows(&mut self, account: &str) -> Result<u64, Error>;
+}

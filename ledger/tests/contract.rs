@@ -1,0 +1,506 @@
+//! The promises of any engine, and those of SQLite's alone.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use takings_ledger::policy::{Change, End, Looked, State, Why, settle};
+use takings_ledger::sqlite::{Options, Sqlite, system_clock};
+use takings_ledger::store::{Claim, Entry, Kept, Kind, Record, Settlement, Store};
+
+const LEASE: Duration = Duration::from_secs(180);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A ledger for a test.
+trait Engine {
+    type Store: Store;
+    /// A ledger that vouches for its rows, and a worker of it.
+    fn new() -> Self;
+    fn store(&mut self) -> &mut Self::Store;
+    /// Moves the ledger's clock.
+    fn advance(&mut self, by: Duration);
+    /// The worker dies, and another begins.
+    fn restart(&mut self);
+}
+
+struct File {
+    directory: tempfile::TempDir,
+    offset: Arc<AtomicI64>,
+    store: Option<Sqlite>,
+}
+
+impl File {
+    fn path(&self) -> std::path::PathBuf {
+        self.directory.path().join("ledger.db")
+    }
+
+    fn options(&self, first_ever: bool) -> Options {
+        let offset = self.offset.clone();
+        Options { first_ever, clock: Arc::new(move || system_clock() + offset.load(Ordering::SeqCst)) }
+    }
+
+    fn made(first_ever: bool) -> File {
+        let directory = tempfile::tempdir().unwrap();
+        let mut file = File { directory, offset: Arc::default(), store: None };
+        let mut store = Sqlite::open(file.path(), file.options(first_ever)).unwrap();
+        store.become_worker().unwrap();
+        file.store = Some(store);
+        file
+    }
+
+    fn shop(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.path()).unwrap()
+    }
+}
+
+impl Engine for File {
+    type Store = Sqlite;
+
+    fn new() -> File {
+        File::made(true)
+    }
+
+    fn store(&mut self) -> &mut Sqlite {
+        self.store.as_mut().unwrap()
+    }
+
+    fn advance(&mut self, by: Duration) {
+        self.offset.fetch_add(by.as_millis() as i64, Ordering::SeqCst);
+    }
+
+    fn restart(&mut self) {
+        self.store = None;
+        let mut store = Sqlite::open(self.path(), self.options(false)).unwrap();
+        store.become_worker().unwrap();
+        self.store = Some(store);
+    }
+}
+
+fn entry(reference: &str, amount: i64) -> Entry {
+    Entry {
+        account: "default".into(),
+        order_id: "f3392f8b-6116-4073-ab96-e330819e2c07".into(),
+        reference: reference.into(),
+        amount,
+        request: None,
+    }
+}
+
+fn ended(claim: &Claim, end: End) -> Settlement {
+    let was_sent = !matches!(end, End::HandedBack | End::Looked(_));
+    let verdict = settle(&claim.row, end);
+    Settlement {
+        kind: claim.kind,
+        id: claim.id,
+        sends: claim.sends,
+        claimed_at: claim.at,
+        state: verdict.state,
+        maybe: verdict.maybe,
+        refused: verdict.refused,
+        tries: verdict.tries,
+        due_in: match verdict.due {
+            takings_ledger::policy::Due::Never => None,
+            takings_ledger::policy::Due::After(time) => Some(time),
+        },
+        vouches: verdict.vouches,
+        was_sent,
+        done_as: verdict.id,
+        why: verdict.why,
+        alert: verdict.alert,
+        note: None,
+        http_status: None,
+        error_code: None,
+        correlation_id: None,
+        requests: Vec::new(),
+    }
+}
+
+fn done(id: &str) -> End {
+    End::Done(id.into())
+}
+
+fn claim_one(engine: &mut impl Engine) -> Claim {
+    let mut claims = engine.store().claim("default", 10, LEASE).unwrap();
+    assert_eq!(claims.len(), 1, "{claims:?}");
+    claims.remove(0)
+}
+
+fn end_one(engine: &mut impl Engine, claim: &Claim, end: End) -> Kept {
+    engine.store().settle(&[ended(claim, end)]).unwrap()[0]
+}
+
+fn found(engine: &mut impl Engine, kind: Kind, reference: &str) -> Record {
+    let order = entry("", 1).order_id;
+    engine.store().find(kind, "default", &order, reference).unwrap().unwrap()
+}
+
+/// A row is claimed, sent, and captured or refunded.
+fn a_row_is_done<E: Engine>() {
+    for kind in Kind::ALL {
+        let mut engine = E::new();
+        assert_eq!(engine.store().enqueue(kind, &[entry("p", 6000)]), Ok(vec![true]));
+        assert_eq!(found(&mut engine, kind, "p").state, State::Queued);
+        let claim = claim_one(&mut engine);
+        assert_eq!((claim.kind, claim.reference.as_str(), claim.amount, claim.sends), (kind, "p", 6000, 1));
+        assert_eq!((claim.row.maybe, claim.row.unvouched), (false, false));
+        assert!(claim.row.vouched_age.is_some_and(|age| (0..60_000).contains(&age)), "{claim:?}");
+        assert_eq!(engine.store().claim("default", 10, LEASE), Ok(vec![]), "somebody has it");
+        assert_eq!(engine.store().open_rows("default"), Ok(1));
+        assert_eq!(end_one(&mut engine, &claim, done("c-1")), Kept::Written);
+        let record = found(&mut engine, kind, "p");
+        assert_eq!((record.state, record.due_at, record.done_as.as_deref()), (State::Done, None, Some("c-1")));
+        assert_eq!(engine.store().open_rows("default"), Ok(0));
+        engine.advance(10 * DAY);
+        assert_eq!(engine.store().claim("default", 10, LEASE), Ok(vec![]));
+    }
+}
+
+/// A lease that ends gives the row to the next claim, which knows that it may have been sent. The first worker's word
+/// then counts only if it captured.
+fn a_lease_ends<E: Engine>() {
+    let mut engine = E::new();
+    engine.store().enqueue(Kind::Capture, &[entry("p", 1)]).unwrap();
+    let first = claim_one(&mut engine);
+    engine.advance(LEASE - SECOND);
+    assert_eq!(engine.store().claim("default", 10, LEASE), Ok(vec![]));
+    engine.advance(2 * SECOND);
+    let second = claim_one(&mut engine);
+    assert_eq!((second.sends, second.row.maybe), (2, true));
+    for end in [End::Refused { settles: false }, End::Unclear, End::HandedBack, End::Looked(Looked::Never)] {
+        assert_eq!(end_one(&mut engine, &first, end), Kept::Stale);
+    }
+    assert_eq!(end_one(&mut engine, &first, done("c")), Kept::Written);
+    assert_eq!(end_one(&mut engine, &second, End::Refused { settles: true }), Kept::Stale);
+    let record = found(&mut engine, Kind::Capture, "p");
+    assert_eq!((record.state, record.done_as.as_deref()), (State::Done, Some("c")));
+}
+
+/// What may have been carried out stays so, whatever a worker writes.
+fn maybe_stays<E: Engine>() {
+    let mut engine = E::new();
+    engine.store().enqueue(Kind::Capture, &[entry("p", 1)]).unwrap();
+    let claim = claim_one(&mut engine);
+    assert_eq!(end_one(&mut engine, &claim, End::Unclear), Kept::Written);
+    assert_eq!(engine.store().claim("default", 10, LEASE), Ok(vec![]), "it is due in five seconds");
+    engine.advance(6 * SECOND);
+    let claim = claim_one(&mut engine);
+    assert_eq!((claim.row.maybe, claim.row.tries), (true, 1));
+    let forgetful = Settlement { maybe: false, ..ended(&claim, End::HandedBack) };
+    assert_eq!(engine.store().settle(&[forgetful]), Ok(vec![Kept::Written]));
+    assert!(claim_one(&mut engine).row.maybe);
+}
+
+/// A look that did not find a row vouches for it; one that follows a refusal leaves it to a person.
+fn a_look<E: Engine>() {
+    let mut engine = E::new();
+    engine.store().enqueue(Kind::Capture, &[entry("p", 1)]).unwrap();
+    let claim = claim_one(&mut engine);
+    end_one(&mut engine, &claim, End::Unclear);
+    engine.advance(13 * HOUR);
+    let claim = claim_one(&mut engine);
+    assert!(claim.row.vouched_age.is_some_and(|age| age >= 13 * 60 * 60 * 1000));
+    end_one(&mut engine, &claim, End::Looked(Looked::Never));
+    engine.advance(HOUR);
+    let claim = claim_one(&mut engine);
+    assert!(claim.row.vouched_age.is_some_and(|age| (3_600_000..3_700_000).contains(&age)), "{claim:?}");
+    end_one(&mut engine, &claim, End::Refused { settles: false });
+    let claim = claim_one(&mut engine);
+    assert!(claim.row.refused);
+    end_one(&mut engine, &claim, End::Looked(Looked::Never));
+    let record = found(&mut engine, Kind::Capture, "p");
+    let why = Why::RefusedAfterUnclear.as_str();
+    assert_eq!((record.state, record.why.as_deref(), record.due_at), (State::Stuck, Some(why), None));
+    assert!(record.alert_at.is_some());
+}
+
+/// A second id for a row is an alarm, and the first one stays.
+fn another_id<E: Engine>() {
+    let mut engine = E::new();
+    engine.store().enqueue(Kind::Capture, &[entry("p", 1)]).unwrap();
+    let claim = claim_one(&mut engine);
+    assert_eq!(end_one(&mut engine, &claim, done("c-1")), Kept::Written);
+    assert_eq!(end_one(&mut engine, &claim, done("c-1")), Kept::Stale, "the same again");
+    assert_eq!(end_one(&mut engine, &claim, done("c-2")), Kept::AnotherId);
+    let record = found(&mut engine, Kind::Capture, "p");
+    assert_eq!((record.done_as.as_deref(), record.why.as_deref()), (Some("c-1"), Some("another_id")));
+    assert!(record.alert_at.is_some());
+}
+
+/// One name stands for one content.
+fn one_name<E: Engine>() {
+    let mut engine = E::new();
+    let with = |text: &str| Entry { request: Some(text.into()), ..entry("p", 6000) };
+    assert_eq!(engine.store().enqueue(Kind::Capture, &[with("{}"), with("{}")]), Ok(vec![true, false]));
+    for other in [Entry { amount: 6001, ..with("{}") }, entry("p", 6000), with(r#"{"description":"x"}"#)] {
+        let error = engine.store().enqueue(Kind::Capture, &[entry("q", 1), other]).unwrap_err();
+        assert!(error.message.contains("enqueued before with another content"), "{error}");
+        assert!(!error.retryable);
+        assert_eq!(engine.store().find(Kind::Capture, "default", &entry("", 1).order_id, "q"), Ok(None), "all or none");
+    }
+    let claim = claim_one(&mut engine);
+    end_one(&mut engine, &claim, done("c"));
+    assert_eq!(engine.store().enqueue(Kind::Refund, &[entry("p", 1)]), Ok(vec![true]), "a refund has names of its own");
+    let again = engine.store().enqueue(claim.kind, &[with("{}")]);
+    assert_eq!(again, Ok(vec![false]), "a row that is captured");
+}
+
+/// An account lets through its rate, nothing while it is paused, and one row at a time while it is in trouble.
+fn an_account<E: Engine>() {
+    let mut engine = E::new();
+    let entries: Vec<Entry> = (0..200).map(|n| entry(&format!("p-{n}"), 1)).collect();
+    engine.store().enqueue(Kind::Capture, &entries).unwrap();
+    let take = |engine: &mut E, most| engine.store().claim("default", most, LEASE).unwrap();
+    let first = take(&mut engine, 1000);
+    assert!((45..60).contains(&first.len()), "the burst, and a moment: {}", first.len());
+    engine.advance(SECOND);
+    assert_eq!(take(&mut engine, 10).len(), 10);
+    let pause = Change::Paused(Duration::from_secs(30), Why::NoAnswer);
+    engine.store().change("default", pause).unwrap();
+    engine.advance(29 * SECOND);
+    assert_eq!(take(&mut engine, 10), vec![]);
+    engine.advance(2 * SECOND);
+    let probe = take(&mut engine, 10);
+    assert_eq!((probe.len(), probe[0].row.trouble), (1, 1));
+    engine.store().change("default", Change::Recovered).unwrap();
+    assert_eq!(take(&mut engine, 10).len(), 10);
+    engine.store().change("default", Change::Paused(SECOND, Why::Limited)).unwrap();
+    assert_eq!(take(&mut engine, 10), vec![]);
+    engine.advance(2 * SECOND);
+    assert_eq!(take(&mut engine, 10).len(), 10, "a rate limit is no trouble");
+    assert!(engine.store().claim("nobody", 1, LEASE).is_err());
+}
+
+/// An account belongs to the place of its first worker.
+fn a_place<E: Engine>() {
+    let mut engine = E::new();
+    assert_eq!(engine.store().bind("default", "https://api.klarna.com", "K1"), Ok(()));
+    assert_eq!(engine.store().bind("default", "https://api.klarna.com", "K1"), Ok(()));
+    for (url, merchant) in [("https://api.playground.klarna.com", "K1"), ("https://api.klarna.com", "K2")] {
+        let error = engine.store().bind("default", url, merchant).unwrap_err();
+        assert!(error.message.contains("belongs to K1 at https://api.klarna.com"), "{error}");
+    }
+    assert!(engine.store().bind("nobody", "https://api.klarna.com", "K1").is_err());
+}
+
+/// After a restore the ledger vouches for nothing that was enqueued before, and for no claim.
+fn a_restore<E: Engine>() {
+    let mut engine = E::new();
+    engine.store().enqueue(Kind::Capture, &[entry("p", 1), entry("q", 1)]).unwrap();
+    let before = engine.store().claim("default", 1, LEASE).unwrap().remove(0);
+    engine.store().restored().unwrap();
+    assert_eq!(end_one(&mut engine, &before, End::Refused { settles: true }), Kept::Stale);
+    let claims = engine.store().claim("default", 10, LEASE).unwrap();
+    assert_eq!(claims.len(), 2);
+    for claim in &claims {
+        assert_eq!((claim.row.unvouched, claim.row.vouched_age), (true, None), "{claim:?}");
+        assert_eq!(claim.row.maybe, claim.id == before.id);
+        assert!(claim.sends > 1000);
+        assert_eq!(end_one(&mut engine, claim, End::Looked(Looked::Never)), Kept::Written);
+    }
+    let claim = engine.store().claim("default", 10, LEASE).unwrap().remove(0);
+    assert!(claim.row.unvouched && claim.row.vouched_age.is_some(), "too soon after the restore to clear it of doubt");
+    engine.advance(DAY);
+    for claim in engine.store().claim("default", 10, LEASE).unwrap() {
+        end_one(&mut engine, &claim, End::Looked(Looked::Never));
+    }
+    assert!(engine.store().claim("default", 10, LEASE).unwrap().iter().all(|claim| !claim.row.unvouched));
+}
+
+/// The rows of a worker that died come back, as rows that may have been sent.
+fn a_death<E: Engine>() {
+    let mut engine = E::new();
+    engine.store().enqueue(Kind::Refund, &[entry("p", 1)]).unwrap();
+    let claim = claim_one(&mut engine);
+    engine.restart();
+    engine.advance(LEASE);
+    let again = claim_one(&mut engine);
+    assert_eq!((again.sends, again.row.maybe, again.row.unvouched), (claim.sends + 1, true, false));
+}
+
+macro_rules! contract {
+    ($Engine:ty: $($name:ident)*) => { $( #[test] fn $name() { super::$name::<$Engine>(); } )* };
+}
+
+mod sqlite {
+    contract!(super::File: a_row_is_done a_lease_ends maybe_stays a_look another_id one_name an_account a_place a_restore a_death);
+}
+
+fn refusal(shop: &rusqlite::Connection, sql: &str) -> String {
+    shop.execute(sql, []).unwrap_err().to_string()
+}
+
+#[test]
+fn sqlite_refuses_amounts_of_other_types() {
+    let file = File::new();
+    let shop = file.shop();
+    let insert = "INTO takings_capture (order_id, reference, captured_amount) VALUES ('o', 'p',";
+    for amount in ["'60.00'", "60.5", "60.0", "'6000'", "NULL", "0", "-1", "200000001", "x'3630'", "1e3"] {
+        for verb in ["INSERT", "INSERT OR IGNORE", "INSERT OR REPLACE"] {
+            let why = refusal(&shop, &format!("{verb} {insert} {amount})"));
+            assert!(why.contains("captured_amount must be a whole number"), "{verb} {amount}: {why}");
+        }
+    }
+    assert_eq!(shop.execute(&format!("INSERT {insert} 6000)"), []), Ok(1));
+    assert_eq!(shop.execute(&format!("INSERT {insert} 6000)"), []), Ok(0), "the same again");
+    for verb in ["INSERT", "INSERT OR IGNORE", "INSERT OR REPLACE"] {
+        let why = refusal(&shop, &format!("{verb} {insert} 7000)"));
+        assert!(why.contains("another content"), "{verb}: {why}");
+    }
+    let why = refusal(&shop, &format!("INSERT {insert} 7000) ON CONFLICT DO NOTHING"));
+    assert!(why.contains("another content"), "{why}");
+}
+
+#[test]
+fn sqlite_keeps_its_rows() {
+    let mut file = File::new();
+    file.store().enqueue(Kind::Capture, &[entry("p", 1)]).unwrap();
+    let shop = file.shop();
+    for (sql, expected) in [
+        ("UPDATE takings_capture SET captured_amount = 2", "cannot be changed"),
+        ("UPDATE takings_capture SET order_id = 'o'", "cannot be changed"),
+        ("UPDATE takings_capture SET enqueued_at = 0", "cannot be changed"),
+        ("UPDATE takings_capture SET request = '{}'", "cannot be changed"),
+        ("UPDATE takings_capture SET state = 'lost'", "CHECK"),
+        ("UPDATE takings_capture SET state = 'captured'", "CHECK"),
+        ("UPDATE takings_capture SET sends = -1", "never set back"),
+        ("DELETE FROM takings_capture", "not settled"),
+        (
+            "INSERT INTO takings_capture (order_id, reference, captured_amount, state) VALUES ('o', 'r', 1, 'stuck')",
+            "only account",
+        ),
+        (
+            "INSERT INTO takings_capture (order_id, reference, captured_amount, enqueued_at) VALUES ('o', 'r', 1, 5)",
+            "enqueued_at is the present time",
+        ),
+        (
+            "INSERT INTO takings_capture (order_id, reference, captured_amount, due_at) VALUES ('o', 'r', 1, NULL)",
+            "due_at must be",
+        ),
+        (
+            "INSERT INTO takings_capture (account, order_id, reference, captured_amount) VALUES ('x', 'o', 'r', 1)",
+            "no such account",
+        ),
+        (
+            "INSERT INTO takings_refund (order_id, reference, refunded_amount, request) VALUES ('o', 'r', 1, '[]')",
+            "request must be",
+        ),
+        ("INSERT INTO takings_refund (order_id, reference, refunded_amount) VALUES ('o', '', 1)", "reference must be"),
+        ("INSERT INTO takings_refund (order_id, reference, refunded_amount) VALUES (5, 'r', 1)", "order_id must be"),
+    ] {
+        let why = refusal(&shop, sql);
+        assert!(why.contains(expected), "{sql}: {why}");
+    }
+    let claim = claim_one(&mut file);
+    end_one(&mut file, &claim, done("c"));
+    for sql in ["state = 'stuck', capture_id = NULL", "capture_id = 'd'"] {
+        let why = refusal(&shop, &format!("UPDATE takings_capture SET {sql}"));
+        assert!(why.contains("captured is final"), "{sql}: {why}");
+    }
+    assert_eq!(shop.execute("UPDATE takings_capture SET seen_at = 1", []), Ok(1));
+    assert_eq!(shop.execute("DELETE FROM takings_capture", []), Ok(1));
+}
+
+#[test]
+fn sqlite_has_one_worker() {
+    let mut file = File::new();
+    let mut second = Sqlite::open(file.path(), Options::default()).unwrap();
+    let why = second.become_worker().unwrap_err();
+    assert!(why.message.contains("another worker has this ledger"), "{why}");
+    assert!(second.claim("default", 1, LEASE).unwrap_err().message.contains("a worker takes its lock first"));
+    assert_eq!(second.enqueue(Kind::Capture, &[entry("p", 1)]), Ok(vec![true]), "anybody enqueues");
+    file.store = None;
+    assert_eq!(second.become_worker(), Ok(()));
+    assert_eq!(second.claim("default", 1, LEASE).unwrap().len(), 1);
+}
+
+#[test]
+fn sqlite_gives_the_rows_of_a_dead_worker_at_once() {
+    let mut file = File::new();
+    file.store().enqueue(Kind::Capture, &[entry("p", 1)]).unwrap();
+    claim_one(&mut file);
+    file.restart();
+    assert!(claim_one(&mut file).row.maybe);
+}
+
+#[test]
+fn sqlite_looks_first_in_a_new_ledger() {
+    let mut file = File::made(false);
+    file.store().enqueue(Kind::Capture, &[entry("p", 1)]).unwrap();
+    let claim = claim_one(&mut file);
+    assert_eq!((claim.row.unvouched, claim.row.vouched_age), (true, None));
+}
+
+#[test]
+fn sqlite_sees_a_backup_that_took_the_place_of_its_file() {
+    let mut file = File::new();
+    file.store().enqueue(Kind::Capture, &[entry("p", 1)]).unwrap();
+    let (backup, path) = (file.directory.path().join("backup"), file.path());
+    file.shop().execute("VACUUM INTO ?", [backup.to_str()]).unwrap();
+    let removed = |suffix: &str| drop(std::fs::remove_file(format!("{}{suffix}", path.display())));
+    std::fs::rename(&backup, &path).unwrap();
+    let why = file.store().claim("default", 1, LEASE).unwrap_err();
+    assert!(why.message.contains("was replaced"), "{why}");
+    file.store = None;
+    removed("-wal");
+    removed("-shm");
+    file.restart();
+    assert!(claim_one(&mut file).row.unvouched);
+}
+
+#[test]
+fn sqlite_sees_a_backup_that_was_written_into_its_file() {
+    let mut file = File::new();
+    file.store().enqueue(Kind::Capture, &[entry("p", 1)]).unwrap();
+    let backup = file.directory.path().join("backup");
+    file.shop().execute("VACUUM INTO ?", [backup.to_str()]).unwrap();
+    claim_one(&mut file);
+    file.store = None;
+    let backup = std::fs::read(backup).unwrap();
+    std::fs::write(file.path(), backup).unwrap();
+    file.restart();
+    assert!(claim_one(&mut file).row.unvouched);
+    file.restart();
+    assert!(claim_one(&mut file).row.maybe);
+}
+
+#[test]
+fn sqlite_leaves_another_programs_file_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("shop.db");
+    rusqlite::Connection::open(&path).unwrap().execute_batch("CREATE TABLE shipment (id)").unwrap();
+    let why = Sqlite::open(&path, Options::default()).unwrap_err();
+    assert!(why.message.contains("another program's database"), "{why}");
+    std::fs::write(directory.path().join("text"), "no database, but a text that is long enough".repeat(100)).unwrap();
+    let why = Sqlite::open(directory.path().join("text"), Options::default()).unwrap_err();
+    assert!(!why.retryable, "{why}");
+    assert!(Sqlite::open(Path::new("/proc/none/ledger.db"), Options::default()).is_err());
+}
+
+#[cfg(unix)]
+#[test]
+fn sqlite_keeps_customers_data_from_other_users() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut file = File::new();
+    file.store().enqueue(Kind::Capture, &[entry("p", 1)]).unwrap();
+    for name in ["ledger.db", "ledger.db-wal", "ledger.db.lock"] {
+        let mode = file.directory.path().join(name).metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+}
+
+#[test]
+fn sqlite_writes_to_the_disk_before_it_tells() {
+    let file = File::new();
+    let shop = file.shop();
+    let mode: String = shop.query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
+    assert_eq!(mode, "wal");
+    // The claim reads its rows from the index of what is due, in order, and sorts nothing.
+    let plan = "EXPLAIN QUERY PLAN SELECT id FROM takings_capture WHERE account = 'default' AND due_at <= 5
+                ORDER BY due_at, id LIMIT 10";
+    let plan: Vec<String> =
+        shop.prepare(plan).unwrap().query_map([], |row| row.get(3)).unwrap().map(Result::unwrap).collect();
+    assert!(plan.len() == 1 && plan[0].contains("takings_capture_due"), "{plan:?}");
+}

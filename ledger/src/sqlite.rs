@@ -195,10 +195,17 @@ impl Store for Sqlite {
         let mut path = self.path.clone().into_os_string();
         path.push(".lock");
         let failed = |why: &dyn fmt::Display| Error::refused(format!("{}: {why}", path.display()));
-        let mut lock = open_own(Path::new(&path)).map_err(|why| failed(&why))?;
-        if lock.try_lock().is_err() {
-            return Err(failed(&"another worker has this ledger, and one is enough for a file"));
-        }
+        let mut lock = match self.lock.take() {
+            Some(lock) => lock,
+            None => {
+                let lock = open_own(Path::new(&path)).map_err(|why| failed(&why))?;
+                if lock.try_lock().is_err() {
+                    return Err(failed(&"another worker has this ledger, and one is enough for a file"));
+                }
+                lock
+            }
+        };
+        lock.rewind().map_err(|why| failed(&why))?;
         let mut seen = String::new();
         lock.read_to_string(&mut seen).map_err(|why| failed(&why))?;
         // A lock that was cut off while it was written says nothing.

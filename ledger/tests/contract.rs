@@ -414,6 +414,8 @@ fn sqlite_has_one_worker() {
     file.store = None;
     assert_eq!(second.become_worker(), Ok(()));
     assert_eq!(second.claim("default", 1, LEASE).unwrap().len(), 1);
+    assert_eq!(second.become_worker(), Ok(()), "its next worker");
+    assert!(second.claim("default", 1, LEASE).unwrap()[0].row.maybe);
 }
 
 #[test]

@@ -1,0 +1,593 @@
+//! The worker: claims rows, sends them or looks for them, and writes how that ended.
+//!
+//! One thread has the store; the others send, each one request at a time. All calls of one order go through one thread,
+//! since Klarna refuses two at once. The worker makes no connection of its own but those of takings' client, installs no
+//! signal handler and prints nothing.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, RandomState};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use takings::{Attempt, Capture, Client, Config, ErrorKind, Found, Refund, Reply};
+
+use crate::policy::{
+    Action, Breaker, Change, Due, End, Looked, News, State, Why, action, clocks_agree, is_fresh, settle,
+};
+use crate::sqlite::{Clock, system_clock};
+use crate::store::{Claim, Error, Kept, Kind, Request, Settlement, Store};
+
+/// How long one client is used. Its memory of keys must not outlive what the ledger says of them.
+const CLIENT_LIFE: Duration = Duration::from_secs(6 * 60 * 60);
+
+/// After how many unclear ends a client is made anew: its memory keeps each of them.
+const CLIENT_UNCLEAR: u32 = 10_000;
+
+/// How many ends are written at once.
+const BATCH: usize = 500;
+
+/// How long ends are gathered.
+const GATHER: Duration = Duration::from_millis(5);
+
+/// How often a worker that waits looks whether it has to stop.
+const STOP: Duration = Duration::from_millis(100);
+
+/// How often a worker asks for rows while there was work a moment ago.
+const RATE: Duration = Duration::from_millis(50);
+
+/// How long a worker waits after the store failed.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// How a worker works.
+#[derive(Clone)]
+pub struct Settings {
+    /// The account it works for.
+    pub account: String,
+    /// The merchant its credentials are for, as the ledger names it.
+    pub merchant: String,
+    /// How many requests are under way at once.
+    pub hands: usize,
+    /// How long it has a row. An attempt must end within half of it.
+    pub lease: Duration,
+    /// How long it waits for one answer. Klarna's own limit is 59 s.
+    pub timeout: Duration,
+    /// How often it asks for rows when none was due.
+    pub idle: Duration,
+    /// Whether it ends once every row is settled.
+    pub until_settled: bool,
+    /// The worker's clock, which must agree with the ledger's.
+    pub clock: Clock,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            account: "default".into(),
+            merchant: String::new(),
+            hands: 64,
+            lease: Duration::from_secs(180),
+            timeout: Duration::from_secs(65),
+            idle: Duration::from_secs(1),
+            until_settled: false,
+            clock: Arc::new(system_clock),
+        }
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings").field("account", &self.account).field("hands", &self.hands).finish_non_exhaustive()
+    }
+}
+
+/// The work of a worker, in ends of claims.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Captured or refunded.
+    pub done: u64,
+    /// Refused by Klarna.
+    pub rejected: u64,
+    /// Left to a person.
+    pub stuck: u64,
+    /// Claims after which the row is due again.
+    pub again: u64,
+    /// Words that came too late to count.
+    pub stale: u64,
+}
+
+/// Works off the rows of an account until `stop` is set. Then it claims nothing more, hands back what was not sent, waits
+/// for what is under way, and writes how that ended.
+///
+/// # Errors
+///
+/// The settings, the ledger or its account do not allow to work, or the ledger is lost. Rows that were under way come
+/// back when their leases end.
+pub fn work(store: &mut impl Store, config: Config, settings: &Settings, stop: &AtomicBool) -> Result<Tally, Error> {
+    if settings.hands == 0 || settings.timeout >= settings.lease / 2 {
+        return Err(Error::refused("a worker needs a hand, and a lease of more than twice its time-out"));
+    }
+    let clients = Clients::new(config, settings.timeout)?;
+    let base_url = clients.now().base_url().to_owned();
+    store.become_worker()?;
+    store.bind(&settings.account, &base_url, &settings.merchant)?;
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let (tell, told) = mpsc::channel();
+        let mut hands = Vec::with_capacity(settings.hands);
+        for _ in 0..settings.hands {
+            let (give, given) = mpsc::channel();
+            let hand = Hand { clients: &clients, settings, stop, is_over: &is_over };
+            let tell = tell.clone();
+            thread::Builder::new()
+                .spawn_scoped(scope, move || hand.run(&given, &tell))
+                .map_err(|why| Error::refused(format!("no thread could be started: {why}")))?;
+            hands.push(give);
+        }
+        drop(tell);
+        let mut desk = Desk {
+            store,
+            settings,
+            stop,
+            hands,
+            told,
+            under_way: 0,
+            unwritten: Vec::new(),
+            breaker: Breaker::default(),
+            changes: Vec::new(),
+            tally: Tally::default(),
+        };
+        let result = desk.run();
+        // Hands whose words nobody will write begin nothing more.
+        is_over.store(true, Ordering::SeqCst);
+        result.map(|()| desk.tally)
+    })
+}
+
+/// A claim on its way to a hand.
+struct Job {
+    claim: Claim,
+    /// When it was claimed, by both clocks.
+    since: Duration,
+    wall: i64,
+}
+
+/// How a claim ended, with what a person may ask for.
+struct Ended {
+    claim: Claim,
+    end: End,
+    was_sent: bool,
+    note: Option<String>,
+    http_status: Option<u16>,
+    error_code: Option<String>,
+    correlation_id: Option<String>,
+    requests: Vec<Request>,
+}
+
+/// The thread that has the store.
+struct Desk<'a, S: Store> {
+    store: &'a mut S,
+    settings: &'a Settings,
+    stop: &'a AtomicBool,
+    hands: Vec<Sender<Job>>,
+    told: Receiver<Ended>,
+    under_way: usize,
+    /// Ends that the store has not taken yet, with the news about the account and its trouble at the claim.
+    unwritten: Vec<(Settlement, News, u32)>,
+    breaker: Breaker,
+    changes: Vec<Change>,
+    tally: Tally,
+}
+
+impl<S: Store> Desk<'_, S> {
+    fn run(&mut self) -> Result<(), Error> {
+        let mut next = Instant::now();
+        let mut last_work: Option<Instant> = None;
+        loop {
+            let is_stopped = self.stop.load(Ordering::SeqCst);
+            if is_stopped && self.under_way == 0 && self.unwritten.is_empty() && self.changes.is_empty() {
+                return Ok(());
+            }
+            // Ends go first: a row that is written late may be claimed by somebody else.
+            if self.write()? {
+                next = Instant::now() + AGAIN;
+            } else if !is_stopped && self.under_way < self.settings.hands && Instant::now() >= next {
+                next = match self.claim() {
+                    Ok(0) if self.is_settled() => return Ok(()),
+                    // The rate may have let nothing through, and will in a moment.
+                    Ok(0) if last_work.is_some_and(|at| at.elapsed() < self.settings.idle) => Instant::now() + RATE,
+                    Ok(0) => Instant::now() + self.settings.idle.mul_f64(0.75 + 0.5 * chance()),
+                    Ok(_) => *last_work.insert(Instant::now()),
+                    Err(error) if error.retryable => Instant::now() + AGAIN,
+                    Err(error) => return Err(error),
+                };
+            }
+            self.gather(next);
+        }
+    }
+
+    fn is_settled(&mut self) -> bool {
+        let is_asked = self.settings.until_settled && self.under_way == 0 && self.unwritten.is_empty();
+        is_asked && self.store.open_rows(&self.settings.account) == Ok(0)
+    }
+
+    /// Claims as many rows as there are free hands.
+    fn claim(&mut self) -> Result<usize, Error> {
+        // Both clocks are read before the claim, so that a lease never seems to have begun later than it did.
+        let (since, wall) = (boot(), (self.settings.clock)());
+        let free = self.settings.hands - self.under_way;
+        let claims = self.store.claim(&self.settings.account, free, self.settings.lease)?;
+        let count = claims.len();
+        let after = (self.settings.clock)();
+        for claim in claims {
+            self.under_way += 1;
+            if !clocks_agree(claim.at, after, claim.seen_at) {
+                self.changes.push(Change::Paused(Duration::from_secs(5 * 60), Why::Clock));
+                let ended = Ended::without_request(claim, End::HandedBack, "two clocks differ, so nothing is sent");
+                self.take(ended);
+                continue;
+            }
+            // Two calls of an order at once would be refused with 409.
+            let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(&claim.order_id);
+            let hand = usize::try_from(hash % self.hands.len() as u64).unwrap_or_default();
+            if self.hands[hand].send(Job { claim, since, wall }).is_err() {
+                return Err(Error::refused("a thread of the worker ended early"));
+            }
+        }
+        self.changes.dedup();
+        Ok(count)
+    }
+
+    /// Waits for ends: no longer than to the next claim, unless all hands are busy.
+    fn gather(&mut self, next: Instant) {
+        let free = self.under_way < self.settings.hands && !self.stop.load(Ordering::SeqCst);
+        let wait = if free { next.saturating_duration_since(Instant::now()).min(STOP) } else { STOP };
+        match self.told.recv_timeout(wait) {
+            Ok(ended) => self.take(ended),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
+        }
+        let end = Instant::now() + GATHER;
+        while self.unwritten.len() < BATCH && self.under_way > 0 {
+            match self.told.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(ended) => self.take(ended),
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn take(&mut self, ended: Ended) {
+        self.under_way -= 1;
+        let Claim { row, kind, id, sends, at, .. } = ended.claim;
+        let verdict = settle(&row, ended.end);
+        let due_in = match verdict.due {
+            Due::Never => None,
+            Due::After(time) => Some(time.mul_f64(1.0 + 0.25 * chance())),
+        };
+        let settlement = Settlement {
+            kind,
+            id,
+            sends,
+            claimed_at: at,
+            state: verdict.state,
+            maybe: verdict.maybe,
+            refused: verdict.refused,
+            tries: verdict.tries,
+            due_in,
+            vouches: verdict.vouches,
+            was_sent: ended.was_sent,
+            done_as: verdict.id,
+            why: verdict.why,
+            alert: verdict.alert,
+            note: ended.note,
+            http_status: ended.http_status,
+            error_code: ended.error_code,
+            correlation_id: ended.correlation_id,
+            requests: ended.requests,
+        };
+        self.unwritten.push((settlement, verdict.account, row.trouble));
+    }
+
+    /// Writes what there is to write. True if the store could not take it now.
+    fn write(&mut self) -> Result<bool, Error> {
+        if !self.unwritten.is_empty() {
+            let ends: Vec<Settlement> = self.unwritten.iter().map(|(end, ..)| end.clone()).collect();
+            let kept = match self.store.settle(&ends) {
+                Ok(kept) => kept,
+                // A worker that has to stop does not wait for a disk with room: leases end by themselves.
+                Err(error) if error.retryable && !self.stop.load(Ordering::SeqCst) => return Ok(true),
+                Err(error) => return Err(error),
+            };
+            for ((end, news, trouble), kept) in self.unwritten.drain(..).zip(kept) {
+                let count = match (kept, end.state) {
+                    (Kept::Stale, _) => &mut self.tally.stale,
+                    (Kept::AnotherId, _) => &mut self.tally.stuck,
+                    (Kept::Written, State::Done) => &mut self.tally.done,
+                    (Kept::Written, State::Rejected) => &mut self.tally.rejected,
+                    (Kept::Written, State::Stuck) => &mut self.tally.stuck,
+                    (Kept::Written, _) => &mut self.tally.again,
+                };
+                *count += 1;
+                self.changes.extend(self.breaker.note(news, trouble));
+            }
+            // Many rows of one claim meet the same trouble. It is one trouble of the account.
+            self.changes.dedup();
+        }
+        while let Some(change) = self.changes.first() {
+            match self.store.change(&self.settings.account, *change) {
+                Ok(()) => drop(self.changes.remove(0)),
+                Err(error) if error.retryable && !self.stop.load(Ordering::SeqCst) => return Ok(true),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// A thread that sends.
+struct Hand<'a> {
+    clients: &'a Clients,
+    settings: &'a Settings,
+    stop: &'a AtomicBool,
+    is_over: &'a AtomicBool,
+}
+
+impl Hand<'_> {
+    fn run(&self, given: &Receiver<Job>, tell: &Sender<Ended>) {
+        while let Ok(job) = given.recv() {
+            if self.is_over.load(Ordering::SeqCst) || tell.send(self.ended(job)).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn ended(&self, job: Job) -> Ended {
+        let Job { claim, since, wall } = job;
+        let is_fresh = || {
+            let passed = (self.settings.clock)().checked_sub(wall).and_then(|passed| u64::try_from(passed).ok());
+            is_fresh(self.settings.lease, boot().saturating_sub(since), passed.map(Duration::from_millis))
+        };
+        if self.stop.load(Ordering::SeqCst) {
+            return Ended::without_request(claim, End::HandedBack, "the worker was told to stop");
+        }
+        match action(&claim.row) {
+            _ if !is_fresh() => Ended::without_request(claim, End::HandedBack, "too much of the lease was over"),
+            Action::Send => self.send(claim, is_fresh),
+            Action::Look => self.look(claim),
+        }
+    }
+
+    fn send(&self, claim: Claim, is_fresh: impl Fn() -> bool) -> Ended {
+        let client = self.clients.now();
+        let operation = claim.kind.operation();
+        let call = arguments(&claim).and_then(|arguments| {
+            let derived = || takings::idempotency_key_for(operation, &claim.order_id, None, &claim.reference);
+            let key =
+                claim.idempotency_key.clone().map_or_else(derived, Ok).map_err(|error| error.message().to_owned())?;
+            let call = client.prepare_call(operation, &claim.order_id, &arguments, Some(&key));
+            call.map_err(|error| error.message().to_owned())
+        });
+        let call = match call {
+            Ok(call) if claim.row.maybe || claim.row.unvouched => call.after_unclear(),
+            Ok(call) => call.first_use(),
+            Err(why) => return Ended::without_request(claim, End::Invalid, &why),
+        };
+        // A thread may have been frozen meanwhile.
+        if !is_fresh() {
+            return Ended::without_request(claim, End::HandedBack, "too much of the lease was over");
+        }
+        let result = call.send();
+        let (end, facts) = match &result {
+            Ok(reply) => (done(claim.kind, reply), None),
+            Err(error) => (self.meaning(&claim, error), Some(error)),
+        };
+        Ended::of(claim, end, facts)
+    }
+
+    /// The end of a request that failed.
+    fn meaning(&self, claim: &Claim, error: &takings::Error) -> End {
+        let is_refusal = |status| matches!(status, 400..=499) && ![408, 409, 425].contains(&status);
+        match (error.kind(), error.http_status()) {
+            (ErrorKind::InvalidInput, _) => End::Invalid,
+            (ErrorKind::NotSent, _) => End::NotSent,
+            // The client's memory knows the key as too old, and this ledger does not.
+            (ErrorKind::OutcomeUnknown, _) if error.attempts() == 0 => {
+                self.clients.renew();
+                End::HandedBack
+            }
+            (ErrorKind::OutcomeUnknown, None) if was_not_sent(error.attempt_log()) => End::NotSent,
+            (ErrorKind::Rejected | ErrorKind::OutcomeUnknown, Some(429)) => End::Limited(None),
+            (ErrorKind::Rejected | ErrorKind::OutcomeUnknown, Some(401)) => End::Credentials,
+            (ErrorKind::Rejected | ErrorKind::OutcomeUnknown, Some(status)) if is_refusal(status) => {
+                match (error.error_code(), error.kind()) {
+                    (None, _) => End::NotKlarna,
+                    (Some(_), kind) => {
+                        let in_doubt = claim.row.maybe || claim.row.unvouched;
+                        End::Refused { settles: in_doubt && kind == ErrorKind::Rejected }
+                    }
+                }
+            }
+            (ErrorKind::Internal, _) => End::Internal,
+            _ => {
+                self.clients.count_unclear();
+                End::Unclear
+            }
+        }
+    }
+
+    fn look(&self, claim: Claim) -> Ended {
+        let client = self.clients.now();
+        let Claim { order_id, reference, amount, .. } = &claim;
+        let found = match claim.kind {
+            Kind::Capture => client.reconcile(order_id, reference, *amount).map(|found| {
+                (found.found(), found.capture_id().map(str::to_owned), found.correlation_id().map(str::to_owned))
+            }),
+            Kind::Refund => client.reconcile_refund(order_id, reference, *amount).map(|found| {
+                (found.found(), found.refund_id().map(str::to_owned), found.correlation_id().map(str::to_owned))
+            }),
+        };
+        match found {
+            Ok((found, id, correlation_id)) => {
+                let looked = match found {
+                    Found::Once => Looked::Once(id.unwrap_or_default()),
+                    Found::Never => Looked::Never,
+                    Found::Several => Looked::Several,
+                    Found::AmountDiffers => Looked::AmountDiffers,
+                };
+                Ended { correlation_id, ..Ended::of(claim, End::Looked(looked), None) }
+            }
+            Err(error) => {
+                let looked = match (error.kind(), error.http_status()) {
+                    (ErrorKind::InvalidInput, _) => None,
+                    (_, None) if was_not_sent(error.attempt_log()) => Some(Looked::NotSent),
+                    (_, Some(429)) => Some(Looked::Limited(None)),
+                    (_, Some(401)) => Some(Looked::Credentials),
+                    (_, Some(408 | 409 | 425)) => Some(Looked::Unanswered),
+                    (_, Some(400..=499)) if error.error_code().is_some() => Some(Looked::Refused),
+                    (_, Some(400..=499)) => Some(Looked::NotKlarna),
+                    _ => Some(Looked::Unanswered),
+                };
+                let end = looked.map_or(End::Invalid, End::Looked);
+                Ended { was_sent: false, ..Ended::of(claim, end, Some(&error)) }
+            }
+        }
+    }
+}
+
+impl Ended {
+    fn without_request(claim: Claim, end: End, why: &str) -> Ended {
+        Ended { was_sent: false, note: Some(why.to_owned()), ..Ended::of(claim, end, None) }
+    }
+
+    fn of(claim: Claim, end: End, error: Option<&takings::Error>) -> Ended {
+        let is_look = matches!(end, End::Looked(_));
+        Ended {
+            claim,
+            end,
+            was_sent: !is_look,
+            note: error.map(|error| error.message().to_owned()),
+            http_status: error.and_then(takings::Error::http_status),
+            error_code: error.and_then(takings::Error::error_code).map(str::to_owned),
+            correlation_id: error.and_then(takings::Error::correlation_id).map(str::to_owned),
+            requests: error.map(|error| error.attempt_log().iter().map(noted).collect()).unwrap_or_default(),
+        }
+    }
+}
+
+/// The end of a call that was carried out.
+fn done(kind: Kind, reply: &Reply) -> End {
+    let id = match kind {
+        Kind::Capture => Capture::try_from(reply.clone()).map(|capture| capture.capture_id().to_owned()),
+        Kind::Refund => Refund::try_from(reply.clone()).map(|refund| refund.refund_id().unwrap_or_default().to_owned()),
+    };
+    id.map_or(End::Internal, End::Done)
+}
+
+/// Whether nothing of the last request can have reached Klarna, where the call as a whole is in doubt.
+fn was_not_sent(requests: &[Attempt]) -> bool {
+    requests.last().is_some_and(|last| {
+        let rest = last.came_back().strip_prefix(ErrorKind::NotSent.as_str());
+        rest.is_some_and(|rest| rest.starts_with(':'))
+    })
+}
+
+fn noted(attempt: &Attempt) -> Request {
+    let at = attempt.started().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Request {
+        at: i64::try_from(at.as_millis()).unwrap_or(i64::MAX),
+        took_ms: i64::try_from(attempt.took().as_millis()).unwrap_or(i64::MAX),
+        sent: attempt.sent().to_owned(),
+        came_back: attempt.came_back().to_owned(),
+        http_status: attempt.http_status(),
+        error_code: attempt.error_code().map(str::to_owned),
+        correlation_id: attempt.correlation_id().map(str::to_owned),
+    }
+}
+
+/// The arguments of a row's call, in the same bytes each time. A field that is given twice is refused by takings.
+fn arguments(claim: &Claim) -> Result<String, String> {
+    let mut text = format!(
+        "{{\"{}\":{},\"reference\":{}",
+        claim.kind.amount(),
+        claim.amount,
+        serde_json::Value::from(claim.reference.as_str())
+    );
+    if let Some(request) = &claim.request {
+        let fields: BTreeMap<String, serde_json::Value> =
+            serde_json::from_str(request).map_err(|why| format!("request is no JSON object: {why}"))?;
+        // Only the ledger knows about the key's uses.
+        if let Some(name) = ["first_use", "first_used"].into_iter().find(|name| fields.contains_key(*name)) {
+            return Err(format!("request holds {name}; it must be left out there"));
+        }
+        let inside = request.trim().trim_start_matches('{');
+        if !fields.is_empty() {
+            text.push(',');
+        }
+        text.push_str(inside);
+    } else {
+        text.push('}');
+    }
+    Ok(text)
+}
+
+/// The client, made anew from time to time.
+struct Clients {
+    config: Config,
+    held: Mutex<Held>,
+}
+
+struct Held {
+    client: Client,
+    since: Duration,
+    unclear: u32,
+}
+
+impl Clients {
+    fn new(mut config: Config, timeout: Duration) -> Result<Clients, Error> {
+        // The ledger tries again, by its own schedule, and looks by itself.
+        config.max_attempts = 1;
+        config.reconcile = false;
+        config.timeout = timeout;
+        config.attempt_timeout = timeout;
+        config.connect_timeout = config.connect_timeout.min(timeout / 2);
+        let client = Client::new(config.clone()).map_err(|error| Error::refused(error.message()))?;
+        Ok(Clients { config, held: Mutex::new(Held { client, since: boot(), unclear: 0 }) })
+    }
+
+    fn now(&self) -> Client {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.unclear >= CLIENT_UNCLEAR || boot().saturating_sub(held.since) >= CLIENT_LIFE {
+            // The settings were good before, so this fails only if the machine has run out of something.
+            if let Ok(client) = Client::new(self.config.clone()) {
+                *held = Held { client, since: boot(), unclear: 0 };
+            }
+        }
+        held.client.clone()
+    }
+
+    fn renew(&self) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).unclear = CLIENT_UNCLEAR;
+    }
+
+    fn count_unclear(&self) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.unclear = held.unclear.saturating_add(1);
+    }
+}
+
+/// Time by a clock that only goes forward, also while the machine sleeps where the system has such a one.
+fn boot() -> Duration {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if let Ok(time) = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME) {
+        return time.into();
+    }
+    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    START.get_or_init(Instant::now).elapsed()
+}
+
+/// A number from 0 to 1 that differs from worker to worker. It need not be good.
+fn chance() -> f64 {
+    (RandomState::new().hash_one(0_u8) % 1024) as f64 / 1024.0
+}

@@ -168,10 +168,15 @@ impl Sqlite {
         Ok(())
     }
 
-    fn begin(&mut self) -> Result<Transaction<'_>, Error> {
-        if self.process != std::process::id() {
-            return Err(Error::refused("the ledger was opened in another process; open it after the fork"));
+    fn check_process(&self) -> Result<(), Error> {
+        match self.process == std::process::id() {
+            true => Ok(()),
+            false => Err(Error::refused("the ledger was opened in another process; open it after the fork")),
         }
+    }
+
+    fn begin(&mut self) -> Result<Transaction<'_>, Error> {
+        self.check_process()?;
         Ok(self.db.transaction_with_behavior(TransactionBehavior::Immediate)?)
     }
 
@@ -368,6 +373,7 @@ impl Store for Sqlite {
     }
 
     fn find(&mut self, kind: Kind, account: &str, order_id: &str, reference: &str) -> Result<Option<Record>, Error> {
+        self.check_process()?;
         let operation = kind.operation();
         let mut find = self.db.prepare_cached(&format!(
             "SELECT id, state, due_at, sends, tries, maybe, {operation}_id, why, alert_at, looked_at FROM takings_{operation}
@@ -391,6 +397,7 @@ impl Store for Sqlite {
     }
 
     fn open_rows(&mut self, account: &str) -> Result<u64, Error> {
+        self.check_process()?;
         let count: i64 = self.db.query_row(
             "SELECT (SELECT count(*) FROM takings_capture WHERE account = ?1 AND due_at IS NOT NULL)
                   + (SELECT count(*) FROM takings_refund WHERE account = ?1 AND due_at IS NOT NULL)",

@@ -24,8 +24,9 @@ use crate::store::{Claim, Error, Kept, Kind, Request, Settlement, Store};
 /// How long one client is used. Its memory of keys must not outlive what the ledger says of them.
 const CLIENT_LIFE: Duration = Duration::from_secs(6 * 60 * 60);
 
-/// After how many unclear ends a client is made anew: its memory keeps each of them.
-const CLIENT_UNCLEAR: u32 = 10_000;
+/// After how many calls without success a client is made anew. Its memory may keep each of their keys, and takes no more
+/// once 100,000 are undecided.
+const CLIENT_OPEN: u32 = 10_000;
 
 /// How many ends are written at once.
 const BATCH: usize = 500;
@@ -379,6 +380,9 @@ impl Hand<'_> {
             return Ended::without_request(claim, End::HandedBack, "too much of the lease was over");
         }
         let result = call.send();
+        if result.is_err() {
+            self.clients.count_open();
+        }
         let (end, facts) = match &result {
             Ok(reply) => (done(claim.kind, reply), None),
             Err(error) => (self.meaning(&claim, error), Some(error)),
@@ -410,10 +414,7 @@ impl Hand<'_> {
                 }
             }
             (ErrorKind::Internal, _) => End::Internal,
-            _ => {
-                self.clients.count_unclear();
-                End::Unclear
-            }
+            _ => End::Unclear,
         }
     }
 
@@ -541,7 +542,7 @@ struct Clients {
 struct Held {
     client: Client,
     since: Duration,
-    unclear: u32,
+    open: u32,
 }
 
 impl Clients {
@@ -553,27 +554,27 @@ impl Clients {
         config.attempt_timeout = timeout;
         config.connect_timeout = config.connect_timeout.min(timeout / 2);
         let client = Client::new(config.clone()).map_err(|error| Error::refused(error.message()))?;
-        Ok(Clients { config, held: Mutex::new(Held { client, since: boot(), unclear: 0 }) })
+        Ok(Clients { config, held: Mutex::new(Held { client, since: boot(), open: 0 }) })
     }
 
     fn now(&self) -> Client {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.unclear >= CLIENT_UNCLEAR || boot().saturating_sub(held.since) >= CLIENT_LIFE {
+        if held.open >= CLIENT_OPEN || boot().saturating_sub(held.since) >= CLIENT_LIFE {
             // The settings were good before, so this fails only if the machine has run out of something.
             if let Ok(client) = Client::new(self.config.clone()) {
-                *held = Held { client, since: boot(), unclear: 0 };
+                *held = Held { client, since: boot(), open: 0 };
             }
         }
         held.client.clone()
     }
 
     fn renew(&self) {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).unclear = CLIENT_UNCLEAR;
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).open = CLIENT_OPEN;
     }
 
-    fn count_unclear(&self) {
+    fn count_open(&self) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        held.unclear = held.unclear.saturating_add(1);
+        held.open = held.open.saturating_add(1);
     }
 }
 

@@ -404,6 +404,26 @@ fn sqlite_keeps_its_rows() {
 }
 
 #[test]
+fn sqlite_keeps_no_row_waiting_behind_newer_ones() {
+    let mut file = File::new();
+    let shop = file.shop();
+    let insert = "INSERT INTO takings_capture (order_id, reference, captured_amount, due_at) VALUES ('o', ?1, 1, ?2)";
+    for (reference, due_at) in [("third", 30), ("first", 10)] {
+        shop.execute(insert, rusqlite::params![reference, due_at]).unwrap();
+    }
+    shop.execute(
+        "INSERT INTO takings_refund (order_id, reference, refunded_amount, due_at) VALUES ('o', 'second', 1, 20)",
+        [],
+    )
+    .unwrap();
+    file.store().enqueue(Kind::Capture, &[entry("new", 1)]).unwrap();
+    let claims = file.store().claim("default", 3, LEASE).unwrap();
+    let order: Vec<&str> = claims.iter().map(|claim| claim.reference.as_str()).collect();
+    assert_eq!(order, ["first", "second", "third"]);
+    assert_eq!(claim_one(&mut file).reference, "new", "its time is that of its INSERT");
+}
+
+#[test]
 fn sqlite_has_one_worker() {
     let mut file = File::new();
     let mut second = Sqlite::open(file.path(), Options::default()).unwrap();

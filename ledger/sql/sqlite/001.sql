@@ -66,7 +66,7 @@ CREATE TABLE takings_capture (
   state           TEXT NOT NULL DEFAULT 'queued'
     CHECK (state IN ('queued', 'sending', 'unclear', 'captured', 'rejected', 'stuck', 'cancelled')),
   -- When something is to be done about it; while 'sending' the end of the lease; NULL: nothing.
-  due_at          INTEGER DEFAULT 0,
+  due_at          INTEGER DEFAULT (CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)),
   -- The claims so far. A worker's word counts while this is the number of its claim.
   sends           INTEGER NOT NULL DEFAULT 0,
   -- The unclear ends so far: the place in the schedule.
@@ -164,7 +164,7 @@ CREATE TABLE takings_refund (
   state           TEXT NOT NULL DEFAULT 'queued'
     CHECK (state IN ('queued', 'sending', 'unclear', 'refunded', 'rejected', 'stuck', 'cancelled')),
   -- When something is to be done about it; while 'sending' the end of the lease; NULL: nothing.
-  due_at          INTEGER DEFAULT 0,
+  due_at          INTEGER DEFAULT (CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)),
   -- The claims so far. A worker's word counts while this is the number of its claim.
   sends           INTEGER NOT NULL DEFAULT 0,
   -- The unclear ends so far: the place in the schedule.

@@ -4,10 +4,11 @@
 //! once, through crashes, outages and restored backups, and a person sees the rows that need one.
 //!
 //! [`policy`] decides and does nothing else; [`store`] names what an engine does, and [`sqlite`] is one. [`worker`]
-//! does the work.
+//! does the work, and [`office`] has what people ask a ledger.
 
 #![forbid(unsafe_code)]
 
+pub mod office;
 pub mod policy;
 pub mod sqlite;
 pub mod store;

@@ -84,11 +84,13 @@ pub enum Why {
     NoAnswer,
     /// Two clocks differ.
     Clock,
+    /// A person paused the account.
+    Person,
 }
 
 impl Why {
     /// Every reason.
-    pub const ALL: [Why; 15] = [
+    pub const ALL: [Why; 16] = [
         Why::Refused,
         Why::RefusedAfterUnclear,
         Why::Several,
@@ -104,6 +106,7 @@ impl Why {
         Why::Limited,
         Why::NoAnswer,
         Why::Clock,
+        Why::Person,
     ];
 
     /// The word that stands in the tables.
@@ -124,6 +127,7 @@ impl Why {
             Why::Limited => "limited",
             Why::NoAnswer => "no_answer",
             Why::Clock => "clock",
+            Why::Person => "person",
         }
     }
 }
@@ -406,6 +410,65 @@ fn scheduled(row: Verdict, account: News) -> Verdict {
     match tries {
         MOST_TRIES.. => Verdict { state: State::Stuck, due: Due::Never, why: Some(Why::GivenUp), ..row },
         _ => row,
+    }
+}
+
+/// The word of a person about a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// It was carried out, under this id of Klarna's.
+    Done(String),
+    /// It was not carried out, and shall not be.
+    NotDone,
+    /// It shall be sent again, under this new key, once a look has not found it.
+    SendAgain(String),
+    /// It shall not be sent. Nothing of it ever was.
+    Withdraw,
+}
+
+/// The facts of a row by which a person's word is taken or not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Its state.
+    pub state: State,
+    /// A request of it may have been carried out.
+    pub maybe: bool,
+    /// The time in milliseconds since its last request; below 0 while a lease of it may still run.
+    pub quiet: Option<i64>,
+    /// Klarna's id of it, if it was carried out.
+    pub done_as: Option<String>,
+    /// The fields of its request were wiped.
+    pub is_wiped: bool,
+}
+
+/// The state that a person's word leaves, or why it is not taken.
+///
+/// # Errors
+///
+/// One line for the person. The row stays as it is.
+pub fn heed(row: &Standing, word: &Word) -> Result<State, &'static str> {
+    let quiet = i64::try_from(QUIET.as_millis()).unwrap_or(i64::MAX);
+    let is_under_way = row.state == State::Sending || row.quiet.is_some_and(|time| time < quiet);
+    match (word, row.state) {
+        (Word::Done(id), State::Done) if row.done_as.as_ref() == Some(id) => Ok(State::Done),
+        (_, State::Done) => Err("it is done under another word or id, and that is final"),
+        (_, State::Cancelled) if !matches!(word, Word::Done(_)) => {
+            Err("it was withdrawn, and that is final; enqueue it under another reference")
+        }
+        (Word::Done(id), _) if id.is_empty() => Err("Klarna's id of it is missing"),
+        (Word::Done(_), _) => Ok(State::Done),
+        (Word::Withdraw, State::Queued) if !row.maybe => Ok(State::Cancelled),
+        (Word::Withdraw, _) => Err("something of it may have been sent, so it cannot be withdrawn"),
+        _ if is_under_way => {
+            Err("a request of it may still be under way; say so again ten minutes after its last request")
+        }
+        (Word::NotDone, State::Queued) => Err("it waits to be sent; withdraw it instead"),
+        (Word::NotDone, _) => Ok(State::Rejected),
+        (Word::SendAgain(_), State::Queued) => Err("it waits to be sent already"),
+        (Word::SendAgain(_), _) if row.is_wiped => Err(
+            "the fields of its request were wiped; enqueue it under another reference, once you know it is not done",
+        ),
+        (Word::SendAgain(_), _) => Ok(if row.maybe { State::Unclear } else { State::Queued }),
     }
 }
 

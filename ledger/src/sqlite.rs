@@ -18,6 +18,8 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, Trans
 use crate::policy::{Change, Claimed, Moments, State, Why, counts, maybe_when_claimed};
 use crate::store::{Claim, Entry, Error, Kept, Kind, Record, Settlement, Store};
 
+mod office;
+
 const SCHEMA: &str = include_str!("../sql/sqlite/001.sql");
 
 /// The version of the tables that this worker makes.
@@ -61,6 +63,11 @@ impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options").field("first_ever", &self.first_ever).finish_non_exhaustive()
     }
+}
+
+/// The statements that make the tables, for somebody who reads them first.
+pub fn schema() -> &'static str {
+    SCHEMA
 }
 
 /// A ledger in one file.
@@ -346,17 +353,19 @@ impl Store for Sqlite {
         let work = self.begin()?;
         match change {
             Change::Recovered => work.execute(
+                // A worker does not undo a person's pause.
                 "UPDATE takings_account SET trouble = 0, paused_until = 0, paused_why = NULL, alert_at = NULL
-                 WHERE account = ?1",
-                [account],
+                 WHERE account = ?1 AND paused_why IS NOT ?2",
+                [account, Why::Person.as_str()],
             )?,
             Change::Paused(time, why) => {
                 let needs_a_person = !matches!(why, Why::Limited);
                 work.execute(
                     "UPDATE takings_account SET trouble = trouble + ?4, paused_until = max(paused_until, ?2),
-                       paused_why = ?3, alert_at = CASE WHEN ?4 THEN coalesce(alert_at, ?5) ELSE alert_at END
+                       paused_why = CASE WHEN paused_why IS ?6 THEN paused_why ELSE ?3 END, alert_at = CASE WHEN ?4 THEN coalesce(alert_at, ?5) ELSE alert_at END
                      WHERE account = ?1",
-                    params![account, now.saturating_add(millis(time)), why.as_str(), needs_a_person, now],
+                    params![account, now.saturating_add(millis(time)), why.as_str(), needs_a_person, now,
+                        Why::Person.as_str()],
                 )?
             }
         };

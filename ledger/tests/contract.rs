@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use takings_ledger::policy::{Change, End, Looked, State, Why, settle};
+use takings_ledger::office::{Office, Said, Wanted};
+use takings_ledger::policy::{Change, End, Looked, State, Why, Word, settle};
 use takings_ledger::sqlite::{Options, Sqlite, system_clock};
 use takings_ledger::store::{Claim, Entry, Kept, Kind, Record, Settlement, Store};
 
@@ -16,12 +17,14 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A ledger for a test.
 trait Engine {
-    type Store: Store;
+    type Store: Office;
     /// A ledger that vouches for its rows, and a worker of it.
     fn new() -> Self;
     fn store(&mut self) -> &mut Self::Store;
     /// Moves the ledger's clock.
     fn advance(&mut self, by: Duration);
+    /// Moves the ledger's clock back.
+    fn advance_back(&mut self, by: Duration);
     /// The worker dies, and another begins.
     fn restart(&mut self);
 }
@@ -69,6 +72,10 @@ impl Engine for File {
 
     fn advance(&mut self, by: Duration) {
         self.offset.fetch_add(by.as_millis() as i64, Ordering::SeqCst);
+    }
+
+    fn advance_back(&mut self, by: Duration) {
+        self.offset.fetch_sub(by.as_millis() as i64, Ordering::SeqCst);
     }
 
     fn restart(&mut self) {
@@ -320,12 +327,179 @@ fn a_death<E: Engine>() {
     assert_eq!((again.sends, again.row.maybe, again.row.unvouched), (claim.sends + 1, true, false));
 }
 
+fn say(engine: &mut impl Engine, kind: Kind, word: Word) -> Result<State, String> {
+    let said = Said { word, by: "ada".into(), note: Some("seen in the portal".into()) };
+    engine.store().say(kind, "default", &entry("", 1).order_id, "p", &said).map_err(|error| error.message)
+}
+
+fn again() -> Word {
+    Word::SendAgain("a-new-key-0000000000".into())
+}
+
+/// A person's word is taken only where it can be true, and never while a request may be under way.
+fn a_persons_word<E: Engine>() {
+    for kind in Kind::ALL {
+        let mut engine = E::new();
+        let none = say(&mut engine, kind, Word::Withdraw).unwrap_err();
+        assert!(none.contains("no such row"), "{none}");
+        engine.store().enqueue(kind, &[entry("p", 6000)]).unwrap();
+        for word in [Word::NotDone, again(), Word::Done(String::new())] {
+            assert!(say(&mut engine, kind, word.clone()).is_err(), "{word:?} of a row that waits");
+        }
+        let claim = claim_one(&mut engine);
+        for word in [Word::NotDone, again(), Word::Withdraw] {
+            assert!(say(&mut engine, kind, word.clone()).is_err(), "{word:?} of a row that a worker has");
+        }
+        end_one(&mut engine, &claim, End::Unclear);
+        engine.advance(Duration::from_secs(9 * 60));
+        for word in [Word::NotDone, again(), Word::Withdraw] {
+            assert!(say(&mut engine, kind, word.clone()).is_err(), "{word:?} too soon");
+        }
+        engine.advance(Duration::from_secs(2 * 60));
+        assert_eq!(say(&mut engine, kind, Word::NotDone), Ok(State::Rejected));
+        let lines = engine.store().list(kind, &Wanted::default()).unwrap();
+        assert_eq!(
+            (lines[0].settled_by.as_deref(), lines[0].note.as_deref(), lines[0].alert_at),
+            (Some("ada"), Some("seen in the portal"), None)
+        );
+        let requests = engine.store().requests(kind, lines[0].id).unwrap();
+        assert_eq!(requests.last().map(|request| request.sent.as_str()), Some("ada said: it is not done"));
+        assert_eq!(say(&mut engine, kind, Word::Done("c-1".into())), Ok(State::Done), "it was found after all");
+        assert_eq!(say(&mut engine, kind, Word::Done("c-1".into())), Ok(State::Done), "the same again");
+        for word in [Word::Done("c-2".into()), Word::NotDone, again(), Word::Withdraw] {
+            assert!(say(&mut engine, kind, word.clone()).is_err(), "{word:?} of a row that is done");
+        }
+        assert_eq!(found(&mut engine, kind, "p").done_as.as_deref(), Some("c-1"));
+    }
+}
+
+/// A row that is sent again is looked for first, and goes with its new key.
+fn sent_again<E: Engine>() {
+    let mut engine = E::new();
+    engine.store().enqueue(Kind::Capture, &[entry("p", 6000)]).unwrap();
+    let claim = claim_one(&mut engine);
+    assert_eq!(claim.idempotency_key, None);
+    end_one(&mut engine, &claim, End::Refused { settles: true });
+    assert_eq!(found(&mut engine, Kind::Capture, "p").state, State::Rejected);
+    assert!(say(&mut engine, Kind::Capture, again()).is_err(), "too soon");
+    engine.advance(Duration::from_secs(11 * 60));
+    assert_eq!(say(&mut engine, Kind::Capture, again()), Ok(State::Queued));
+    let claim = claim_one(&mut engine);
+    assert_eq!(claim.idempotency_key.as_deref(), Some("a-new-key-0000000000"));
+    assert_eq!(takings_ledger::policy::action(&claim.row), takings_ledger::policy::Action::Look);
+    end_one(&mut engine, &claim, End::Looked(Looked::Never));
+    let claim = claim_one(&mut engine);
+    assert_eq!(takings_ledger::policy::action(&claim.row), takings_ledger::policy::Action::Send);
+    assert_eq!(claim.idempotency_key.as_deref(), Some("a-new-key-0000000000"));
+}
+
+/// A row is withdrawn only before anything was sent, and nobody sends it then.
+fn withdrawn<E: Engine>() {
+    let mut engine = E::new();
+    engine.store().enqueue(Kind::Capture, &[entry("p", 1)]).unwrap();
+    assert_eq!(say(&mut engine, Kind::Capture, Word::Withdraw), Ok(State::Cancelled));
+    assert_eq!(engine.store().claim("default", 10, LEASE), Ok(vec![]));
+    assert_eq!(engine.store().enqueue(Kind::Capture, &[entry("p", 1)]), Ok(vec![false]));
+    assert!(say(&mut engine, Kind::Capture, again()).is_err(), "it is final");
+}
+
+/// A person's pause holds until a person ends it; a resume also ends the memory of a clock that ran ahead.
+fn a_persons_pause<E: Engine>() {
+    let mut engine = E::new();
+    engine.store().enqueue(Kind::Capture, &[entry("p", 1), entry("q", 1)]).unwrap();
+    assert!(engine.store().pause("nobody").is_err() && engine.store().resume("nobody", false).is_err());
+    engine.store().pause("default").unwrap();
+    engine.store().change("default", Change::Recovered).unwrap();
+    engine.store().change("default", Change::Paused(SECOND, Why::Clock)).unwrap();
+    engine.advance(10 * DAY);
+    assert_eq!(engine.store().claim("default", 10, LEASE), Ok(vec![]));
+    assert_eq!(engine.store().accounts().unwrap()[0].paused_why.as_deref(), Some("person"));
+    engine.store().resume("default", false).unwrap();
+    let ahead = engine.store().claim("default", 1, LEASE).unwrap().remove(0);
+    end_one(&mut engine, &ahead, End::HandedBack);
+    engine.advance_back(9 * DAY);
+    let claim = engine.store().claim("default", 1, LEASE).unwrap().remove(0);
+    assert!(!takings_ledger::policy::clocks_agree(claim.at, claim.at, claim.seen_at), "the clock went back");
+    end_one(&mut engine, &claim, End::HandedBack);
+    engine.store().resume("default", false).unwrap();
+    let claim = engine.store().claim("default", 1, LEASE).unwrap().remove(0);
+    assert!(takings_ledger::policy::clocks_agree(claim.at, claim.at, claim.seen_at), "{claim:?}");
+}
+
+/// A resume with nothing lost lets rows go without a look.
+fn nothing_lost<E: Engine>() {
+    let mut engine = E::new();
+    engine.store().enqueue(Kind::Capture, &[entry("p", 1)]).unwrap();
+    engine.store().restored().unwrap();
+    assert_eq!(claim_one(&mut engine).row.vouched_age, None);
+    engine.advance(2 * LEASE);
+    engine.store().resume("default", true).unwrap();
+    assert!(claim_one(&mut engine).row.vouched_age.is_some());
+}
+
+/// Customers' data goes first, later all but a stub; rows that are open or need a person keep everything.
+fn purged<E: Engine>() {
+    let mut engine = E::new();
+    let with = |name: &str| Entry { request: Some(r#"{"description":"socks"}"#.into()), ..entry(name, 6000) };
+    engine.store().enqueue(Kind::Capture, &[with("done"), with("refused"), with("open")]).unwrap();
+    let claims = engine.store().claim("default", 2, LEASE).unwrap();
+    end_one(&mut engine, &claims[0], done("c-1"));
+    end_one(&mut engine, &claims[1], End::Refused { settles: true });
+    engine.advance(6 * DAY);
+    assert_eq!(engine.store().wipe(Kind::Capture, 7 * DAY, 0).unwrap().rows, 0);
+    engine.advance(2 * DAY);
+    let swept = engine.store().wipe(Kind::Capture, 7 * DAY, 0).unwrap();
+    assert_eq!((swept.rows, swept.last), (1, Some(3)));
+    assert_eq!(engine.store().wipe(Kind::Capture, 7 * DAY, 3).unwrap().last, None);
+    assert_eq!(engine.store().wipe(Kind::Refund, 7 * DAY, 0).unwrap().last, None);
+    assert_eq!(engine.store().enqueue(Kind::Capture, &[with("done")]), Ok(vec![false]), "its name is remembered");
+    let other = Entry { amount: 1, ..with("done") };
+    assert!(engine.store().enqueue(Kind::Capture, &[other]).is_err(), "with its amount");
+    engine.store().purge(Kind::Capture, DAY, 0).unwrap();
+    let lines = engine.store().list(Kind::Capture, &Wanted::default()).unwrap();
+    let stub = &lines[0];
+    assert_eq!((stub.state, stub.amount, stub.done_as.as_deref()), (State::Done, 6000, Some("c-1")));
+    assert!(stub.settled_at.is_some() && stub.is_wiped && !lines[1].is_wiped && !lines[2].is_wiped);
+    assert_eq!(lines[1].why.as_deref(), Some("refused"));
+}
+
+/// Rows are counted, and those that need a person are told apart by reason.
+fn counted<E: Engine>() {
+    let mut engine = E::new();
+    let entries: Vec<Entry> = (0..6).map(|n| entry(&format!("p-{n}"), 100)).collect();
+    engine.store().enqueue(Kind::Capture, &entries).unwrap();
+    let claims = engine.store().claim("default", 4, LEASE).unwrap();
+    end_one(&mut engine, &claims[0], done("c-1"));
+    end_one(&mut engine, &claims[1], End::Refused { settles: true });
+    end_one(&mut engine, &claims[2], End::Refused { settles: true });
+    end_one(&mut engine, &claims[3], End::Unclear);
+    let now = engine.store().time();
+    let counts = engine.store().counts("default", now - 1000).unwrap();
+    let of = |state| counts.iter().find(|count| count.state == state).unwrap();
+    assert_eq!((of(State::Queued).rows, of(State::Queued).amount), (2, 200));
+    assert_eq!((of(State::Done).rows, of(State::Done).lately), (1, 1));
+    assert!(of(State::Unclear).next_due.is_some_and(|due| due > now));
+    let alarms = engine.store().alarms("default").unwrap();
+    assert_eq!(alarms.len(), 1, "{alarms:?}");
+    assert_eq!((alarms[0].rows, alarms[0].amount, alarms[0].why.as_deref()), (2, 200, Some("refused")));
+    let wanted = Wanted { needs_a_person: true, ..Wanted::default() };
+    let names = |lines: Vec<takings_ledger::office::Line>| -> Vec<String> {
+        lines.into_iter().map(|line| line.reference).collect()
+    };
+    assert_eq!(names(engine.store().list(Kind::Capture, &wanted).unwrap()), ["p-1", "p-2"]);
+    let wanted = Wanted { state: Some(State::Queued), after: 5, most: 1, ..Wanted::default() };
+    assert_eq!(names(engine.store().list(Kind::Capture, &wanted).unwrap()), ["p-5"]);
+    let wanted = Wanted { reference: Some("p-0".into()), ..Wanted::default() };
+    assert_eq!(engine.store().list(Kind::Capture, &wanted).unwrap().len(), 1);
+}
+
 macro_rules! contract {
     ($Engine:ty: $($name:ident)*) => { $( #[test] fn $name() { super::$name::<$Engine>(); } )* };
 }
 
 mod sqlite {
-    contract!(super::File: a_row_is_done a_lease_ends maybe_stays a_look another_id one_name an_account a_place a_restore a_death);
+    contract!(super::File: a_row_is_done a_lease_ends maybe_stays a_look another_id one_name an_account a_place a_restore a_death
+        a_persons_word sent_again withdrawn a_persons_pause nothing_lost purged counted);
 }
 
 fn refusal(shop: &rusqlite::Connection, sql: &str) -> String {

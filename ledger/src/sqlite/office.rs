@@ -1,0 +1,352 @@
+//! The questions and words of people, in SQLite.
+
+use std::time::Duration;
+
+use rusqlite::{OptionalExtension, Row, params, params_from_iter, types::Value};
+
+use super::{Sqlite, millis, sends, state};
+use crate::office::{Account, Alarm, Count, Line, Office, Said, Swept, Wanted};
+use crate::policy::{Standing, State, Why, Word, heed};
+use crate::store::{Error, Kind, Request};
+
+/// How many rows one transaction goes through, so that shops do not wait long.
+const SWEEP: i64 = 10_000;
+
+/// The first number of people's words among the requests of a claim.
+const WORDS: i64 = 1000;
+
+impl Sqlite {
+    /// The number of a row, and its facts for a person's word.
+    fn standing(
+        work: &rusqlite::Transaction<'_>,
+        kind: Kind,
+        name: [&str; 3],
+        now: i64,
+    ) -> rusqlite::Result<Option<(i64, i64, Standing)>> {
+        let operation = kind.operation();
+        let sql = format!(
+            "SELECT id, sends, state, maybe, last_sent_at, {operation}_id, request_wiped_at IS NOT NULL
+             FROM takings_{operation} WHERE account = ?1 AND order_id = ?2 AND reference = ?3"
+        );
+        let row = work.prepare_cached(&sql)?.query_row(name, |row| {
+            let standing = Standing {
+                state: state(kind, row, 2)?,
+                maybe: row.get(3)?,
+                quiet: row.get::<_, Option<i64>>(4)?.map(|at| now.saturating_sub(at)),
+                done_as: row.get(5)?,
+                is_wiped: row.get(6)?,
+            };
+            Ok((row.get(0)?, row.get(1)?, standing))
+        });
+        row.optional()
+    }
+
+    /// Goes through a part of the settled rows that no person has to see, and changes them.
+    fn sweep(&mut self, kind: Kind, age: Duration, after: i64, set: &str, and: &str) -> Result<(i64, Swept), Error> {
+        let now = self.now();
+        let operation = kind.operation();
+        let work = self.begin()?;
+        let last: Option<i64> = work.query_row(
+            &format!(
+                "SELECT max(id) FROM (SELECT id FROM takings_{operation} WHERE id > ?1 ORDER BY id LIMIT {SWEEP})"
+            ),
+            [after],
+            |row| row.get(0),
+        )?;
+        let end = last.unwrap_or(after);
+        let rows = work.execute(
+            &format!(
+                "UPDATE takings_{operation} SET {set}
+                 WHERE id > ?1 AND id <= ?2 AND settled_at <= ?3 AND alert_at IS NULL AND state <> 'stuck' AND {and}"
+            ),
+            params![after, end, now.saturating_sub(millis(age))],
+        )?;
+        work.commit()?;
+        Ok((end, Swept { last, rows: rows as u64 }))
+    }
+}
+
+impl Office for Sqlite {
+    fn accounts(&mut self) -> Result<Vec<Account>, Error> {
+        self.check_process()?;
+        let mut read = self.db.prepare_cached(
+            "SELECT account, base_url, merchant, per_second, trouble, paused_until, paused_why, look_until, seen_at,
+                    alert_at FROM takings_account ORDER BY account",
+        )?;
+        let accounts = read.query_map([], |row| {
+            Ok(Account {
+                account: row.get(0)?,
+                base_url: row.get(1)?,
+                merchant: row.get(2)?,
+                per_second: row.get(3)?,
+                trouble: row.get(4)?,
+                paused_until: row.get(5)?,
+                paused_why: row.get(6)?,
+                look_until: row.get(7)?,
+                seen_at: row.get(8)?,
+                alert_at: row.get(9)?,
+            })
+        })?;
+        Ok(accounts.collect::<Result<_, _>>()?)
+    }
+
+    fn counts(&mut self, account: &str, since: i64) -> Result<Vec<Count>, Error> {
+        self.check_process()?;
+        let mut counts = Vec::new();
+        for kind in Kind::ALL {
+            let mut read = self.db.prepare_cached(&format!(
+                "SELECT state, count(*), sum({}), min(enqueued_at), min(due_at), total(settled_at >= ?2)
+                 FROM takings_{} WHERE account = ?1 GROUP BY state ORDER BY state",
+                kind.amount(),
+                kind.operation()
+            ))?;
+            let rows = read.query_map(params![account, since], |row| {
+                Ok(Count {
+                    kind,
+                    state: state(kind, row, 0)?,
+                    rows: sends(row, 1)?,
+                    amount: row.get(2)?,
+                    oldest: row.get(3)?,
+                    next_due: row.get(4)?,
+                    lately: row.get::<_, f64>(5)? as u64,
+                })
+            })?;
+            for row in rows {
+                counts.push(row?);
+            }
+        }
+        Ok(counts)
+    }
+
+    fn alarms(&mut self, account: &str) -> Result<Vec<Alarm>, Error> {
+        self.check_process()?;
+        let mut alarms = Vec::new();
+        for kind in Kind::ALL {
+            // Beside a lone min() SQLite takes the other columns from the row that has it.
+            let mut read = self.db.prepare_cached(&format!(
+                "SELECT state, why, error_code, count(*), sum({}), min(alert_at), order_id, reference
+                 FROM takings_{} WHERE account = ?1 AND alert_at IS NOT NULL GROUP BY state, why, error_code",
+                kind.amount(),
+                kind.operation()
+            ))?;
+            let rows = read.query_map([account], |row| {
+                Ok(Alarm {
+                    kind,
+                    state: state(kind, row, 0)?,
+                    why: row.get(1)?,
+                    error_code: row.get(2)?,
+                    rows: sends(row, 3)?,
+                    amount: row.get(4)?,
+                    since: row.get(5)?,
+                    order_id: row.get(6)?,
+                    reference: row.get(7)?,
+                })
+            })?;
+            for row in rows {
+                alarms.push(row?);
+            }
+        }
+        alarms.sort_by_key(|alarm| alarm.since);
+        Ok(alarms)
+    }
+
+    fn list(&mut self, kind: Kind, wanted: &Wanted) -> Result<Vec<Line>, Error> {
+        self.check_process()?;
+        let operation = kind.operation();
+        let mut values = vec![Value::from(wanted.after)];
+        let mut sql = format!(
+            "SELECT id, account, order_id, reference, {}, enqueued_at, state, due_at, sends, tries, maybe, last_sent_at,
+                    looked_at, idempotency_key, {operation}_id, correlation_id, settled_at, settled_by, alert_at, why,
+                    http_status, error_code, note, request_wiped_at IS NOT NULL
+             FROM takings_{operation} WHERE id > ?1",
+            kind.amount(),
+        );
+        let texts = [("account", &wanted.account), ("order_id", &wanted.order_id), ("reference", &wanted.reference)];
+        let state_word = wanted.state.map(|state| kind.word(state).to_owned());
+        for (column, text) in texts.into_iter().chain([("state", &state_word)]) {
+            if let Some(text) = text {
+                values.push(Value::from(text.clone()));
+                sql.push_str(&format!(" AND {column} = ?{}", values.len()));
+            }
+        }
+        if wanted.needs_a_person {
+            sql.push_str(" AND alert_at IS NOT NULL");
+        }
+        sql.push_str(" ORDER BY id");
+        if wanted.most > 0 {
+            sql.push_str(&format!(" LIMIT {}", wanted.most));
+        }
+        let mut read = self.db.prepare_cached(&sql)?;
+        let lines = read.query_map(params_from_iter(values), |row| line(kind, row))?;
+        Ok(lines.collect::<Result<_, _>>()?)
+    }
+
+    fn requests(&mut self, kind: Kind, id: i64) -> Result<Vec<Request>, Error> {
+        self.check_process()?;
+        let mut read = self.db.prepare_cached(
+            "SELECT at, took_ms, sent, came_back, http_status, error_code, correlation_id FROM takings_attempt
+             WHERE kind = ?1 AND row = ?2 ORDER BY sends, n",
+        )?;
+        let requests = read.query_map(params![kind.operation(), id], |row| {
+            Ok(Request {
+                at: row.get(0)?,
+                took_ms: row.get(1)?,
+                sent: row.get(2)?,
+                came_back: row.get(3)?,
+                http_status: row.get(4)?,
+                error_code: row.get(5)?,
+                correlation_id: row.get(6)?,
+            })
+        })?;
+        Ok(requests.collect::<Result<_, _>>()?)
+    }
+
+    fn say(&mut self, kind: Kind, account: &str, order_id: &str, reference: &str, said: &Said) -> Result<State, Error> {
+        let now = self.now();
+        let operation = kind.operation();
+        let refused = |why: &str| {
+            Error::refused(format!(
+                "{operation} of order {order_id:?}, reference {reference:?}: {why}; nothing was changed"
+            ))
+        };
+        let work = self.begin()?;
+        let Some((id, claims, row)) = Sqlite::standing(&work, kind, [account, order_id, reference], now)? else {
+            return Err(refused("the ledger has no such row"));
+        };
+        let new = heed(&row, &said.word).map_err(refused)?;
+        let (done_as, key) = match &said.word {
+            Word::Done(done_as) => (Some(done_as), None),
+            Word::SendAgain(key) => (None, Some(key)),
+            Word::NotDone | Word::Withdraw => (None, None),
+        };
+        let due_at = key.map(|_| now);
+        // A look that seems to have been made in 1970 vouches for nothing, so the row is looked for before it is sent.
+        work.execute(
+            &format!(
+                "UPDATE takings_{operation} SET state = ?2, due_at = ?3, {operation}_id = ?4,
+                   tries = CASE WHEN ?5 IS NULL THEN tries ELSE 0 END,
+                   refused = CASE WHEN ?5 IS NULL THEN refused ELSE 0 END,
+                   looked_at = CASE WHEN ?5 IS NULL THEN looked_at ELSE 0 END,
+                   idempotency_key = coalesce(?5, idempotency_key),
+                   settled_at = CASE WHEN ?3 IS NULL THEN coalesce(CASE WHEN state = ?2 THEN settled_at END, ?6) END,
+                   seen_at = CASE WHEN state = ?2 THEN seen_at END,
+                   settled_by = ?7, alert_at = NULL, why = NULL, note = ?8
+                 WHERE id = ?1"
+            ),
+            params![id, kind.word(new), due_at, done_as, key, now, said.by, said.note],
+        )?;
+        let word = match &said.word {
+            Word::Done(_) => "it is done",
+            Word::NotDone => "it is not done",
+            Word::SendAgain(_) => "send it again",
+            Word::Withdraw => "withdraw it",
+        };
+        work.execute(
+            "INSERT INTO takings_attempt (kind, row, sends, n, at, took_ms, sent, came_back)
+             SELECT ?1, ?2, ?3, coalesce(max(max(n) + 1, ?4), ?4), ?5, 0, ?6, ?7
+             FROM takings_attempt WHERE kind = ?1 AND row = ?2 AND sends = ?3",
+            params![
+                operation,
+                id,
+                claims,
+                WORDS,
+                now,
+                format!("{} said: {word}", said.by),
+                said.note.as_deref().unwrap_or_default()
+            ],
+        )?;
+        work.commit()?;
+        Ok(new)
+    }
+
+    fn pause(&mut self, account: &str) -> Result<(), Error> {
+        let work = self.begin()?;
+        let rows = work.execute(
+            "UPDATE takings_account SET paused_until = ?2, paused_why = ?3 WHERE account = ?1",
+            params![account, i64::MAX, Why::Person.as_str()],
+        )?;
+        if rows == 0 {
+            return Err(Error::refused(format!("the ledger has no account {account}")));
+        }
+        work.commit()?;
+        Ok(())
+    }
+
+    fn resume(&mut self, account: &str, nothing_lost: bool) -> Result<(), Error> {
+        let now = self.now();
+        let work = self.begin()?;
+        let rows = work.execute(
+            "UPDATE takings_account SET trouble = 0, paused_until = 0, paused_why = NULL, alert_at = NULL,
+               seen_at = min(seen_at, ?2), tokens_at = min(tokens_at, ?2), look_until = CASE WHEN ?3 THEN 0 ELSE look_until END
+             WHERE account = ?1",
+            params![account, now, nothing_lost],
+        )?;
+        if rows == 0 {
+            return Err(Error::refused(format!("the ledger has no account {account}")));
+        }
+        work.commit()?;
+        Ok(())
+    }
+
+    fn wipe(&mut self, kind: Kind, age: Duration, after: i64) -> Result<Swept, Error> {
+        let set = format!("request = NULL, request_wiped_at = {}", self.now());
+        Ok(self.sweep(kind, age, after, &set, "request IS NOT NULL")?.1)
+    }
+
+    fn purge(&mut self, kind: Kind, age: Duration, after: i64) -> Result<Swept, Error> {
+        let set = format!(
+            "note = NULL, request_wiped_at = CASE WHEN request IS NULL THEN request_wiped_at ELSE {} END,
+             request = NULL, why = NULL, http_status = NULL, error_code = NULL, correlation_id = NULL",
+            self.now()
+        );
+        let and = "coalesce(request, note, why, http_status, error_code, correlation_id) IS NOT NULL";
+        let (end, swept) = self.sweep(kind, age, after, &set, and)?;
+        let before = self.now().saturating_sub(millis(age));
+        let operation = kind.operation();
+        let work = self.begin()?;
+        work.execute(
+            &format!(
+                "DELETE FROM takings_attempt WHERE kind = ?1 AND row > ?2 AND row <= ?3 AND row IN
+                   (SELECT id FROM takings_{operation} WHERE id > ?2 AND id <= ?3 AND settled_at <= ?4
+                      AND alert_at IS NULL AND state <> 'stuck')"
+            ),
+            params![operation, after, end, before],
+        )?;
+        work.commit()?;
+        Ok(swept)
+    }
+
+    fn time(&self) -> i64 {
+        self.now()
+    }
+}
+
+fn line(kind: Kind, row: &Row<'_>) -> rusqlite::Result<Line> {
+    Ok(Line {
+        kind,
+        id: row.get(0)?,
+        account: row.get(1)?,
+        order_id: row.get(2)?,
+        reference: row.get(3)?,
+        amount: row.get(4)?,
+        enqueued_at: row.get(5)?,
+        state: state(kind, row, 6)?,
+        due_at: row.get(7)?,
+        sends: sends(row, 8)?,
+        tries: row.get(9)?,
+        maybe: row.get(10)?,
+        last_sent_at: row.get(11)?,
+        looked_at: row.get::<_, Option<i64>>(12)?.filter(|at| *at > 0),
+        idempotency_key: row.get(13)?,
+        done_as: row.get(14)?,
+        correlation_id: row.get(15)?,
+        settled_at: row.get(16)?,
+        settled_by: row.get(17)?,
+        alert_at: row.get(18)?,
+        why: row.get(19)?,
+        http_status: row.get(20)?,
+        error_code: row.get(21)?,
+        note: row.get(22)?,
+        is_wiped: row.get(23)?,
+    })
+}

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::policy::{State, Word};
-use crate::store::{Error, Kind, Request, Store};
+use crate::store::{Entry, Error, Kind, Request, Store};
 
 /// An account as it stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -179,6 +179,21 @@ pub trait Office: Store {
     ///
     /// They could not be read.
     fn requests(&mut self, kind: Kind, id: i64) -> Result<Vec<Request>, Error>;
+
+    /// How many of the entries the ledger has already, and which of them stand there with another content. Such a one
+    /// cannot be enqueued.
+    ///
+    /// # Errors
+    ///
+    /// They could not be compared.
+    fn compare(&mut self, kind: Kind, entries: &[Entry]) -> Result<(u64, Vec<usize>), Error>;
+
+    /// Whether another process is the one worker that this ledger can have.
+    ///
+    /// # Errors
+    ///
+    /// It could not be found out.
+    fn has_worker(&mut self) -> Result<bool, Error>;
 
     /// Takes a person's word about a row, and notes who said it.
     ///

@@ -11,6 +11,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, TransactionBehavior, ffi, params};
@@ -30,6 +31,9 @@ const APPLICATION: i64 = 0x5441_4b47;
 
 /// How long a writer waits for another.
 const BUSY: Duration = Duration::from_secs(10);
+
+/// The pause between two tries to become the worker.
+const MOMENT: Duration = Duration::from_millis(20);
 
 /// How long a new or restored ledger looks first.
 const LOOK_FIRST: i64 = 30 * 24 * 60 * 60 * 1000;
@@ -140,6 +144,13 @@ impl Sqlite {
         (self.clock)()
     }
 
+    /// The file whose lock the worker has.
+    fn lock_path(&self) -> PathBuf {
+        let mut path = self.path.clone().into_os_string();
+        path.push(".lock");
+        path.into()
+    }
+
     fn make_tables(&mut self, first_ever: bool) -> Result<(), Error> {
         let (now, origin) = (self.now(), self.origin.clone());
         let path = self.path.display().to_string();
@@ -204,14 +215,21 @@ impl Sqlite {
 
 impl Store for Sqlite {
     fn become_worker(&mut self) -> Result<(), Error> {
-        let mut path = self.path.clone().into_os_string();
-        path.push(".lock");
+        let path = self.lock_path();
         let failed = |why: &dyn fmt::Display| Error::refused(format!("{}: {why}", path.display()));
         let mut lock = match self.lock.take() {
             Some(lock) => lock,
             None => {
-                let lock = open_own(Path::new(&path)).map_err(|why| failed(&why))?;
-                if lock.try_lock().is_err() {
+                let lock = open_own(&path).map_err(|why| failed(&why))?;
+                // Somebody who asks whether there is a worker has the lock for a moment.
+                let mut is_ours = lock.try_lock().is_ok();
+                for _ in 0..10 {
+                    if !is_ours {
+                        thread::sleep(MOMENT);
+                        is_ours = lock.try_lock().is_ok();
+                    }
+                }
+                if !is_ours {
                     return Err(failed(&"another worker has this ledger, and one is enough for a file"));
                 }
                 lock
@@ -414,6 +432,24 @@ impl Store for Sqlite {
             |row| row.get(0),
         )?;
         Ok(count.unsigned_abs())
+    }
+
+    fn quiet(&mut self, account: &str) -> Result<Option<Duration>, Error> {
+        self.check_process()?;
+        let mut earliest = None;
+        for kind in Kind::ALL {
+            let sql = format!(
+                "SELECT min(due_at) FROM takings_{} WHERE account = ?1 AND due_at IS NOT NULL",
+                kind.operation()
+            );
+            let due: Option<i64> = self.db.prepare_cached(&sql)?.query_row([account], |row| row.get(0))?;
+            earliest = [earliest, due].into_iter().flatten().min();
+        }
+        let sql = "SELECT paused_until FROM takings_account WHERE account = ?1";
+        let paused: Option<i64> = self.db.prepare_cached(sql)?.query_row([account], |row| row.get(0)).optional()?;
+        let until = earliest.map(|due: i64| due.max(paused.unwrap_or(0)));
+        Ok(until
+            .map(|until| Duration::from_millis(u64::try_from(until.saturating_sub(self.now())).unwrap_or_default())))
     }
 }
 

@@ -288,4 +288,12 @@ pub trait Store: Send {
     ///
     /// They could not be read.
     fn open_rows(&mut self, account: &str) -> Result<u64, Error>;
+
+    /// How long nothing of the account is to be done: until the earliest of its rows is due, and the account is not
+    /// paused. None if no row is open.
+    ///
+    /// # Errors
+    ///
+    /// They could not be read.
+    fn quiet(&mut self, account: &str) -> Result<Option<Duration>, Error>;
 }

@@ -43,6 +43,9 @@ const RATE: Duration = Duration::from_millis(50);
 /// How long a worker waits after the store failed.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// Hears how far the work is.
+pub type Progress = Arc<dyn Fn(&Tally) + Send + Sync>;
+
 /// How a worker works.
 #[derive(Clone)]
 pub struct Settings {
@@ -58,8 +61,10 @@ pub struct Settings {
     pub timeout: Duration,
     /// How often it asks for rows when none was due.
     pub idle: Duration,
-    /// Whether it ends once every row is settled.
-    pub until_settled: bool,
+    /// It ends once nothing is to be done for so long: [`Duration::MAX`] is once every row is settled.
+    pub until_quiet: Option<Duration>,
+    /// Told now and then how far the work is, by the thread that has the store.
+    pub progress: Option<Progress>,
     /// The worker's clock, which must agree with the ledger's.
     pub clock: Clock,
 }
@@ -73,7 +78,8 @@ impl Default for Settings {
             lease: Duration::from_secs(180),
             timeout: Duration::from_secs(65),
             idle: Duration::from_secs(1),
-            until_settled: false,
+            until_quiet: None,
+            progress: None,
             clock: Arc::new(system_clock),
         }
     }
@@ -197,7 +203,7 @@ impl<S: Store> Desk<'_, S> {
                 next = Instant::now() + AGAIN;
             } else if !is_stopped && self.under_way < self.settings.hands && Instant::now() >= next {
                 next = match self.claim() {
-                    Ok(0) if self.is_settled() => return Ok(()),
+                    Ok(0) if self.is_quiet() => return Ok(()),
                     // The rate may have let nothing through, and will in a moment.
                     Ok(0) if last_work.is_some_and(|at| at.elapsed() < self.settings.idle) => Instant::now() + RATE,
                     Ok(0) => Instant::now() + self.settings.idle.mul_f64(0.75 + 0.5 * chance()),
@@ -210,9 +216,10 @@ impl<S: Store> Desk<'_, S> {
         }
     }
 
-    fn is_settled(&mut self) -> bool {
-        let is_asked = self.settings.until_settled && self.under_way == 0 && self.unwritten.is_empty();
-        is_asked && self.store.open_rows(&self.settings.account) == Ok(0)
+    fn is_quiet(&mut self) -> bool {
+        let Some(long) = self.settings.until_quiet else { return false };
+        let is_idle = self.under_way == 0 && self.unwritten.is_empty();
+        is_idle && self.store.quiet(&self.settings.account).is_ok_and(|time| time.is_none_or(|time| time > long))
     }
 
     /// Claims as many rows as there are free hands.
@@ -315,6 +322,9 @@ impl<S: Store> Desk<'_, S> {
             }
             // Many rows of one claim meet the same trouble. It is one trouble of the account.
             self.changes.dedup();
+            if let Some(progress) = &self.settings.progress {
+                progress(&self.tally);
+            }
         }
         while let Some(change) = self.changes.first() {
             match self.store.change(&self.settings.account, *change) {

@@ -463,6 +463,29 @@ fn purged<E: Engine>() {
     assert_eq!(lines[1].why.as_deref(), Some("refused"));
 }
 
+/// What is to be enqueued is compared with what stands there.
+fn compared<E: Engine>() {
+    let mut engine = E::new();
+    engine.store().enqueue(Kind::Capture, &[entry("p", 1), entry("q", 1)]).unwrap();
+    let entries = [entry("p", 1), entry("q", 2), entry("new", 3)];
+    assert_eq!(engine.store().compare(Kind::Capture, &entries), Ok((1, vec![1])));
+    assert_eq!(engine.store().compare(Kind::Refund, &entries), Ok((0, vec![])));
+}
+
+/// How long nothing is to be done counts the account's pause.
+fn a_quiet_time<E: Engine>() {
+    let mut engine = E::new();
+    assert_eq!(engine.store().quiet("default"), Ok(None));
+    engine.store().enqueue(Kind::Refund, &[entry("p", 1)]).unwrap();
+    assert_eq!(engine.store().quiet("default"), Ok(Some(Duration::ZERO)));
+    engine.store().change("default", Change::Paused(HOUR, Why::NoAnswer)).unwrap();
+    assert!(engine.store().quiet("default").unwrap().unwrap() > HOUR - 10 * SECOND);
+    engine.store().change("default", Change::Recovered).unwrap();
+    let claim = claim_one(&mut engine);
+    end_one(&mut engine, &claim, done("r-1"));
+    assert_eq!(engine.store().quiet("default"), Ok(None));
+}
+
 /// Rows are counted, and those that need a person are told apart by reason.
 fn counted<E: Engine>() {
     let mut engine = E::new();
@@ -499,7 +522,8 @@ macro_rules! contract {
 
 mod sqlite {
     contract!(super::File: a_row_is_done a_lease_ends maybe_stays a_look another_id one_name an_account a_place a_restore a_death
-        a_persons_word sent_again withdrawn a_persons_pause nothing_lost purged counted);
+        a_persons_word sent_again withdrawn a_persons_pause nothing_lost purged counted
+        compared a_quiet_time);
 }
 
 fn refusal(shop: &rusqlite::Connection, sql: &str) -> String {
@@ -595,6 +619,16 @@ fn sqlite_keeps_no_row_waiting_behind_newer_ones() {
     let order: Vec<&str> = claims.iter().map(|claim| claim.reference.as_str()).collect();
     assert_eq!(order, ["first", "second", "third"]);
     assert_eq!(claim_one(&mut file).reference, "new", "its time is that of its INSERT");
+}
+
+#[test]
+fn sqlite_knows_whether_it_has_a_worker() {
+    let mut file = File::made(true);
+    let mut other = Sqlite::open(file.path(), file.options(false)).unwrap();
+    assert_eq!((file.store().has_worker(), other.has_worker()), (Ok(false), Ok(true)));
+    file.store = None;
+    assert_eq!(other.has_worker(), Ok(false));
+    other.become_worker().unwrap();
 }
 
 #[test]

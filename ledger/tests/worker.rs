@@ -75,7 +75,7 @@ impl Place {
         let is_over = AtomicBool::new(false);
         thread::scope(|scope| {
             scope.spawn(|| self.pass_time(&is_over, &stop));
-            let settings = Settings { until_settled: true, ..self.settings() };
+            let settings = Settings { until_quiet: Some(Duration::MAX), ..self.settings() };
             let result = work(store, self.config(), &settings, &stop);
             is_over.store(true, Ordering::SeqCst);
             assert!(!stop.load(Ordering::SeqCst), "not settled within {PATIENCE:?}");
@@ -379,6 +379,10 @@ impl Store for Mortal {
 
     fn find(&mut self, kind: Kind, account: &str, order_id: &str, reference: &str) -> Result<Option<Record>, Error> {
         self.store.find(kind, account, order_id, reference)
+    }
+
+    fn quiet(&mut self, account: &str) -> Result<Option<Duration>, Error> {
+        self.store.quiet(account)
     }
 
     fn open_rows(&mut self, account: &str) -> Result<u64, Error> {

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use rusqlite::{OptionalExtension, Row, params, params_from_iter, types::Value};
 
-use super::{Sqlite, millis, sends, state};
+use super::{Sqlite, millis, open_own, sends, state};
 use crate::office::{Account, Alarm, Count, Line, Office, Said, Swept, Wanted};
 use crate::policy::{Standing, State, Why, Word, heed};
-use crate::store::{Error, Kind, Request};
+use crate::store::{Entry, Error, Kind, Request};
 
 /// How many rows one transaction goes through, so that shops do not wait long.
 const SWEEP: i64 = 10_000;
@@ -199,6 +199,35 @@ impl Office for Sqlite {
             })
         })?;
         Ok(requests.collect::<Result<_, _>>()?)
+    }
+
+    fn compare(&mut self, kind: Kind, entries: &[Entry]) -> Result<(u64, Vec<usize>), Error> {
+        self.check_process()?;
+        let mut read = self.db.prepare_cached(&format!(
+            "SELECT {} = ?4 AND (request IS ?5 OR request_wiped_at IS NOT NULL)
+             FROM takings_{} WHERE account = ?1 AND order_id = ?2 AND reference = ?3",
+            kind.amount(),
+            kind.operation()
+        ))?;
+        let (mut known, mut others) = (0, Vec::new());
+        for (place, Entry { account, order_id, reference, amount, request }) in entries.iter().enumerate() {
+            let row = read.query_row(params![account, order_id, reference, amount, request], |row| row.get(0));
+            match row.optional()? {
+                None => {}
+                Some(true) => known += 1,
+                Some(false) => others.push(place),
+            }
+        }
+        Ok((known, others))
+    }
+
+    fn has_worker(&mut self) -> Result<bool, Error> {
+        if self.lock.is_some() {
+            return Ok(false);
+        }
+        let path = self.lock_path();
+        let lock = open_own(&path).map_err(|why| Error::refused(format!("{}: {why}", path.display())))?;
+        Ok(lock.try_lock().is_err())
     }
 
     fn say(&mut self, kind: Kind, account: &str, order_id: &str, reference: &str, said: &Said) -> Result<State, Error> {

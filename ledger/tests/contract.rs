@@ -213,7 +213,9 @@ fn a_look<E: Engine>() {
     engine.advance(HOUR);
     let claim = claim_one(&mut engine);
     assert!(claim.row.vouched_age.is_some_and(|age| (3_600_000..3_700_000).contains(&age)), "{claim:?}");
-    end_one(&mut engine, &claim, End::Refused { settles: false });
+    let refusal = ended(&claim, End::Refused { settles: false });
+    let refusal = Settlement { error_code: Some("CAPTURE_NOT_ALLOWED".into()), ..refusal };
+    assert_eq!(engine.store().settle(&[refusal]), Ok(vec![Kept::Written]));
     let claim = claim_one(&mut engine);
     assert!(claim.row.refused);
     end_one(&mut engine, &claim, End::Looked(Looked::Never));
@@ -221,6 +223,8 @@ fn a_look<E: Engine>() {
     let why = Why::RefusedAfterUnclear.as_str();
     assert_eq!((record.state, record.why.as_deref(), record.due_at), (State::Stuck, Some(why), None));
     assert!(record.alert_at.is_some());
+    let lines = engine.store().list(Kind::Capture, &Wanted::default()).unwrap();
+    assert_eq!(lines[0].error_code.as_deref(), Some("CAPTURE_NOT_ALLOWED"), "a look does not hide the refusal");
 }
 
 /// A second id for a row is an alarm, and the first one stays.

@@ -217,6 +217,13 @@ pub trait Office: Store {
     /// There is no such account.
     fn resume(&mut self, account: &str, nothing_lost: bool) -> Result<(), Error>;
 
+    /// Ends a pause that workers made, so that one row tries at once whether the trouble is over. A person's pause stays.
+    ///
+    /// # Errors
+    ///
+    /// Nothing was changed.
+    fn probe(&mut self, account: &str) -> Result<(), Error>;
+
     /// Wipes the fields of requests (lines, tracking: customers' data) of rows behind the number `after` that are done or
     /// withdrawn for so long, or that a person has said of that they are not done.
     ///
@@ -232,6 +239,13 @@ pub trait Office: Store {
     ///
     /// Nothing was changed.
     fn purge(&mut self, kind: Kind, age: Duration, after: i64) -> Result<Swept, Error>;
+
+    /// The engine in words, if the tables are whole; else what is wrong. It may read all of them.
+    ///
+    /// # Errors
+    ///
+    /// They could not be read.
+    fn well(&self) -> Result<Result<String, String>, Error>;
 
     /// The ledger's clock.
     fn time(&self) -> i64;

@@ -277,6 +277,10 @@ fn an_account<E: Engine>() {
     assert_eq!((probe.len(), probe[0].row.trouble), (1, 1));
     engine.store().change("default", Change::Recovered).unwrap();
     assert_eq!(take(&mut engine, 10).len(), 10);
+    engine.store().change("default", Change::Paused(HOUR, Why::Credentials)).unwrap();
+    engine.store().probe("default").unwrap();
+    assert_eq!(take(&mut engine, 10).len(), 1, "the trouble is not known to be over");
+    engine.store().change("default", Change::Recovered).unwrap();
     engine.store().change("default", Change::Paused(SECOND, Why::Limited)).unwrap();
     assert_eq!(take(&mut engine, 10), vec![]);
     engine.advance(2 * SECOND);
@@ -416,6 +420,8 @@ fn a_persons_pause<E: Engine>() {
     engine.store().change("default", Change::Recovered).unwrap();
     engine.store().change("default", Change::Paused(SECOND, Why::Clock)).unwrap();
     engine.advance(10 * DAY);
+    assert_eq!(engine.store().claim("default", 10, LEASE), Ok(vec![]));
+    engine.store().probe("default").unwrap();
     assert_eq!(engine.store().claim("default", 10, LEASE), Ok(vec![]));
     assert_eq!(engine.store().accounts().unwrap()[0].paused_why.as_deref(), Some("person"));
     engine.store().resume("default", false).unwrap();

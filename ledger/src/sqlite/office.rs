@@ -317,6 +317,16 @@ impl Office for Sqlite {
         Ok(())
     }
 
+    fn probe(&mut self, account: &str) -> Result<(), Error> {
+        let work = self.begin()?;
+        work.execute(
+            "UPDATE takings_account SET paused_until = 0 WHERE account = ?1 AND paused_why IS NOT ?2",
+            [account, Why::Person.as_str()],
+        )?;
+        work.commit()?;
+        Ok(())
+    }
+
     fn wipe(&mut self, kind: Kind, age: Duration, after: i64) -> Result<Swept, Error> {
         let set = format!("request = NULL, request_wiped_at = {}", self.now());
         Ok(self.sweep(kind, age, after, &set, "request IS NOT NULL")?.1)
@@ -343,6 +353,15 @@ impl Office for Sqlite {
         )?;
         work.commit()?;
         Ok(swept)
+    }
+
+    fn well(&self) -> Result<Result<String, String>, Error> {
+        self.check_process()?;
+        let found: String = self.db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        Ok(match found.as_str() {
+            "ok" => Ok(format!("whole, by SQLite {}", rusqlite::version())),
+            wrong => Err(format!("the file is damaged: {wrong}; take a backup's place, and say takings restored")),
+        })
     }
 
     fn time(&self) -> i64 {

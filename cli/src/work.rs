@@ -1,0 +1,245 @@
+//! The worker as a program: its signals, its progress, its housekeeping.
+
+use std::io::IsTerminal;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use takings_ledger::office::Office;
+use takings_ledger::sqlite::Sqlite;
+use takings_ledger::store::{Kind, Store};
+use takings_ledger::worker::{Settings, Tally, work};
+
+use crate::place::{ACCOUNT, Klarna, make};
+use crate::say::{Failure, note, number, span, why};
+
+/// How often somebody who is no terminal hears of the progress.
+const LINE: Duration = Duration::from_secs(10);
+
+/// How often the work is looked at.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// How often old rows are wiped.
+const HOUSEKEEPING: Duration = Duration::from_secs(60 * 60);
+
+/// A day.
+pub const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long data is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Keeping {
+    /// The fields of requests.
+    pub requests: Duration,
+    /// All but a stub.
+    pub rows: Duration,
+}
+
+/// A flag that SIGTERM or Ctrl-C sets. A second signal ends the program at once.
+pub fn stop() -> Result<Arc<AtomicBool>, Failure> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        // In this order: the first signal finds the flag unset.
+        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, stop.clone())?;
+        signal_hook::flag::register(signal, stop.clone())?;
+    }
+    Ok(stop)
+}
+
+/// Shows how far the work is.
+pub struct Progress {
+    bar: Option<ProgressBar>,
+    tally: Arc<Mutex<Tally>>,
+    begun: Instant,
+    spoke: Instant,
+    last: Tally,
+    told_of_stop: bool,
+    kind: Kind,
+}
+
+impl Progress {
+    pub fn new(open: u64, kind: Kind, quiet: bool) -> Progress {
+        let bar = (std::io::stderr().is_terminal() && !quiet).then(|| {
+            let bar = ProgressBar::with_draw_target(Some(open), ProgressDrawTarget::stderr());
+            let style = ProgressStyle::with_template("  {msg}  ▕{bar:20}▏ {per_sec:.0} {eta}");
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("█▉▊▋▌▍▎▏ "));
+            bar
+        });
+        let now = Instant::now();
+        Progress {
+            bar,
+            tally: Arc::default(),
+            begun: now,
+            spoke: now,
+            last: Tally::default(),
+            told_of_stop: false,
+            kind,
+        }
+    }
+
+    /// The end of the worker's line of news.
+    pub fn ear(&self) -> takings_ledger::worker::Progress {
+        let tally = self.tally.clone();
+        Arc::new(move |news| *tally.lock().unwrap_or_else(PoisonError::into_inner) = news.clone())
+    }
+
+    /// Shows the present state. `left`: the rows that are open.
+    fn show(&mut self, left: u64, is_stopped: bool) {
+        let tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let settled = tally.done + tally.rejected + tally.stuck;
+        let line = format!(
+            "{} {}  refused {}  for a person {}  asked again {}  left {}",
+            self.kind.word(takings_ledger::policy::State::Done),
+            number(tally.done),
+            number(tally.rejected),
+            number(tally.stuck),
+            number(tally.again),
+            number(left)
+        );
+        if is_stopped && !self.told_of_stop {
+            self.told_of_stop = true;
+            self.say(
+                "stopping: nothing new is sent, and what is under way ends (65 s at most). Once more stops at once",
+            );
+        }
+        match &self.bar {
+            Some(bar) => {
+                bar.set_length(settled + left);
+                bar.set_position(settled);
+                bar.set_message(line);
+            }
+            None if self.spoke.elapsed() >= LINE => {
+                if tally != self.last {
+                    let rate = settled as f64 / self.begun.elapsed().as_secs_f64().max(0.001);
+                    note(format!("  {line}  {rate:.0}/s"));
+                }
+                self.spoke = Instant::now();
+                self.last = tally;
+            }
+            None => {}
+        }
+    }
+
+    fn say(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| note(text)),
+            None => note(text),
+        }
+    }
+
+    fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Runs the worker, and shows how far it is.
+pub fn run(
+    store: &mut Sqlite,
+    path: &std::path::Path,
+    klarna: &Klarna,
+    settings: Settings,
+    mut progress: Progress,
+    keeping: Option<Keeping>,
+    stop: &AtomicBool,
+) -> Result<Tally, Failure> {
+    let settings = Settings {
+        account: ACCOUNT.into(),
+        merchant: klarna.merchant.clone(),
+        progress: Some(progress.ear()),
+        ..settings
+    };
+    // Looks at the same file by the same copy of SQLite.
+    let (mut beside, _) = make(path, false)?;
+    let is_over = AtomicBool::new(false);
+    let result = thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            let mut kept: Option<Instant> = None;
+            let mut paused: Option<String> = None;
+            let mut asked: Option<Instant> = None;
+            while !is_over.load(Ordering::SeqCst) {
+                let is_stopped = stop.load(Ordering::SeqCst);
+                if asked.is_none_or(|at| at.elapsed() >= Duration::from_secs(1)) || is_stopped {
+                    asked = Some(Instant::now());
+                    // A look that fails is made again.
+                    if let Ok(left) = beside.open_rows(ACCOUNT) {
+                        progress.show(left, is_stopped);
+                    }
+                    let now_paused = trouble(&mut beside);
+                    if now_paused != paused {
+                        match (&now_paused, &paused) {
+                            (Some(why), _) => progress.say(&format!("PAUSED: {why}")),
+                            (None, Some(_)) => progress.say("goes on"),
+                            (None, None) => {}
+                        }
+                        paused = now_paused;
+                    }
+                }
+                if let Some(keeping) = keeping.filter(|_| kept.is_none_or(|at| at.elapsed() >= HOUSEKEEPING)) {
+                    kept = Some(Instant::now());
+                    if let Err(failure) = keep(&mut beside, keeping) {
+                        progress.say(&format!("old rows could not be wiped: {}", failure.message));
+                    }
+                }
+                thread::sleep(LOOK);
+            }
+            progress.end();
+        });
+        let result = work(store, klarna.config.clone(), &settings, stop);
+        is_over.store(true, Ordering::SeqCst);
+        let _ = watcher.join();
+        result
+    });
+    Ok(result?)
+}
+
+/// Why nothing is sent now, in words; none if all is well.
+pub fn trouble(store: &mut Sqlite) -> Option<String> {
+    let now = store.time();
+    let accounts = store.accounts().ok()?;
+    let account = accounts.into_iter().find(|account| account.account == ACCOUNT)?;
+    let word = account.paused_why.filter(|word| account.paused_until > now && word != "limited")?;
+    let until = match account.paused_until {
+        i64::MAX => "until `takings resume`".to_owned(),
+        until => format!("tries again in {}", span(until - now + 999)),
+    };
+    // The time goes down, which is no news.
+    let until = if word == "person" { until } else { until.split(" in ").next().unwrap_or_default().to_owned() };
+    Some(format!("{} ({until})", why(&word)))
+}
+
+/// Wipes what need not be kept any longer. Gives the number of rows that were wiped, and of those that became stubs.
+pub fn keep(store: &mut impl Office, keeping: Keeping) -> Result<(u64, u64), Failure> {
+    let (mut wiped, mut stubs) = (0, 0);
+    for kind in Kind::ALL {
+        let mut after = 0;
+        loop {
+            let swept = store.wipe(kind, keeping.requests, after)?;
+            wiped += swept.rows;
+            stubs += store.purge(kind, keeping.rows, after)?.rows;
+            match swept.last {
+                Some(last) => after = last,
+                None => break,
+            }
+        }
+    }
+    Ok((wiped, stubs))
+}
+
+/// Waits while another program works the ledger off, until nothing is to be done for so long.
+pub fn watch(store: &mut Sqlite, mut progress: Progress, quiet: Duration, stop: &AtomicBool) -> Result<(), Failure> {
+    let begun = store.open_rows(ACCOUNT)?;
+    while !stop.load(Ordering::SeqCst) {
+        let left = store.open_rows(ACCOUNT)?;
+        progress.tally.lock().unwrap_or_else(PoisonError::into_inner).done = begun.saturating_sub(left);
+        progress.show(left, false);
+        if store.quiet(ACCOUNT)?.is_none_or(|time| time > quiet) || !store.has_worker()? {
+            break;
+        }
+        thread::sleep(LOOK);
+    }
+    progress.end();
+    Ok(())
+}

@@ -436,6 +436,24 @@ fn a_persons_pause<E: Engine>() {
     assert!(takings_ledger::policy::clocks_agree(claim.at, claim.at, claim.seen_at), "{claim:?}");
 }
 
+/// A row that only waits for the end of the account's trouble is due once somebody says that it is over; one that waits
+/// by the schedule keeps its time.
+fn trouble_over<E: Engine>() {
+    for is_probe in [false, true] {
+        let mut engine = E::new();
+        engine.store().enqueue(Kind::Capture, &[entry("p", 1), entry("q", 1)]).unwrap();
+        let claims = engine.store().claim("default", 2, LEASE).unwrap();
+        end_one(&mut engine, &claims[0], End::Credentials);
+        end_one(&mut engine, &claims[1], End::Unclear);
+        assert_eq!(engine.store().claim("default", 2, LEASE), Ok(vec![]));
+        match is_probe {
+            true => engine.store().probe("default").unwrap(),
+            false => engine.store().resume("default", false).unwrap(),
+        }
+        assert_eq!(claim_one(&mut engine).reference, "p");
+    }
+}
+
 /// A resume with nothing lost lets rows go without a look.
 fn nothing_lost<E: Engine>() {
     let mut engine = E::new();
@@ -533,7 +551,7 @@ macro_rules! contract {
 mod sqlite {
     contract!(super::File: a_row_is_done a_lease_ends maybe_stays a_look another_id one_name an_account a_place a_restore a_death
         a_persons_word sent_again withdrawn a_persons_pause nothing_lost purged counted
-        compared a_quiet_time);
+        compared a_quiet_time trouble_over);
 }
 
 fn refusal(shop: &rusqlite::Connection, sql: &str) -> String {

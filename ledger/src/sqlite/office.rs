@@ -313,16 +313,19 @@ impl Office for Sqlite {
         if rows == 0 {
             return Err(Error::refused(format!("the ledger has no account {account}")));
         }
+        hurry(&work, account, now)?;
         work.commit()?;
         Ok(())
     }
 
     fn probe(&mut self, account: &str) -> Result<(), Error> {
+        let now = self.now();
         let work = self.begin()?;
         work.execute(
             "UPDATE takings_account SET paused_until = 0 WHERE account = ?1 AND paused_why IS NOT ?2",
             [account, Why::Person.as_str()],
         )?;
+        hurry(&work, account, now)?;
         work.commit()?;
         Ok(())
     }
@@ -367,6 +370,22 @@ impl Office for Sqlite {
     fn time(&self) -> i64 {
         self.now()
     }
+}
+
+/// Makes rows due that wait for nothing but the end of the account's trouble.
+fn hurry(work: &rusqlite::Transaction<'_>, account: &str, now: i64) -> rusqlite::Result<()> {
+    let troubles = [Why::Credentials, Why::NotKlarna, Why::NoAnswer].map(Why::as_str);
+    for kind in Kind::ALL {
+        work.execute(
+            &format!(
+                "UPDATE takings_{} SET due_at = ?2 WHERE account = ?1 AND due_at > ?2 AND state IN ('queued', 'unclear')
+                   AND why IN (?3, ?4, ?5)",
+                kind.operation()
+            ),
+            params![account, now, troubles[0], troubles[1], troubles[2]],
+        )?;
+    }
+    Ok(())
 }
 
 fn line(kind: Kind, row: &Row<'_>) -> rusqlite::Result<Line> {

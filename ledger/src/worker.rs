@@ -43,6 +43,10 @@ const RATE: Duration = Duration::from_millis(50);
 /// How long a worker waits after the store failed.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// The options of a call. A row's `request` must have none of them: only the ledger knows of earlier uses of the key, and
+/// only its worker how often and how long to try.
+pub const OPTIONS: [&str; 6] = ["first_use", "first_used", "timeout_ms", "max_attempts", "look_first", "after_unclear"];
+
 /// Hears how far the work is.
 pub type Progress = Arc<dyn Fn(&Tally) + Send + Sync>;
 
@@ -415,12 +419,12 @@ impl Hand<'_> {
             (ErrorKind::Rejected | ErrorKind::OutcomeUnknown, Some(429)) => End::Limited(None),
             (ErrorKind::Rejected | ErrorKind::OutcomeUnknown, Some(401)) => End::Credentials,
             (ErrorKind::Rejected | ErrorKind::OutcomeUnknown, Some(status)) if is_refusal(status) => {
+                let in_doubt = claim.row.maybe || claim.row.unvouched;
                 match (error.error_code(), error.kind()) {
                     (None, _) => End::NotKlarna,
-                    (Some(_), kind) => {
-                        let in_doubt = claim.row.maybe || claim.row.unvouched;
-                        End::Refused { settles: in_doubt && kind == ErrorKind::Rejected }
-                    }
+                    // The client knows of an earlier request with this key, and the ledger does not.
+                    (Some(_), ErrorKind::OutcomeUnknown) if !in_doubt => End::Unclear,
+                    (Some(_), kind) => End::Refused { settles: in_doubt && kind == ErrorKind::Rejected },
                 }
             }
             (ErrorKind::Internal, _) => End::Internal,
@@ -528,8 +532,7 @@ fn arguments(claim: &Claim) -> Result<String, String> {
     if let Some(request) = &claim.request {
         let fields: BTreeMap<String, serde_json::Value> =
             serde_json::from_str(request).map_err(|why| format!("request is no JSON object: {why}"))?;
-        // Only the ledger knows about the key's uses.
-        if let Some(name) = ["first_use", "first_used"].into_iter().find(|name| fields.contains_key(*name)) {
+        if let Some(name) = OPTIONS.into_iter().find(|name| fields.contains_key(*name)) {
             return Err(format!("request holds {name}; it must be left out there"));
         }
         let inside = request.trim().trim_start_matches('{');
@@ -601,4 +604,69 @@ fn boot() -> Duration {
 /// A number from 0 to 1 that differs from worker to worker. It need not be good.
 fn chance() -> f64 {
     (RandomState::new().hash_one(0_u8) % 1024) as f64 / 1024.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Claimed;
+
+    const ORDER: &str = "f3392f8b-6116-4073-ab96-e330819e2c07";
+
+    fn claim(request: Option<String>) -> Claim {
+        let row =
+            Claimed { maybe: false, refused: false, unvouched: false, tries: 0, vouched_age: Some(0), trouble: 0 };
+        Claim {
+            kind: Kind::Capture,
+            id: 1,
+            order_id: ORDER.into(),
+            reference: "parcel-1".into(),
+            amount: 20_000,
+            request,
+            idempotency_key: None,
+            sends: 1,
+            row,
+            at: 0,
+            seen_at: 0,
+        }
+    }
+
+    #[test]
+    fn a_refusal_that_the_client_doubts_is_unclear() {
+        let sandbox = takings_sandbox::Sandbox::start(takings_sandbox::Options::default()).unwrap();
+        sandbox.create_order(takings_sandbox::NewOrder {
+            order_id: Some(ORDER.into()),
+            order_amount: 10_000,
+            faults: vec![takings_sandbox::Fault::ResetBeforeCommit.into()],
+            ..takings_sandbox::NewOrder::default()
+        });
+        let config = Config::at(sandbox.url(), takings::Credentials::basic("sandbox", "sandbox"));
+        let settings = Settings::default();
+        let clients = Clients::new(config, settings.timeout).unwrap();
+        let (stop, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
+        let hand = Hand { clients: &clients, settings: &settings, stop: &stop, is_over: &is_over };
+        assert_eq!(hand.send(claim(None), || true).end, End::Unclear);
+        // The same key again, by a claim that knows nothing of the first: Klarna's refusal says nothing of that one.
+        let refused = hand.send(claim(None), || true);
+        assert_eq!((refused.http_status, refused.error_code.as_deref()), (Some(403), Some("CAPTURE_NOT_ALLOWED")));
+        assert_eq!(refused.end, End::Unclear);
+        assert_eq!(settle(&refused.claim.row, refused.end).state, State::Unclear);
+        let other = hand.send(Claim { reference: "parcel-2".into(), ..claim(None) }, || true);
+        assert_eq!(settle(&other.claim.row, other.end).state, State::Rejected);
+    }
+
+    #[test]
+    fn no_option_of_a_call_stands_in_a_row() {
+        for name in OPTIONS {
+            let why = arguments(&claim(Some(format!("{{\"description\": \"a parcel\", \"{name}\": 1}}")))).unwrap_err();
+            assert!(why.contains(name), "{why}");
+        }
+        assert!(arguments(&claim(Some("{\"description\": \"a parcel\"}".into()))).is_ok());
+        // A new option of the core must join the list.
+        let schema: serde_json::Value = serde_json::from_str(&takings::binding::schema()).unwrap();
+        let options = &schema["objects"][schema["options"].as_str().unwrap()]["fields"];
+        for option in options.as_array().unwrap() {
+            assert!(OPTIONS.contains(&option["name"].as_str().unwrap()), "{option}");
+        }
+    }
 }

@@ -298,8 +298,8 @@ impl Sheet<'_> {
         let order_id = self.name(line, "order_id", object.remove("order_id"));
         let reference = self.name(line, "reference", object.remove("reference"));
         let (amount, currency) = self.amount(line, &mut object);
-        for name in ["first_use", "first_used"].into_iter().filter(|name| object.contains_key(*name)) {
-            self.problem(line, name, "only the ledger knows of uses of a key; it must be left out");
+        for name in takings_ledger::worker::OPTIONS.into_iter().filter(|name| object.contains_key(*name)) {
+            self.problem(line, name, "only the ledger and its worker say how a call is made; it must be left out");
         }
         self.request(line, &object, amount)?;
         let (Some(order_id), Some(reference), Some(amount)) = (order_id, reference, amount) else { return Ok(()) };

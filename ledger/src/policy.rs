@@ -387,9 +387,21 @@ pub fn settle(row: &Claimed, end: End) -> Verdict {
             Verdict { alert: true, why, ..verdict }
         }
         End::Invalid => stuck(Why::Invalid),
-        End::Looked(Looked::Never) if row.refused => {
+        End::Looked(Looked::Never) if row.refused && row.maybe => {
             Verdict { account: News::Answers, ..stuck(Why::RefusedAfterUnclear) }
         }
+        // A request of a lost ledger may still be under way, so the refusal is believed after a later look.
+        End::Looked(Looked::Never) if row.refused && row.unvouched => {
+            Verdict { vouches: true, due: after(QUIET), why: Some(Why::Refused), account: News::Answers, ..back }
+        }
+        End::Looked(Looked::Never) if row.refused => Verdict {
+            state: State::Rejected,
+            due: Due::Never,
+            why: Some(Why::Refused),
+            alert: true,
+            account: News::Answers,
+            ..back
+        },
         End::Looked(Looked::Never) => Verdict { vouches: true, account: News::Answers, ..back },
         End::Looked(Looked::Several) => Verdict { account: News::Answers, ..stuck(Why::Several) },
         End::Looked(Looked::AmountDiffers) => Verdict { account: News::Answers, ..stuck(Why::AmountDiffers) },

@@ -13,6 +13,8 @@ const NEW: Claimed =
 const MAYBE: Claimed = Claimed { maybe: true, ..NEW };
 const UNVOUCHED: Claimed = Claimed { unvouched: true, ..NEW };
 const REFUSED: Claimed = Claimed { refused: true, ..MAYBE };
+const REFUSED_ONCE: Claimed = Claimed { refused: true, ..NEW };
+const REFUSED_UNVOUCHED: Claimed = Claimed { refused: true, ..UNVOUCHED };
 const HOUR: i64 = 60 * 60 * 1000;
 
 fn seconds(count: u64) -> Due {
@@ -56,6 +58,16 @@ fn every_end_of_a_claim() {
         (NEW, Looked(self::Looked::Never), Queued, now, None, false, News::Answers),
         (MAYBE, Looked(self::Looked::Never), State::Unclear, now, None, false, News::Answers),
         (REFUSED, Looked(self::Looked::Never), Stuck, never, Some(Why::RefusedAfterUnclear), true, News::Answers),
+        (REFUSED_ONCE, Looked(self::Looked::Never), Rejected, never, Some(Why::Refused), true, News::Answers),
+        (
+            REFUSED_UNVOUCHED,
+            Looked(self::Looked::Never),
+            Queued,
+            seconds(600),
+            Some(Why::Refused),
+            false,
+            News::Answers,
+        ),
         (NEW, Looked(self::Looked::Several), Stuck, never, Some(Why::Several), true, News::Answers),
         (NEW, Looked(self::Looked::AmountDiffers), Stuck, never, Some(Why::AmountDiffers), true, News::Answers),
         (NEW, Looked(self::Looked::Refused), Stuck, never, Some(Why::LookRefused), true, News::Answers),
@@ -90,7 +102,7 @@ fn every_end_of_a_claim() {
         ),
     ] {
         let told = format!("{row:?} {end:?}");
-        let vouches = end == Looked(self::Looked::Never) && !row.refused;
+        let vouches = end == Looked(self::Looked::Never) && (!row.refused || row.unvouched && !row.maybe);
         let verdict = settle(&row, end);
         let got = (verdict.state, verdict.due, verdict.why, verdict.alert, verdict.account, verdict.vouches);
         assert_eq!(got, (state, due, why, alert, account, vouches), "{told}");

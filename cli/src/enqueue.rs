@@ -14,7 +14,7 @@ use takings_ledger::worker::Settings;
 
 use crate::file::{Contents, Parcel, Problem, Reading, read};
 use crate::place::{self, ACCOUNT};
-use crate::say::{Ended, Exit, Failure, ask, moment, note, number, result, why};
+use crate::say::{Ended, Exit, Failure, ask, guarded, moment, note, number, result, why};
 use crate::work::{self, Progress};
 
 /// How many rows are enqueued in one transaction.
@@ -311,9 +311,6 @@ fn report(order: &Order, store: &mut Sqlite, parcels: &[Parcel]) -> Ended {
 
 fn cells(line: u64, kind: Kind, row: &Line) -> Vec<String> {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
-    let note = text(&row.note);
-    // A spreadsheet would take it for a formula.
-    let note = if note.starts_with(['=', '+', '-', '@']) { format!("'{note}") } else { note };
     vec![
         line.to_string(),
         row.order_id.clone(),
@@ -325,8 +322,8 @@ fn cells(line: u64, kind: Kind, row: &Line) -> Vec<String> {
         row.due_at.map(moment).unwrap_or_default(),
         row.why.as_deref().map(why).unwrap_or_default().to_owned(),
         row.http_status.map(|status| status.to_string()).unwrap_or_default(),
-        text(&row.error_code),
-        note,
+        guarded(&text(&row.error_code)),
+        guarded(&text(&row.note)),
     ]
 }
 

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod call;
+mod check;
 mod enqueue;
 mod file;
 mod place;
@@ -69,6 +70,21 @@ on where it stopped. Beside the file lies the report afterwards: one line for ea
 
 Exit codes: 0 all are captured; 1 nothing was enqueued; 2 some were refused or need a person; 3 some are not settled yet, \
 and `takings worker` goes on with them.";
+
+const FINDINGS: &str = "\
+Each capture and refund of these orders is a line of the report, with one of these findings:
+  agrees                     the ledger and Klarna say the same
+  open                       not settled yet; the worker goes on with it
+  twice                      the order shows another one with the same reference
+  by_somebody_else           the order shows it, and it is not this ledger's: the portal, or another program
+  booked_but_not_there       the ledger has it as done, and the order does not show it
+  there_but_not_booked       the order shows it, and the ledger has it as not done: takings settle
+  amount_differs             the ledger and Klarna have different amounts
+  booked_twice_under_one_id  two rows of the ledger stand for the same capture
+  order_not_shown            Klarna does not show the order (it forgets orders after about three years)
+
+Nothing is changed, neither here nor there. Interrupted, the same command goes on within 24 hours.
+Exit codes: 0 all agrees or is open; 1 nothing was checked; 2 a person has to look; 3 it was interrupted.";
 
 /// The program.
 #[derive(Debug, Parser)]
@@ -188,6 +204,25 @@ enum Command {
         /// Leaves a stub of rows so many days after their end
         #[arg(long, value_name = "DAYS", default_value_t = 200)]
         keep_rows: u32,
+    },
+    /// Compares the ledger with Klarna's account of its orders, and writes a report to sign
+    #[command(after_help = FINDINGS)]
+    Check {
+        /// This order alone
+        #[arg(long, value_name = "ORDER")]
+        order: Option<String>,
+        /// Orders with a row of the last so many days; else all of the ledger's orders
+        #[arg(long, value_name = "DAYS")]
+        days: Option<u32>,
+        /// How many orders are read each second. With the worker's 180 it must stay below Klarna's 200
+        #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..=150))]
+        per_second: u16,
+        /// Where the report goes; until it is whole, it stands beside that as FILE.part
+        #[arg(long, value_name = "FILE", default_value = "takings-check.csv")]
+        report: PathBuf,
+        /// Begins anew, where an earlier check was interrupted
+        #[arg(long)]
+        anew: bool,
     },
     /// Looks for what could be wrong here: settings, ledger, clocks. Sends nothing
     Doctor,
@@ -431,6 +466,10 @@ fn run(cli: Cli) -> Ended {
                 false => result(format!("{} requests wiped, {} rows are stubs now", number(wiped), number(stubs)))?,
             }
             Ok(Exit::Done)
+        }
+        Command::Check { order, days, per_second, report, anew } => {
+            let check = check::Check { order_id: order, days, per_second, report, anew, json: is_json };
+            check::run(&mut open()?, &check)
         }
         Command::Doctor => doctor(&path()?),
         // Its flags were read before all others.

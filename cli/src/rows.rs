@@ -107,7 +107,7 @@ pub fn list(store: &mut Sqlite, filter: &Filter, is_json: bool) -> Ended {
 }
 
 /// The rows of an order, or the one of a name.
-fn find(store: &mut Sqlite, order_id: &str, reference: Option<&str>) -> Result<Vec<Line>, Failure> {
+pub fn find(store: &mut Sqlite, order_id: &str, reference: Option<&str>) -> Result<Vec<Line>, Failure> {
     let wanted = Wanted {
         account: Some(ACCOUNT.into()),
         order_id: Some(order_id.into()),

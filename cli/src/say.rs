@@ -98,6 +98,11 @@ pub fn ask(question: &str, otherwise: &str) -> Result<(), Failure> {
     }
 }
 
+/// A text for a cell of a table. A spreadsheet would take some for formulas.
+pub fn guarded(text: &str) -> String {
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.to_owned() }
+}
+
 /// A whole number with separators: 1,234,567.
 pub fn number(number: impl Display) -> String {
     let text = number.to_string();

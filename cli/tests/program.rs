@@ -1,71 +1,13 @@
 //! The program against the sandbox: bad cells, exit codes, and kills at random points.
 
-use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+mod place;
+
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use serde_json::Value;
-use takings_sandbox::{Fault, NewOrder, Options, PlannedFault, Sandbox};
-
-const ORDER: &str = "f3392f8b-6116-4073-ab96-e330819e2c07";
-
-/// A sandbox, and a folder with a ledger that need not look first.
-struct Place {
-    folder: tempfile::TempDir,
-    sandbox: Sandbox,
-}
-
-impl Place {
-    fn new() -> Place {
-        let place =
-            Place { folder: tempfile::tempdir().unwrap(), sandbox: Sandbox::start(Options::default()).unwrap() };
-        place.expect(&["init", "--first-ever"], 0);
-        let db = rusqlite::Connection::open(place.path("ledger.db")).unwrap();
-        db.execute("UPDATE takings_account SET per_second = 100000, burst = 100000", []).unwrap();
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_takings"));
-        command.env_clear().current_dir(self.folder.path()).args(words);
-        command.env("TAKINGS_LEDGER", self.path("ledger.db")).env("KLARNA_BASE_URL", self.sandbox.url());
-        command.env("KLARNA_USERNAME", "sandbox").env("KLARNA_PASSWORD", "sandbox");
-        command.stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, words: &[&str]) -> Output {
-        self.command(words).output().unwrap()
-    }
-
-    /// Runs a command that must end with this code. Gives its standard output.
-    fn expect(&self, words: &[&str], code: i32) -> String {
-        let output = self.run(words);
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "{words:?}\n{errors}");
-        assert!(!errors.contains("panicked"), "{errors}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn json(&self, words: &[&str], code: i32) -> Value {
-        let words: Vec<&str> = words.iter().copied().chain(["--json"]).collect();
-        serde_json::from_str(&self.expect(&words, code)).unwrap()
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.path(name), text).unwrap();
-    }
-
-    fn order(&self, order_id: &str, amount: i64) {
-        let order_id = Some(order_id.to_owned());
-        self.sandbox.create_order(NewOrder { order_id, order_amount: amount, ..NewOrder::default() });
-    }
-}
+use place::{ORDER, Place, order};
+use serde_json::{Value, json};
 
 #[test]
 fn every_bad_cell_is_listed_and_nothing_is_enqueued() {
@@ -211,13 +153,9 @@ fn kills_at_random_points_capture_each_parcel_once() {
     let place = Place::new();
     let mut text = String::from("order_id,reference,captured_amount\n");
     for n in 0..PARCELS {
-        let id = format!("f3392f8b-6116-4073-ab96-{n:012}");
-        place.order(&id, 100);
-        if n % 50 == 0 {
-            let fault: Fault = serde_json::from_value(serde_json::json!({"fault": "lost_answer"})).unwrap();
-            place.sandbox.fault(&id, PlannedFault::from(fault));
-        }
-        text.push_str(&format!("{id},parcel-1,100\n"));
+        let faults = if n % 50 == 0 { vec![json!({"fault": "lost_answer"})] } else { Vec::new() };
+        place.order_with(&order(n), 100, &faults);
+        text.push_str(&format!("{},parcel-1,100\n", order(n)));
     }
     place.write("many.csv", &text);
     let file = ["capture-file", "--yes", "many.csv"];

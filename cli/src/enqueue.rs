@@ -50,20 +50,18 @@ fn bytes(file: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 /// Says all that is wrong, and that nothing was done.
-fn refuse(problems: &[Problem], name: &str, is_json: bool) -> Failure {
-    if is_json {
-        let problems = problems
-            .iter()
-            .map(|problem| json!({"line": problem.line, "column": problem.column, "problem": problem.what}));
-        let _ = result(json!({"enqueued": 0, "problems": problems.collect::<Vec<Value>>()}));
-    }
+fn refuse(problems: &[Problem], name: &str) -> Failure {
     let list: Vec<String> = problems.iter().map(Problem::to_string).collect();
     let lines: BTreeSet<u64> = problems.iter().map(|problem| problem.line).collect();
     let count = match lines.len() {
         1 => "a line is".to_owned(),
         count => format!("{} lines are", number(count)),
     };
-    Failure::new(format!("{}\n{count} wrong, so nothing of {name} was enqueued", list.join("\n")))
+    let json =
+        problems.iter().map(|problem| json!({"line": problem.line, "column": problem.column, "problem": problem.what}));
+    let json = json!({"enqueued": 0, "problems": json.collect::<Vec<Value>>()});
+    let message = format!("{}\n{count} wrong, so nothing of {name} was enqueued", list.join("\n"));
+    Failure { json: Some(json), ..Failure::new(message) }
 }
 
 /// The sum of the amounts by currency; none is the minor units of an unknown one.
@@ -142,7 +140,7 @@ pub fn bytes_of(order: Order, bytes: &[u8]) -> Ended {
     }
     let path = place::path(order.ledger.as_deref())?;
     if !problems.is_empty() && !path.exists() {
-        return Err(refuse(&problems, &name, order.json));
+        return Err(refuse(&problems, &name));
     }
     let (mut store, is_new) = place::make(&path, order.first_ever)?;
     let entries: Vec<Entry> = parcels.iter().map(|parcel| parcel.entry.clone()).collect();
@@ -154,7 +152,7 @@ pub fn bytes_of(order: Order, bytes: &[u8]) -> Ended {
     }));
     if !problems.is_empty() {
         problems.sort_by_key(|problem| problem.line);
-        return Err(refuse(&problems, &name, order.json));
+        return Err(refuse(&problems, &name));
     }
     if let Some(klarna) = &klarna {
         store.bind(ACCOUNT, &klarna.base_url, &klarna.merchant)?;

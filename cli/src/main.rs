@@ -393,9 +393,7 @@ fn main() -> ExitCode {
     match ended {
         Ok(exit) => ExitCode::from(exit.code()),
         Err(failure) => {
-            if !failure.message.is_empty() {
-                note(format!("takings: {}", failure.message));
-            }
+            failure.tell(is_json);
             ExitCode::from(Exit::Nothing.code())
         }
     }
@@ -441,7 +439,7 @@ fn run(cli: Cli) -> Ended {
                 None if is_json => status::Form::Json,
                 None => status::Form::Text,
             };
-            status::status(&mut open()?, &path()?, form)
+            status::status(&mut open()?, &path()?, form, is_json)
         }
         Command::List { state, needs_a_person, order, refund, most } => {
             let kind = refund.then_some(Kind::Refund);
@@ -452,13 +450,9 @@ fn run(cli: Cli) -> Ended {
             let said = settle.said()?;
             rows::settle(&mut open()?, kind(settle.refund), &settle.order, &settle.reference, &said, is_json)
         }
-        Command::Pause { account } => rows::pause(&mut open()?, &account),
-        Command::Resume { account, nothing_lost } => rows::resume(&mut open()?, &account, nothing_lost),
-        Command::Restored => {
-            open()?.restored()?;
-            note("for 30 days every row that was enqueued before now is looked for before it is sent");
-            Ok(Exit::Done)
-        }
+        Command::Pause { account } => rows::pause(&mut open()?, &account, is_json),
+        Command::Resume { account, nothing_lost } => rows::resume(&mut open()?, &account, nothing_lost, is_json),
+        Command::Restored => rows::restored(&mut open()?, is_json),
         Command::Purge { keep_requests, keep_rows } => {
             let (wiped, stubs) = work::keep(&mut open()?, keeping(keep_requests, keep_rows))?;
             match is_json {
@@ -471,7 +465,7 @@ fn run(cli: Cli) -> Ended {
             let check = check::Check { order_id: order, days, per_second, report, anew, json: is_json };
             check::run(&mut open()?, &check)
         }
-        Command::Doctor => doctor(&path()?),
+        Command::Doctor => doctor(&path()?, is_json),
         // Its flags were read before all others.
         Command::Sandbox { flags } => Ok(if takings_sandbox::program(flags) { Exit::Done } else { Exit::Nothing }),
     }
@@ -554,46 +548,70 @@ fn worker(path: &Path, settings: Settings, keeping: Keeping, is_json: bool) -> E
     Ok(Exit::Done)
 }
 
-fn doctor(path: &Path) -> Ended {
-    result(takings::diagnosis().trim_end())?;
-    result(format!("ledger {}", path.display()))?;
-    let mut is_well = true;
-    let mut say = |what: &str, found: Result<String, String>| {
-        is_well &= found.is_ok();
-        let (mark, text) = match found {
-            Ok(text) => ("ok", text),
-            Err(text) => ("WRONG", text),
-        };
-        result(format!("  {mark:5}  {what:14}  {text}"))
+/// A thing that was looked at.
+struct Found {
+    name: &'static str,
+    is_well: bool,
+    text: String,
+}
+
+fn doctor(path: &Path, is_json: bool) -> Ended {
+    let mut all: Vec<Found> = Vec::new();
+    let mut find = |name, found: Result<String, String>| {
+        let is_well = found.is_ok();
+        let (Ok(text) | Err(text)) = found;
+        all.push(Found { name, is_well, text });
     };
-    match place::klarna() {
-        Ok(klarna) => say("settings", Ok(format!("{}, {}", klarna.base_url, klarna.merchant)))?,
-        Err(failure) => say("settings", Err(failure.message))?,
-    }
-    if !path.exists() {
-        say("ledger", Ok("none yet; the first command that needs one makes it".into()))?;
-        return Ok(Exit::Done);
-    }
-    match place::make(path, false).and_then(|(store, _)| Ok((store.well()?, store))) {
-        Ok((facts, mut store)) => {
-            say("ledger", facts)?;
-            let runs = if store.has_worker()? { "runs" } else { "none runs; takings worker starts it" };
-            say("worker", Ok(runs.into()))?;
-            let now = store.time();
-            for account in store.accounts()? {
-                let ahead = account.seen_at - now;
-                let clock = match ahead > 5 * 60 * 1000 {
-                    true => Err(format!(
-                        "it went back by {}; once it is right: takings resume {}",
-                        say::span(ahead),
-                        account.account
-                    )),
-                    false => Ok(say::moment(now)),
-                };
-                say("clock", clock)?;
+    find(
+        "settings",
+        match place::klarna() {
+            Ok(klarna) => Ok(format!("{}, {}", klarna.base_url, klarna.merchant)),
+            Err(failure) => Err(failure.message),
+        },
+    );
+    if path.exists() {
+        match place::make(path, false).and_then(|(store, _)| Ok((store.well()?, store))) {
+            Ok((facts, mut store)) => {
+                find("ledger", facts);
+                let runs = if store.has_worker()? { "runs" } else { "none runs; takings worker starts it" };
+                find("worker", Ok(runs.into()));
+                let now = store.time();
+                for account in store.accounts()? {
+                    let ahead = account.seen_at - now;
+                    find(
+                        "clock",
+                        match ahead > 5 * 60 * 1000 {
+                            true => Err(format!(
+                                "it went back by {}; once it is right: takings resume {}",
+                                say::span(ahead),
+                                account.account
+                            )),
+                            false => Ok(say::moment(now)),
+                        },
+                    );
+                }
             }
+            Err(failure) => find("ledger", Err(failure.message)),
         }
-        Err(failure) => say("ledger", Err(failure.message))?,
+    } else {
+        find("ledger", Ok("none yet; the first command that needs one makes it".into()));
+    }
+    let diagnosis = takings::diagnosis();
+    let is_well = all.iter().all(|found| found.is_well);
+    if is_json {
+        let all = all.iter().map(|found| json!({"name": found.name, "well": found.is_well, "text": found.text}));
+        result(json!({
+            "well": is_well,
+            "ledger": path.display().to_string(),
+            "found": all.collect::<Vec<serde_json::Value>>(),
+            "diagnosis": diagnosis.trim_end().lines().collect::<Vec<&str>>(),
+        }))?;
+    } else {
+        result(diagnosis.trim_end())?;
+        result(format!("ledger {}", path.display()))?;
+        for Found { name, is_well, text } in &all {
+            result(format!("  {:5}  {name:14}  {text}", if *is_well { "ok" } else { "WRONG" }))?;
+        }
     }
     Ok(if is_well { Exit::Done } else { Exit::Nothing })
 }

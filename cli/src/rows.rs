@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 use takings_ledger::office::{Line, Office, Said, Wanted};
 use takings_ledger::policy::State;
 use takings_ledger::sqlite::Sqlite;
-use takings_ledger::store::{Kind, Request};
+use takings_ledger::store::{Kind, Request, Store};
 
 use crate::place::ACCOUNT;
-use crate::say::{Ended, Exit, Failure, moment, note, number, result, why};
+use crate::say::{Ended, Exit, Failure, done, moment, number, result, why};
 
 /// How many rows are read at once.
 const PAGE: usize = 1000;
@@ -222,14 +222,21 @@ pub fn settle(store: &mut Sqlite, kind: Kind, order_id: &str, reference: &str, s
     Ok(Exit::Done)
 }
 
-pub fn pause(store: &mut Sqlite, account: &str) -> Ended {
+pub fn pause(store: &mut Sqlite, account: &str, is_json: bool) -> Ended {
     store.pause(account)?;
-    note(format!("account {account}: nothing new is sent; what is under way ends. takings resume goes on"));
-    Ok(Exit::Done)
+    let text = format!("account {account}: nothing new is sent; what is under way ends. takings resume goes on");
+    done(is_json, &json!({"account": account, "paused": true}), text)
 }
 
-pub fn resume(store: &mut Sqlite, account: &str, nothing_lost: bool) -> Ended {
+pub fn resume(store: &mut Sqlite, account: &str, nothing_lost: bool, is_json: bool) -> Ended {
     store.resume(account, nothing_lost)?;
-    note(format!("account {account}: workers go on"));
-    Ok(Exit::Done)
+    done(is_json, &json!({"account": account, "paused": false}), format!("account {account}: workers go on"))
+}
+
+pub fn restored(store: &mut Sqlite, is_json: bool) -> Ended {
+    store.restored()?;
+    let accounts = store.accounts()?;
+    let until = accounts.iter().map(|account| account.look_until).max().map(moment);
+    let text = "for 30 days every row that was enqueued before now is looked for before it is sent";
+    done(is_json, &json!({"looks_first_until": until}), text)
 }

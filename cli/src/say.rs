@@ -3,11 +3,15 @@
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
+use serde_json::{Value, json};
+
 /// The end of a command that did not do what it was asked.
 #[derive(Debug)]
 pub struct Failure {
     /// One line or more for a person; empty if nobody listens.
     pub message: String,
+    /// The same for programs, where there is more to say than the message.
+    pub json: Option<Value>,
 }
 
 /// How a command ended: a code for the shell.
@@ -42,7 +46,19 @@ impl Exit {
 
 impl Failure {
     pub fn new(message: impl Into<String>) -> Failure {
-        Failure { message: message.into() }
+        Failure { message: message.into(), json: None }
+    }
+
+    /// Says it: with `--json` also on standard output.
+    pub fn tell(self, is_json: bool) {
+        if self.message.is_empty() {
+            return;
+        }
+        if is_json {
+            // Nobody may listen.
+            let _ = result(self.json.unwrap_or_else(|| json!({"error": self.message})));
+        }
+        note(format!("takings: {}", self.message));
     }
 }
 
@@ -73,6 +89,15 @@ pub fn result(text: impl Display) -> Result<(), Failure> {
     let mut output = io::stdout().lock();
     writeln!(output, "{text}")?;
     Ok(output.flush()?)
+}
+
+/// Writes the result of a command that has little to say: for programs as JSON, else as a note.
+pub fn done(is_json: bool, json: &Value, text: impl Display) -> Ended {
+    match is_json {
+        true => result(json)?,
+        false => note(text),
+    }
+    Ok(Exit::Done)
 }
 
 /// Writes a note for the person at the terminal, or for a log. Nobody has to listen.

@@ -79,13 +79,18 @@ fn look(store: &mut Sqlite, path: &Path) -> Result<Picture, Failure> {
     Ok(Picture { path: path.display().to_string(), now, has_worker, accounts })
 }
 
-pub fn status(store: &mut Sqlite, path: &Path, form: Form<'_>) -> Ended {
+pub fn status(store: &mut Sqlite, path: &Path, form: Form<'_>, is_json: bool) -> Ended {
     let picture = look(store, path)?;
     match form {
         Form::Text => result(text(&picture).trim_end())?,
         Form::Json => result(to_json(&picture))?,
         Form::Prometheus => result(prometheus(&picture).trim_end())?,
-        Form::Html(file) => write_whole(file, html(&picture).as_bytes())?,
+        Form::Html(file) => {
+            write_whole(file, html(&picture).as_bytes())?;
+            if is_json {
+                result(json!({"html": file.display().to_string()}))?;
+            }
+        }
     }
     Ok(Exit::Done)
 }

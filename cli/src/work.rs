@@ -62,7 +62,7 @@ impl Progress {
     pub fn new(open: u64, kind: Kind, quiet: bool) -> Progress {
         let bar = (std::io::stderr().is_terminal() && !quiet).then(|| {
             let bar = ProgressBar::with_draw_target(Some(open), ProgressDrawTarget::stderr());
-            let style = ProgressStyle::with_template("  {msg}  ▕{bar:20}▏ {per_sec:.0} {eta}");
+            let style = ProgressStyle::with_template("  {msg}  ▕{bar:20}▏ {eta}");
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("█▉▊▋▌▍▎▏ "));
             bar
         });
@@ -88,8 +88,9 @@ impl Progress {
     fn show(&mut self, left: u64, is_stopped: bool) {
         let tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let settled = tally.done + tally.rejected + tally.stuck;
+        let rate = settled as f64 / self.begun.elapsed().as_secs_f64().max(0.001);
         let line = format!(
-            "{} {}  refused {}  for a person {}  asked again {}  left {}",
+            "{} {}  refused {}  for a person {}  looked for or asked again {}  left {}  {rate:.0}/s",
             self.kind.word(takings_ledger::policy::State::Done),
             number(tally.done),
             number(tally.rejected),
@@ -111,8 +112,7 @@ impl Progress {
             }
             None if self.spoke.elapsed() >= LINE => {
                 if tally != self.last {
-                    let rate = settled as f64 / self.begun.elapsed().as_secs_f64().max(0.001);
-                    note(format!("  {line}  {rate:.0}/s"));
+                    note(format!("  {line}"));
                 }
                 self.spoke = Instant::now();
                 self.last = tally;

@@ -169,8 +169,8 @@ pub fn bytes_of(order: Order, bytes: &[u8]) -> Ended {
     if known > 0 {
         note(format!("{} of them stand in the ledger already, and go on where they stopped", number(known)));
     }
-    if order.first_ever && !is_new && store.counts(ACCOUNT, 0)?.is_empty() {
-        store.resume(ACCOUNT, true)?;
+    if order.first_ever && !is_new {
+        note("--first-ever counts for a new ledger alone, and this one is there already: see takings resume --help".into());
     }
     let now = store.time();
     if store.accounts()?.iter().any(|account| account.account == ACCOUNT && account.look_until > now) {

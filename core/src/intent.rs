@@ -7,7 +7,7 @@ use crate::api::ids::check_order_id;
 use crate::api::lines::CheckLines;
 use crate::api::order_requests::RefundRequest;
 use crate::api::request::CaptureRequest;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::key::{idempotency_key_for, in_small_letters};
 use crate::record::record;
 use crate::strict::{Reader, Rule, Voice, object};
@@ -217,8 +217,12 @@ fn parts<A: Kept>(request: &A) -> Result<Parts, Error> {
     let mut rest = request.clone();
     let (reference, amount) = rest.take();
     // Members are written in the order of their declaration, whatever the order in which they were given.
-    let text = String::from_utf8(rest.body()).unwrap_or_default();
-    let rest = text.strip_prefix(&format!("{{\"{}\":{amount}", A::AMOUNT)).unwrap_or_default();
+    let text = String::from_utf8(rest.body()).ok();
+    let first = format!("{{\"{}\":{amount}", A::AMOUNT);
+    // The lines must not be lost if the amount should ever stand elsewhere.
+    let Some(rest) = text.as_deref().and_then(|text| text.strip_prefix(&first)) else {
+        return Err(Error::new(ErrorKind::Internal, "the amount is not the first member of the request"));
+    };
     let rest = rest.strip_prefix(',').map(|members| format!("{{{members}"));
     Ok(Parts { reference, amount, rest, warnings })
 }

@@ -189,7 +189,8 @@ class Intent(Value):
         """
         from ._takings import insert
 
-        statement: tuple[str, Any] = insert(self, style)
+        intent: Any = self
+        statement: tuple[str, Any] = insert(intent, style)
         return statement
 
 

@@ -54,7 +54,8 @@ def test_an_interrupt_of_a_mapping_goes_on() -> None:
 
     from collections.abc import Mapping as Abstract
 
-    Abstract.register(Mapping)
+    abstract: Any = Abstract
+    abstract.register(Mapping)
     request: Any = Mapping()
     with pytest.raises(KeyboardInterrupt):
         takings.Order(ORDER, raw=RAW).check_capture(request)
@@ -74,8 +75,9 @@ def test_an_intent_is_a_row() -> None:
     assert intent.insert("$1")[0].endswith("VALUES ($1, $2, $3, $4, $5)")
     assert intent.insert("%s")[1] == row
     assert pickle.loads(pickle.dumps(intent)) == intent
+    frozen: Any = intent
     with pytest.raises(FrozenInstanceError):
-        intent.account = "other"  # type: ignore[misc]
+        frozen.account = "other"
 
 
 def test_an_intent_of_a_refund() -> None:

@@ -652,7 +652,8 @@ return check("{operation}", self.raw, now or self.answered_at, request, fields)
             """\
 from ._takings import insert
 
-statement: tuple[str, Any] = insert(self, style)
+intent: Any = self
+statement: tuple[str, Any] = insert(intent, style)
 return statement
 """,
         )

@@ -106,9 +106,15 @@ fn call(operation: &Operation, matches: &ArgMatches, is_json: bool) -> Ended {
                 note(format!("warning: {warning}"));
             }
             let mut json: Value = serde_json::from_str(&reply.to_json()).unwrap_or_default();
-            let shown = match json.get_mut("document") {
-                Some(document) if !is_json => document.take(),
-                _ => json,
+            let document = json["raw"].as_str().and_then(|text| serde_json::from_str(text).ok());
+            let shown: Value = match document {
+                // A person sees Klarna's own document alone.
+                Some(document) if !is_json => document,
+                Some(document) => {
+                    json["document"] = document;
+                    json
+                }
+                None => json,
             };
             let pretty = if is_json { shown.to_string() } else { format!("{shown:#}") };
             result(pretty)?;

@@ -249,8 +249,8 @@ enum Read {
 fn read(client: &Client, order_id: &str) -> Read {
     let sent = client.prepare_call("get_order", order_id, "{}", None).and_then(takings::Call::send);
     match sent {
-        Ok(reply) => match serde_json::from_str::<Value>(&reply.to_json()) {
-            Ok(mut reply) if reply["document"].is_object() => Read::Shown(shown(&reply["document"].take())),
+        Ok(reply) => match takings::Order::try_from(reply).map(|order| serde_json::from_str::<Value>(order.raw())) {
+            Ok(Ok(order)) => Read::Shown(shown(&order)),
             _ => Read::Failed("Klarna's answer is no order".into()),
         },
         Err(error) => match error.http_status() {

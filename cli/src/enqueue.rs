@@ -170,10 +170,7 @@ pub fn bytes_of(order: Order, bytes: &[u8]) -> Ended {
         note(format!("{} of them stand in the ledger already, and go on where they stopped", number(known)));
     }
     if order.first_ever && !is_new {
-        note(
-            "--first-ever counts for a new ledger alone, and this one is there already: see takings resume --help"
-                .into(),
-        );
+        note("--first-ever counts for a new ledger alone, and this one is there already: see takings resume --help");
     }
     let now = store.time();
     if store.accounts()?.iter().any(|account| account.account == ACCOUNT && account.look_until > now) {

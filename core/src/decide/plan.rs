@@ -663,13 +663,10 @@ fn text(order: &Value, member: &str) -> Option<String> {
     order[member].as_str().map(str::to_owned)
 }
 
-/// The amount that was captured and not refunded, of an order or of a capture.
+/// The amount that was captured and not refunded, of an order or of a capture. Both members have to be there: one that
+/// was no amount, or stood twice, is absent too.
 fn left(of: &Value) -> Option<i64> {
-    let refunded = match &of["refunded_amount"] {
-        Value::Null => 0,
-        refunded => refunded.as_i64()?,
-    };
-    of["captured_amount"].as_i64()?.checked_sub(refunded)
+    of["captured_amount"].as_i64()?.checked_sub(of["refunded_amount"].as_i64()?)
 }
 
 fn entries(order: &Value, list: &str, id: &str, amount: &str) -> Vec<Entry> {

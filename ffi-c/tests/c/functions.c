@@ -822,6 +822,7 @@ static void document(takings_document_t *read, const char *order_id, const char 
     CHECK(takings_document_warning_count(read) == 0 && !takings_document_warning(read, 0));
     CHECK(is(takings_document_order_id(read), order_id));
     CHECK(strlen(takings_document_correlation_id(read)) > 0);
+    CHECK(takings_document_answered_at_ms(read) > 1577836800000); /* 2020 */
     CHECK(takings_document_attempts(read) == 1 && takings_document_attempt_log_count(read) == 1);
     one_attempt(takings_document_attempt_log(read, 0), 200);
     CHECK(strstr(takings_document_json(read), "\"raw\":"));

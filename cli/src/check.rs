@@ -242,7 +242,7 @@ enum Read {
     Shown(Vec<Shown>),
     /// Klarna's own word that it does not show it.
     Refused,
-    /// Nothing is known of it; why.
+    /// The reading failed, and why.
     Failed(String),
 }
 

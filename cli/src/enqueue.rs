@@ -77,7 +77,7 @@ fn totals(parcels: &[Parcel]) -> BTreeMap<Option<String>, i64> {
 /// A sum as people write it.
 fn amount(minor: i64, currency: Option<&str>) -> String {
     let Some(code) = currency else { return format!("{} minor units", number(minor)) };
-    // One unit in minor units says how many decimals there are.
+    // A unit in minor units says how many decimals there are.
     let unit = takings::minor("1", code).unwrap_or(1);
     let decimals = usize::try_from(unit.ilog10()).unwrap_or_default();
     match decimals {

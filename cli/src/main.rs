@@ -147,7 +147,7 @@ enum Command {
         /// Writes a page that shows it
         #[arg(long, value_name = "FILE", group = "form")]
         html: Option<PathBuf>,
-        /// One line and an exit code, for Nagios and Icinga
+        /// A line and an exit code, for Nagios and Icinga
         #[arg(long, group = "form")]
         check: bool,
     },
@@ -307,19 +307,19 @@ struct Settle {
     order: String,
     /// The row's own name in it
     reference: String,
-    /// It is a refund
+    /// The entry is a refund
     #[arg(long)]
     refund: bool,
-    /// It is there, under this id of Klarna's
+    /// Klarna has it, under this id of Klarna's
     #[arg(long, value_name = "ID", group = "word", visible_alias = "refunded")]
     captured: Option<String>,
-    /// It is not there, and shall not be
+    /// Klarna does not have it, and shall not
     #[arg(long, group = "word", visible_alias = "not-refunded")]
     not_captured: bool,
-    /// It shall be sent again, with a new key, once a worker has looked and not found it
+    /// Send it again, with a new key, once a worker has looked and not found it
     #[arg(long, group = "word")]
     send_again: bool,
-    /// It shall not be sent. Only while nothing of it ever was
+    /// Do not send it. Only while nothing of it ever was
     #[arg(long, group = "word")]
     withdraw: bool,
     /// Your name, which is noted

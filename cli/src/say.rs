@@ -1,4 +1,4 @@
-//! What the program says: results on standard output, all else on standard error.
+//! The words of the program: results on standard output, all else on standard error.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 /// The end of a command that did not do what it was asked.
 #[derive(Debug)]
 pub struct Failure {
-    /// One line or more for a person; empty if nobody listens.
+    /// A line or more for a person; empty if nobody listens.
     pub message: String,
     /// The same for programs, where there is more to say than the message.
     pub json: Option<Value>,

@@ -270,7 +270,7 @@ fn html(picture: &Picture) -> String {
     )
 }
 
-/// One line for Nagios and Icinga, and its code: 0 well, 1 a warning, 2 critical, 3 it cannot be told.
+/// A line for Nagios and Icinga, and its code: 0 well, 1 a warning, 2 critical, 3 it cannot be told.
 pub fn check(store: Result<Sqlite, Failure>, path: &Path) -> Result<u8, Failure> {
     let picture = store.and_then(|mut store| look(&mut store, path));
     let picture = match picture {

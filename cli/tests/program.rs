@@ -164,7 +164,7 @@ fn kills_at_random_points_capture_each_parcel_once() {
         let mut child = place.command(words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         // Spread over the whole run, in no order that the program's steps have.
         thread::sleep(Duration::from_millis(20 + n * 7919 % 400));
-        // It may have ended.
+        // The program may have ended.
         let _ = child.kill();
         child.wait().unwrap();
     }

@@ -383,7 +383,7 @@ impl Client {
         Ok(call)
     }
 
-    /// One request with its retries, ready to begin.
+    /// A request with its retries, ready to begin.
     fn settlement(
         &self,
         own: &PerProcess,

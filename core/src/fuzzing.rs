@@ -78,12 +78,12 @@ pub struct Call {
     endpoint: Arc<Endpoint>,
 }
 
-/// What a second account of the rules knows of an operation beside its name.
+/// The knowledge that a second account of the rules has of an operation beside its name.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts {
     pub name: &'static str,
     pub method: &'static str,
-    /// It may change something.
+    /// Whether it may change something.
     pub writes: bool,
     /// The setting `reconcile` looks for it.
     pub has_look: bool,

@@ -127,7 +127,7 @@ pub struct Line {
 pub struct Said {
     /// The word.
     pub word: Word,
-    /// Who says so.
+    /// The person who says so.
     pub by: String,
     /// Why, for those who read it later.
     pub note: Option<String>,

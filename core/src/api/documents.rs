@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::record::{Attempt, RecordInfo};
 use crate::strict::{Field, Item, Object as Requested, Reader};
 
-/// What an object is read as: the reply it came in, and its own part of it.
+/// An object that was read: the reply it came in, and its own part of it.
 type Held = (Arc<Facts>, Arc<Object>);
 
 /// A type that a member has in Rust.

@@ -93,7 +93,7 @@ pub(crate) struct Part {
     pub key: Option<String>,
 }
 
-/// What follows an answer.
+/// The step after an answer.
 pub(crate) enum Next {
     Call(Part),
     End(Result<Reply, Error>),

@@ -348,7 +348,7 @@ int main(int count, char **arguments) {
     CHECK(found.attempt_log.size() == 1 && found.attempt_log.front().sent.find("GET ") == 0);
     CHECK(thrown<takings::outcome_unknown>([&] { client.reconcile("no-such-order", "r", 1); }).http_status() == 404);
 
-    // what is below the order takes its id behind the order's
+    // a call below the order takes its id behind the order's
     const takings::shipping_info parcel = [] {
         takings::shipping_info made;
         made.shipping_company = "DHL";

@@ -237,7 +237,7 @@ fn a_refund_without_reference_that_was_counted_in_part_for_another_capture_is_no
     for amount in [json!(6000), json!(4001)] {
         assert_eq!(refused(back(None).next(order(amount.clone(), 4000))).0, ErrorKind::OutcomeUnknown, "{amount}");
     }
-    // One with this key, one that is more than the capture, one that is less than what was left by then.
+    // Amounts: one with this key, one that is more than the capture, one that is less than what was left by then.
     for amount in [4000, 6001, 3999] {
         assert!(calls(back(None).next(order(amount.into(), 4000))).key.is_some(), "{amount}");
     }

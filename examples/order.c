@@ -57,7 +57,7 @@ static int refund(const takings_client_t *client, const char *order_id, takings_
     return made != NULL;
 }
 
-/* Nothing more will leave, so the customer gets back what is still reserved. */
+/* The order is over, so the customer gets back what is still reserved. */
 static int release(const takings_client_t *client, const char *order_id, takings_error_t **error) {
     takings_confirmation_t *done = NULL;
     char *key = takings_idempotency_key_for("release_remaining_authorization", order_id, NULL, "end", error);

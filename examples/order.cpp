@@ -37,7 +37,7 @@ static void live(const takings::client &client, const std::string &order_id) {
     const auto refund = client.refund(order_id, request, takings::idempotency_key(order_id, "return-1", "refund"));
     std::cout << "refunded " << refund.refund_id.value_or("") << ' ' << refund.attempts << '\n';
 
-    /* Nothing more will leave, so the customer gets back what is still reserved. */
+    /* The order is over, so the customer gets back what is still reserved. */
     const auto released = client.release_remaining_authorization(
         order_id, takings::idempotency_key(order_id, "end", "release_remaining_authorization"));
     std::cout << "released " << order_id << ' ' << released.attempts << '\n';

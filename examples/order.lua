@@ -28,7 +28,7 @@ local function live(client, order_id)
   local refund = assert(client:refund(order_id, {refunded_amount = 2500, reference = "return-1"}, key))
   print("refunded " .. refund.refund_id .. " " .. refund.attempts)
 
-  -- Nothing more will leave, so the customer gets back what is still reserved.
+  -- The order is over, so the customer gets back what is still reserved.
   key = assert(takings.idempotency_key(order_id, "end", "release_remaining_authorization"))
   local released = assert(client:release_remaining_authorization(order_id, {}, key))
   print("released " .. order_id .. " " .. released.attempts)

@@ -42,7 +42,7 @@ def live(client: takings.Client, order_id: str) -> None:
     )
     print("refunded", refund.refund_id, refund.attempts)
 
-    # Nothing more will leave, so the customer gets back what is still reserved.
+    # The order is over, so the customer gets back what is still reserved.
     key = takings.idempotency_key(order_id, "end", operation="release_remaining_authorization")
     released = client.release_remaining_authorization(order_id, idempotency_key=key)
     print("released", order_id, released.attempts)

@@ -107,7 +107,7 @@ enum Command {
         /// Prints the SQL, and makes nothing
         #[arg(long)]
         print: bool,
-        /// Nothing of this shop can have been captured or refunded by other means, so nothing is looked for first. If
+        /// No order of this shop can have been captured or refunded by other means, so nothing is looked for first. If
         /// that is said and not true, money may move twice
         #[arg(long)]
         first_ever: bool,
@@ -250,7 +250,7 @@ struct HowRead {
     /// The file is JSON lines; else its name and first character say so
     #[arg(long)]
     json_lines: bool,
-    /// Nothing of this shop can have been captured or refunded by other means (for a new ledger): nothing is looked for
+    /// No order of this shop can have been captured or refunded by other means (in a new ledger): nothing is looked for
     /// first. If that is said and not true, money may move twice
     #[arg(long)]
     first_ever: bool,

@@ -22,7 +22,7 @@ pub type Ended = Result<Exit, Failure>;
 pub enum Exit {
     /// All is done: 0.
     Done,
-    /// Nothing was done: 1.
+    /// The command did nothing: 1.
     Nothing,
     /// Something was refused, or needs a person: 2.
     Person,

@@ -50,7 +50,7 @@ fn live(order_id: &str) -> Result<(), Error> {
     let refund = client.refund(order_id, &request, Some(&key))?;
     println!("refunded {} {}", refund.refund_id().unwrap_or_default(), refund.attempts());
 
-    // Nothing more will leave, so the customer gets back what is still reserved.
+    // The order is over, so the customer gets back what is still reserved.
     let key = idempotency_key_for("release_remaining_authorization", order_id, None, "end")?;
     let released = client.release_remaining_authorization(order_id, Some(&key))?;
     println!("released {order_id} {}", released.attempts());

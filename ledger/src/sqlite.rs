@@ -50,7 +50,7 @@ pub fn system_clock() -> i64 {
 /// How a file is opened.
 #[derive(Clone)]
 pub struct Options {
-    /// Nothing of this shop can have been captured by other means: rows of a new ledger need not be looked for first. If
+    /// No order of this shop can have been captured by other means: rows of a new ledger need not be looked for first. If
     /// that is said and not true, money may move twice.
     pub first_ever: bool,
     /// The clock.

@@ -81,7 +81,7 @@ pub struct Search {
 /// How to learn whether an operation was carried out.
 #[derive(Clone, Copy)]
 pub enum FoundBy {
-    /// Nothing that can be read shows it.
+    /// No document that can be read shows it.
     Nothing,
     /// An operation that searches for the call's reference and amount.
     Reference(&'static Operation),

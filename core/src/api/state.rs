@@ -43,7 +43,7 @@ pub(crate) fn is_cancelled(order: &Value, _: &Value) -> Option<bool> {
     }
 }
 
-/// Nothing is left to capture, of an order of which a part was captured. Without a capture there is nothing to release,
+/// The order has no rest to capture, and a part of it was captured. Without a capture there is nothing to release,
 /// and an order that ended with a rest keeps it.
 pub(crate) fn has_nothing_left(order: &Value, _: &Value) -> Option<bool> {
     let (left, captured) = (order["remaining_authorized_amount"].as_i64()?, order["captured_amount"].as_i64()?);

@@ -51,7 +51,7 @@ enum Reason {
     Open,
     /// Klarna refused a key whose first use is not known, for the order's state.
     EarlierUse,
-    /// Nothing was sent yet: a match is the result, and without one the call is made.
+    /// The call was not sent yet: a match is the result, and without one the call is made.
     First,
 }
 

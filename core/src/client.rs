@@ -360,7 +360,7 @@ impl Client {
             return Ok(Call::new(session.clone(), own, settlement, key_use, course, part));
         }
         let looks_first = options.look_first == Some(true);
-        if looks_first && !matches!(operation.found_by, FoundBy::Reference(_)) {
+        if looks_first && !matches!(operation.found_by, FoundBy::Reference { .. }) {
             let got = format!("given to {}, which no reference finds again", operation.name);
             return Err(Error::invalid_argument("look_first", &got, "left out there"));
         }

@@ -76,6 +76,19 @@ pub struct Search {
     pub amount: &'static str,
     /// Klarna has left out ids and references of entries (seen in answers of 2017 and 2018).
     pub may_lack_names: bool,
+    /// How the document beside the list explains that Klarna refuses a call for the order's state.
+    pub explanation: Explanation,
+}
+
+/// How an order explains that Klarna refuses a call for the order's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Explanation {
+    /// The document shows nothing of it.
+    Nothing,
+    /// The order has ended, or less remains than the call would capture.
+    NotCapturable,
+    /// Less of what was captured is left than the call would refund.
+    NotRefundable,
 }
 
 /// How to learn whether an operation was carried out.
@@ -83,8 +96,13 @@ pub struct Search {
 pub enum FoundBy {
     /// No document that can be read shows it.
     Nothing,
-    /// An operation that searches for the call's reference and amount.
-    Reference(&'static Operation),
+    /// Operations that search for the call's reference and amount.
+    Reference {
+        /// The query for a call that may have been carried out.
+        query: &'static Operation,
+        /// The same after a refusal for the order's state: its document may explain the refusal.
+        explaining: &'static Operation,
+    },
     /// A document that Klarna shows, beside the body of the call: whether the call was carried out, if the two decide it.
     State(&'static Operation, fn(&serde_json::Value, &serde_json::Value) -> Option<bool>),
 }
@@ -204,7 +222,7 @@ impl Operation {
             "reply": self.face.info.name,
             "effect": self.effect.as_str(),
             "takes_key": self.writes(),
-            "looks_first": matches!(self.found_by, FoundBy::Reference(_)),
+            "looks_first": matches!(self.found_by, FoundBy::Reference { .. }),
             "prepare": self.prepare_name(),
         })
     }

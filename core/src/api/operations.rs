@@ -9,7 +9,7 @@ use serde::Deserializer;
 
 use crate::api::arguments::{self, Checked, Reading, ReconcileRequest};
 use crate::api::documents::{CaptureDetails, Captures, DueDateOptions, Order, RefundDetails};
-use crate::api::operation::{Effect, FoundBy, Nouns, Operation, Plan, ReplyKind, Search};
+use crate::api::operation::{Effect, Explanation, FoundBy, Nouns, Operation, Plan, ReplyKind, Search};
 use crate::api::order_requests::{
     AuthorizationRequest, CaptureArguments, CaptureShippingRequest, CustomerDetailsRequest, DueDateRequest,
     MerchantReferencesRequest, OrderArguments, OrderShippingRequest, ReconcileRefundRequest, RefundArguments,
@@ -167,7 +167,7 @@ operations! {
         effect: Effect::Writes,
         settles: OF_THE_BYTES,
         of_state: &[(403, "CAPTURE_NOT_ALLOWED")],
-        found_by: FoundBy::Reference(&RECONCILE),
+        found_by: FoundBy::Reference { query: &RECONCILE, explaining: &ORDER_CAPTURES },
         key_word: "captures",
         nouns: Nouns { call: "the capture", done: "captured", subject: "the captures", before: None },
     }
@@ -308,7 +308,7 @@ operations! {
         effect: Effect::Writes,
         settles: OF_THE_BYTES,
         of_state: &[(403, "REFUND_NOT_ALLOWED")],
-        found_by: FoundBy::Reference(&RECONCILE_REFUND),
+        found_by: FoundBy::Reference { query: &RECONCILE_REFUND, explaining: &RECONCILE_REFUND },
         key_word: "refunds",
         nouns: Nouns { call: "the refund", done: "refunded", subject: "the refunds", before: None },
     }
@@ -371,6 +371,7 @@ operations! {
             id: "capture_id",
             amount: "captured_amount",
             may_lack_names: false,
+            explanation: Explanation::Nothing,
         }),
         face: &RECONCILIATION,
         effect: Effect::Looks,
@@ -391,6 +392,7 @@ operations! {
             id: "refund_id",
             amount: "refunded_amount",
             may_lack_names: true,
+            explanation: Explanation::NotRefundable,
         }),
         face: &REFUND_RECONCILIATION,
         effect: Effect::Looks,
@@ -485,14 +487,33 @@ static ORDER_STATE: Operation = of_state("the order", "", "order_id", &Order::FA
 static CAPTURE_STATE: Operation =
     of_state("the capture", "/captures/{capture_id}", "capture_id", &CaptureDetails::FACE);
 
+/// The query for a capture that Klarna refused for the order's state. A list of captures may be older than the refusal
+/// and does not show so; the order shows whether it explains the refusal.
+static ORDER_CAPTURES: Operation = query(
+    "the captures",
+    "",
+    ReplyKind::Matches(Search {
+        list: Some("captures"),
+        id: "capture_id",
+        amount: "captured_amount",
+        may_lack_names: false,
+        explanation: Explanation::NotCapturable,
+    }),
+    &RECONCILIATION,
+);
+
 const fn of_state(subject: &'static str, path: &'static str, id: &'static str, face: &'static Face) -> Operation {
+    query(subject, path, ReplyKind::Document { id: Some(id) }, face)
+}
+
+const fn query(subject: &'static str, path: &'static str, reply: ReplyKind, face: &'static Face) -> Operation {
     Operation {
         name: "state",
         doc: &[],
         method: Method::GET,
         path,
         arguments: &<OrderArguments as Object>::SCHEMA,
-        reply: ReplyKind::Document { id: Some(id) },
+        reply,
         face,
         effect: Effect::Looks,
         settles: &[],
@@ -544,7 +565,7 @@ mod tests {
             if row.writes() {
                 assert!(words.insert(row.key_word), "{}: keys of two operations would be alike", row.name);
             }
-            if let FoundBy::Reference(query) | FoundBy::State(query, _) = row.found_by {
+            if let FoundBy::Reference { query, .. } | FoundBy::State(query, _) = row.found_by {
                 assert_eq!(query.effect, Effect::Looks);
                 assert!(row.writes());
             }

@@ -46,7 +46,7 @@ pub(crate) struct Matches {
     pub others: Vec<String>,
     /// How many have the amount and no id.
     pub without_id: usize,
-    /// The document explains that the call is refused: it shows less left than the call asks for.
+    /// The document explains that Klarna refused the call, so an earlier one would be listed or was refused as well.
     pub explains: bool,
 }
 

@@ -76,6 +76,8 @@ pub(crate) enum Meaning {
     EarlierUse,
     /// As `EarlierUse`, refused for the order's state. The call has no reference by which takings could look it up.
     EarlierUseWithoutReference,
+    /// As `EarlierUse`, refused for the order's state. The order was read, and shows neither the call nor why it was refused.
+    EarlierUseUnexplained,
     /// As `EarlierUse`. The order has these entries with the call's reference, which shops may use twice, and with the
     /// call's amount or another one.
     EarlierUseFound { ids: Vec<String>, amount: &'static str },
@@ -270,6 +272,12 @@ impl Subject<'_> {
                  a reference it cannot be searched for: check the order, give each later call a reference of its own, and \
                  do not book it as failed (where this is the key's first use, say so with first_use)"
             ),
+            (Meaning::EarlierUseUnexplained, _) => format!(
+                "{why}; order {order} may have been {done} by an earlier call with the idempotency key {key}, and the order as \
+                 Klarna shows it does not rule that out, since it may be older than that call: read it again in a while \
+                 (get_order), or call again with the same key within 24 hours of its first use, and do not book it as failed \
+                 (where this is the key's first use, say so with first_use)"
+            ),
             (Meaning::EarlierUseFound { ids, amount }, _) => format!(
                 "{why}; order {order} has {} with this reference and {amount} ({}), so an earlier call with the idempotency \
                  key {key} may have {done} it: check the order, and do not book it as failed (where each call has a \
@@ -285,7 +293,7 @@ impl Subject<'_> {
                  idempotency key {key} out again; {}, and do not book it as failed",
                 if self.attempts == 0 { "nothing was sent" } else { "it was not sent again" },
                 match self.operation.found_by {
-                    FoundBy::Reference(query) => format!("search for it ({})", query.name),
+                    FoundBy::Reference { query, .. } => format!("search for it ({})", query.name),
                     FoundBy::State(..) => "read whether it is done".to_owned(),
                     FoundBy::Nothing => "nothing that can be read shows it, so ask Klarna".to_owned(),
                 }

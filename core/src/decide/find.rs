@@ -7,7 +7,7 @@ use std::fmt;
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use crate::api::operation::Search;
+use crate::api::operation::{Explanation, Search};
 use crate::api::reply::Matches;
 use crate::text::bytes_without_mark;
 use crate::wire::answer::is_id;
@@ -61,7 +61,8 @@ pub(crate) fn in_list(
     own: Option<(&str, &str)>,
     is_believed: impl Fn(&str) -> bool,
 ) -> Result<Matches, String> {
-    let mut list = List { identity, search, matches: Matches::default(), seen: HashSet::new(), nameless: 0 };
+    let mut list =
+        List { identity, search, matches: Matches::default(), seen: HashSet::new(), nameless: 0, listed: Some(0) };
     let mut source = serde_json::Deserializer::from_slice(bytes_without_mark(body));
     let read = match search.list {
         None => source.deserialize_seq(&mut list).map(|()| Shown::default()),
@@ -69,15 +70,14 @@ pub(crate) fn in_list(
     };
     let shown = read.and_then(|shown| source.end().map(|()| shown)).map_err(|_| NO_LIST)?;
     refuse_other(own.filter(|_| search.list.is_some()), shown.id.as_deref())?;
-    let List { mut matches, seen, nameless, .. } = list;
+    let List { mut matches, seen, nameless, listed, .. } = list;
     if !seen.iter().all(|(id, _)| is_id(id) && is_believed(id)) {
         return Err("with an entry that has no id".into());
     }
     if matches.count() == 0 && nameless > 0 {
         return Err("with an entry of this amount that has no reference, so it may be the one".into());
     }
-    // A list of captures shows no rest, and is believed as it is.
-    matches.explains = search.list.is_none() || shown.left().is_some_and(|left| left < identity.amount);
+    matches.explains = shown.explains(search.explanation, identity.amount, listed);
     // An id that is listed with both amounts has this one.
     matches.others.retain(|id| !matches.ids.contains(id));
     Ok(matches)
@@ -93,14 +93,30 @@ struct Members<'a, 'b> {
 #[derive(Default)]
 struct Shown {
     id: Option<String>,
+    status: Option<String>,
     captured_amount: Option<i64>,
     refunded_amount: Option<i64>,
+    remaining_authorized_amount: Option<i64>,
 }
 
 impl Shown {
-    /// The amount of an order that can be refunded.
-    fn left(&self) -> Option<i64> {
-        self.captured_amount?.checked_sub(self.refunded_amount?)
+    /// Whether the document explains that Klarna refuses a call of `amount`. Then an earlier call would be in the list, or
+    /// was refused as well, however old the document is. `listed` is the sum of the entries: a list that lacks some of the
+    /// total shows nothing.
+    fn explains(&self, explanation: Explanation, amount: i64, listed: Option<i64>) -> bool {
+        let is_less = |left: Option<i64>| left.is_some_and(|left| left < amount);
+        match explanation {
+            Explanation::Nothing => false,
+            Explanation::NotRefundable => {
+                let left = self.captured_amount.zip(self.refunded_amount).map(|(all, back)| all.saturating_sub(back));
+                is_less(left) && listed == self.refunded_amount
+            }
+            Explanation::NotCapturable => {
+                let has_ended = matches!(self.status.as_deref(), Some("CANCELLED" | "EXPIRED" | "CLOSED"));
+                let is_whole = self.captured_amount.is_some() && listed == self.captured_amount;
+                (has_ended || is_less(self.remaining_authorized_amount)) && is_whole
+            }
+        }
     }
 }
 
@@ -113,7 +129,7 @@ impl<'de> Visitor<'de> for Members<'_, '_> {
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Shown, A::Error> {
         let mut shown = Shown::default();
-        let mut known = [false; 4];
+        let mut known = [false; 6];
         let mut first = |which: usize| match std::mem::replace(&mut known[which], true) {
             true => Err(de::Error::custom(TWICE)),
             false => Ok(()),
@@ -136,6 +152,14 @@ impl<'de> Visitor<'de> for Members<'_, '_> {
                     first(3)?;
                     shown.refunded_amount = map.next_value::<Value>()?.as_i64();
                 }
+                (Some(_), _) if *name == *"remaining_authorized_amount" => {
+                    first(4)?;
+                    shown.remaining_authorized_amount = map.next_value::<Value>()?.as_i64();
+                }
+                (Some(_), _) if *name == *"status" => {
+                    first(5)?;
+                    shown.status = map.next_value::<Value>()?.as_str().map(str::to_owned);
+                }
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                 }
@@ -152,6 +176,8 @@ struct List<'a> {
     seen: HashSet<(String, bool)>,
     /// Entries with the amount and no reference, or an empty one.
     nameless: usize,
+    /// The sum of all amounts, where each entry has one.
+    listed: Option<i64>,
 }
 
 impl<'de> de::DeserializeSeed<'de> for &mut List<'_> {
@@ -170,6 +196,7 @@ impl<'de> Visitor<'de> for &mut List<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
         while let Some(entry) = entries.next_element_seed(Entry(self.search))? {
+            self.listed = self.listed.zip(entry.amount).and_then(|(sum, amount)| sum.checked_add(amount));
             let is_empty = entry.id.is_none() && entry.amount.is_none();
             let has_amount = entry.amount == Some(self.identity.amount);
             if is_empty || entry.reference.as_deref() != Some(&*self.identity.reference) {
@@ -249,7 +276,13 @@ mod tests {
 
     fn finds(body: &str) -> Result<Matches, String> {
         let identity = Identity { reference: "parcel-1".into(), amount: 6000 };
-        let captures = Search { list: None, id: "capture_id", amount: "captured_amount", may_lack_names: false };
+        let captures = Search {
+            list: None,
+            id: "capture_id",
+            amount: "captured_amount",
+            may_lack_names: false,
+            explanation: Explanation::Nothing,
+        };
         in_list(body.as_bytes(), &identity, captures, None, |id| id != "s3cret-s3cret")
     }
 
@@ -316,7 +349,13 @@ mod tests {
 
     fn refunds(body: &str) -> Result<Matches, String> {
         let identity = Identity { reference: "return-1".into(), amount: 6000 };
-        let search = Search { list: Some("refunds"), id: "refund_id", amount: "refunded_amount", may_lack_names: true };
+        let search = Search {
+            list: Some("refunds"),
+            id: "refund_id",
+            amount: "refunded_amount",
+            may_lack_names: true,
+            explanation: Explanation::NotRefundable,
+        };
         in_list(body.as_bytes(), &identity, search, Some(("order_id", "o")), |_| true)
     }
 

@@ -187,7 +187,7 @@ impl Settlement {
         match meaning {
             Meaning::EarlierUse
                 if is_of_state
-                    && matches!(operation.found_by, FoundBy::Reference(_))
+                    && matches!(operation.found_by, FoundBy::Reference { .. })
                     && self.call.purpose().identity.is_none() =>
             {
                 self.fail(failure, &Meaning::EarlierUseWithoutReference)
@@ -204,9 +204,12 @@ impl Settlement {
     fn look(&mut self, now: Duration, reason: Reason, failure: Failure) -> Step {
         let purpose = self.call.purpose();
         let operation = match purpose.operation.found_by {
-            FoundBy::Reference(query) if purpose.identity.is_some() => query,
+            FoundBy::Reference { explaining, .. } if purpose.identity.is_some() && reason == Reason::EarlierUse => {
+                explaining
+            }
+            FoundBy::Reference { query, .. } if purpose.identity.is_some() => query,
             FoundBy::State(query, _) => query,
-            FoundBy::Reference(_) | FoundBy::Nothing => return self.unsettled(failure),
+            FoundBy::Reference { .. } | FoundBy::Nothing => return self.unsettled(failure),
         };
         if now >= self.call.deadline() {
             return self.unsettled(failure);
@@ -307,8 +310,9 @@ impl Settlement {
             1 if self.takes_matches => self.found(ids.pop().unwrap_or_default(), correlation_id),
             // Only a match decides: a capture that is not listed yet may still be on its way.
             _ if is_open => self.unsettled(failure),
+            // An older document may lack what an earlier call with the key made.
+            0 if others.is_empty() && !explains => self.fail(failure, &Meaning::EarlierUseUnexplained),
             // If a copy of this request arrives late, Klarna refuses it for the same state of the order.
-            0 if others.is_empty() && !explains => self.unsettled(failure),
             0 if others.is_empty() => {
                 self.call.settle();
                 self.fail(failure, &Meaning::AsEnded)

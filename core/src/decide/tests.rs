@@ -628,30 +628,85 @@ fn a_refusal_of_the_bytes_is_the_whole_truth() {
     assert!(given_to(machine(), vec![created()]).is_ok());
 }
 
+/// An order of which these captures were made, as `status`, with `left` remaining and `captured` in all.
+fn order_as(status: &str, left: i64, captured: i64, list: &[(&str, &str, i64)]) -> Event {
+    let Event::Answered(list) = listed(list) else { panic!() };
+    let captures = String::from_utf8(list.body).unwrap();
+    let amounts = format!(r#""remaining_authorized_amount":{left},"captured_amount":{captured}"#);
+    answer(200, &[], &format!(r#"{{"order_id":"order","status":"{status}",{amounts},"captures":{captures}}}"#))
+}
+
+fn with_captures(left: i64, list: &[(&str, &str, i64)]) -> Event {
+    order_as("AUTHORIZED", left, list.iter().map(|(_, _, amount)| amount).sum(), list)
+}
+
+/// The order may be as it was before an earlier call with the key: then it has to say why Klarna refuses this one.
+#[test]
+fn a_capture_is_rejected_only_where_the_order_explains_it() {
+    let other = [("b", "parcel-2", 4000)];
+    let shows_nothing = |text: &str| answer(200, &[], &format!(r#"{{"order_id":"order",{text}}}"#));
+    for (shown, kind) in [
+        (order_as("CANCELLED", 10_000, 0, &[]), ErrorKind::Rejected),
+        (order_as("EXPIRED", 6000, 4000, &other), ErrorKind::Rejected),
+        (order_as("CLOSED", 6000, 4000, &other), ErrorKind::Rejected),
+        (order_as("PART_CAPTURED", 5999, 4000, &other), ErrorKind::Rejected),
+        (order_as("PART_CAPTURED", 6000, 4000, &other), ErrorKind::OutcomeUnknown),
+        (order_as("AUTHORIZED", 10_000, 0, &[]), ErrorKind::OutcomeUnknown),
+        // The list lacks a part of what was captured, which may be this capture.
+        (order_as("CAPTURED", 0, 10_000, &other), ErrorKind::OutcomeUnknown),
+        (order_as("EXPIRED", 0, 10_000, &other), ErrorKind::OutcomeUnknown),
+        (shows_nothing(r#""status":"EXPIRED","remaining_authorized_amount":0"#), ErrorKind::OutcomeUnknown),
+        (shows_nothing(r#""remaining_authorized_amount":0,"captured_amount":10000"#), ErrorKind::OutcomeUnknown),
+        (shows_nothing(r#""remaining_authorized_amount":"0","captured_amount":0"#), ErrorKind::OutcomeUnknown),
+        (shows_nothing(r#""remaining_authorized_amount":0,"captured_amount":0"#), ErrorKind::Rejected),
+    ] {
+        for call in [machine, reconciling] {
+            let mut call = call();
+            call.learn(KeyState { first_use: FirstUse::Unknown, ..KeyState::FRESH });
+            let error = run_of(&mut call, vec![not_allowed(), shown.clone()]).unwrap_err();
+            assert_eq!((error.kind(), error.error_code()), (kind, Some("CAPTURE_NOT_ALLOWED")), "{shown:?}");
+            assert_eq!(call.request().url.path(), "/ordermanagement/v1/orders/order");
+            let is_settled = call.ending() == Ending::Settled;
+            assert_eq!(is_settled, kind == ErrorKind::Rejected, "{shown:?}");
+            assert_eq!(error.message().contains("does not rule that out"), !is_settled, "{error}");
+            assert_eq!(
+                error.message().contains("call again with the same key within 24 hours"),
+                !is_settled,
+                "{error}"
+            );
+        }
+    }
+    // A status that stands twice cannot be believed.
+    let twice = || shows_nothing(r#""status":"CANCELLED","captured_amount":0,"status":"AUTHORIZED""#);
+    let error = given_to(machine(), vec![not_allowed(), twice(), twice(), twice()]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutcomeUnknown);
+}
+
 #[test]
 fn a_refusal_of_the_orders_state_is_followed_by_a_look() {
     // If a copy of the request arrives late, Klarna refuses it for the same state of the order.
-    let error = given_to(machine(), vec![not_allowed(), listed(&[])]).unwrap_err();
+    let error = given_to(machine(), vec![not_allowed(), with_captures(5999, &[])]).unwrap_err();
     assert_eq!((error.kind(), error.error_code()), (ErrorKind::Rejected, Some("CAPTURE_NOT_ALLOWED")));
     let other = [("b", "parcel-2", 6000)];
-    assert_eq!(given_to(machine(), vec![not_allowed(), listed(&other)]).unwrap_err().kind(), ErrorKind::Rejected);
+    let shown = with_captures(0, &other);
+    assert_eq!(given_to(machine(), vec![not_allowed(), shown]).unwrap_err().kind(), ErrorKind::Rejected);
     // An earlier process may have sent the key with another amount.
     let other = [("a", "parcel-1", 5999), ("b", "parcel-2", 6000)];
     for call in [machine, reconciling] {
-        let error = given_to(call(), vec![not_allowed(), listed(&other)]).unwrap_err();
+        let error = given_to(call(), vec![not_allowed(), with_captures(0, &other)]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::OutcomeUnknown);
         assert!(error.message().contains("with this reference and another amount (a)"), "{error}");
     }
 
-    let error = given_to(machine(), vec![not_allowed(), listed(FOUND)]).unwrap_err();
+    let error = given_to(machine(), vec![not_allowed(), with_captures(0, FOUND)]).unwrap_err();
     assert_eq!((error.kind(), error.attempts()), (ErrorKind::OutcomeUnknown, 1));
     assert!(error.message().contains("(a)") && error.message().contains("the setting reconcile"), "{error}");
-    let reply = given_to(reconciling(), vec![not_allowed(), listed(FOUND)]).unwrap();
+    let reply = given_to(reconciling(), vec![not_allowed(), with_captures(0, FOUND)]).unwrap();
     assert_eq!(reply.created_id(), Some("a"));
 
     let two = [FOUND[0], ("b", "parcel-1", 6000)];
     for call in [machine, reconciling] {
-        let error = given_to(call(), vec![not_allowed(), listed(&two)]).unwrap_err();
+        let error = given_to(call(), vec![not_allowed(), with_captures(0, &two)]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::OutcomeUnknown);
         let error = given_to(call(), vec![not_allowed(), code(401, "UNAUTHORIZED")]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "the look decided nothing");
@@ -793,7 +848,7 @@ fn a_call_that_began_meanwhile_keeps_a_look_from_deciding() {
     call.step(SECOND, Event::Start);
     assert!(matches!(call.step(SECOND, not_allowed()), Step::Send(_)));
     call.learn(KeyState { running: true, ..unknown });
-    let Step::Done(Err(error)) = call.step(SECOND, listed(&[])) else { panic!() };
+    let Step::Done(Err(error)) = call.step(SECOND, order_as("CANCELLED", 0, 0, &[])) else { panic!() };
     assert_eq!(error.kind(), ErrorKind::OutcomeUnknown);
 }
 

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::api::order_requests::Address;
 use crate::api::reply::{Content, DOCUMENT_FACTS, DocumentFacts, Face, Facts};
 use crate::api::request::{OrderLine, ShippingInfo};
-use crate::api::tree::{self, DocumentInfo, Member, MemberKind, Node, Object, RequestInfo};
+use crate::api::tree::{self, DocumentInfo, Member, MemberKind, Node, Object, RequestInfo, Whole};
 use crate::error::Error;
 use crate::record::{Attempt, RecordInfo};
 use crate::strict::{Field, Item, Object as Requested, Reader};
@@ -368,7 +368,7 @@ documents! {
 impl Order {
     /// An order that a binding kept as its text.
     pub(crate) fn of_text(text: &str, answered: Option<SystemTime>) -> Option<Order> {
-        let document = tree::read(text.to_owned(), &ORDER).ok()?;
+        let (document, _) = tree::read(text, &ORDER, Whole::Object(None)).ok()?;
         let facts = Facts {
             content: Content::Document(document),
             order_id: String::new(),
@@ -400,7 +400,8 @@ mod tests {
     const ORDER_ID: &str = "f3392f8b-6116-4073-ab96-e330819e2c07";
 
     fn facts(text: &str, info: &'static DocumentInfo) -> Arc<Facts> {
-        let document = tree::read(text.to_owned(), info).unwrap();
+        let whole = if text.trim_start().starts_with('[') { Whole::List } else { Whole::Object(None) };
+        let (document, _) = tree::read(text, info, whole).unwrap();
         Arc::new(Facts {
             warnings: document.warnings.clone(),
             content: Content::Document(document),

@@ -279,21 +279,48 @@ const MOST: u64 = 9_007_199_254_740_991;
 const MOST_VALUES: usize = 500_000;
 const MOST_WARNINGS: usize = 20;
 
-/// Reads JSON text that is known to be an object, or the list that is the only member of `info`.
-pub(crate) fn read(text: String, info: &'static DocumentInfo) -> Result<Document, serde_json::Error> {
-    let text: Arc<str> = text.into();
-    let mut reading = Reading { text: &text, path: Vec::new(), warnings: Vec::new(), more: 0, left: MOST_VALUES };
-    let is_list = text.trim_ascii_start().starts_with('[');
-    let class = match info.members {
-        [only] if is_list => {
-            reading.path.push(Step::Name(only.name));
-            Class::List(Shape::Member(only.kind).item())
+/// The shape of a whole document.
+#[derive(Clone, Copy)]
+pub(crate) enum Whole {
+    /// An object, with the member that has the id of what was asked for.
+    Object(Option<&'static str>),
+    /// The list that is the only member of the declaration.
+    List,
+}
+
+/// Reads JSON text in one pass, and gives the id of what it is about; none where it is absent. The text of anything else
+/// than `whole`, or with an id that is no text or stands twice, is refused.
+pub(crate) fn read(
+    text: &str,
+    info: &'static DocumentInfo,
+    whole: Whole,
+) -> Result<(Document, Option<String>), serde_json::Error> {
+    let mut reading = Reading {
+        text,
+        path: Vec::new(),
+        warnings: Vec::new(),
+        more: 0,
+        left: MOST_VALUES,
+        own: Own { member: None, is_seen: false, id: None, is_spoiled: false },
+    };
+    let class = match whole {
+        Whole::List => {
+            reading.path.extend(info.members.first().map(|only| Step::Name(only.name)));
+            Class::List(info.members.first().map_or(Item::ANY, |only| Shape::Member(only.kind).item()))
         }
-        _ => Class::Object(Fields::Document(info)),
+        Whole::Object(member) => {
+            reading.own.member = member;
+            Class::Object(Fields::Document(info))
+        }
     };
     let place = 0..text.len();
-    let mut source = serde_json::Deserializer::from_str(&text);
+    let mut source = serde_json::Deserializer::from_str(text);
     let read = Seed { reading: &mut reading, class, place: place.clone() }.deserialize(&mut source)?;
+    source.end()?;
+    // Without a value that was left out for the number of values, only another shape gives none.
+    if reading.own.is_spoiled || (read.is_none() && reading.left > 0) {
+        return Err(de::Error::custom("another document"));
+    }
     let root = match read {
         Some(Node::Object(root)) => root,
         list => {
@@ -301,11 +328,11 @@ pub(crate) fn read(text: String, info: &'static DocumentInfo) -> Result<Document
             Arc::new(Object { info: Some(info), members, place })
         }
     };
-    let Reading { mut warnings, more, .. } = reading;
+    let Reading { mut warnings, more, own, .. } = reading;
     if more > 0 {
         warnings.push(format!("{more} more members of the answer were left out"));
     }
-    Ok(Document { text, root, warnings })
+    Ok((Document { text: text.into(), root, warnings }, own.id))
 }
 
 struct Reading<'a> {
@@ -316,6 +343,16 @@ struct Reading<'a> {
     more: usize,
     /// How many values may still be kept.
     left: usize,
+    own: Own,
+}
+
+/// The member that says whose document it is. The declaration may have it or not.
+struct Own {
+    member: Option<&'static str>,
+    is_seen: bool,
+    id: Option<String>,
+    /// It is no text, or stands twice.
+    is_spoiled: bool,
 }
 
 enum Step {
@@ -323,9 +360,24 @@ enum Step {
     Index(usize),
 }
 
+impl Own {
+    /// Takes a member that is not declared.
+    fn note(&mut self, name: &str, value: &RawValue, is_of_the_whole: bool) {
+        if !is_of_the_whole || self.member != Some(name) {
+            return;
+        }
+        match serde_json::from_str(value.get()) {
+            Ok(id) if !self.is_seen => self.id = id,
+            _ => self.is_spoiled = true,
+        }
+        self.is_seen = true;
+    }
+}
+
 impl Reading<'_> {
     /// Notes that the member at hand is left out. No value shows: it may be the customer's.
     fn leave_out(&mut self, got: &str, wanted: &str) {
+        self.own.is_spoiled |= self.is_at_own();
         if self.warnings.len() >= MOST_WARNINGS {
             self.more += 1;
             return;
@@ -340,6 +392,10 @@ impl Reading<'_> {
             debug_assert!(written.is_ok(), "a String takes any text");
         }
         self.warnings.push(format!("Klarna answered {told} as {got} where {wanted} belongs, so it was left out"));
+    }
+
+    fn is_at_own(&self) -> bool {
+        matches!((&self.path[..], self.own.member), ([Step::Name(name)], Some(own)) if *name == own)
     }
 
     /// Where a part of the text stands in it.
@@ -382,6 +438,8 @@ struct Item {
 }
 
 impl Item {
+    const ANY: Item = Item { fields: None, is_document: false };
+
     fn class(self) -> Class {
         self.fields.map_or(Class::Any, Class::Object)
     }
@@ -488,6 +546,9 @@ impl Seed<'_, '_> {
     }
 
     fn text<E>(self, text: &str) -> Result<Option<Node>, E> {
+        if self.reading.is_at_own() {
+            self.reading.own.id = Some(text.to_owned());
+        }
         match self.class {
             Class::Any | Class::Text => self.kept(Node::Text(text.into())),
             Class::Time => match time_of(text) {
@@ -566,7 +627,7 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Option<Node>, A::Error> {
         let item = match self.class {
             Class::List(item) => item,
-            Class::Any => Item { fields: None, is_document: false },
+            Class::Any => Item::ANY,
             _ => {
                 while items.next_element::<IgnoredAny>()?.is_some() {}
                 return self.wrong("a list");
@@ -639,6 +700,7 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
                 }
                 (Err(name), Some(Fields::Document(_))) => {
                     let raw = map.next_value::<&RawValue>()?;
+                    reading.own.note(&name, raw, reading.path.is_empty());
                     // A value that is too deep stands in the text alone.
                     let seed = Seed { reading: &mut *reading, class: Class::Any, place: place.clone() };
                     if let Ok(Some(node)) = seed.part::<de::value::Error>(raw) {

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::api::operation::{Explanation, Search};
 use crate::api::reply::Matches;
+use crate::api::tree::{self, Document, DocumentInfo, Whole};
 use crate::text::bytes_without_mark;
 use crate::wire::answer::is_id;
 
@@ -23,22 +24,25 @@ const NO_LIST: &str = "with something else than the list that was asked for";
 const NO_OBJECT: &str = "with something else than a document";
 const TWICE: &str = "a member that stands twice";
 
-/// The text of a JSON object. `own` is a member and the id of what was asked for: with another id there the document is
-/// the answer to another request.
-pub(crate) fn object(body: &[u8], own: Option<(&str, &str)>) -> Result<String, String> {
+/// A JSON object. `own` is a member and the id of what was asked for: with another id there the document is the answer to
+/// another request.
+pub(crate) fn object(
+    body: &[u8],
+    info: &'static DocumentInfo,
+    own: Option<(&'static str, &str)>,
+) -> Result<Document, String> {
     let text = std::str::from_utf8(bytes_without_mark(body)).map_err(|_| NO_OBJECT)?;
-    let mut source = serde_json::Deserializer::from_str(text);
-    let read = source.deserialize_map(Members { list: None, own });
-    let shown = read.and_then(|shown| source.end().map(|()| shown)).map_err(|_| NO_OBJECT)?;
-    refuse_other(own, shown.id.as_deref())?;
-    Ok(text.to_owned())
+    let whole = Whole::Object(own.map(|(member, _)| member));
+    let (document, id) = tree::read(text, info, whole).map_err(|_| NO_OBJECT)?;
+    refuse_other(own, id.as_deref())?;
+    Ok(document)
 }
 
-/// The text of a JSON list.
-pub(crate) fn list(body: &[u8]) -> Result<String, String> {
+/// A JSON list.
+pub(crate) fn list(body: &[u8], info: &'static DocumentInfo) -> Result<Document, String> {
     let text = std::str::from_utf8(bytes_without_mark(body)).map_err(|_| NO_LIST)?;
-    serde_json::from_str::<Vec<IgnoredAny>>(text).map_err(|_| NO_LIST)?;
-    Ok(text.to_owned())
+    let (document, _) = tree::read(text, info, Whole::List).map_err(|_| NO_LIST)?;
+    Ok(document)
 }
 
 /// Refuses the document of something else, and one that does not say whose it is: an empty object would show that nothing
@@ -66,7 +70,7 @@ pub(crate) fn in_list(
     let mut source = serde_json::Deserializer::from_slice(bytes_without_mark(body));
     let read = match search.list {
         None => source.deserialize_seq(&mut list).map(|()| Shown::default()),
-        Some(member) => source.deserialize_map(Members { list: Some((member, &mut list)), own }),
+        Some(member) => source.deserialize_map(Members { list: (member, &mut list), own }),
     };
     let shown = read.and_then(|shown| source.end().map(|()| shown)).map_err(|_| NO_LIST)?;
     refuse_other(own.filter(|_| search.list.is_some()), shown.id.as_deref())?;
@@ -85,7 +89,7 @@ pub(crate) fn in_list(
 
 /// Reads an object for a list in it, and gives what it says beside the list.
 struct Members<'a, 'b> {
-    list: Option<(&'static str, &'a mut List<'b>)>,
+    list: (&'static str, &'a mut List<'b>),
     own: Option<(&'a str, &'a str)>,
 }
 
@@ -127,7 +131,7 @@ impl<'de> Visitor<'de> for Members<'_, '_> {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Shown, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Shown, A::Error> {
         let mut shown = Shown::default();
         let mut known = [false; 6];
         let mut first = |which: usize| match std::mem::replace(&mut known[which], true) {
@@ -135,28 +139,28 @@ impl<'de> Visitor<'de> for Members<'_, '_> {
             false => Ok(()),
         };
         while let Some(name) = map.next_key::<Cow<'_, str>>()? {
-            match (&mut self.list, self.own) {
-                (Some((member, list)), _) if *name == **member => {
+            match self.own {
+                _ if *name == *self.list.0 => {
                     first(0)?;
-                    map.next_value_seed(&mut **list)?;
+                    map.next_value_seed(&mut *self.list.1)?;
                 }
-                (_, Some((member, _))) if *name == *member => {
+                Some((member, _)) if *name == *member => {
                     first(1)?;
                     shown.id = map.next_value()?;
                 }
-                (Some(_), _) if *name == *"captured_amount" => {
+                _ if *name == *"captured_amount" => {
                     first(2)?;
                     shown.captured_amount = map.next_value::<Value>()?.as_i64();
                 }
-                (Some(_), _) if *name == *"refunded_amount" => {
+                _ if *name == *"refunded_amount" => {
                     first(3)?;
                     shown.refunded_amount = map.next_value::<Value>()?.as_i64();
                 }
-                (Some(_), _) if *name == *"remaining_authorized_amount" => {
+                _ if *name == *"remaining_authorized_amount" => {
                     first(4)?;
                     shown.remaining_authorized_amount = map.next_value::<Value>()?.as_i64();
                 }
-                (Some(_), _) if *name == *"status" => {
+                _ if *name == *"status" => {
                     first(5)?;
                     shown.status = map.next_value::<Value>()?.as_str().map(str::to_owned);
                 }
@@ -269,6 +273,7 @@ impl<'de> Visitor<'de> for Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::operations::{GET_CAPTURES, GET_ORDER, GET_REFUND};
 
     fn look(body: &str) -> Result<Vec<String>, String> {
         finds(body).map(|finds| finds.ids)
@@ -375,17 +380,44 @@ mod tests {
         }
     }
 
+    fn order(text: &str) -> Result<Document, String> {
+        object(text.as_bytes(), GET_ORDER.face.document.unwrap(), Some(("order_id", "o")))
+    }
+
     #[test]
     fn a_document_says_whose_it_is() {
         for nobodys in ["{}", r#"{"refunds":[]}"#, r#"{"order_id":null}"#, r#"{"order_id":"p"}"#, r#"{"order_id":7}"#] {
-            assert!(
-                refunds(nobodys).is_err() && object(nobodys.as_bytes(), Some(("order_id", "o"))).is_err(),
-                "{nobodys}"
-            );
+            assert!(refunds(nobodys).is_err() && order(nobodys).is_err(), "{nobodys}");
         }
         assert_eq!(refunds(r#"{"order_id":"o"}"#).unwrap().count(), 0);
-        assert!(object(b"{}", Some(("refund_id", "r"))).is_ok(), "refunds of old orders have none");
-        assert!(object(br#"{"refund_id":"s"}"#, Some(("refund_id", "r"))).is_err());
+        let refund = |text: &str| object(text.as_bytes(), GET_REFUND.face.document.unwrap(), Some(("refund_id", "r")));
+        assert!(refund("{}").is_ok() && refund(r#"{"refund_id":null}"#).is_ok(), "refunds of old orders have none");
+        for other in [
+            r#"{"refund_id":"s"}"#,
+            r#"{"refund_id":7}"#,
+            r#"{"refund_id":["r"]}"#,
+            r#"{"refund_id":"r","refund_id":"r"}"#,
+            r#"{"refund_id":null,"refund_id":"r"}"#,
+            r#"{"refund_id":"r"}x"#,
+            r#"[{"refund_id":"r"}]"#,
+            "7",
+            "null",
+            "",
+        ] {
+            assert!(refund(other).is_err(), "{other}");
+        }
+        for other in
+            [r#"{"order_id":"o","order_id":"o"}"#, r#"{"order_id":null,"order_id":"o"}"#, r#"{"order_id":["o"]}"#]
+        {
+            assert!(order(other).is_err(), "{other}");
+        }
+        // The id of a part is not that of the whole.
+        let of_a_part = r#"{"order_id":"o","refunds":[{"order_id":7}],"selected_payment_method":{"order_id":"p"}}"#;
+        assert_eq!(order(of_a_part).map(drop), Ok(()));
+        assert!(list(b"[]", GET_CAPTURES.face.document.unwrap()).is_ok());
+        for other in ["{}", "[]]", "[", "null", "[{]"] {
+            assert!(list(other.as_bytes(), GET_CAPTURES.face.document.unwrap()).is_err(), "{other}");
+        }
     }
 
     #[test]

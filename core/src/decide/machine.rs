@@ -7,7 +7,6 @@ use std::time::Duration;
 use crate::api::ids::created_id;
 use crate::api::operation::{Operation, ReplyKind};
 use crate::api::reply::{Content, Facts};
-use crate::api::tree;
 use crate::decide::doubt::{Doubt, Ending, FirstUse};
 use crate::decide::ending::{Failure, Meaning, Refusal, Subject};
 use crate::decide::find::{self, Identity};
@@ -341,6 +340,7 @@ impl Machine {
     /// Reads an answer of success, or says why it is none of this call's.
     fn read(&self, answer: &Answer) -> Result<Content, String> {
         let Purpose { operation, order_id, .. } = &self.purpose;
+        let info = || operation.face.document.ok_or("which is no document");
         match operation.reply {
             ReplyKind::Created { header, collection } => {
                 created_id(answer, order_id, header, collection).map(Content::Created)
@@ -357,9 +357,9 @@ impl Machine {
             }
             ReplyKind::Document { id } => {
                 let own = id.and_then(|id| Some((id, self.purpose.parameter(id)?)));
-                self.document(find::object(&answer.body, own)?)
+                find::object(&answer.body, info()?, own).map(Content::Document)
             }
-            ReplyKind::List => self.document(find::list(&answer.body)?),
+            ReplyKind::List => find::list(&answer.body, info()?).map(Content::Document),
             ReplyKind::Matches(search) => {
                 let identity = self.purpose.identity.as_ref().ok_or("though nothing was searched for")?;
                 let is_believed = |id: &str| !self.shared.endpoint.is_echo(id.as_bytes());
@@ -367,12 +367,6 @@ impl Machine {
                 find::in_list(&answer.body, identity, search, own, is_believed).map(Content::Matches)
             }
         }
-    }
-
-    fn document(&self, text: String) -> Result<Content, String> {
-        let info = self.purpose.operation.face.document.ok_or("which is no document")?;
-        let document = tree::read(text, info).map_err(|_| "with something else than a document")?;
-        Ok(Content::Document(document))
     }
 
     /// The end by Klarna's refusal.

@@ -12,7 +12,7 @@ use crate::api::operations::{
     CANCEL_OR_RELEASE, CAPTURE, CAPTURE_REMAINING, EXTEND_IF_NEEDED, GET_ORDER, REFUND_CAPTURE, REFUND_REMAINING,
 };
 use crate::api::reply::{Content, Facts};
-use crate::api::tree;
+use crate::api::tree::{self, Document, Whole};
 use crate::decide::plan::{Course, Next, Part};
 use crate::error::{Error, ErrorKind};
 
@@ -40,8 +40,12 @@ fn ended(operation: &'static Operation, content: Content) -> Result<Reply, Error
     Ok(Reply { operation, facts: Arc::new(facts) })
 }
 
+fn read(text: &str) -> Document {
+    tree::read(text, &ORDER, Whole::Object(None)).unwrap().0
+}
+
 fn shows(order: Value) -> Result<Reply, Error> {
-    ended(&GET_ORDER, Content::Document(tree::read(order.to_string(), &ORDER).unwrap()))
+    ended(&GET_ORDER, Content::Document(read(&order.to_string())))
 }
 
 fn made(id: &str) -> Result<Reply, Error> {
@@ -259,7 +263,7 @@ fn a_list_that_cannot_be_read_shows_nothing() {
     assert_eq!(refused(rest().next(untouched)).0, ErrorKind::Rejected);
     // An amount that stands twice is none.
     let text = r#"{"remaining_authorized_amount":4000,"remaining_authorized_amount":9000,"captures":[]}"#;
-    let twice = Content::Document(tree::read(text.to_owned(), &ORDER).unwrap());
+    let twice = Content::Document(read(text));
     assert_eq!(refused(rest().next(ended(&GET_ORDER, twice))).0, ErrorKind::NotSent);
 }
 

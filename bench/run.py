@@ -42,6 +42,19 @@ class Contender:
     def is_takings(self) -> bool:
         return self.name.startswith("takings")
 
+    def command_for(self, operation: str) -> tuple[str, ...]:
+        """The command of an operation beside the capture is a script of its own."""
+        if operation == "capture":
+            return self.command
+        script = Path(self.command[-1])
+        return (*self.command[:-1], str(script.with_name(f"{script.stem}_{operation}.py")))
+
+    def makes(self, workload: Workload) -> bool:
+        if workload.concurrency > 1 and not self.at_once:
+            return False
+        script = Path(self.command_for(workload.operation)[-1])
+        return workload.operation == "capture" or script.exists()
+
 
 @dataclass(frozen=True)
 class Built:
@@ -89,7 +102,7 @@ class Workload:
     concurrency: int = 1
     delay_ms: int = 0
     lines: int = 1
-    only: tuple[str, ...] = ()
+    operation: str = "capture"
 
 
 def workloads(quick: bool) -> list[Workload]:
@@ -101,6 +114,7 @@ def workloads(quick: bool) -> list[Workload]:
         Workload("64 at once, 5 ms", 3200 // few, base=64, concurrency=64, delay_ms=5),
         Workload("64 at once, 80 ms", 1280 // few, base=64, concurrency=64, delay_ms=80),
         Workload("1,000 lines", 100 // few, lines=1000),
+        Workload("get_order", 500 // few, operation="get_order"),
     ]
 
 
@@ -181,7 +195,7 @@ class Bench:
     def command(self, contender: Contender, workload: Workload, count: int) -> list[str]:
         delay = f"/{workload.delay_ms}ms" if workload.delay_ms else ""
         return [
-            *contender.command,
+            *contender.command_for(workload.operation),
             self.server.urls[self.scheme] + delay,
             ORDER_ID,
             str(self.server.ca_file),
@@ -271,11 +285,7 @@ def rounds_of(
     for number in range(rounds):
         for workload in wanted:
             print(f"round {number + 1} of {rounds}: {workload.name}", file=sys.stderr)
-            shuffled = [
-                contender
-                for contender in contenders
-                if contender.at_once or workload.concurrency == 1
-            ]
+            shuffled = [contender for contender in contenders if contender.makes(workload)]
             random.shuffle(shuffled)
             for contender in shuffled:
                 found = figures[workload.name].setdefault(key(contender), Figures())
@@ -353,6 +363,7 @@ MUSTS = [
     Must("Python", "64 at once, 5 ms", "wall_ms", REQUESTS, 0.2),
     Must("Python", "64 at once, 5 ms", "wall_ms", PYREQWEST, None, 1.0),
     Must("Python", "1,000 lines", "cpu_ms", REQUESTS, 0.5, 0.25),
+    Must("Python", "get_order", "cpu_ms", REQUESTS, 0.35, 0.25),
 ]
 
 # The most system calls of one more capture, over TLS.

@@ -6,7 +6,7 @@ import json
 import sys
 import threading
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,8 +31,12 @@ class Task:
             return cls(url, order_id, ca_file, json.load(file), int(count), int(concurrency))
 
     @property
+    def order_url(self) -> str:
+        return f"{self.url}/ordermanagement/v1/orders/{self.order_id}"
+
+    @property
     def captures_url(self) -> str:
-        return f"{self.url}/ordermanagement/v1/orders/{self.order_id}/captures"
+        return f"{self.order_url}/captures"
 
     def body(self) -> bytes:
         """Each capture encodes the request anew."""
@@ -115,3 +119,12 @@ def checked(status: int, capture_id: str | None) -> str:
     if status != 201 or capture_id is None:
         raise SystemExit(f"the answer was {status} with the id {capture_id}")
     return capture_id
+
+
+def counted(lines: Sequence[Any], of_captures: Sequence[Sequence[Any]]) -> str:
+    """Counts the lines of an order and of its captures, as far as each has its amount."""
+    total = sum(isinstance(line["total_amount"], int) for line in lines)
+    total += sum(isinstance(line["total_amount"], int) for one in of_captures for line in one)
+    if total != 200:
+        raise SystemExit(f"{total} lines were read")
+    return str(total)

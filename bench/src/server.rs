@@ -3,7 +3,8 @@
 //! `bench-server CA_FILE REQUEST_FILE...` writes the authority to trust into `CA_FILE`, prints where it listens
 //! as JSON, `{"plain": …, "tls": …}`, and ends with its standard input. A base URL with the path `/5ms` is answered
 //! 5 ms late. A capture has to be right: the path, the credentials, a key of its own, one of the requests in the
-//! files. Any other is refused, so that no contender wins by doing less. `GET /captured` gives the number of captures.
+//! files. Any other is refused, so that no contender wins by doing less. `GET` of an order gives one with 100 lines and ten
+//! captures. `GET /captured` gives the number of captures and of orders that were read.
 
 #![forbid(unsafe_code)]
 
@@ -30,12 +31,13 @@ struct Klarna {
     known: RwLock<HashSet<Vec<u8>>>,
     keys: Mutex<HashSet<Uuid>>,
     captured: AtomicU64,
+    order: String,
 }
 
 fn main() -> Result<(), Failure> {
     let mut arguments = std::env::args().skip(1);
     let ca_file = arguments.next().ok_or("usage: bench-server CA_FILE REQUEST_FILE...")?;
-    let mut klarna = Klarna::default();
+    let mut klarna = Klarna { order: bench::halves::order()?, ..Klarna::default() };
     for file in arguments {
         klarna.accepted.push(serde_json::from_str(&fs::read_to_string(file)?)?);
     }
@@ -131,6 +133,11 @@ impl Klarna {
         if request.path == Some("/captured") {
             let body = format!("{{\"captured\": {}}}", self.captured.load(Ordering::Relaxed));
             return format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        }
+        if request.method == Some("GET") && header(request, "authorization") == Some(AUTHORIZATION) {
+            self.captured.fetch_add(1, Ordering::Relaxed);
+            let (kind, body) = ("Content-Type: application/json", &self.order);
+            return format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n{kind}\r\n\r\n{body}", body.len());
         }
         match self.capture(request, body) {
             Ok(path) => {

@@ -203,7 +203,7 @@ local takings = {}
 ---How many days later a capture is due.
 ---@class takings.due_date_request
 ---@field capture_id string Klarna's id of the capture.
----@field number_of_days integer One of the numbers of days that `get_extend_due_date_options` names. Each has a fee.
+---@field number_of_days integer A number of days that `get_extend_due_date_options` names. Each has a fee.
 ---@field first_use? boolean Whether this is the first use of the idempotency key: no other process, and no earlier run of this one, can have sent it. Then a refusal is the whole truth. Keys that takings makes need it not.
 ---@field first_used? integer When the idempotency key was sent first, in seconds since 1970 (UTC). Past Klarna's 24 hours nothing is sent, since Klarna would carry it out again.
 ---@field after_unclear? boolean Whether an earlier call with the idempotency key may have been carried out elsewhere: in another process, on another host, or in this program before a crash. Then `rejected` is said only where Klarna refuses the bytes themselves; any other refusal, and a request that was not sent, is `outcome_unknown`.

@@ -1693,8 +1693,7 @@ pub unsafe extern "C" fn takings_client_prepare_get_extend_due_date_options(
 /// waits for the outcome, at most timeout_ms.
 ///
 /// - capture_id: Klarna's id of the capture.
-/// - number_of_days: One of the numbers of days that get_extend_due_date_options names. Each has
-///   a fee.
+/// - number_of_days: A number of days that get_extend_due_date_options names. Each has a fee.
 ///
 /// With an idempotency_key of your own (takings_idempotency_key makes one) it can be called again
 /// after a crash: the money moves once. With NULL a fresh key is made for this call and its

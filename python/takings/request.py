@@ -211,7 +211,7 @@ class DueDateRequest(TypedDict):
     capture_id: str
     """Klarna's id of the capture."""
     number_of_days: int
-    """One of the numbers of days that `get_extend_due_date_options` names. Each has a fee."""
+    """A number of days that `get_extend_due_date_options` names. Each has a fee."""
 
 
 class Address(TypedDict, total=False):

@@ -143,7 +143,7 @@ object! {
     pub struct DueDateRequest: "an extension of a due date" {
         /// Klarna's id of the capture.
         required capture_id "capture_id": String, ID;
-        /// One of the numbers of days that `get_extend_due_date_options` names. Each has a fee.
+        /// A number of days that `get_extend_due_date_options` names. Each has a fee.
         required number_of_days "number_of_days": i64, Rule::Integer { min: 1, max: i32::MAX as i64, unit: "days" };
     }
 }

@@ -28,7 +28,7 @@ def test_the_reasons_against_a_capture() -> None:
     [reason] = order.check_capture({"captured_amount": 4001})
     assert "4000 is left to capture" in reason
     [reason] = order.check_capture(captured_amount=4000, reference="parcel-1")
-    assert reason.startswith("reference is that of the capture")
+    assert reason.startswith('reference is "parcel-1", that of the capture')
     late = datetime(2026, 12, 25, tzinfo=timezone.utc)
     [reason] = order.check_capture(captured_amount=4000, now=late)
     assert reason.startswith("expires_at is 2026-12-24")

@@ -122,7 +122,8 @@ fn of_capture(order: &Order, request: &CaptureRequest, now: Option<SystemTime>) 
     used(&mut reasons, "capture", request.reference.as_deref(), request.captured_amount, known);
     let of_order = order.order_lines().unwrap_or_default();
     let lines = request.order_lines.as_ref().filter(|lines| !lines.is_empty()).unwrap_or(&of_order);
-    let is_physical = |line: &OrderLine| matches!(line.line_type, None | Some(OrderLineType::Physical));
+    // A line without a type is nothing that is known: Klarna documents no default for it.
+    let is_physical = |line: &OrderLine| line.line_type == Some(OrderLineType::Physical);
     let is_told = request.shipping_info.as_ref().is_some_and(|told| !told.is_empty())
         || order.shipping_info().is_ok_and(|told| !told.is_empty());
     if lines.iter().any(is_physical) && !is_told {
@@ -215,7 +216,7 @@ fn used<'a>(
         } else {
             format!("give each {noun} a reference of its own")
         };
-        reasons.push(format!("reference is that of the {noun}{id}{of}: {advice}"));
+        reasons.push(format!("reference is {reference:?}, that of the {noun}{id}{of}: {advice}"));
     }
 }
 
@@ -323,6 +324,18 @@ mod tests {
     }
 
     #[test]
+    fn only_lines_of_the_type_physical_are_goods() {
+        let line = serde_json::json!({"name": "Tomatoes", "quantity": 10, "unit_price": 600, "total_amount": 6000});
+        let of = |line| order(serde_json::json!({"order_lines": [line]})).check_capture(&CaptureRequest::new(4000));
+        assert_eq!(of(line.clone()), [""; 0]);
+        for other in ["digital", "discount", "shipping_fee", "sales_tax", "store_credit", "gift_card", "surcharge"] {
+            let mut line = line.clone();
+            line["type"] = other.into();
+            assert_eq!(of(line), [""; 0], "{other}");
+        }
+    }
+
+    #[test]
     fn the_time_may_be_given() {
         let order = order(serde_json::json!({}));
         let later = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
@@ -350,10 +363,10 @@ mod tests {
     fn a_reference_that_was_used_is_told() {
         let mut request = CaptureRequest::new(4000);
         request.reference = Some("parcel-1".into());
-        only(&order(serde_json::json!({})).check_capture(&request), &["capture c-1 of 6000", "of its own"]);
+        only(&order(serde_json::json!({})).check_capture(&request), &["\"parcel-1\"", "capture c-1 of 6000", "of its own"]);
         let mut request = RefundRequest::new(1000);
         request.reference = Some("return-1".into());
-        only(&order(serde_json::json!({})).check_refund(&request), &["refund r-1 of 1000", "made twice"]);
+        only(&order(serde_json::json!({})).check_refund(&request), &["\"return-1\"", "refund r-1 of 1000", "made twice"]);
     }
 
     #[test]

@@ -219,6 +219,12 @@ typedef struct takings_call_t takings_call_t;
 typedef struct takings_capture_t takings_capture_t;
 
 /**
+ * A look at a capture or a refund before it is made, on an order that was read. Any number of
+ * threads may read it.
+ */
+typedef struct takings_check_t takings_check_t;
+
+/**
  * Captures the orders of one merchant account.
  *
  * Make one and keep it: it reuses its connections. Any number of threads may use it at the
@@ -250,6 +256,12 @@ typedef struct takings_error_t takings_error_t;
  * The time until which an order can be captured. Any number of threads may read it.
  */
 typedef struct takings_extension_t takings_extension_t;
+
+/**
+ * A capture or a refund that is to be made, as a row of the ledger's table. Any number of
+ * threads may read it.
+ */
+typedef struct takings_intent_t takings_intent_t;
 
 /**
  * Writes JSON text, for programs without a JSON library. A text put into it stays a text
@@ -1266,6 +1278,94 @@ const char *takings_extension_json(const takings_extension_t *extension);
 void takings_extension_free(takings_extension_t *extension);
 
 /**
+ * How many reasons there are. The reasons for which Klarna is likely to refuse it, or a person
+ * to regret it, each a line for a person. None is a good sign; Klarna alone decides, so never
+ * refuse a call for them.
+ */
+size_t takings_check_reason_count(const takings_check_t *check);
+
+/**
+ * An item of that list, counted from 0; NULL beyond the last.
+ */
+const char *takings_check_reason(const takings_check_t *check, size_t index);
+
+/**
+ * All fields as a JSON object. Times are whole milliseconds; their names end in _ms.
+ */
+const char *takings_check_json(const takings_check_t *check);
+
+/**
+ * Frees a check and its strings.
+ */
+void takings_check_free(takings_check_t *check);
+
+/**
+ * capture or refund.
+ */
+const char *takings_intent_operation(const takings_intent_t *intent);
+
+/**
+ * The table: takings_capture or takings_refund.
+ */
+const char *takings_intent_table(const takings_intent_t *intent);
+
+/**
+ * The account of the ledger.
+ */
+const char *takings_intent_account(const takings_intent_t *intent);
+
+/**
+ * The order, a UUID in small letters.
+ */
+const char *takings_intent_order_id(const takings_intent_t *intent);
+
+/**
+ * The shop's own name for it.
+ */
+const char *takings_intent_reference(const takings_intent_t *intent);
+
+/**
+ * How much is captured, in minor units; none for a refund; 0 where there is none.
+ */
+int64_t takings_intent_captured_amount(const takings_intent_t *intent);
+
+/**
+ * How much is given back, in minor units; none for a capture; 0 where there is none.
+ */
+int64_t takings_intent_refunded_amount(const takings_intent_t *intent);
+
+/**
+ * The other fields of Klarna's request as JSON, always the same text for the same fields; none
+ * without others; NULL where there is none.
+ */
+const char *takings_intent_request(const takings_intent_t *intent);
+
+/**
+ * The key with which it is sent, derived from the reference.
+ */
+const char *takings_intent_idempotency_key(const takings_intent_t *intent);
+
+/**
+ * How many warnings there are. Order lines that do not add up.
+ */
+size_t takings_intent_warning_count(const takings_intent_t *intent);
+
+/**
+ * An item of that list, counted from 0; NULL beyond the last.
+ */
+const char *takings_intent_warning(const takings_intent_t *intent, size_t index);
+
+/**
+ * All fields as a JSON object. Times are whole milliseconds; their names end in _ms.
+ */
+const char *takings_intent_json(const takings_intent_t *intent);
+
+/**
+ * Frees an intent and its strings.
+ */
+void takings_intent_free(takings_intent_t *intent);
+
+/**
  * When it was begun, by the system's clock, in milliseconds since 1970 (UTC).
  */
 int64_t takings_attempt_started_ms(const takings_attempt_t *attempt);
@@ -2246,6 +2346,84 @@ takings_order_end_t *takings_call_order_end(const takings_call_t *call, takings_
  * Returns an extension for takings_extension_free, or NULL and an error.
  */
 takings_extension_t *takings_call_extension(const takings_call_t *call, takings_error_t **error);
+
+/**
+ * Looks at a capture before it is made, on an order that was read: for which reasons is it
+ * likely to be refused, or to be a mistake?
+ *
+ * Nothing is sent and nothing is refused: Klarna alone decides, so never leave a capture out for
+ * a reason. A request that no call would take is a reason as well.
+ *
+ * order_json is the order as Klarna wrote it: takings_document_raw of takings_client_get_order,
+ * or a copy that your program kept. now_ms is the time by which the order may have expired, in
+ * milliseconds since 1970, such as takings_document_answered_at_ms; below 0 it is not known.
+ * request_json is that of takings_client_capture.
+ *
+ * No client is needed, and any thread may call it at any time. Returns a check for
+ * takings_check_free, or NULL and an error (invalid_input: order_json is no order).
+ */
+takings_check_t *takings_check_capture(const char *order_json,
+                                       int64_t now_ms,
+                                       const char *request_json,
+                                       takings_error_t **error);
+
+/**
+ * Looks at a refund before it is made, on an order that was read as takings_check_capture looks
+ * at a capture: for which reasons is it likely to be refused, or to be a mistake?
+ *
+ * Nothing is sent and nothing is refused: Klarna alone decides, so never leave a refund out for
+ * a reason. A request that no call would take is a reason as well.
+ *
+ * order_json is the order as Klarna wrote it: takings_document_raw of takings_client_get_order,
+ * or a copy that your program kept. now_ms is the time by which the order may have expired, in
+ * milliseconds since 1970, such as takings_document_answered_at_ms; below 0 it is not known.
+ * request_json is that of takings_client_refund.
+ *
+ * No client is needed, and any thread may call it at any time. Returns a check for
+ * takings_check_free, or NULL and an error (invalid_input: order_json is no order).
+ */
+takings_check_t *takings_check_refund(const char *order_json,
+                                      int64_t now_ms,
+                                      const char *request_json,
+                                      takings_error_t **error);
+
+/**
+ * Makes the row of a "capture" or a "refund" for a ledger in your own database, without a client
+ * and without I/O. Your program inserts it in the transaction in which the goods leave:
+ *
+ *     takings_intent_t *intent = takings_intent_new("capture", id, request, &error);
+ *     char *sql = takings_intent_insert("capture", "?", &error);
+ *     const takings_value_t *values = takings_intent_values(intent);
+ *     for (size_t i = 0; i < takings_value_count(values); i++)
+ *         bind(statement, i + 1, takings_value_at(values, i));
+ *
+ * request_json is that of takings_client_capture or takings_client_refund without limits of the
+ * call, read as strictly. reference is required, since the key is derived from it. It may also
+ * have account, the account of the ledger: default when absent.
+ *
+ * Any thread may call it at any time. Returns an intent for takings_intent_free, or NULL and an
+ * error (invalid_input, naming the field).
+ */
+takings_intent_t *takings_intent_new(const char *operation,
+                                     const char *order_id,
+                                     const char *request_json,
+                                     takings_error_t **error);
+
+/**
+ * The values of its INSERT, in the order of the placeholders, as an object whose members are the
+ * columns: takings_value_name gives a column, and takings_value_at its value. The kind says how
+ * to bind it: TAKINGS_VALUE_TEXT, TAKINGS_VALUE_INTEGER (the amount, which the tables take as a
+ * number alone), or TAKINGS_VALUE_NULL. They belong to the intent.
+ */
+const takings_value_t *takings_intent_values(const takings_intent_t *intent);
+
+/**
+ * The INSERT of the intents of "capture" or "refund", the same for each, with the placeholders
+ * that your database library takes: "?", "%s", "$1" or ":name".
+ *
+ * Returns a string for takings_string_free, or NULL and an error (invalid_input).
+ */
+char *takings_intent_insert(const char *operation, const char *style, takings_error_t **error);
 
 /**
  * Makes a text that begins as {}. Free it with takings_json_free. NULL only for a fault inside takings.

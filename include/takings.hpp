@@ -832,6 +832,17 @@ struct order {
     std::string raw;
     /* All fields as a JSON object, as takings.h gives it. */
     std::string json;
+
+    /* The reasons for which this capture is likely to be refused or to be a mistake, each a line for a
+     * person; none is a good sign. It looks at raw and answered_at alone and sends nothing: Klarna
+     * alone decides, so never refuse a capture for them. A request that no call would take is a reason
+     * as well. Throws invalid_input where raw is no order. */
+    std::vector<std::string> check_capture(const capture_request &request) const;
+    std::vector<std::string> check_capture(const text &request_json) const;
+
+    /* The same of a refund. */
+    std::vector<std::string> check_refund(const refund_request &request) const;
+    std::vector<std::string> check_refund(const text &request_json) const;
 };
 
 /* A call that Klarna has carried out, and answers with nothing more. */
@@ -1002,6 +1013,50 @@ struct extension {
     std::string json;
 };
 
+/* A capture or a refund that is to be made, as a row of the ledger's table. */
+struct intent {
+    /* capture or refund. */
+    std::string operation;
+    /* The table: takings_capture or takings_refund. */
+    std::string table;
+    /* The account of the ledger. */
+    std::string account;
+    /* The order, a UUID in small letters. */
+    std::string order_id;
+    /* The shop's own name for it. */
+    std::string reference;
+    /* How much is captured, in minor units; none for a refund. */
+    std::optional<std::int64_t> captured_amount;
+    /* How much is given back, in minor units; none for a capture. */
+    std::optional<std::int64_t> refunded_amount;
+    /* The other fields of Klarna's request as JSON, always the same text for the same fields;
+     * none without others. */
+    std::optional<std::string> request;
+    /* The key with which it is sent, derived from the reference. */
+    std::string idempotency_key;
+    /* Order lines that do not add up. */
+    std::vector<std::string> warnings;
+    /* All fields as a JSON object, as takings.h gives it. */
+    std::string json;
+
+    /* The row of a capture for a ledger in your own database, without a client and without I/O. The
+     * request must have a reference, from which the key is derived, and no limits of a call. Throws
+     * invalid_input, naming the field. */
+    static intent capture(const text &order_id, const capture_request &request);
+
+    /* The row of a refund, as capture makes that of a capture. */
+    static intent refund(const text &order_id, const refund_request &request);
+
+    /* The same of the operation "capture" or "refund" with the request as JSON text, which may also
+     * have account, the account of the ledger. */
+    static intent from_json(const text &operation, const text &order_id, const text &request_json);
+
+    /* The INSERT with the placeholders that your database library takes: "?", "%s", "$1" or ":name".
+     * They stand for account, order_id, reference, the amount and request, in this order. Bind the
+     * amount as a number. Throws invalid_input for another style. */
+    std::string insert(const text &style) const;
+};
+
 /* The facts of an error. */
 struct error_fields {
     /* The meaning of the error for the money. */
@@ -1123,6 +1178,12 @@ inline std::optional<std::chrono::system_clock::time_point> optional_time(std::i
     return ms >= 0 ? std::make_optional(time(ms)) : std::nullopt;
 }
 
+/* A time for takings.h, where a number below 0 stands for none. */
+inline std::int64_t milliseconds(const std::optional<std::chrono::system_clock::time_point> &time) {
+    using std::chrono::milliseconds;
+    return time ? std::chrono::duration_cast<milliseconds>(time->time_since_epoch()).count() : -1;
+}
+
 template <typename T>
 std::vector<std::string> texts(const T *from, std::size_t (*count)(const T *),
                                const char *(*at)(const T *, std::size_t)) {
@@ -1146,6 +1207,8 @@ struct closer {
     void operator()(takings_refund_reconciliation_t *held) const noexcept { takings_refund_reconciliation_free(held); }
     void operator()(takings_order_end_t *held) const noexcept { takings_order_end_free(held); }
     void operator()(takings_extension_t *held) const noexcept { takings_extension_free(held); }
+    void operator()(takings_check_t *held) const noexcept { takings_check_free(held); }
+    void operator()(takings_intent_t *held) const noexcept { takings_intent_free(held); }
     void operator()(char *held) const noexcept { takings_string_free(held); }
 };
 
@@ -1894,6 +1957,22 @@ inline extension read(const takings_extension_t *from) {
     into.warnings = texts(from, takings_extension_warning_count, takings_extension_warning);
     into.attempt_log = attempts(from, takings_extension_attempt_log_count, takings_extension_attempt_log);
     into.json = text(takings_extension_json(from));
+    return into;
+}
+
+inline intent read(const takings_intent_t *from) {
+    takings::intent into{};
+    into.operation = text(takings_intent_operation(from));
+    into.table = text(takings_intent_table(from));
+    into.account = text(takings_intent_account(from));
+    into.order_id = text(takings_intent_order_id(from));
+    into.reference = text(takings_intent_reference(from));
+    into.captured_amount = optional_number<std::int64_t>(takings_intent_captured_amount(from));
+    into.refunded_amount = optional_number<std::int64_t>(takings_intent_refunded_amount(from));
+    into.request = optional_text(takings_intent_request(from));
+    into.idempotency_key = text(takings_intent_idempotency_key(from));
+    into.warnings = texts(from, takings_intent_warning_count, takings_intent_warning);
+    into.json = text(takings_intent_json(from));
     return into;
 }
 
@@ -3089,6 +3168,58 @@ inline std::string idempotency_key(const text &order_id, const text &name, const
 
 /* A fresh random key, for a program that stores it before the call. */
 inline std::string new_idempotency_key() { return detail::ask(takings_new_idempotency_key).get(); }
+
+/* generated: offline (scripts/generate.py, from the core's declarations) */
+inline std::vector<std::string> order::check_capture(const capture_request &request) const {
+    return check_capture(detail::json::of(request));
+}
+
+inline std::vector<std::string> order::check_capture(const text &request_json) const {
+    const auto check = detail::ask([&](takings_error_t **error) {
+        return takings_check_capture(detail::c_string("order_json", raw), detail::milliseconds(answered_at),
+                            detail::c_string("request_json", request_json), error);
+    });
+    return detail::texts(check.get(), takings_check_reason_count, takings_check_reason);
+}
+
+inline intent intent::capture(const text &order_id, const capture_request &request) {
+    return from_json("capture", order_id, detail::json::of(request));
+}
+
+inline std::vector<std::string> order::check_refund(const refund_request &request) const {
+    return check_refund(detail::json::of(request));
+}
+
+inline std::vector<std::string> order::check_refund(const text &request_json) const {
+    const auto check = detail::ask([&](takings_error_t **error) {
+        return takings_check_refund(detail::c_string("order_json", raw), detail::milliseconds(answered_at),
+                            detail::c_string("request_json", request_json), error);
+    });
+    return detail::texts(check.get(), takings_check_reason_count, takings_check_reason);
+}
+
+inline intent intent::refund(const text &order_id, const refund_request &request) {
+    return from_json("refund", order_id, detail::json::of(request));
+}
+
+inline intent intent::from_json(const text &operation, const text &order_id,
+                                const text &request_json) {
+    const auto made = detail::ask([&](takings_error_t **error) {
+        return takings_intent_new(detail::c_string("operation", operation),
+                                  detail::c_string("order_id", order_id),
+                                  detail::c_string("request_json", request_json), error);
+    });
+    return detail::read(made.get());
+}
+
+inline std::string intent::insert(const text &style) const {
+    const auto sql = detail::ask([&](takings_error_t **error) {
+        return takings_intent_insert(detail::c_string("operation", operation),
+                                     detail::c_string("style", style), error);
+    });
+    return sql.get();
+}
+/* end of generated */
 
 /* An amount in minor units, exactly or not at all: minor("60.00", "EUR") is 6000. The text is a decimal
  * number with a point, the currency a code of ISO 4217, whose number of decimals counts. Throws

@@ -1,7 +1,7 @@
 //! For bindings and hosts: the names and types of everything that crosses a language boundary, and functions that need
 //! no client, by name, with JSON in and JSON out.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Deserializer;
 use serde_json::{Value, json};
@@ -20,6 +20,8 @@ use crate::settings::config::{Config, variables};
 use crate::strict::schema::{ObjectInfo, Reachable};
 use crate::strict::{Field, Item, Object, Reader, Rule, Voice, object, shown_word};
 
+#[doc(hidden)]
+pub use crate::api::check::Check;
 #[doc(hidden)]
 pub use crate::api::operation::{Effect, Nouns, Operation, ReplyKind};
 #[doc(hidden)]
@@ -83,7 +85,7 @@ pub fn schema() -> String {
             .into_iter()
             .chain([&OrderEnd::INFO, &Extension::INFO])
             .chain([&Order::INFO, &Captures::INFO, &CaptureDetails::INFO, &RefundDetails::INFO, &DueDateOptions::INFO])
-            .chain([&DocumentFacts::INFO, &Intent::INFO, &Attempt::INFO, &Error::INFO])
+            .chain([&DocumentFacts::INFO, &Check::INFO, &Intent::INFO, &Attempt::INFO, &Error::INFO])
             .map(|record| record.schema())
             .collect();
     let kinds: Vec<Value> =
@@ -122,10 +124,11 @@ pub fn check<'de, D: Deserializer<'de>>(
     check::of_text(operation, order, now, Given::Source(request, Voice::of(surface)))
 }
 
-/// The same of a request as JSON text.
+/// The same of a request as JSON text, at a time in milliseconds since 1970; below 0 no time is known.
 #[doc(hidden)]
-pub fn check_json(operation: &str, order: &str, now: Option<SystemTime>, request: &str) -> Result<Vec<String>, Error> {
-    check::of_text::<Value>(operation, order, now, Given::Json(request))
+pub fn check_json(operation: &str, order: &str, now_ms: i64, request: &str) -> Result<Check, Error> {
+    let now = u64::try_from(now_ms).ok().and_then(|ms| UNIX_EPOCH.checked_add(Duration::from_millis(ms)));
+    check::of_text::<Value>(operation, order, now, Given::Json(request)).map(Check::from)
 }
 
 /// Reads a setting that Lua has beside the core's: one of `words`.
@@ -285,6 +288,17 @@ mod tests {
     }
 
     #[test]
+    fn the_reasons_of_a_text_at_a_time() {
+        let order = r#"{"status": "AUTHORIZED", "expires_at": "2026-12-24T00:00:00Z"}"#;
+        let reasons = |now| check_json("capture", order, now, r#"{"captured_amount": 1}"#).unwrap().to_json();
+        assert_eq!(reasons(-1), r#"{"reasons":[]}"#);
+        assert_eq!(reasons(1_780_000_000_000), r#"{"reasons":[]}"#);
+        assert!(reasons(1_800_000_000_000).starts_with(r#"{"reasons":["expires_at is 2026-12-24"#));
+        assert!(reasons(i64::MAX).starts_with(r#"{"reasons":["expires_at is"#));
+        assert_eq!(check_json("capture", "[", -1, "{}").unwrap_err().kind(), ErrorKind::InvalidInput);
+    }
+
+    #[test]
     fn words_of_a_binding_are_refused_as_the_core_s_are() {
         let read = |given: Value| word("transport", &["auto", "blocking"], given);
         assert_eq!(read(json!("blocking")), Ok("blocking"));
@@ -310,7 +324,7 @@ mod tests {
         };
         assert_eq!(names(&schema["operations"]).len(), 25);
         let records = "Capture Refund Reconciliation RefundReconciliation Confirmation OrderEnd Extension Order Captures \
-                       CaptureDetails RefundDetails DueDateOptions DocumentFacts Intent Attempt Error";
+                       CaptureDetails RefundDetails DueDateOptions DocumentFacts Check Intent Attempt Error";
         assert_eq!(names(&schema["records"]).join(" "), records);
         let documents: Vec<&String> = schema["documents"].as_object().unwrap().keys().collect();
         assert_eq!(documents.len(), 9, "{documents:?}");

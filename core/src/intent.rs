@@ -9,7 +9,7 @@ use crate::api::order_requests::RefundRequest;
 use crate::api::request::CaptureRequest;
 use crate::error::{Error, ErrorKind};
 use crate::key::{idempotency_key_for, in_small_letters};
-use crate::record::record;
+use crate::record::{Fact, record, to_json};
 use crate::strict::{Reader, Rule, Voice, object};
 
 object! {
@@ -137,6 +137,18 @@ impl Intent {
         }
     }
 
+    /// The columns that its INSERT fills and their values, in the order of the placeholders.
+    #[doc(hidden)]
+    pub fn values(&self) -> [(&'static str, Fact<'_>); 5] {
+        let held = |column| Intent::INFO.fields.iter().zip(self.facts()).find(|(field, _)| field.name == column);
+        columns(self.operation()).map(|column| (column, held(column).map_or(Fact::Absent, |(_, value)| value)))
+    }
+
+    /// All fields as a JSON object, such as a log takes; absent ones are null.
+    pub fn to_json(&self) -> String {
+        serde_json::Value::Object(to_json(&Intent::INFO, self.facts())).to_string()
+    }
+
     /// The INSERT with the placeholders that the program's database library takes: `?`, `%s`, `$1` or `:name`.
     ///
     /// # Errors
@@ -147,14 +159,20 @@ impl Intent {
     }
 }
 
+fn columns(operation: &str) -> [&'static str; 5] {
+    let amount = if operation == "refund" { "refunded_amount" } else { "captured_amount" };
+    ["account", "order_id", "reference", amount, "request"]
+}
+
 /// The INSERT of an operation's intents.
 #[doc(hidden)]
 pub fn insert(operation: &str, style: &str) -> Result<Insert, Error> {
-    let (table, amount) = match operation {
-        "refund" => ("takings_refund", "refunded_amount"),
-        _ => ("takings_capture", "captured_amount"),
+    let table = match operation {
+        "capture" => "takings_capture",
+        "refund" => "takings_refund",
+        _ => return Err(unknown(operation)),
     };
-    let columns = ["account", "order_id", "reference", amount, "request"];
+    let columns = columns(operation);
     let place = |(index, column): (usize, &&str)| match style {
         "?" | "%s" => Some(style.to_owned()),
         "$1" => Some(format!("${}", index + 1)),
@@ -318,6 +336,19 @@ mod tests {
         assert_eq!(sql(":name"), format!("{head} (:account, :order_id, :reference, :captured_amount, :request)"));
         let error = intent.insert("@p1").unwrap_err();
         assert!(error.message().starts_with("style is \"@p1\"; it must be"), "{error}");
+        assert!(insert("cancel", "?").unwrap_err().message().starts_with("operation is \"cancel\""));
+    }
+
+    #[test]
+    fn the_values_stand_in_the_order_of_the_columns() {
+        let refund = r#"{"reference": "return-1", "refunded_amount": 100, "account": "se"}"#;
+        let intent = Intent::from_json("refund", ORDER, refund).unwrap();
+        let values = intent.values();
+        assert_eq!(values.map(|(column, _)| column), intent.insert("?").unwrap().columns);
+        assert!(matches!(values[0].1, Fact::Text("se")) && matches!(values[1].1, Fact::Text(ORDER)), "{values:?}");
+        assert!(matches!(values[2].1, Fact::Text("return-1")) && matches!(values[3].1, Fact::Integer(100)));
+        assert!(matches!(values[4].1, Fact::Absent), "{values:?}");
+        assert!(intent.to_json().contains(r#""refunded_amount":100,"request":null"#), "{}", intent.to_json());
     }
 
     #[test]

@@ -6,12 +6,13 @@ use std::ffi::c_char;
 use std::mem::MaybeUninit;
 use std::ptr;
 
-use takings::{Config, binding};
+use takings::{Config, Intent, binding};
 use zeroize::Zeroizing;
 
 use crate::call::{takings_call_t, typed};
 use crate::json::{Value, put, takings_json_t};
 use crate::record::{Record, attempt_of, count_of, item_of, json_of, number, takings_reply_t, text_of, word_of};
+use crate::value::takings_value_t;
 use crate::{free, guard, held, new_client, null, owned, pointer, prepared, takings_client_t, text};
 
 /// The meaning of an error for the money, and so for the next step. A later version may add
@@ -1120,6 +1121,119 @@ pub extern "C" fn takings_extension_json(extension: Option<&takings_extension_t>
 #[unsafe(no_mangle)]
 pub extern "C" fn takings_extension_free(extension: Option<Box<takings_extension_t>>) {
     free(extension);
+}
+
+/// A look at a capture or a refund before it is made, on an order that was read. Any number of
+/// threads may read it.
+pub struct takings_check_t(pub(crate) Record);
+
+/// How many reasons there are. The reasons for which Klarna is likely to refuse it, or a person
+/// to regret it, each a line for a person. None is a good sign; Klarna alone decides, so never
+/// refuse a call for them.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_check_reason_count(check: Option<&takings_check_t>) -> usize {
+    count_of(check.map(|check| &check.0), 0)
+}
+
+/// An item of that list, counted from 0; NULL beyond the last.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_check_reason(check: Option<&takings_check_t>, index: usize) -> *const c_char {
+    pointer(item_of(check.map(|check| &check.0), 0, index))
+}
+
+/// All fields as a JSON object. Times are whole milliseconds; their names end in _ms.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_check_json(check: Option<&takings_check_t>) -> *const c_char {
+    json_of(check.map(|check| &check.0))
+}
+
+/// Frees a check and its strings.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_check_free(check: Option<Box<takings_check_t>>) {
+    free(check);
+}
+
+/// A capture or a refund that is to be made, as a row of the ledger's table. Any number of
+/// threads may read it.
+pub struct takings_intent_t(pub(crate) Record);
+
+/// capture or refund.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_intent_operation(intent: Option<&takings_intent_t>) -> *const c_char {
+    pointer(text_of(intent.map(|intent| &intent.0), 0))
+}
+
+/// The table: takings_capture or takings_refund.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_intent_table(intent: Option<&takings_intent_t>) -> *const c_char {
+    pointer(text_of(intent.map(|intent| &intent.0), 1))
+}
+
+/// The account of the ledger.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_intent_account(intent: Option<&takings_intent_t>) -> *const c_char {
+    pointer(text_of(intent.map(|intent| &intent.0), 2))
+}
+
+/// The order, a UUID in small letters.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_intent_order_id(intent: Option<&takings_intent_t>) -> *const c_char {
+    pointer(text_of(intent.map(|intent| &intent.0), 3))
+}
+
+/// The shop's own name for it.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_intent_reference(intent: Option<&takings_intent_t>) -> *const c_char {
+    pointer(text_of(intent.map(|intent| &intent.0), 4))
+}
+
+/// How much is captured, in minor units; none for a refund; 0 where there is none.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_intent_captured_amount(intent: Option<&takings_intent_t>) -> i64 {
+    number(intent.map(|intent| &intent.0), 5, 0)
+}
+
+/// How much is given back, in minor units; none for a capture; 0 where there is none.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_intent_refunded_amount(intent: Option<&takings_intent_t>) -> i64 {
+    number(intent.map(|intent| &intent.0), 6, 0)
+}
+
+/// The other fields of Klarna's request as JSON, always the same text for the same fields; none
+/// without others; NULL where there is none.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_intent_request(intent: Option<&takings_intent_t>) -> *const c_char {
+    pointer(text_of(intent.map(|intent| &intent.0), 7))
+}
+
+/// The key with which it is sent, derived from the reference.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_intent_idempotency_key(intent: Option<&takings_intent_t>) -> *const c_char {
+    pointer(text_of(intent.map(|intent| &intent.0), 8))
+}
+
+/// How many warnings there are. Order lines that do not add up.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_intent_warning_count(intent: Option<&takings_intent_t>) -> usize {
+    count_of(intent.map(|intent| &intent.0), 9)
+}
+
+/// An item of that list, counted from 0; NULL beyond the last.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_intent_warning(intent: Option<&takings_intent_t>, index: usize) -> *const c_char {
+    pointer(item_of(intent.map(|intent| &intent.0), 9, index))
+}
+
+/// All fields as a JSON object. Times are whole milliseconds; their names end in _ms.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_intent_json(intent: Option<&takings_intent_t>) -> *const c_char {
+    json_of(intent.map(|intent| &intent.0))
+}
+
+/// Frees an intent and its strings.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_intent_free(intent: Option<Box<takings_intent_t>>) {
+    free(intent);
 }
 
 /// A request of a call, for a person who has to see afterwards what happened. No credential is in
@@ -2583,4 +2697,123 @@ pub extern "C" fn takings_call_extension(
     error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
 ) -> Option<Box<takings_extension_t>> {
     guard(error, || Ok(Box::new(takings_extension_t(typed(call, "Extension")?))))
+}
+
+/// Looks at a capture before it is made, on an order that was read: for which reasons is it
+/// likely to be refused, or to be a mistake?
+///
+/// Nothing is sent and nothing is refused: Klarna alone decides, so never leave a capture out for
+/// a reason. A request that no call would take is a reason as well.
+///
+/// order_json is the order as Klarna wrote it: takings_document_raw of takings_client_get_order,
+/// or a copy that your program kept. now_ms is the time by which the order may have expired, in
+/// milliseconds since 1970, such as takings_document_answered_at_ms; below 0 it is not known.
+/// request_json is that of takings_client_capture.
+///
+/// No client is needed, and any thread may call it at any time. Returns a check for
+/// takings_check_free, or NULL and an error (invalid_input: order_json is no order).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_check_capture(
+    order_json: *const c_char,
+    now_ms: i64,
+    request_json: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_check_t>> {
+    guard(error, || {
+        // SAFETY: C strings or NULL, by the header's rules.
+        let (order, request) = unsafe { (text("order_json", order_json)?, text("request_json", request_json)?) };
+        let check = binding::check_json("capture", order, now_ms, request)?;
+        let record = Record::new(&binding::Check::INFO, check.facts(), &check.to_json());
+        Ok(Box::new(takings_check_t(record)))
+    })
+}
+
+/// Looks at a refund before it is made, on an order that was read as takings_check_capture looks
+/// at a capture: for which reasons is it likely to be refused, or to be a mistake?
+///
+/// Nothing is sent and nothing is refused: Klarna alone decides, so never leave a refund out for
+/// a reason. A request that no call would take is a reason as well.
+///
+/// order_json is the order as Klarna wrote it: takings_document_raw of takings_client_get_order,
+/// or a copy that your program kept. now_ms is the time by which the order may have expired, in
+/// milliseconds since 1970, such as takings_document_answered_at_ms; below 0 it is not known.
+/// request_json is that of takings_client_refund.
+///
+/// No client is needed, and any thread may call it at any time. Returns a check for
+/// takings_check_free, or NULL and an error (invalid_input: order_json is no order).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_check_refund(
+    order_json: *const c_char,
+    now_ms: i64,
+    request_json: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_check_t>> {
+    guard(error, || {
+        // SAFETY: C strings or NULL, by the header's rules.
+        let (order, request) = unsafe { (text("order_json", order_json)?, text("request_json", request_json)?) };
+        let check = binding::check_json("refund", order, now_ms, request)?;
+        let record = Record::new(&binding::Check::INFO, check.facts(), &check.to_json());
+        Ok(Box::new(takings_check_t(record)))
+    })
+}
+
+/// Makes the row of a "capture" or a "refund" for a ledger in your own database, without a client
+/// and without I/O. Your program inserts it in the transaction in which the goods leave:
+///
+///     takings_intent_t *intent = takings_intent_new("capture", id, request, &error);
+///     char *sql = takings_intent_insert("capture", "?", &error);
+///     const takings_value_t *values = takings_intent_values(intent);
+///     for (size_t i = 0; i < takings_value_count(values); i++)
+///         bind(statement, i + 1, takings_value_at(values, i));
+///
+/// request_json is that of takings_client_capture or takings_client_refund without limits of the
+/// call, read as strictly. reference is required, since the key is derived from it. It may also
+/// have account, the account of the ledger: default when absent.
+///
+/// Any thread may call it at any time. Returns an intent for takings_intent_free, or NULL and an
+/// error (invalid_input, naming the field).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_intent_new(
+    operation: *const c_char,
+    order_id: *const c_char,
+    request_json: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> Option<Box<takings_intent_t>> {
+    guard(error, || {
+        // SAFETY: C strings or NULL, by the header's rules.
+        let (operation, order_id, request) = unsafe {
+            let operation = text("operation", operation)?;
+            (operation, text("order_id", order_id)?, text("request_json", request_json)?)
+        };
+        let intent = Intent::from_json(operation, order_id, request)?;
+        let mut record = Record::new(&Intent::INFO, intent.facts(), &intent.to_json());
+        record.document = Some(takings_value_t::of_columns(intent.values()));
+        Ok(Box::new(takings_intent_t(record)))
+    })
+}
+
+/// The values of its INSERT, in the order of the placeholders, as an object whose members are the
+/// columns: takings_value_name gives a column, and takings_value_at its value. The kind says how
+/// to bind it: TAKINGS_VALUE_TEXT, TAKINGS_VALUE_INTEGER (the amount, which the tables take as a
+/// number alone), or TAKINGS_VALUE_NULL. They belong to the intent.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_intent_values(intent: Option<&takings_intent_t>) -> Option<&takings_value_t> {
+    intent?.0.document.as_ref()
+}
+
+/// The INSERT of the intents of "capture" or "refund", the same for each, with the placeholders
+/// that your database library takes: "?", "%s", "$1" or ":name".
+///
+/// Returns a string for takings_string_free, or NULL and an error (invalid_input).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_intent_insert(
+    operation: *const c_char,
+    style: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> *mut c_char {
+    owned(guard(error, || {
+        // SAFETY: C strings or NULL, by the header's rules.
+        let (operation, style) = unsafe { (text("operation", operation)?, text("style", style)?) };
+        Ok(binding::insert(operation, style)?.sql)
+    }))
 }

@@ -30,7 +30,7 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    fn new<'a>(info: &'static RecordInfo, facts: impl IntoIterator<Item = Fact<'a>>, json: &str) -> Record {
+    pub(crate) fn new<'a>(info: &'static RecordInfo, facts: impl IntoIterator<Item = Fact<'a>>, json: &str) -> Record {
         let held = |fact| match fact {
             Fact::Absent => Held::Absent,
             Fact::Text(text) => Held::Text(c_string(text)),

@@ -3,7 +3,7 @@
 use std::ffi::{CString, c_char};
 use std::mem::MaybeUninit;
 
-use takings::binding::milliseconds_since_1970;
+use takings::binding::{Fact, milliseconds_since_1970};
 use takings::{Node, Object, Reply};
 
 use crate::call::{takings_call_t, typed};
@@ -64,6 +64,17 @@ impl takings_value_t {
             object.members().map(|(name, node)| (c_string(name), takings_value_t::of(reply, node))).unzip();
         let raw = object.info().map(|_| c_string(reply.text_of(object)));
         takings_value_t { text: raw, names, items, ..takings_value_t::new(TAKINGS_VALUE_OBJECT) }
+    }
+
+    /// The values of an INSERT, under the names of its columns.
+    pub(crate) fn of_columns(columns: [(&'static str, Fact<'_>); 5]) -> takings_value_t {
+        let value = |fact| match fact {
+            Fact::Text(text) => takings_value_t::of_text(TAKINGS_VALUE_TEXT, text),
+            Fact::Integer(number) => takings_value_t::of_integer(TAKINGS_VALUE_INTEGER, number),
+            _ => takings_value_t::new(TAKINGS_VALUE_NULL),
+        };
+        let (names, items) = columns.map(|(name, fact)| (c_string(name), value(fact))).into_iter().unzip();
+        takings_value_t { names, items, ..takings_value_t::new(TAKINGS_VALUE_OBJECT) }
     }
 
     fn of(reply: &Reply, node: &Node) -> takings_value_t {

@@ -16,6 +16,7 @@ Described = dict[str, Any]
 
 # Where a result is a number, C has this type; a number that is not listed has 32 bits.
 NARROW = {"http_status": "u16"}
+WIDE = {"captured_amount": "i64", "refunded_amount": "i64"}
 # The words of a field of the kind `found`.
 FOUND = {
     "once": "Exactly once: this is the capture.",
@@ -24,6 +25,9 @@ FOUND = {
     "several": "More than once: the reference does not tell them apart.",
     "amount_differs": "With another amount alone: a person has to decide.",
 }
+# The records of functions that need no client, and the operations that those are about.
+OFFLINE = ("Check", "Intent")
+CHECKED = ("capture", "refund")
 SAFETY = "// SAFETY: C strings or NULL, by the header's rules."
 ERROR = "error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>"
 
@@ -44,6 +48,7 @@ def files(schema: Described) -> dict[str, str]:
         parts.extend(_operation(schema, operation))
     for name in replies(schema):
         parts.append(_result(name))
+    parts.extend(_offline())
     return {PATH: formatted("\n\n".join(parts) + "\n")}
 
 
@@ -84,7 +89,7 @@ def records(schema: Described) -> list[Described]:
         "absent, and a member of another type than Klarna documents is: a warning names it."
     )
     named["Document"] = {**named["DocumentFacts"], "name": "Document", "doc": said}
-    return [named[name] for name in ("Error", *replies(schema), "Attempt")]
+    return [named[name] for name in ("Error", *replies(schema), *OFFLINE, "Attempt")]
 
 
 def flat(schema: Described, operation: Described) -> list[Described] | None:
@@ -148,7 +153,7 @@ use std::ffi::c_char;
 use std::mem::MaybeUninit;
 use std::ptr;
 
-use takings::{Config, binding};
+use takings::{Config, Intent, binding};
 use zeroize::Zeroizing;
 
 use crate::call::{takings_call_t, typed};
@@ -156,6 +161,7 @@ use crate::json::{Value, put, takings_json_t};
 use crate::record::{
     Record, attempt_of, count_of, item_of, json_of, number, takings_reply_t, text_of, word_of,
 };
+use crate::value::takings_value_t;
 use crate::{free, guard, held, new_client, null, owned, pointer, prepared, \
 takings_client_t, text};"""
 
@@ -427,7 +433,7 @@ def _record(schema: Described, record: Described) -> Iterator[str]:
                 f"pointer(text_of({held}, {index}))",
             )
         elif kind == "integer":
-            number = NARROW.get(field["name"], "u32")
+            number = (NARROW | WIDE).get(field["name"], "u32")
             none = "; 0 where there is none" if optional else ""
             yield _function(
                 getter, doc(f"{about_it}{none}."), of, number, f"number({held}, {index}, 0)"
@@ -653,4 +659,114 @@ def _result(record: str) -> str:
         ["call: Option<&takings_call_t>", ERROR],
         f"Option<Box<takings_{name}_t>>",
         f'guard(error, || Ok(Box::new(takings_{name}_t(typed(call, "{record}")?))))',
+    )
+
+
+def _offline() -> Iterator[str]:
+    """Looks at calls before they are made, and rows for a ledger: without a client."""
+    for operation in CHECKED:
+        other = "" if operation == "capture" else " as takings_check_capture looks at a capture"
+        more = (
+            "Nothing is sent and nothing is refused: Klarna alone decides, so never leave a "
+            f"{operation} out for a reason. A request that no call would take is a reason as well.",
+            "order_json is the order as Klarna wrote it: takings_document_raw of "
+            "takings_client_get_order, or a copy that your program kept. now_ms is the time by "
+            "which the order may have expired, in milliseconds since 1970, such as "
+            "takings_document_answered_at_ms; below 0 it is not known. request_json is that of "
+            f"takings_client_{operation}.",
+            "No client is needed, and any thread may call it at any time. Returns a check for "
+            "takings_check_free, or NULL and an error (invalid_input: order_json is no order).",
+        )
+        yield _function(
+            f"takings_check_{operation}",
+            doc(
+                f"Looks at a {operation} before it is made, on an order that was read{other}: "
+                f"for which reasons is it likely to be refused, or to be a mistake?",
+                *more,
+            ),
+            [
+                "order_json: *const c_char",
+                "now_ms: i64",
+                "request_json: *const c_char",
+                ERROR,
+            ],
+            "Option<Box<takings_check_t>>",
+            f"""guard(error, || {{
+                // SAFETY: C strings or NULL, by the header's rules.
+                let (order, request) = unsafe {{
+                    (text("order_json", order_json)?, text("request_json", request_json)?)
+                }};
+                let check = binding::check_json("{operation}", order, now_ms, request)?;
+                let record = Record::new(&binding::Check::INFO, check.facts(), &check.to_json());
+                Ok(Box::new(takings_check_t(record)))
+            }})""",
+            unsafe=True,
+        )
+    yield _function(
+        "takings_intent_new",
+        doc(
+            'Makes the row of a "capture" or a "refund" for a ledger in your own database, '
+            "without a client and without I/O. Your program inserts it in the transaction in which "
+            "the goods leave:",
+            """    takings_intent_t *intent = takings_intent_new("capture", id, request, &error);
+    char *sql = takings_intent_insert("capture", "?", &error);
+    const takings_value_t *values = takings_intent_values(intent);
+    for (size_t i = 0; i < takings_value_count(values); i++)
+        bind(statement, i + 1, takings_value_at(values, i));""",
+            "request_json is that of takings_client_capture or takings_client_refund without "
+            "limits of the call, read as strictly. reference is required, since the key is derived "
+            "from it. It may also have account, the account of the ledger: default when absent.",
+            "Any thread may call it at any time. Returns an intent for takings_intent_free, or "
+            "NULL and an error (invalid_input, naming the field).",
+        ),
+        [
+            "operation: *const c_char",
+            "order_id: *const c_char",
+            "request_json: *const c_char",
+            ERROR,
+        ],
+        "Option<Box<takings_intent_t>>",
+        f"""guard(error, || {{
+            {SAFETY}
+            let (operation, order_id, request) = unsafe {{
+                let operation = text("operation", operation)?;
+                (operation, text("order_id", order_id)?, text("request_json", request_json)?)
+            }};
+            let intent = Intent::from_json(operation, order_id, request)?;
+            let mut record = Record::new(&Intent::INFO, intent.facts(), &intent.to_json());
+            record.document = Some(takings_value_t::of_columns(intent.values()));
+            Ok(Box::new(takings_intent_t(record)))
+        }})""",
+        unsafe=True,
+    )
+    yield _function(
+        "takings_intent_values",
+        doc(
+            "The values of its INSERT, in the order of the placeholders, as an object whose "
+            "members are the columns: takings_value_name gives a column, and takings_value_at its "
+            "value. The kind says how to bind it: TAKINGS_VALUE_TEXT, TAKINGS_VALUE_INTEGER (the "
+            "amount, which the tables take as a number alone), or TAKINGS_VALUE_NULL. They belong "
+            "to the intent."
+        ),
+        ["intent: Option<&takings_intent_t>"],
+        "Option<&takings_value_t>",
+        "intent?.0.document.as_ref()",
+    )
+    yield _function(
+        "takings_intent_insert",
+        doc(
+            'The INSERT of the intents of "capture" or "refund", the same for each, with the '
+            'placeholders that your database library takes: "?", "%s", "$1" or ":name".',
+            "Returns a string for takings_string_free, or NULL and an error (invalid_input).",
+        ),
+        ["operation: *const c_char", "style: *const c_char", ERROR],
+        "*mut c_char",
+        f"""owned(guard(error, || {{
+            {SAFETY}
+            let (operation, style) = unsafe {{
+                (text("operation", operation)?, text("style", style)?)
+            }};
+            Ok(binding::insert(operation, style)?.sql)
+        }}))""",
+        unsafe=True,
     )

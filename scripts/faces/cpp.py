@@ -7,8 +7,11 @@ import textwrap
 from collections.abc import Iterator
 
 from faces.c import (
+    CHECKED,
     NARROW,
+    OFFLINE,
     ROOT,
+    WIDE,
     Described,
     article,
     constant,
@@ -35,6 +38,7 @@ def files(schema: Described) -> dict[str, str]:
         "conversions": "\n\n".join(_conversions(schema)),
         "results": "\n\n".join(_results(schema)),
         "operations": "\n\n".join(_operations(schema)),
+        "offline": "\n\n".join(_offline()),
     }
     for name, part in parts.items():
         text = _put(text, name, part)
@@ -158,6 +162,8 @@ def _types(schema: Described) -> Iterator[str]:
     *others, attempt = records(schema)
     error, *results = others
     for record in (attempt, *results):
+        if record["name"] == "Check":
+            continue
         if record["name"] == "Document":
             for name in documents(schema):
                 yield from _document_struct(schema, name, record)
@@ -180,9 +186,10 @@ def class_of(kind: str) -> str:
 
 
 def result_type(field: Described) -> str:
+    number = "int" if field["name"] in NARROW else "std::uint32_t"
     types = {
         "text": "std::string",
-        "integer": "int" if field["name"] in NARROW else "std::uint32_t",
+        "integer": "std::int64_t" if field["name"] in WIDE else number,
         "boolean": "bool",
         "texts": "std::vector<std::string>",
         "attempts": "std::vector<attempt>",
@@ -226,6 +233,8 @@ def _result_struct(record: Described, name: str, said: str = "") -> str:
         lines += [explained, f"    {of} {field['name']};"]
         if field["kind"] == "error_kind":
             lines.append(f"    std::string {field['name']}_name;")
+    if record["name"] == "Intent":
+        methods += ["", textwrap.indent(INTENT, "    ")]
     return "\n".join([*lines, *methods, "};"])
 
 
@@ -320,7 +329,80 @@ def _document_struct(schema: Described, name: str, facts: Described) -> Iterator
             lines.append(comment(spoken(field["doc"]), "    "))
             start = "{}" if field["kind"] == "integer" else ""
             lines.append(f"    {result_type(field)} {field['name']}{start};")
+    if name == "Order":
+        lines += ["", textwrap.indent(CHECKS, "    ")]
     yield "\n".join([*lines, "};"])
+
+
+# Functions that need no client.
+INTENT = """\
+/* The row of a capture for a ledger in your own database, without a client and without I/O. The
+ * request must have a reference, from which the key is derived, and no limits of a call. Throws
+ * invalid_input, naming the field. */
+static intent capture(const text &order_id, const capture_request &request);
+
+/* The row of a refund, as capture makes that of a capture. */
+static intent refund(const text &order_id, const refund_request &request);
+
+/* The same of the operation "capture" or "refund" with the request as JSON text, which may also
+ * have account, the account of the ledger. */
+static intent from_json(const text &operation, const text &order_id, const text &request_json);
+
+/* The INSERT with the placeholders that your database library takes: "?", "%s", "$1" or ":name".
+ * They stand for account, order_id, reference, the amount and request, in this order. Bind the
+ * amount as a number. Throws invalid_input for another style. */
+std::string insert(const text &style) const;"""
+CHECKS = """\
+/* The reasons for which this capture is likely to be refused or to be a mistake, each a line for a
+ * person; none is a good sign. It looks at raw and answered_at alone and sends nothing: Klarna
+ * alone decides, so never refuse a capture for them. A request that no call would take is a reason
+ * as well. Throws invalid_input where raw is no order. */
+std::vector<std::string> check_capture(const capture_request &request) const;
+std::vector<std::string> check_capture(const text &request_json) const;
+
+/* The same of a refund. */
+std::vector<std::string> check_refund(const refund_request &request) const;
+std::vector<std::string> check_refund(const text &request_json) const;"""
+
+
+def _offline() -> Iterator[str]:
+    """The bodies of the functions that need no client."""
+    for operation in CHECKED:
+        of = f"check_{operation}"
+        yield f"""\
+inline std::vector<std::string> order::{of}(const {operation}_request &request) const {{
+    return {of}(detail::json::of(request));
+}}
+
+inline std::vector<std::string> order::{of}(const text &request_json) const {{
+    const auto check = detail::ask([&](takings_error_t **error) {{
+        return takings_{of}(detail::c_string("order_json", raw), detail::milliseconds(answered_at),
+                            detail::c_string("request_json", request_json), error);
+    }});
+    return detail::texts(check.get(), takings_check_reason_count, takings_check_reason);
+}}
+
+inline intent intent::{operation}(const text &order_id, const {operation}_request &request) {{
+    return from_json("{operation}", order_id, detail::json::of(request));
+}}"""
+    yield """\
+inline intent intent::from_json(const text &operation, const text &order_id,
+                                const text &request_json) {
+    const auto made = detail::ask([&](takings_error_t **error) {
+        return takings_intent_new(detail::c_string("operation", operation),
+                                  detail::c_string("order_id", order_id),
+                                  detail::c_string("request_json", request_json), error);
+    });
+    return detail::read(made.get());
+}
+
+inline std::string intent::insert(const text &style) const {
+    const auto sql = detail::ask([&](takings_error_t **error) {
+        return takings_intent_insert(detail::c_string("operation", operation),
+                                     detail::c_string("style", style), error);
+    });
+    return sql.get();
+}"""
 
 
 _READERS = r"""/* Reads a value of a document; nothing where it is absent. */
@@ -483,6 +565,12 @@ inline std::optional<std::chrono::system_clock::time_point> optional_time(std::i
     return ms >= 0 ? std::make_optional(time(ms)) : std::nullopt;
 }
 
+/* A time for takings.h, where a number below 0 stands for none. */
+inline std::int64_t milliseconds(const std::optional<std::chrono::system_clock::time_point> &time) {
+    using std::chrono::milliseconds;
+    return time ? std::chrono::duration_cast<milliseconds>(time->time_since_epoch()).count() : -1;
+}
+
 template <typename T>
 std::vector<std::string> texts(const T *from, std::size_t (*count)(const T *),
                                const char *(*at)(const T *, std::size_t)) {
@@ -616,6 +704,8 @@ def _conversions(schema: Described) -> Iterator[str]:
         "}"
     )
     for record in results:
+        if record["name"] == "Check":
+            continue
         if record["name"] == "Document":
             yield from _readers(schema)
             yield _read_document(record)
@@ -670,7 +760,7 @@ def _refused(error: Described) -> str:
 
 
 def _closer(schema: Described) -> str:
-    handles = ["client", "call", "reply", "error", *map(snake, replies(schema))]
+    handles = ["client", "call", "reply", "error", *map(snake, [*replies(schema), *OFFLINE])]
     lines = [
         f"    void operator()(takings_{name}_t *held) const noexcept "
         f"{{ takings_{name}_free(held); }}"

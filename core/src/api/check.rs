@@ -12,7 +12,31 @@ use crate::api::order_requests::RefundRequest;
 use crate::api::request::{CaptureRequest, OrderLine, OrderLineType};
 use crate::error::Error;
 use crate::minor::decimals;
+use crate::record::{record, to_json};
 use crate::strict::{Reader, Voice};
+
+record! {
+    /// A look at a capture or a refund before it is made, on an order that was read.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Check(Vec<String>) {
+        /// The reasons for which Klarna is likely to refuse it, or a person to regret it, each a line for a person. None is
+        /// a good sign; Klarna alone decides, so never refuse a call for them.
+        reasons: &[String] = |reasons| reasons;
+    }
+}
+
+impl Check {
+    /// All fields as a JSON object.
+    pub fn to_json(&self) -> String {
+        serde_json::Value::Object(to_json(&Check::INFO, self.facts())).to_string()
+    }
+}
+
+impl From<Vec<String>> for Check {
+    fn from(reasons: Vec<String>) -> Check {
+        Check(reasons)
+    }
+}
 
 /// The request is read as a client with the usual settings reads it.
 fn reading(voice: Voice) -> Reading {
@@ -363,10 +387,16 @@ mod tests {
     fn a_reference_that_was_used_is_told() {
         let mut request = CaptureRequest::new(4000);
         request.reference = Some("parcel-1".into());
-        only(&order(serde_json::json!({})).check_capture(&request), &["\"parcel-1\"", "capture c-1 of 6000", "of its own"]);
+        only(
+            &order(serde_json::json!({})).check_capture(&request),
+            &["\"parcel-1\"", "capture c-1 of 6000", "of its own"],
+        );
         let mut request = RefundRequest::new(1000);
         request.reference = Some("return-1".into());
-        only(&order(serde_json::json!({})).check_refund(&request), &["\"return-1\"", "refund r-1 of 1000", "made twice"]);
+        only(
+            &order(serde_json::json!({})).check_refund(&request),
+            &["\"return-1\"", "refund r-1 of 1000", "made twice"],
+        );
     }
 
     #[test]

@@ -1051,6 +1051,118 @@ static void several(void) {
     takings_client_free(client);
 }
 
+/* Looks at calls before they are made. */
+static void checks(const char *base_url, const char *order_id) {
+    static const char ORDER[] = "{\"status\": \"AUTHORIZED\", \"order_amount\": 6000, \"expires_at\": \"2026-12-24T00:00:00Z\"}";
+    typedef takings_check_t *look_t(const char *, int64_t, const char *, takings_error_t **);
+    look_t *const looks[] = {takings_check_capture, takings_check_refund};
+    takings_client_t *client = sandbox_client(base_url, 1);
+    takings_document_t *order = takings_client_get_order(client, order_id, NULL);
+    takings_error_t *error = UNTOUCHED;
+    takings_check_t *check;
+    size_t i;
+    CHECK(takings_document_answered_at_ms(order) > 0);
+    check = takings_check_capture(takings_document_raw(order), takings_document_answered_at_ms(order),
+                                  "{\"captured_amount\": 200000000}", &error);
+    CHECK(check && error == UNTOUCHED);
+    i = takings_check_reason_count(check);
+    CHECK(i >= 1 && takings_check_reason(check, i - 1) && !takings_check_reason(check, i));
+    CHECK(strstr(takings_check_json(check), "captured_amount is 200000000, and "));
+    takings_document_free(order);
+    takings_check_free(check);
+    takings_client_free(client);
+
+    check = takings_check_capture(ORDER, -1, "{\"captured_amount\": 6000}", NULL);
+    CHECK(check && takings_check_reason_count(check) == 0 && is(takings_check_json(check), "{\"reasons\":[]}"));
+    takings_check_free(check);
+    check = takings_check_capture(ORDER, 1800000000000, "{\"captured_amount\": 6000}", NULL);
+    CHECK(strstr(takings_check_reason(check, 0), "expires_at is 2026-12-24"));
+    takings_check_free(check);
+    check = takings_check_refund(ORDER, INT64_MIN, "{\"refunded_amount\": 1}", NULL);
+    CHECK(strstr(takings_check_reason(check, 0), "nothing was captured"));
+    takings_check_free(check);
+    for (i = 0; i < 2; i++) {
+        check = looks[i](ORDER, -1, "[", &error);
+        CHECK(check && takings_check_reason_count(check) >= 1);
+        takings_check_free(check);
+        CHECK(!looks[i]("[", -1, "{}", &error));
+        refused(error, "order is not an order's JSON text; ");
+        CHECK(!looks[i](NULL, -1, "{}", &error));
+        refused(error, "order_json is NULL; ");
+        CHECK(!looks[i](BAD_UTF8, -1, "{}", &error));
+        refused(error, "order_json is not valid UTF-8; ");
+        CHECK(!looks[i](ORDER, -1, NULL, &error));
+        refused(error, "request_json is NULL; ");
+        CHECK(!looks[i](ORDER, -1, BAD_UTF8, &error));
+        refused(error, "request_json is not valid UTF-8; ");
+        CHECK(!looks[i](NULL, -1, NULL, NULL));
+    }
+    CHECK(takings_check_reason_count(NULL) == 0 && !takings_check_reason(NULL, 0) && !takings_check_json(NULL));
+    takings_check_free(NULL);
+}
+
+/* Rows for a ledger. */
+static void intents(void) {
+    static const char ORDER[] = "f3392f8b-6116-4073-ab96-e330819e2c07";
+    static const char CAPTURE[] = "{\"captured_amount\": 6000, \"reference\": \"parcel-1\", \"account\": \"se\"}";
+    static const char REFUND[] = "{\"refunded_amount\": 100, \"reference\": \"return-1\", \"description\": \"x\"}";
+    takings_error_t *error = UNTOUCHED;
+    takings_intent_t *intent = takings_intent_new("capture", ORDER, CAPTURE, &error);
+    const takings_value_t *values = takings_intent_values(intent);
+    int64_t amount = 0;
+    char *sql;
+    CHECK(intent && error == UNTOUCHED);
+    CHECK(is(takings_intent_operation(intent), "capture") && is(takings_intent_table(intent), "takings_capture"));
+    CHECK(is(takings_intent_account(intent), "se") && is(takings_intent_order_id(intent), ORDER));
+    CHECK(is(takings_intent_reference(intent), "parcel-1") && !takings_intent_request(intent));
+    CHECK(takings_intent_captured_amount(intent) == 6000 && takings_intent_refunded_amount(intent) == 0);
+    CHECK(is(takings_intent_idempotency_key(intent), "e642b253-7331-5441-bb3d-c291abd550aa"));
+    CHECK(takings_intent_warning_count(intent) == 0 && !takings_intent_warning(intent, 0));
+    CHECK(strstr(takings_intent_json(intent), "\"captured_amount\":6000,"));
+    CHECK(strstr(takings_intent_json(intent), "\"refunded_amount\":null,"));
+    CHECK(takings_value_kind(values) == TAKINGS_VALUE_OBJECT && takings_value_count(values) == 5);
+    CHECK(is(takings_value_name(values, 0), "account") && is(takings_value_text(takings_value_at(values, 0)), "se"));
+    CHECK(takings_value_integer(takings_value_member(values, "captured_amount"), &amount) && amount == 6000);
+    CHECK(takings_value_kind(takings_value_at(values, 4)) == TAKINGS_VALUE_NULL);
+    sql = takings_intent_insert("capture", "$1", &error);
+    CHECK(sql && strstr(sql, "VALUES ($1, $2, $3, $4, $5)") && error == UNTOUCHED);
+    takings_string_free(sql);
+    takings_intent_free(intent);
+
+    intent = takings_intent_new("refund", ORDER, REFUND, NULL);
+    CHECK(takings_intent_captured_amount(intent) == 0 && takings_intent_refunded_amount(intent) == 100);
+    CHECK(is(takings_intent_request(intent), "{\"description\":\"x\"}"));
+    takings_intent_free(intent);
+
+    CHECK(!takings_intent_new("cancel", ORDER, "{}", &error));
+    refused(error, "operation is \"cancel\"; ");
+    CHECK(!takings_intent_new("capture", ORDER, "{\"captured_amount\": 60.5, \"reference\": \"p\"}", &error));
+    refused(error, "captured_amount is ");
+    CHECK(!takings_intent_new(NULL, ORDER, CAPTURE, &error));
+    refused(error, "operation is NULL; ");
+    CHECK(!takings_intent_new("capture", NULL, CAPTURE, &error));
+    refused(error, "order_id is NULL; ");
+    CHECK(!takings_intent_new("capture", ORDER, BAD_UTF8, &error));
+    refused(error, "request_json is not valid UTF-8; ");
+    CHECK(!takings_intent_new(NULL, NULL, NULL, NULL));
+    CHECK(!takings_intent_insert("capture", "@p1", &error));
+    refused(error, "style is \"@p1\"; ");
+    CHECK(!takings_intent_insert("cancel", "?", &error));
+    refused(error, "operation is \"cancel\"; ");
+    CHECK(!takings_intent_insert(BAD_UTF8, "?", &error));
+    refused(error, "operation is not valid UTF-8; ");
+    CHECK(!takings_intent_insert("capture", NULL, &error));
+    refused(error, "style is NULL; ");
+    CHECK(!takings_intent_insert(NULL, NULL, NULL));
+
+    CHECK(!takings_intent_operation(NULL) && !takings_intent_table(NULL) && !takings_intent_account(NULL));
+    CHECK(!takings_intent_order_id(NULL) && !takings_intent_reference(NULL) && !takings_intent_request(NULL));
+    CHECK(takings_intent_captured_amount(NULL) == 0 && takings_intent_refunded_amount(NULL) == 0);
+    CHECK(!takings_intent_idempotency_key(NULL) && takings_intent_warning_count(NULL) == 0);
+    CHECK(!takings_intent_warning(NULL, 0) && !takings_intent_json(NULL) && !takings_intent_values(NULL));
+    takings_intent_free(NULL);
+}
+
 int main(int count, char **arguments) {
     CHECK(count == 4);
     versions();
@@ -1063,6 +1175,8 @@ int main(int count, char **arguments) {
     operations_without_a_client();
     operations(arguments[1], arguments[2]);
     values(arguments[1]);
+    checks(arguments[1], arguments[2]);
+    intents();
     several();
     calls();
     amounts();

@@ -306,6 +306,38 @@ static void documents(const char *base_url) {
     }
 }
 
+/* Looks at calls before they are made, and rows for a ledger. */
+static void offline() {
+    takings::order order;
+    order.raw = R"({"status": "AUTHORIZED", "order_amount": 6000, "expires_at": "2026-12-24T00:00:00Z"})";
+    takings::capture_request request(6000);
+    CHECK(order.check_capture(request).empty());
+    order.answered_at = std::chrono::system_clock::time_point(std::chrono::seconds(1800000000));
+    CHECK(order.check_capture(request).at(0).find("expires_at is 2026-12-24") == 0);
+    CHECK(order.check_capture("{\"captured_amount\": \"60.00\"}").at(0).find("captured_amount is") == 0);
+    CHECK(order.check_refund(takings::refund_request(1)).at(0).find("captured_amount of the order is 0") == 0);
+    order.raw = "[";
+    const auto none = thrown<takings::invalid_input>([&] { order.check_capture(request); });
+    CHECK(none.message().find("order is not an order's JSON text") == 0);
+
+    const char *id = "f3392f8b-6116-4073-ab96-e330819e2c07";
+    request.reference = "parcel-1";
+    const auto row = takings::intent::capture(id, request);
+    CHECK(row.operation == "capture" && row.table == "takings_capture" && row.account == "default");
+    CHECK(row.order_id == id && row.reference == "parcel-1" && !row.request && row.warnings.empty());
+    CHECK(row.captured_amount == 6000 && !row.refunded_amount);
+    CHECK(row.idempotency_key == "e642b253-7331-5441-bb3d-c291abd550aa");
+    CHECK(row.insert("$1").find("($1, $2, $3, $4, $5)") != std::string::npos);
+    thrown<takings::invalid_input>([&] { row.insert("@p1"); });
+    takings::refund_request back(100);
+    back.reference = "return-1";
+    CHECK(takings::intent::refund(id, back).refunded_amount == 100);
+    CHECK(takings::intent::from_json("refund", id, R"({"refunded_amount": 1, "reference": "r", "account": "se"})").account == "se");
+    request.timeout = std::chrono::seconds(3);
+    thrown<takings::invalid_input>([&] { takings::intent::capture(id, request); });
+    thrown<takings::invalid_input>([&] { takings::intent::from_json("capture", std::string("o\0", 2), "{}"); });
+}
+
 int main(int count, char **arguments) {
     read_back();
     CHECK(count == 4);
@@ -516,6 +548,7 @@ int main(int count, char **arguments) {
     client = std::move(moved);
     client.capture(order_id, takings::capture_request(1));
 
+    offline();
     std::cout << "done" << std::endl;
     return 0;
 }

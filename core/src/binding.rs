@@ -12,6 +12,7 @@ use crate::api::documents::{CaptureDetails, Captures, DueDateOptions, Order, Ref
 use crate::api::operations::OPERATIONS;
 use crate::api::options::Options;
 use crate::api::reply::{Capture, Confirmation, Extension, OrderEnd, Reconciliation, Refund, RefundReconciliation};
+use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::intent::Intent;
 use crate::key;
@@ -146,6 +147,39 @@ pub fn word<'de, D: Deserializer<'de>>(
     let given: String = reader.read(source, &rule)?;
     let known = words.iter().find(|word| **word == given);
     known.copied().ok_or_else(|| reader.root().refuse(shown_word(&given), &rule))
+}
+
+/// Whether a client in Lua sends over nginx's cosockets, by its setting `transport`. `cosockets` is nothing outside of
+/// nginx, and else says whether they can wait where the call is made, or why not.
+///
+/// # Errors
+///
+/// `invalid_input`, naming the setting that keeps the call from being sent as `transport` asks.
+#[doc(hidden)]
+pub fn over_cosockets(client: &Client, transport: &str, cosockets: Option<Result<(), String>>) -> Result<bool, Error> {
+    let (field, got, allowed) = match (transport, cosockets, client.proxy(), client.ca_file()) {
+        ("blocking", ..) | ("auto", None, ..) => return Ok(false),
+        (_, None, ..) => ("transport", "cosocket outside of nginx".to_owned(), "auto or blocking there"),
+        (_, Some(Err(why)), ..) => (
+            "the call",
+            format!("made where nginx's cosockets cannot wait ({why})"),
+            "made in a rewrite, access or content handler or from ngx.timer.at(0, ...), or transport = \"blocking\" \
+             stops the whole worker for as long as it takes",
+        ),
+        (_, _, Some(proxy), _) => (
+            "proxy",
+            format!("{proxy} (from the setting, or HTTPS_PROXY)"),
+            "left out, since cosockets go through no proxy; or transport = \"blocking\" in a worker thread \
+             (ngx.run_worker_thread)",
+        ),
+        (_, _, None, Some(path)) => (
+            "ca_file",
+            format!("{path:?}"),
+            "left out, since cosockets trust what lua_ssl_trusted_certificate names in nginx.conf: name it there",
+        ),
+        (_, _, None, None) => return Ok(true),
+    };
+    Err(Error::invalid_argument(field, &got, allowed))
 }
 
 /// A function that needs no client.
@@ -292,6 +326,7 @@ mod tests {
         let order = r#"{"status": "AUTHORIZED", "expires_at": "2026-12-24T00:00:00Z"}"#;
         let reasons = |now| check_json("capture", order, now, r#"{"captured_amount": 1}"#).unwrap().to_json();
         assert_eq!(reasons(-1), r#"{"reasons":[]}"#);
+        assert_eq!(reasons(-1_800_000_000_000), r#"{"reasons":[]}"#);
         assert_eq!(reasons(1_780_000_000_000), r#"{"reasons":[]}"#);
         assert!(reasons(1_800_000_000_000).starts_with(r#"{"reasons":["expires_at is 2026-12-24"#));
         assert!(reasons(i64::MAX).starts_with(r#"{"reasons":["expires_at is"#));
@@ -314,6 +349,27 @@ mod tests {
             let expected = format!("transport is {got}; it must be one of auto, blocking");
             assert_eq!(read(given).unwrap_err().message(), expected);
         }
+    }
+
+    #[test]
+    fn cosockets_are_used_where_they_can_wait() {
+        let client = |host: &str, more: &str| {
+            let text = format!(r#"{{"base_url": "https://{host}", "username": "u", "password": "p"{more}}}"#);
+            Client::new(Config::from_json(&text).unwrap()).unwrap()
+        };
+        let plain = client("127.0.0.1:1", "");
+        let of = |transport, state| over_cosockets(&plain, transport, state);
+        assert_eq!(
+            [of("auto", None), of("blocking", None), of("blocking", Some(Ok(())))],
+            [Ok(false), Ok(false), Ok(false)]
+        );
+        assert_eq!([of("auto", Some(Ok(()))), of("cosocket", Some(Ok(())))], [Ok(true), Ok(true)]);
+        assert!(of("cosocket", None).unwrap_err().message().starts_with("transport is cosocket outside of nginx"));
+        let cannot = of("auto", Some(Err("in init_by_lua".into()))).unwrap_err();
+        assert!(cannot.message().contains("cannot wait (in init_by_lua)"), "{cannot}");
+        let proxied = client("klarna.example", r#", "proxy": "http://127.0.0.1:2""#);
+        let proxied = over_cosockets(&proxied, "auto", Some(Ok(()))).unwrap_err();
+        assert!(proxied.message().starts_with("proxy is 127.0.0.1:2 "), "{proxied}");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The client, and the choice of a transport for its calls.
 
 use mlua::{IntoLua, Lua, MetaMethod, Table, UserData, UserDataFields, UserDataMethods, Value};
-use takings::binding::{Operation, operations, word};
-use takings::{Call, Client, Config, Error};
+use takings::binding::{Operation, operations, over_cosockets, word};
+use takings::{Call, Client, Config};
 
 use crate::call;
 use crate::functions::{Argument, Arguments, Failure, Functions};
@@ -126,38 +126,16 @@ fn prepare(lua: &Lua, arguments: &Arguments, operation: Option<&Operation>) -> R
 fn send(lua: &Lua, arguments: &Arguments, operation: Option<&Operation>) -> Result<Value, Failure> {
     let (client, call) = prepare(lua, arguments, operation)?;
     let transport = arguments.this().borrow::<Handle>()?.transport;
-    let is_over_cosockets = over_cosockets(&client, transport, &arguments.cosockets)
+    let state = match &arguments.cosockets {
+        Value::Nil => None,
+        Value::String(why) => Some(Err(why.to_string_lossy())),
+        _ => Some(Ok(())),
+    };
+    let is_over_cosockets = over_cosockets(&client, transport, state)
         .map_err(|error| client.refused(error, Some(call.order_id()), call.idempotency_key()))?;
     if is_over_cosockets {
         return Ok(call::Handle(Some(call), None).into_lua(lua)?);
     }
     let reply = call.send_at_once()?;
     Ok(undisturbed(lua, || records::reply(lua, &reply))?)
-}
-
-/// Whether a call is sent over cosockets, by their state ([`Arguments::cosockets`]).
-fn over_cosockets(client: &Client, transport: &str, cosockets: &Value) -> Result<bool, Error> {
-    let (field, got, allowed) = match (transport, cosockets, client.proxy(), client.ca_file()) {
-        ("blocking", ..) | ("auto", Value::Nil, ..) => return Ok(false),
-        (_, Value::Nil, ..) => ("transport", "cosocket outside of nginx".to_owned(), "auto or blocking there"),
-        (_, Value::String(why), ..) => (
-            "the call",
-            format!("made where nginx's cosockets cannot wait ({})", why.to_string_lossy()),
-            "made in a rewrite, access or content handler or from ngx.timer.at(0, ...), or transport = \"blocking\" \
-             stops the whole worker for as long as it takes",
-        ),
-        (_, _, Some(proxy), _) => (
-            "proxy",
-            format!("{proxy} (from the setting, or HTTPS_PROXY)"),
-            "left out, since cosockets go through no proxy; or transport = \"blocking\" in a worker thread \
-             (ngx.run_worker_thread)",
-        ),
-        (_, _, None, Some(path)) => (
-            "ca_file",
-            format!("{path:?}"),
-            "left out, since cosockets trust what lua_ssl_trusted_certificate names in nginx.conf: name it there",
-        ),
-        (_, _, None, None) => return Ok(true),
-    };
-    Err(Error::invalid_argument(field, &got, allowed))
 }

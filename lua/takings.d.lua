@@ -469,6 +469,19 @@ local takings = {}
 ---@field currency? string The currency of the fees: three letters, as in ISO 4217.
 ---@field options takings.due_date_option[] Each extension on offer.
 
+---A capture or a refund that is to be made, as a row of the ledger's table.
+---@class takings.intent
+---@field operation string `capture` or `refund`.
+---@field table string The table: `takings_capture` or `takings_refund`.
+---@field account string The account of the ledger.
+---@field order_id string The order, a UUID in small letters.
+---@field reference string The shop's own name for it.
+---@field captured_amount? integer How much is captured, in minor units; none for a refund.
+---@field refunded_amount? integer How much is given back, in minor units; none for a capture.
+---@field request? string The other fields of Klarna's request as JSON, always the same text for the same fields; none without others.
+---@field idempotency_key string The key with which it is sent, derived from the reference.
+---@field warnings string[] Order lines that do not add up.
+
 ---A request of a call, for a person who has to see afterwards what happened. No credential is in it, and a server's text is scrubbed.
 ---@class takings.attempt
 ---@field started number When it was begun, by the system's clock. Seconds since 1970, with a fraction.
@@ -1089,6 +1102,36 @@ function takings.client_from_env(config) end
 ---@return string? key
 ---@return takings.error? err
 function takings.idempotency_key(order_id, name, operation, capture_id) end
+
+---Looks at a capture before it is made: the reasons for which it is likely to be refused or to be a mistake, each a line
+---for a person. None is a good sign. Nothing is sent: Klarna alone decides, so never refuse a capture for them.
+---@param order takings.order|string as `get_order` gave it, or its text
+---@param request takings.capture_request a request that no call would take is a reason as well
+---@return string[]? reasons
+---@return takings.error? err
+function takings.check_capture(order, request) end
+
+---The same of a refund.
+---@param order takings.order|string
+---@param request takings.refund_request
+---@return string[]? reasons
+---@return takings.error? err
+function takings.check_refund(order, request) end
+
+---Makes the row of a capture or a refund for a ledger in a database of your own, without a client. As strict as the call.
+---@param order_id string
+---@param request takings.capture_request|takings.refund_request with a `reference` and without limits of the call; it may also have `account`, the account of the ledger
+---@param operation? "capture"|"refund" default capture
+---@return takings.intent? intent
+---@return takings.error? err
+function takings.intent(order_id, request, operation) end
+
+---The INSERT of an intent and its values: a list of `n`, in which one may be nil, or for ":name" a table by the names.
+---@param intent takings.intent
+---@param style "?"|"%s"|"$1"|":name" the placeholders that your database library takes
+---@return string? sql
+---@return table|takings.error values
+function takings.insert(intent, style) end
 
 ---An amount in the minor units that Klarna counts in: minor("60.00", "EUR") is 6000. Nothing is rounded.
 ---@param amount string a decimal number with a point, such as "60", "-4.5" or "60.00"

@@ -6,6 +6,7 @@
 mod call;
 mod client;
 mod functions;
+mod offline;
 mod records;
 mod source;
 
@@ -34,6 +35,7 @@ fn takings(lua: &Lua) -> mlua::Result<Table> {
     })?;
     module.add("new_idempotency_key", false, &[], |_, _| Ok(takings::new_idempotency_key()?))?;
     module.add("minor", false, &[("amount", "string"), ("currency", "string")], minor)?;
+    offline::add(&module)?;
     module.table.raw_set("null", Value::NULL)?;
     module.table.raw_set("_VERSION", takings::VERSION)?;
     Ok(module.table)

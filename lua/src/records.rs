@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use mlua::{Either, Function, Lua, Table, Value, Variadic};
 use takings::binding::{DocumentInfo, Fact, FactInfo, RecordInfo, milliseconds, name_in_milliseconds, operations};
-use takings::{Attempt, Error, Node, Object, Reply};
+use takings::{Attempt, Error, Intent, Node, Object, Reply};
 
 /// Makes errors. `"failed: " .. err` is a text on purpose: a raised error in a shop's error path would hide what happened
 /// to the money.
@@ -28,7 +28,7 @@ struct Makers(HashMap<&'static str, Function>);
 pub(crate) fn prepare(lua: &Lua) -> mlua::Result<()> {
     let replies = operations().iter().map(|operation| operation.reply_info());
     let maker = |record: &RecordInfo| Ok((record.name, lua.load(source(record)).set_name("=takings").eval()?));
-    let makers = [&Attempt::INFO, &Error::INFO].into_iter().chain(replies).map(maker);
+    let makers = [&Attempt::INFO, &Error::INFO, &Intent::INFO].into_iter().chain(replies).map(maker);
     lua.set_app_data(Makers(makers.collect::<mlua::Result<_>>()?));
     Ok(())
 }
@@ -119,6 +119,10 @@ fn seconds(time: SystemTime) -> f64 {
 
 pub(crate) fn error(lua: &Lua, error: &Error) -> mlua::Result<Value> {
     made(lua, &Error::INFO, error.facts())
+}
+
+pub(crate) fn intent(lua: &Lua, intent: &Intent) -> mlua::Result<Value> {
+    made(lua, &Intent::INFO, intent.facts())
 }
 
 pub(crate) fn attempt_log(lua: &Lua, log: &[Attempt]) -> mlua::Result<Value> {

@@ -218,6 +218,9 @@ test("replies and an error", function()
   end
   local confirmed = client:update_merchant_references("annotations", {merchant_reference1 = "A"})
   equal(names(classes.confirmation), keys(confirmed))
+  local row = takings.intent("annotations", {captured_amount = 1, reference = "r", description = "d"})
+  row.refunded_amount = takings.intent("annotations", {refunded_amount = 1, reference = "r"}, "refund").refunded_amount
+  equal(names(classes.intent), keys(row))
   local err = capture({captured_amount = 100000})
   equal(err.kind, "rejected")
   equal(names(classes.error), keys(err))
@@ -269,7 +272,7 @@ test("every class and word was asked about", function()
   asked.refund, asked.refund_reconciliation, asked.confirmation, asked.order = true, true, true, true
   for _, name in ipairs {
     "capture_details", "captures", "refund_details", "due_date_options", "due_date_option", "customer",
-    "initial_payment_method", "selected_shipping_option", "order_end", "extension",
+    "initial_payment_method", "selected_shipping_option", "order_end", "extension", "intent",
   } do
     asked[name] = true
   end

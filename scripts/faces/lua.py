@@ -55,7 +55,8 @@ def parts(schema: Json) -> dict[str, str]:
     records = [
         record
         for record in schema["records"]
-        if class_name(record["name"]) in [*replies, "takings.attempt", "takings.error"]
+        if class_name(record["name"])
+        in [*replies, "takings.intent", "takings.attempt", "takings.error"]
     ]
     words = [*schema["words"].values(), error_kinds(schema)]
     return {

@@ -132,6 +132,10 @@ pub struct Call {
     pub key: Option<String>,
     /// Another operation than the capture, by its name. It ends in a `reply`.
     pub operation: Option<String>,
+    /// Look at a `capture` or a `refund` before it is made, on the order as it is read for this. It ends in a `check`.
+    pub check: Option<String>,
+    /// Make the row of a `capture` or a `refund` for a ledger, with an INSERT of this style. It ends in an `intent`.
+    pub intent: Option<(String, String)>,
     /// Look up a capture instead of capturing: `reference` and `captured_amount`.
     pub reconcile: Option<Value>,
     /// The order's own id, when absent.
@@ -259,6 +263,10 @@ pub enum Outcome {
     Reconciliation(Map<String, Value>),
     /// The end of a call by its operation's name.
     Reply(Map<String, Value>),
+    /// The reasons against a call. The texts of `message` stand in them.
+    Check(Map<String, Value>),
+    /// A `row` with its `sql` and `values`.
+    Intent(Map<String, Value>),
     Error(Map<String, Value>),
     /// Any of them.
     OneOf(Vec<Outcome>),

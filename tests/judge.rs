@@ -231,6 +231,8 @@ impl Outcome {
             Outcome::Capture(fields) => ("capture", fields),
             Outcome::Reconciliation(fields) => ("reconciliation", fields),
             Outcome::Reply(fields) => ("reply", fields),
+            Outcome::Check(fields) => ("check", fields),
+            Outcome::Intent(fields) => ("intent", fields),
             Outcome::Error(fields) => ("error", fields),
             Outcome::OneOf(outcomes) => {
                 let problems: Vec<Vec<String>> = outcomes.iter().map(|outcome| outcome.judge(answer)).collect();
@@ -245,9 +247,11 @@ impl Outcome {
         if got.is_null() || !contains(got, &fields) {
             problems.push(format!("ended in {answer}, expected {kind} {}", json!(fields)));
         }
+        let reasons = got["reasons"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        let said = reasons.chain(got["message"].as_str()).collect::<Vec<_>>().join("; ");
         for text in texts.iter().flat_map(|texts| texts.as_array()).flatten().filter_map(Value::as_str) {
-            if !got["message"].as_str().unwrap_or_default().contains(text) {
-                problems.push(format!("the message {} lacks {text:?}", got["message"]));
+            if !said.contains(text) {
+                problems.push(format!("the message {said:?} lacks {text:?}"));
             }
         }
         if kind == "error" {

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use takings::{Answer, CaptureRequest, Client, Config, Error, Event, HttpRequest, Reply, Step};
+use takings::{Answer, CaptureRequest, Client, Config, Error, Event, HttpRequest, Intent, Order, Reply, Step, binding};
 use takings_sandbox::{End, Exchanged, Sandbox};
 
 use crate::case::{Call, Case, cases};
@@ -100,6 +100,14 @@ impl Stage {
         if let Some((order_id, name)) = &call.derive {
             return Ok(json!({"key": takings::idempotency_key(order_id, name)?}));
         }
+        if let Some((operation, style)) = &call.intent {
+            let order_id = call.order_id.as_deref().unwrap_or(&self.order_id);
+            let intent = Intent::from_json(operation, order_id, &call.text())?;
+            let row: Value = serde_json::from_str(&intent.to_json()).expect("takings writes JSON");
+            let insert = intent.insert(style)?;
+            let values: Vec<&Value> = insert.columns.iter().map(|column| &row[*column]).collect();
+            return Ok(json!({"intent": {"row": row, "sql": insert.sql, "values": values}}));
+        }
         if is_new {
             self.client = None;
             self.client = Some(Client::new(Config::from_json(&Value::from(self.config.clone()).to_string())?)?);
@@ -114,6 +122,12 @@ impl Stage {
             return self.stepped(look, took).map(|reply| whole("reconciliation", &reply.to_json()));
         }
         let (request, key) = (call.text(), call.idempotency_key.as_deref());
+        if let Some(operation) = &call.check {
+            let read = client.prepare_call("get_order", order_id, "{}", None)?;
+            let order = Order::try_from(self.stepped(read, took)?)?;
+            let now = order.answered_at().map_or(-1, binding::milliseconds_since_1970);
+            return Ok(whole("check", &binding::check_json(operation, order.raw(), now, &request)?.to_json()));
+        }
         if let Some(operation) = &call.operation {
             let call = client.prepare_call(operation, order_id, &request, key)?;
             return self.stepped(call, took).map(|reply| whole("reply", &reply.to_json()));

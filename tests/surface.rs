@@ -250,6 +250,8 @@ fn json_line(config: Option<&Map<String, Value>>, order_id: &str, call: &Call) -
     } else {
         line.insert("order_id".into(), order_id.into());
         line.extend(call.operation.iter().map(|name| ("operation".to_owned(), Value::from(name.as_str()))));
+        line.extend(call.check.iter().map(|name| ("check".to_owned(), Value::from(name.as_str()))));
+        line.extend(call.intent.iter().map(|of| ("intent".to_owned(), json!(of))));
         match (call.request(), &call.request_text) {
             (Some(request), _) => line.insert("request".into(), request),
             (None, text) => line.insert("request_text".into(), text.clone().into()),
@@ -275,19 +277,27 @@ fn options_line(config: Option<&Map<String, Value>>, options: &Map<String, Value
 
 fn fields_line(config: Option<&Map<String, Value>>, order_id: &str, call: &Call) -> String {
     let config = config.map(|config| Value::from(config.clone()).to_string()).unwrap_or_default();
+    let order = order_id.to_owned();
+    if let Some((operation, style)) = &call.intent {
+        let fields = ["intent", operation, &order, &call.text(), style];
+        return fields.map(percent_encoded).join("\t");
+    }
+    if let Some(operation) = &call.check {
+        return ["check", &config, &order, operation, &call.text()].map(percent_encoded).join("\t");
+    }
     let fields = match (&call.derive, &call.reconcile) {
         (Some((order_id, name)), _) => vec!["derive".to_owned(), order_id.clone(), name.clone()],
         (None, Some(wanted)) => vec![
             "reconcile".to_owned(),
             config,
-            order_id.to_owned(),
+            order,
             wanted["reference"].as_str().unwrap_or_default().to_owned(),
             wanted["captured_amount"].to_string(),
         ],
         (None, None) => vec![
             call.operation.clone().unwrap_or_else(|| "capture".to_owned()),
             config,
-            order_id.to_owned(),
+            order,
             call.text(),
             u8::from(call.idempotency_key.is_some()).to_string(),
             call.idempotency_key.clone().unwrap_or_default(),

@@ -124,6 +124,7 @@ impl Outcome {
             }
             Outcome::OneOf(outcomes) => outcomes.iter().any(|outcome| outcome.may_be(kind)),
             Outcome::Capture(_) | Outcome::Reconciliation(_) | Outcome::Reply(_) => false,
+            Outcome::Check(_) | Outcome::Intent(_) => false,
         }
     }
 }

@@ -5,6 +5,8 @@
  *     capture  config JSON or empty (then the last client)  order id  request JSON  0|1  key
  *     reconcile  config JSON or empty  order id  reference  captured amount
  *     options  config JSON or empty  options JSON
+ *     check    config JSON or empty  order id  capture|refund  request JSON
+ *     intent   capture|refund  order id  request JSON  style of placeholders
  *     derive   order id  name
  *     quit
  *
@@ -179,6 +181,50 @@ static takings_reply_t *reply_to(const takings_client_t *client, const char *ope
 
 #endif
 
+/* The reasons against a capture or a refund of the order, which is read for this. */
+static void check(const takings_client_t *client, char *field[], takings_error_t **error) {
+    takings_reply_t *order = reply_to(client, "get_order", field[2], "{}", NULL, error);
+    takings_check_t *made = NULL;
+    int64_t now = -1;
+    if (order) {
+        const char *text = takings_reply_text(order, "raw");
+        takings_reply_integer(order, "answered_at_ms", &now);
+        made = strcmp(field[3], "refund") == 0 ? takings_check_refund(text, now, field[4], error)
+                                               : takings_check_capture(text, now, field[4], error);
+    }
+    if (made) {
+        print_outcome("check", takings_check_json(made));
+    }
+    takings_check_free(made);
+    takings_reply_free(order);
+}
+
+/* The row of a capture or a refund for a ledger, with the text and the values of its INSERT. */
+static void intent(char *field[], takings_error_t **error) {
+    takings_intent_t *row = takings_intent_new(field[1], field[2], field[3], error);
+    char *sql = row ? takings_intent_insert(field[1], field[4], error) : NULL;
+    if (sql) {
+        const takings_value_t *values = takings_intent_values(row);
+        takings_json_t *list = takings_json_new();
+        for (size_t i = 0; i < takings_value_count(values); i++) {
+            const takings_value_t *value = takings_value_at(values, i);
+            int64_t number = 0;
+            if (takings_value_integer(value, &number)) {
+                takings_json_set_integer(list, "/values/-", number, error);
+            } else if (takings_value_kind(value) == TAKINGS_VALUE_NULL) {
+                takings_json_set_null(list, "/values/-", error);
+            } else {
+                takings_json_set_string(list, "/values/-", takings_value_text(value), error);
+            }
+        }
+        takings_json_set_string(list, "/sql", sql, error);
+        printf("{\"intent\":{\"row\":%s,%s}\n", takings_intent_json(row), takings_json_text(list) + 1);
+        takings_json_free(list);
+    }
+    takings_string_free(sql);
+    takings_intent_free(row);
+}
+
 int main(void) {
     takings_client_t *client = NULL;
     char *line;
@@ -216,6 +262,16 @@ int main(void) {
                 print_outcome("reconciliation", takings_reconciliation_json(found));
             }
             takings_reconciliation_free(found);
+        } else if (count == 5 && strcmp(field[0], "check") == 0) {
+            if (field[1][0] != '\0') {
+                takings_client_free(client);
+                client = new_client(field[1], &error);
+            }
+            if (!error) {
+                check(client, field, &error);
+            }
+        } else if (count == 5 && strcmp(field[0], "intent") == 0) {
+            intent(field, &error);
         } else if (count == 3 && strcmp(field[0], "options") == 0) {
             takings_client_t *other = NULL;
             if (field[1][0] != '\0') {

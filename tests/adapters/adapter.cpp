@@ -3,6 +3,7 @@
  * configuration goes through the typed structs where they can express it, and as JSON text where
  * they cannot (an unknown or doubled member, a fraction, null, a value of another type).
  */
+#include <algorithm>
 #include <cctype>
 #include <cerrno>
 #include <chrono>
@@ -325,6 +326,47 @@ takings::capture capture(const takings::client &client, const std::string &order
     return client.capture(order_id, *request, key);
 }
 
+/* The reasons against a call, in the typed way wherever it can be taken. */
+std::vector<std::string> check(const takings::order &order, const std::string &operation, const std::string &json) {
+    try {
+        return operation == "refund" ? order.check_refund(typed<takings::refund_request>(json))
+                                     : order.check_capture(typed<takings::capture_request>(json));
+    } catch (const inexpressible &) {
+        return operation == "refund" ? order.check_refund(json) : order.check_capture(json);
+    }
+}
+
+takings::intent intent_of(const std::string &operation, const std::string &order_id, const std::string &json) {
+    try {
+        if (operation == "capture") {
+            return takings::intent::capture(order_id, typed<takings::capture_request>(json));
+        } else if (operation == "refund") {
+            return takings::intent::refund(order_id, typed<takings::refund_request>(json));
+        }
+    } catch (const inexpressible &) {
+    }
+    return takings::intent::from_json(operation, order_id, json);
+}
+
+std::string quoted(const std::string &text) { return takings::detail::json::of(text); }
+
+std::string joined(const std::vector<std::string> &items) {
+    std::string all;
+    for (const std::string &item : items) {
+        all += (all.empty() ? "" : ",") + item;
+    }
+    return '[' + all + ']';
+}
+
+/* A row for a ledger, with the text and the values of its INSERT. */
+std::string shown(const takings::intent &row, const std::string &style) {
+    const auto amount = row.captured_amount ? row.captured_amount : row.refunded_amount;
+    const std::vector<std::string> values = {quoted(row.account), quoted(row.order_id), quoted(row.reference),
+                                             std::to_string(amount.value()),
+                                             row.request ? quoted(*row.request) : "null"};
+    return "{\"row\":" + row.json + ",\"sql\":" + quoted(row.insert(style)) + ",\"values\":" + joined(values) + '}';
+}
+
 /* The kind as the class of the exception says it: that is what a C++ program goes by. */
 std::string kind_of(const takings::error &error) {
     return dynamic_cast<const takings::invalid_input *>(&error)     ? "invalid_input"
@@ -385,6 +427,16 @@ int main() {
                     client = make_client(field[1]);
                 }
                 print_outcome("reconciliation", client.value().reconcile(field[2], field[3], std::stoll(field[4])).json);
+            } else if (field[0] == "check" && field.size() == 5) {
+                if (!field[1].empty()) {
+                    client.reset();
+                    client = make_client(field[1]);
+                }
+                std::vector<std::string> reasons = check(client.value().get_order(field[2]), field[3], field[4]);
+                std::transform(reasons.begin(), reasons.end(), reasons.begin(), quoted);
+                print_outcome("check", "{\"reasons\":" + joined(reasons) + '}');
+            } else if (field[0] == "intent" && field.size() == 5) {
+                print_outcome("intent", shown(intent_of(field[1], field[2], field[3]), field[4]));
             } else if (field[0] == "options" && field.size() == 3) {
                 if (!field[1].empty()) {
                     client.reset();

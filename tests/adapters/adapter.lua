@@ -131,6 +131,27 @@ local function answer(line)
   if line.derive then
     return outcome("key", takings.idempotency_key(line.derive[1], line.derive[2]))
   end
+  if line.intent then
+    local row, err = takings.intent(line.order_id, (field(line, "request")), line.intent[1])
+    local sql, values
+    if row then
+      sql, values = takings.insert(row, line.intent[2])
+      err = values
+    end
+    if not sql then
+      return outcome("error", err)
+    end
+    local list = {}
+    for name in sql:match("%((.*)%) VALUES"):gmatch("[%w_]+") do
+      local value = values[name]
+      if values.n then
+        value = values[#list + 1]
+      end
+      list[#list + 1] = value == nil and "null" or write_any(value)
+    end
+    local shown = {write(row, "takings.intent"), quote(sql), table.concat(list, ",")}
+    return ('{"intent":{"row":%s,"sql":%s,"values":[%s]}}'):format(shown[1], shown[2], shown[3])
+  end
   local config, is_new = field(line, "config")
   if is_new then
     local err
@@ -143,6 +164,17 @@ local function answer(line)
     local other, err = client:with_options(line.options)
     client = other or client
     return other and '{"options":{}}' or outcome("error", err)
+  end
+  if line.check then
+    local order, err = client:get_order(line.order_id)
+    local reasons = order
+    if order then
+      reasons, err = takings["check_" .. line.check](order, (field(line, "request")))
+    end
+    if not reasons then
+      return outcome("error", err)
+    end
+    return ('{"check":{"reasons":%s}}'):format(write_list(reasons, "string"))
   end
   local wanted = line.reconcile
   if wanted then

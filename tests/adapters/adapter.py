@@ -7,9 +7,11 @@ settings as keywords. Its argument says what calls and what sends: nothing (`Cli
 
 import asyncio
 import json
+import re
 import ssl
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import datetime
 from functools import cache
 from typing import Any, cast
@@ -83,6 +85,20 @@ def call(method: Callable[..., Any], *arguments: Any, **fields: Any) -> Any:
     return loop.run_until_complete(outcome) if asyncio.iscoroutine(outcome) else outcome
 
 
+def request_of(task: dict[str, Any]) -> Any:
+    text = task.get("request_text")
+    request: Any = task["request"] if text is None else json.loads(text)
+    return settings_of(cast("dict[str, Any]", request)) if isinstance(request, dict) else request
+
+
+def row_of(operation: str, style: str, order_id: str, request: Any) -> dict[str, Any]:
+    intent = takings.intent(order_id, request, operation=operation)
+    sql, values = intent.insert(style)
+    if isinstance(values, dict):
+        values = [values[name] for name in re.findall(r":(\w+)", sql)]
+    return {"row": asdict(cast("Any", intent)), "sql": sql, "values": list(values)}
+
+
 def main() -> None:
     client: takings.Client | takings.AsyncClient | None = None
     for line in sys.stdin:
@@ -92,6 +108,9 @@ def main() -> None:
         try:
             if "derive" in task:
                 answer: dict[str, Any] = {"key": takings.idempotency_key(*task["derive"])}
+            elif "intent" in task:
+                operation, style = task["intent"]
+                answer = {"intent": row_of(operation, style, task["order_id"], request_of(task))}
             else:
                 if "config_text" in task:
                     task["config"] = json.loads(task["config_text"])
@@ -105,11 +124,12 @@ def main() -> None:
                 if "reconcile" in task:
                     found = call(client.reconcile, task["order_id"], **task["reconcile"])
                     answer = {"reconciliation": fields_of(found)}
+                elif "check" in task:
+                    order: takings.Order = call(client.get_order, task["order_id"])
+                    check = {"capture": order.check_capture, "refund": order.check_refund}
+                    answer = {"check": {"reasons": check[task["check"]](request_of(task))}}
                 else:
-                    text = task.get("request_text")
-                    request: Any = task["request"] if text is None else json.loads(text)
-                    if isinstance(request, dict):
-                        request = settings_of(cast("dict[str, Any]", request))
+                    request = request_of(task)
                     key = task.get("idempotency_key")
                     if operation := task.get("operation"):
                         reply = call(

@@ -329,55 +329,6 @@ const char *takings_client_base_url(const takings_client_t *client);
 void takings_client_free(takings_client_t *client);
 
 /**
- * Derives the idempotency key of the capture called name of an order: the same two texts give
- * the same key after a crash, on any host, in every language (a UUID v5).
- *
- * name says which capture of the order it is, such as "parcel-1". Two parcels need two names:
- * Klarna answers a known key with the first result whatever the request says.
- *
- * Returns a string for takings_string_free, or NULL and an error (invalid_input).
- */
-char *takings_idempotency_key(const char *order_id, const char *name, takings_error_t **error);
-
-/**
- * Derives the key of a call to any operation that takes a key, by the operation's name. A refund
- * and a capture of one name never share a key. "capture" gives that of takings_idempotency_key.
- * capture_id is Klarna's id of the capture for an operation on a capture, such as
- * "append_shipping_info", and NULL for every other.
- *
- * Returns a string for takings_string_free, or NULL and an error (invalid_input).
- */
-char *takings_idempotency_key_for(const char *operation,
-                                  const char *order_id,
-                                  const char *capture_id,
-                                  const char *name,
-                                  takings_error_t **error);
-
-/**
- * A fresh random key (a UUID v4), for a program that stores it before the call.
- *
- * Returns a string for takings_string_free, or NULL and an error (internal: the operating
- * system gives no random bytes).
- */
-char *takings_new_idempotency_key(takings_error_t **error);
-
-/**
- * Puts the amount, in the minor units that Klarna counts in, into *minor: "60.00" of "EUR" is
- * 6000, exactly or not at all.
- *
- * amount is a decimal number such as 60, -4.5 or 60.00, with a point and without a thousands
- * separator, sign +, exponent or spaces. currency is a code of ISO 4217 in upper or lower case,
- * whose number of decimals counts: 2 for EUR, 0 for JPY, 3 for KWD. Zeros beyond those are passed
- * over; any other digit there is refused, since nothing is rounded.
- *
- * false and an error (invalid_input): *minor is as it was.
- */
-bool takings_minor(const char *amount,
-                   const char *currency,
-                   int64_t *minor,
-                   takings_error_t **error);
-
-/**
  * Frees a string that a function of takings returned without const, and no other. It is wiped.
  */
 void takings_string_free(char *string);
@@ -641,6 +592,55 @@ takings_call_t *takings_client_prepare_call(const takings_client_t *client,
  * Returns the result as JSON text, a string for takings_string_free, or NULL and an error.
  */
 char *takings_call(const char *name, const char *arguments_json, takings_error_t **error);
+
+/**
+ * Derives the idempotency key of the capture called name of an order: the same two texts give
+ * the same key after a crash, on any host, in every language (a UUID v5).
+ *
+ * name says which capture of the order it is, such as "parcel-1". Two parcels need two names:
+ * Klarna answers a known key with the first result whatever the request says.
+ *
+ * Returns a string for takings_string_free, or NULL and an error (invalid_input).
+ */
+char *takings_idempotency_key(const char *order_id, const char *name, takings_error_t **error);
+
+/**
+ * Derives the key of a call to any operation that takes a key, by the operation's name. A refund
+ * and a capture of one name never share a key. "capture" gives that of takings_idempotency_key.
+ * capture_id is Klarna's id of the capture for an operation on a capture, such as
+ * "append_shipping_info", and NULL for every other.
+ *
+ * Returns a string for takings_string_free, or NULL and an error (invalid_input).
+ */
+char *takings_idempotency_key_for(const char *operation,
+                                  const char *order_id,
+                                  const char *capture_id,
+                                  const char *name,
+                                  takings_error_t **error);
+
+/**
+ * A fresh random key (a UUID v4), for a program that stores it before the call.
+ *
+ * Returns a string for takings_string_free, or NULL and an error (internal: the operating system
+ * gives no random bytes).
+ */
+char *takings_new_idempotency_key(takings_error_t **error);
+
+/**
+ * Puts the amount, in the minor units that Klarna counts in, into *minor: "60.00" of "EUR" is
+ * 6000, exactly or not at all.
+ *
+ * amount is a decimal number such as 60, -4.5 or 60.00, with a point and without a thousands
+ * separator, sign +, exponent or spaces. currency is a code of ISO 4217 in upper or lower case,
+ * whose number of decimals counts: 2 for EUR, 0 for JPY, 3 for KWD. Zeros beyond those are
+ * passed over; any other digit there is refused, since nothing is rounded.
+ *
+ * false and an error (invalid_input): *minor is as it was.
+ */
+bool takings_minor(const char *amount,
+                   const char *currency,
+                   int64_t *minor,
+                   takings_error_t **error);
 
 /**
  * Puts a text at the pointer. false and an error: nothing was changed.

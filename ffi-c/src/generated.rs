@@ -13,7 +13,7 @@ use crate::call::{takings_call_t, typed};
 use crate::json::{Value, put, takings_json_t};
 use crate::record::{Record, attempt_of, count_of, item_of, json_of, number, takings_reply_t, text_of, word_of};
 use crate::value::takings_value_t;
-use crate::{free, guard, held, new_client, null, owned, pointer, prepared, takings_client_t, text};
+use crate::{free, given, guard, held, new_client, null, owned, pointer, prepared, takings_client_t, text};
 
 /// The meaning of an error for the money, and so for the next step. A later version may add
 /// kinds: treat one you do not know as TAKINGS_ERROR_OUTCOME_UNKNOWN.
@@ -236,6 +236,105 @@ pub unsafe extern "C" fn takings_call(
         let (name, arguments) = unsafe { (text("name", name)?, text("arguments_json", arguments_json)?) };
         binding::call(name, arguments)
     }))
+}
+
+/// Derives the idempotency key of the capture called name of an order: the same two texts give
+/// the same key after a crash, on any host, in every language (a UUID v5).
+///
+/// name says which capture of the order it is, such as "parcel-1". Two parcels need two names:
+/// Klarna answers a known key with the first result whatever the request says.
+///
+/// Returns a string for takings_string_free, or NULL and an error (invalid_input).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_idempotency_key(
+    order_id: *const c_char,
+    name: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> *mut c_char {
+    owned(guard(error, || {
+        // SAFETY: C strings or NULL, by the header's rules.
+        let (order_id, name) = unsafe {
+            let order_id = text("order_id", order_id);
+            let name = text("name", name);
+            (order_id, name)
+        };
+        let order_id = order_id?;
+        let name = name?;
+        takings::idempotency_key(order_id, name)
+    }))
+}
+
+/// Derives the key of a call to any operation that takes a key, by the operation's name. A refund
+/// and a capture of one name never share a key. "capture" gives that of takings_idempotency_key.
+/// capture_id is Klarna's id of the capture for an operation on a capture, such as
+/// "append_shipping_info", and NULL for every other.
+///
+/// Returns a string for takings_string_free, or NULL and an error (invalid_input).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_idempotency_key_for(
+    operation: *const c_char,
+    order_id: *const c_char,
+    capture_id: *const c_char,
+    name: *const c_char,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> *mut c_char {
+    owned(guard(error, || {
+        // SAFETY: C strings or NULL, by the header's rules.
+        let (operation, order_id, capture_id, name) = unsafe {
+            let operation = text("operation", operation);
+            let order_id = text("order_id", order_id);
+            let capture_id = given("capture_id", capture_id);
+            let name = text("name", name);
+            (operation, order_id, capture_id, name)
+        };
+        let operation = operation?;
+        let order_id = order_id?;
+        let capture_id = capture_id?;
+        let name = name?;
+        takings::idempotency_key_for(operation, order_id, capture_id, name)
+    }))
+}
+
+/// A fresh random key (a UUID v4), for a program that stores it before the call.
+///
+/// Returns a string for takings_string_free, or NULL and an error (internal: the operating system
+/// gives no random bytes).
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_new_idempotency_key(
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> *mut c_char {
+    owned(guard(error, takings::new_idempotency_key))
+}
+
+/// Puts the amount, in the minor units that Klarna counts in, into *minor: "60.00" of "EUR" is
+/// 6000, exactly or not at all.
+///
+/// amount is a decimal number such as 60, -4.5 or 60.00, with a point and without a thousands
+/// separator, sign +, exponent or spaces. currency is a code of ISO 4217 in upper or lower case,
+/// whose number of decimals counts: 2 for EUR, 0 for JPY, 3 for KWD. Zeros beyond those are
+/// passed over; any other digit there is refused, since nothing is rounded.
+///
+/// false and an error (invalid_input): *minor is as it was.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn takings_minor(
+    amount: *const c_char,
+    currency: *const c_char,
+    minor: Option<&mut MaybeUninit<i64>>,
+    error: Option<&mut MaybeUninit<Option<Box<takings_error_t>>>>,
+) -> bool {
+    guard(error, || {
+        // SAFETY: C strings or NULL, by the header's rules.
+        let (amount, currency) = unsafe {
+            let amount = text("amount", amount);
+            let currency = text("currency", currency);
+            (amount, currency)
+        };
+        let amount = amount?;
+        let currency = currency?;
+        minor.ok_or_else(|| null("minor"))?.write(takings::minor(amount, currency)?);
+        Ok(())
+    })
+    .is_some()
 }
 
 /// Puts a text at the pointer. false and an error: nothing was changed.

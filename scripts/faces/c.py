@@ -40,6 +40,7 @@ def files(schema: Described) -> dict[str, str]:
         *_clients(schema),
         *_any(),
         *_functions(schema),
+        *_keys_and_amounts(),
         *_setters(),
     ]
     for record in records(schema):
@@ -162,7 +163,7 @@ use crate::record::{
     Record, attempt_of, count_of, item_of, json_of, number, takings_reply_t, text_of, word_of,
 };
 use crate::value::takings_value_t;
-use crate::{free, guard, held, new_client, null, owned, pointer, prepared, \
+use crate::{free, given, guard, held, new_client, null, owned, pointer, prepared, \
 takings_client_t, text};"""
 
 
@@ -405,6 +406,88 @@ def _functions(schema: Described) -> Iterator[str]:
             binding::call(name, arguments)
         }))""",
         unsafe=True,
+    )
+
+
+def _keys_and_amounts() -> Iterator[str]:
+    """Typed forms of functions that need no client: each takes texts."""
+
+    def of_texts(name: str, said: str, texts: dict[str, str], rest: list[str], work: str) -> str:
+        """A function of texts, by name: `text` is required, `given` may be NULL."""
+        reads = "\n".join(f'let {text} = {how}("{text}", {text});' for text, how in texts.items())
+        questions = "\n".join(f"let {text} = {text}?;" for text in texts)
+        made = f"""guard(error, || {{
+            {SAFETY}
+            let ({", ".join(texts)}) = unsafe {{
+                {reads}
+                ({", ".join(texts)})
+            }};
+            {questions}
+            {work}
+        }})"""
+        is_made = not rest
+        return _function(
+            name,
+            said,
+            [*(f"{text}: *const c_char" for text in texts), *rest, ERROR],
+            "*mut c_char" if is_made else "bool",
+            f"owned({made})" if is_made else f"{made}.is_some()",
+            unsafe=True,
+        )
+
+    made = "Returns a string for takings_string_free, or NULL and an error"
+    yield of_texts(
+        "takings_idempotency_key",
+        doc(
+            "Derives the idempotency key of the capture called name of an order: the same two "
+            "texts give the same key after a crash, on any host, in every language (a UUID v5).",
+            'name says which capture of the order it is, such as "parcel-1". Two parcels need two '
+            "names: Klarna answers a known key with the first result whatever the request says.",
+            f"{made} (invalid_input).",
+        ),
+        {"order_id": "text", "name": "text"},
+        [],
+        "takings::idempotency_key(order_id, name)",
+    )
+    yield of_texts(
+        "takings_idempotency_key_for",
+        doc(
+            "Derives the key of a call to any operation that takes a key, by the operation's name. "
+            'A refund and a capture of one name never share a key. "capture" gives that of '
+            "takings_idempotency_key. capture_id is Klarna's id of the capture for an operation on "
+            'a capture, such as "append_shipping_info", and NULL for every other.',
+            f"{made} (invalid_input).",
+        ),
+        {"operation": "text", "order_id": "text", "capture_id": "given", "name": "text"},
+        [],
+        "takings::idempotency_key_for(operation, order_id, capture_id, name)",
+    )
+    yield _function(
+        "takings_new_idempotency_key",
+        doc(
+            "A fresh random key (a UUID v4), for a program that stores it before the call.",
+            f"{made} (internal: the operating system gives no random bytes).",
+        ),
+        [ERROR],
+        "*mut c_char",
+        "owned(guard(error, takings::new_idempotency_key))",
+    )
+    yield of_texts(
+        "takings_minor",
+        doc(
+            "Puts the amount, in the minor units that Klarna counts in, into *minor: "
+            '"60.00" of "EUR" is 6000, exactly or not at all.',
+            "amount is a decimal number such as 60, -4.5 or 60.00, with a point and without a "
+            "thousands separator, sign +, exponent or spaces. currency is a code of ISO 4217 in "
+            "upper or lower case, whose number of decimals counts: 2 for EUR, 0 for JPY, 3 for "
+            "KWD. Zeros beyond those are passed over; any other digit there is refused, since "
+            "nothing is rounded.",
+            "false and an error (invalid_input): *minor is as it was.",
+        ),
+        {"amount": "text", "currency": "text"},
+        ["minor: Option<&mut MaybeUninit<i64>>"],
+        """minor.ok_or_else(|| null("minor"))?.write(takings::minor(amount, currency)?);
+        Ok(())""",
     )
 
 

@@ -32,7 +32,11 @@ SITE = build.Site()
 PAGES = {
     path.stem: path.read_text()
     for path in sorted((ROOT / "docs/operations").glob("*.md"))
-    if path.stem not in ("index", "objects")
+    if path.stem not in ("index", "objects", "check_capture", "intent")
+}
+# Functions without a request of their own. Their pages have samples, and no row of the table.
+OFFLINE = {
+    name: (ROOT / f"docs/operations/{name}.md").read_text() for name in ("check_capture", "intent")
 }
 
 
@@ -48,7 +52,12 @@ def sample(name: str, language: str) -> str | None:
 
 
 LANGUAGES = ["python", "lua", "cpp", "c", "rust"]
-SAMPLES = [(name, language) for name in PAGES for language in LANGUAGES if sample(name, language)]
+SAMPLES = [
+    (name, language)
+    for name in [*PAGES, *OFFLINE]
+    for language in LANGUAGES
+    if sample(name, language)
+]
 
 
 # --- the table ------------------------------------------------------------------------------------
@@ -115,7 +124,7 @@ def sandbox() -> Iterator[KlarnaSandbox]:
 
 def made(sandbox: KlarnaSandbox, name: str) -> dict[str, str]:
     """An order in the state that the page names, and its ids."""
-    [state] = re.findall(r"^<!-- order: (\w+) -->$", PAGES[name], re.MULTILINE)
+    [state] = re.findall(r"^<!-- order: (\w+) -->$", (PAGES | OFFLINE)[name], re.MULTILINE)
     sandbox.reset()
     sandbox.create_order(10000, order_id=ORDER_ID)
     ids = {"order_id": ORDER_ID, "capture_id": CAPTURE_ID, "refund_id": CAPTURE_ID}
@@ -153,10 +162,10 @@ static void parse(const char *json) { (void)json; }
 FUNCTIONS = {
     "cpp": "static void run_{name}(const takings::client &client, const std::string &order_id,"
     " const std::string &capture_id, const std::string &refund_id) {{\n"
-    "(void)capture_id; (void)refund_id;\n{sample}}}\n",
+    "(void)client; (void)capture_id; (void)refund_id;\n{sample}}}\n",
     "c": "static takings_error_t *run_{name}(const takings_client_t *client, const char *order_id,"
     " const char *capture_id) {{\ntakings_error_t *error = NULL;\n"
-    "(void)capture_id;\n{sample}return error;\n}}\n",
+    "(void)client; (void)capture_id;\n{sample}return error;\n}}\n",
     "rust": "fn run_{name}(client: &Client, order_id: &str, capture_id: &str, refund_id: &str)"
     " -> Result<(), takings::Error> {{\n{sample}Ok(())\n}}\n",
 }
@@ -265,10 +274,14 @@ def test_a_sample_does_what_its_page_says(
     text = printed(sandbox, programs, tmp_path, name, language)
     done = [entry["kind"] for entry in sandbox.ledger()]
     sent = [request["method"] for request in sandbox.requests()][-1]
-    operation = operations.table()[name]
-    assert sent == operation["method"]
-    if operation["takes_key"]:
-        assert done[-1] == name
+    if name in OFFLINE:
+        assert done == ["capture"]
+        assert sent == {"check_capture": "GET", "intent": "POST"}[name]
+    else:
+        operation = operations.table()[name]
+        assert sent == operation["method"]
+        if operation["takes_key"]:
+            assert done[-1] == name
     assert sandbox.audit() == []
     expected = sample(name, "text") or printed(sandbox, programs, tmp_path, name, "python")
     if text or language == "python":

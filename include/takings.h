@@ -2351,8 +2351,8 @@ takings_extension_t *takings_call_extension(const takings_call_t *call, takings_
  * Looks at a capture before it is made, on an order that was read: for which reasons is it
  * likely to be refused, or to be a mistake?
  *
- * Nothing is sent and nothing is refused: Klarna alone decides, so never leave a capture out for
- * a reason. A request that no call would take is a reason as well.
+ * No request is sent and no call is refused: Klarna alone decides, so never leave a capture out
+ * for a reason. A request that no call would take is a reason as well.
  *
  * order_json is the order as Klarna wrote it: takings_document_raw of takings_client_get_order,
  * or a copy that your program kept. now_ms is the time by which the order may have expired, in
@@ -2371,8 +2371,8 @@ takings_check_t *takings_check_capture(const char *order_json,
  * Looks at a refund before it is made, on an order that was read as takings_check_capture looks
  * at a capture: for which reasons is it likely to be refused, or to be a mistake?
  *
- * Nothing is sent and nothing is refused: Klarna alone decides, so never leave a refund out for
- * a reason. A request that no call would take is a reason as well.
+ * No request is sent and no call is refused: Klarna alone decides, so never leave a refund out
+ * for a reason. A request that no call would take is a reason as well.
  *
  * order_json is the order as Klarna wrote it: takings_document_raw of takings_client_get_order,
  * or a copy that your program kept. now_ms is the time by which the order may have expired, in

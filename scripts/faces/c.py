@@ -750,7 +750,7 @@ def _offline() -> Iterator[str]:
     for operation in CHECKED:
         other = "" if operation == "capture" else " as takings_check_capture looks at a capture"
         more = (
-            "Nothing is sent and nothing is refused: Klarna alone decides, so never leave a "
+            "No request is sent and no call is refused: Klarna alone decides, so never leave a "
             f"{operation} out for a reason. A request that no call would take is a reason as well.",
             "order_json is the order as Klarna wrote it: takings_document_raw of "
             "takings_client_get_order, or a copy that your program kept. now_ms is the time by "

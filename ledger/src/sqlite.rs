@@ -438,11 +438,8 @@ impl Store for Sqlite {
         self.check_process()?;
         let mut earliest = None;
         for kind in Kind::ALL {
-            let sql = format!(
-                "SELECT min(due_at) FROM takings_{} WHERE account = ?1 AND due_at IS NOT NULL",
-                kind.operation()
-            );
-            let due: Option<i64> = self.db.prepare_cached(&sql)?.query_row([account], |row| row.get(0))?;
+            let due: Option<i64> =
+                self.db.prepare_cached(&earliest_sql(kind))?.query_row([account], |row| row.get(0))?;
             earliest = [earliest, due].into_iter().flatten().min();
         }
         let sql = "SELECT paused_until FROM takings_account WHERE account = ?1";
@@ -546,6 +543,22 @@ impl DueRow {
     }
 }
 
+/// The rows that are due, the longest first.
+fn due_sql(kind: Kind) -> String {
+    format!(
+        "SELECT id, due_at, state, maybe, refused, tries, sends, order_id, reference, {}, request, idempotency_key,
+                enqueued_at, looked_at
+         FROM takings_{} WHERE account = ?1 AND due_at <= ?2 ORDER BY due_at, id LIMIT ?3",
+        kind.amount(),
+        kind.operation()
+    )
+}
+
+/// When the next row is due.
+fn earliest_sql(kind: Kind) -> String {
+    format!("SELECT min(due_at) FROM takings_{} WHERE account = ?1 AND due_at IS NOT NULL", kind.operation())
+}
+
 fn due_rows(
     work: &Transaction<'_>,
     kind: Kind,
@@ -554,13 +567,7 @@ fn due_rows(
     most: usize,
     due: &mut Vec<DueRow>,
 ) -> rusqlite::Result<()> {
-    let mut read = work.prepare_cached(&format!(
-        "SELECT id, due_at, state, maybe, refused, tries, sends, order_id, reference, {}, request, idempotency_key,
-                enqueued_at, looked_at
-         FROM takings_{} WHERE account = ?1 AND due_at <= ?2 ORDER BY due_at, id LIMIT ?3",
-        kind.amount(),
-        kind.operation()
-    ))?;
+    let mut read = work.prepare_cached(&due_sql(kind))?;
     let rows = read.query_map(params![account, now, i64::try_from(most).unwrap_or(i64::MAX)], |row| {
         Ok(DueRow {
             kind,
@@ -777,7 +784,54 @@ fn network(magic: impl TryInto<i64>) -> Option<&'static str> {
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
+    use rusqlite::StatementStatus;
+
     use super::*;
+
+    /// The steps of SQLite's machine, which unlike times are the same on every machine.
+    fn steps(db: &Connection, sql: &str, parameters: impl rusqlite::Params) -> i32 {
+        let mut statement = db.prepare(sql).unwrap();
+        let mut rows = statement.query(parameters).unwrap();
+        while rows.next().unwrap().is_some() {}
+        drop(rows);
+        statement.get_status(StatementStatus::VmStep)
+    }
+
+    #[test]
+    fn a_claim_costs_the_same_however_many_rows_there_are() {
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = Sqlite::open(directory.path().join("ledger.db"), Options::default()).unwrap();
+        let db = &ledger.db;
+        // Rows of any state and time are no rows that a shop may insert.
+        db.execute_batch("DROP TRIGGER takings_capture_enqueue; DROP TRIGGER takings_refund_enqueue").unwrap();
+        let mut before: Option<Vec<i32>> = None;
+        // Most are done, some due later, some due now. A shop may have the planner count them.
+        for (from, to, analyse) in [(0, 1000, ""), (1000, 100_000, ""), (0, 0, "ANALYZE")] {
+            let mut now = Vec::new();
+            for kind in Kind::ALL {
+                let (operation, amount) = (kind.operation(), kind.amount());
+                let rows = format!(
+                    "WITH RECURSIVE row (n) AS (SELECT ?1 WHERE ?1 < ?2 UNION ALL SELECT n + 1 FROM row WHERE n + 1 < ?2)
+                     INSERT INTO takings_{operation} (order_id, reference, {amount}, state, due_at, settled_at, {operation}_id)
+                     SELECT 'order-' || n, 'p', 1, CASE WHEN n % 10 < 2 THEN 'queued' ELSE ?3 END,
+                       CASE n % 10 WHEN 0 THEN n WHEN 1 THEN 1000000 + n END, CASE WHEN n % 10 > 1 THEN n END,
+                       CASE WHEN n % 10 > 1 THEN 'id-' || n END FROM row"
+                );
+                db.execute(&rows, params![from, to, kind.word(State::Done)]).unwrap();
+                db.execute_batch(analyse).unwrap();
+                let (due, earliest) = (due_sql(kind), earliest_sql(kind));
+                let mut plans = db.prepare(&format!("EXPLAIN QUERY PLAN {due}")).unwrap();
+                let plans = plans.query_map(params!["default", 1, 1], |row| row.get::<_, String>(3)).unwrap();
+                let plans = plans.collect::<Result<Vec<_>, _>>().unwrap().join("; ");
+                let index =
+                    format!("SEARCH takings_{operation} USING INDEX takings_{operation}_due (account=? AND due_at<?)");
+                assert_eq!(plans, index);
+                now.push(steps(db, &due, params!["default", 500_000, 64]));
+                now.push(steps(db, &earliest, ["default"]));
+            }
+            assert_eq!(*before.get_or_insert(now.clone()), now, "rows up to {to} {analyse}");
+        }
+    }
 
     #[test]
     fn networks_are_told_from_disks() {

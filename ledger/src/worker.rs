@@ -4,9 +4,9 @@
 //! since Klarna refuses two at once. The worker makes no connection of its own but those of takings' client, installs no
 //! signal handler and prints nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, RandomState};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -143,6 +143,7 @@ pub fn work(store: &mut impl Store, config: Config, settings: &Settings, stop: &
             store,
             settings,
             stop,
+            rota: Rota::of(hands.len()),
             hands,
             told,
             under_way: 0,
@@ -184,6 +185,7 @@ struct Desk<'a, S: Store> {
     settings: &'a Settings,
     stop: &'a AtomicBool,
     hands: Vec<Sender<Job>>,
+    rota: Rota,
     told: Receiver<Ended>,
     under_way: usize,
     /// Ends that the store has not taken yet, with the news about the account and its trouble at the claim.
@@ -242,9 +244,7 @@ impl<S: Store> Desk<'_, S> {
                 self.take(ended);
                 continue;
             }
-            // Two calls of an order at once would be refused with 409.
-            let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(&claim.order_id);
-            let hand = usize::try_from(hash % self.hands.len() as u64).unwrap_or_default();
+            let hand = self.rota.choose(&claim.order_id);
             if self.hands[hand].send(Job { claim, since, wall }).is_err() {
                 return Err(Error::refused("a thread of the worker ended early"));
             }
@@ -258,16 +258,22 @@ impl<S: Store> Desk<'_, S> {
         let free = self.under_way < self.settings.hands && !self.stop.load(Ordering::SeqCst);
         let wait = if free { next.saturating_duration_since(Instant::now()).min(STOP) } else { STOP };
         match self.told.recv_timeout(wait) {
-            Ok(ended) => self.take(ended),
+            Ok(ended) => self.hear(ended),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
         }
         let end = Instant::now() + GATHER;
         while self.unwritten.len() < BATCH && self.under_way > 0 {
             match self.told.recv_timeout(end.saturating_duration_since(Instant::now())) {
-                Ok(ended) => self.take(ended),
+                Ok(ended) => self.hear(ended),
                 Err(_) => return,
             }
         }
+    }
+
+    /// Takes the end that a hand tells.
+    fn hear(&mut self, ended: Ended) {
+        self.rota.free(&ended.claim.order_id);
+        self.take(ended);
     }
 
     fn take(&mut self, ended: Ended) {
@@ -338,6 +344,40 @@ impl<S: Store> Desk<'_, S> {
             }
         }
         Ok(false)
+    }
+}
+
+/// Who has what.
+struct Rota {
+    /// How many claims each hand has.
+    loads: Vec<usize>,
+    /// The hand of each order under way, and how many claims it has of that order.
+    orders: HashMap<String, (usize, usize)>,
+}
+
+impl Rota {
+    fn of(hands: usize) -> Rota {
+        Rota { loads: vec![0; hands], orders: HashMap::new() }
+    }
+
+    /// Chooses a hand, and notes that it has one claim more. Two calls of an order at once would be refused with 409, so
+    /// the hand that has the order takes it; else the hand that has least to do.
+    fn choose(&mut self, order_id: &str) -> usize {
+        let idlest = || (0..self.loads.len()).min_by_key(|hand| self.loads[*hand]).unwrap_or_default();
+        let (hand, count) = self.orders.get(order_id).copied().unwrap_or_else(|| (idlest(), 0));
+        self.orders.insert(order_id.to_owned(), (hand, count + 1));
+        self.loads[hand] += 1;
+        hand
+    }
+
+    /// Notes that a hand is done with a claim of this order.
+    fn free(&mut self, order_id: &str) {
+        let Some((hand, count)) = self.orders.get_mut(order_id) else { return };
+        self.loads[*hand] -= 1;
+        *count -= 1;
+        if *count == 0 {
+            self.orders.remove(order_id);
+        }
     }
 }
 
@@ -653,6 +693,24 @@ mod tests {
         assert_eq!(settle(&refused.claim.row, refused.end).state, State::Unclear);
         let other = hand.send(Claim { reference: "parcel-2".into(), ..claim(None) }, || true);
         assert_eq!(settle(&other.claim.row, other.end).state, State::Rejected);
+    }
+
+    #[test]
+    fn no_hand_is_idle_while_another_has_two_orders() {
+        let mut rota = Rota::of(3);
+        assert_eq!(["a", "b", "a", "c"].map(|order| rota.choose(order)), [0, 1, 0, 2]);
+        rota.free("b");
+        assert_eq!(rota.choose("d"), 1);
+        rota.free("a");
+        assert_eq!(rota.choose("a"), 0, "the other one of this order may be under way");
+        rota.free("a");
+        rota.free("a");
+        assert_eq!(rota.choose("e"), 0);
+        assert_eq!(rota.choose("a"), 0, "nothing of it is under way, and all have as much");
+        for order in ["a", "c", "d", "e"] {
+            rota.free(order);
+        }
+        assert!(rota.orders.is_empty() && rota.loads.iter().all(|load| *load == 0));
     }
 
     #[test]

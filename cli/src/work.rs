@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,9 @@ const LINE: Duration = Duration::from_secs(10);
 
 /// How often the work is looked at.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// The open rows are not counted again for so many times the duration of a count, which reads an index of all of them.
+const RARELY: u32 = 100;
 
 /// How often old rows are wiped.
 const HOUSEKEEPING: Duration = Duration::from_secs(60 * 60);
@@ -56,6 +59,13 @@ pub struct Progress {
     last: Tally,
     told_of_stop: bool,
     kind: Kind,
+    /// The rows that were open at the last count, and those that were settled before it.
+    left: u64,
+}
+
+/// The rows that need nothing more of a worker.
+fn settled(tally: &Tally) -> u64 {
+    tally.done + tally.rejected + tally.stuck
 }
 
 impl Progress {
@@ -75,6 +85,7 @@ impl Progress {
             last: Tally::default(),
             told_of_stop: false,
             kind,
+            left: open,
         }
     }
 
@@ -84,10 +95,37 @@ impl Progress {
         Arc::new(move |news| *tally.lock().unwrap_or_else(PoisonError::into_inner) = news.clone())
     }
 
-    /// Shows the present state. `left`: the rows that are open.
-    fn show(&mut self, left: u64, is_stopped: bool) {
-        let tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let settled = tally.done + tally.rejected + tally.stuck;
+    /// Whether anything would be shown now: without a terminal there is only a line now and then.
+    fn is_due(&self) -> bool {
+        let is_line_due = || self.spoke.elapsed() >= LINE && *self.tally() != self.last;
+        self.bar.is_some() || is_line_due()
+    }
+
+    /// Takes a count of the open rows.
+    fn counted(&mut self, left: u64) {
+        let settled = settled(&self.tally());
+        self.left = left + settled;
+    }
+
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says once that the work stops.
+    fn stopping(&mut self) {
+        if !self.told_of_stop {
+            self.told_of_stop = true;
+            self.say(
+                "stopping: nothing new is sent, and what is under way ends (65 s at most). Once more stops at once",
+            );
+        }
+    }
+
+    /// Shows the present state.
+    fn show(&mut self) {
+        let tally = self.tally().clone();
+        let settled = settled(&tally);
+        let left = self.left.saturating_sub(settled);
         let rate = settled as f64 / self.begun.elapsed().as_secs_f64().max(0.001);
         let line = format!(
             "{} {}  refused {}  for a person {}  looked for or asked again {}  left {}  {rate:.0}/s",
@@ -98,12 +136,6 @@ impl Progress {
             number(tally.again),
             number(left)
         );
-        if is_stopped && !self.told_of_stop {
-            self.told_of_stop = true;
-            self.say(
-                "stopping: nothing new is sent, and what is under way ends (65 s at most). Once more stops at once",
-            );
-        }
         match &self.bar {
             Some(bar) => {
                 bar.set_length(settled + left);
@@ -158,14 +190,24 @@ pub fn run(
         let watcher = scope.spawn(|| {
             let mut kept: Option<Instant> = None;
             let mut paused: Option<String> = None;
-            let mut asked: Option<Instant> = None;
+            let (mut asked, mut count_again): (Option<Instant>, Option<Instant>) = (None, None);
             while !is_over.load(Ordering::SeqCst) {
                 let is_stopped = stop.load(Ordering::SeqCst);
+                if is_stopped {
+                    progress.stopping();
+                }
                 if asked.is_none_or(|at| at.elapsed() >= Duration::from_secs(1)) || is_stopped {
                     asked = Some(Instant::now());
-                    // A look that fails is made again.
-                    if let Ok(left) = beside.open_rows(ACCOUNT) {
-                        progress.show(left, is_stopped);
+                    if progress.is_due() {
+                        if count_again.is_none_or(|at| Instant::now() >= at) {
+                            let begun = Instant::now();
+                            // A count that fails is made again.
+                            if let Ok(left) = beside.open_rows(ACCOUNT) {
+                                progress.counted(left);
+                            }
+                            count_again = Some(Instant::now() + begun.elapsed() * RARELY);
+                        }
+                        progress.show();
                     }
                     let now_paused = trouble(&mut beside);
                     if now_paused != paused {
@@ -233,8 +275,9 @@ pub fn watch(store: &mut Sqlite, mut progress: Progress, quiet: Duration, stop: 
     let begun = store.open_rows(ACCOUNT)?;
     while !stop.load(Ordering::SeqCst) {
         let left = store.open_rows(ACCOUNT)?;
-        progress.tally.lock().unwrap_or_else(PoisonError::into_inner).done = begun.saturating_sub(left);
-        progress.show(left, false);
+        progress.tally().done = begun.saturating_sub(left);
+        progress.counted(left);
+        progress.show();
         if store.quiet(ACCOUNT)?.is_none_or(|time| time > quiet) || !store.has_worker()? {
             break;
         }

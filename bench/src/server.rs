@@ -4,11 +4,13 @@
 //! as JSON, `{"plain": …, "tls": …}`, and ends with its standard input. A base URL with the path `/5ms` is answered
 //! 5 ms late. A capture has to be right: the path, the credentials, a key of its own, one of the requests in the
 //! files. Any other is refused, so that no contender wins by doing less. `GET` of an order gives one with 100 lines and ten
-//! captures. `GET /captured` gives the number of captures and of orders that were read.
+//! captures. `GET /captured` gives the number of captures and of orders that were read. Under the path `/parcels` each
+//! capture has a reference of its own, and the same key again gets the same answer.
 
 #![forbid(unsafe_code)]
 
-use std::collections::HashSet;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -27,9 +29,12 @@ use uuid::Uuid;
 #[derive(Default)]
 struct Klarna {
     accepted: Vec<Value>,
+    /// The same without their references.
+    parcels: Vec<Value>,
     /// Bodies that were checked once, so that the server costs little.
     known: RwLock<HashSet<Vec<u8>>>,
-    keys: Mutex<HashSet<Uuid>>,
+    /// The number of the capture that each key was used for.
+    keys: Mutex<HashMap<Uuid, u64>>,
     captured: AtomicU64,
     order: String,
 }
@@ -39,7 +44,11 @@ fn main() -> Result<(), Failure> {
     let ca_file = arguments.next().ok_or("usage: bench-server CA_FILE REQUEST_FILE...")?;
     let mut klarna = Klarna { order: bench::halves::order()?, ..Klarna::default() };
     for file in arguments {
-        klarna.accepted.push(serde_json::from_str(&fs::read_to_string(file)?)?);
+        let request: Value = serde_json::from_str(&fs::read_to_string(file)?)?;
+        let mut parcel = request.clone();
+        parcel.as_object_mut().and_then(|fields| fields.remove("reference")).ok_or("a request has no reference")?;
+        klarna.accepted.push(request);
+        klarna.parcels.push(parcel);
     }
     let klarna = Arc::new(klarna);
     let (tls, authority) = tls()?;
@@ -140,8 +149,8 @@ impl Klarna {
             return format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n{kind}\r\n\r\n{body}", body.len());
         }
         match self.capture(request, body) {
-            Ok(path) => {
-                let id = Uuid::from_u64_pair(0x4ba2_9b50_be7b_44f5, self.captured.fetch_add(1, Ordering::Relaxed));
+            Ok((path, number)) => {
+                let id = Uuid::from_u64_pair(0x4ba2_9b50_be7b_44f5, number);
                 format!(
                     "HTTP/1.1 201 Created\r\nContent-Length: 0\r\nCapture-Id: {id}\r\n\
                      Location: http://127.0.0.1{path}/{id}\r\nKlarna-Correlation-Id: {id}\r\n\r\n"
@@ -154,9 +163,10 @@ impl Klarna {
         }
     }
 
-    /// The path that the capture is found under.
-    fn capture<'r>(&self, request: &httparse::Request<'_, 'r>, body: &[u8]) -> Result<&'r str, &'static str> {
+    /// The path that the capture is found under, and its number.
+    fn capture<'r>(&self, request: &httparse::Request<'_, 'r>, body: &[u8]) -> Result<(&'r str, u64), &'static str> {
         let path = request.path.unwrap_or_default();
+        let (is_parcel, path) = path.strip_prefix("/parcels").map_or((false, path), |path| (true, path));
         let (delay, path) = match path.split_once("ms/") {
             Some((delay, _)) => {
                 let milliseconds = delay.strip_prefix('/').and_then(|text| text.parse().ok());
@@ -174,22 +184,31 @@ impl Klarna {
         if header(request, "content-type").is_none_or(|kind| !kind.starts_with("application/json")) {
             return Err("the content type is wrong");
         }
-        if !self.known.read().unwrap_or_else(PoisonError::into_inner).contains(body) {
-            let value: Value = serde_json::from_slice(body).map_err(|_| "the body is no JSON")?;
-            if !self.accepted.contains(&value) {
+        if is_parcel || !self.known.read().unwrap_or_else(PoisonError::into_inner).contains(body) {
+            let mut value: Value = serde_json::from_slice(body).map_err(|_| "the body is no JSON")?;
+            if is_parcel {
+                let fields = value.as_object_mut().ok_or("the body is no object")?;
+                fields.remove("reference").ok_or("the reference is missing")?;
+            }
+            if !if is_parcel { &self.parcels } else { &self.accepted }.contains(&value) {
                 return Err("the request is not the one to send");
             }
-            self.known.write().unwrap_or_else(PoisonError::into_inner).insert(body.to_vec());
+            // The bodies of parcels all differ, so none of them comes again.
+            if !is_parcel {
+                self.known.write().unwrap_or_else(PoisonError::into_inner).insert(body.to_vec());
+            }
         }
         let key = header(request, "klarna-idempotency-key").and_then(|key| Uuid::try_parse(key).ok());
         let key = key.ok_or("the idempotency key is no UUID")?;
-        if !self.keys.lock().unwrap_or_else(PoisonError::into_inner).insert(key) {
-            return Err("the idempotency key was used before");
-        }
+        let number = match self.keys.lock().unwrap_or_else(PoisonError::into_inner).entry(key) {
+            Entry::Occupied(_) if !is_parcel => return Err("the idempotency key was used before"),
+            Entry::Occupied(used) => *used.get(),
+            Entry::Vacant(unused) => *unused.insert(self.captured.fetch_add(1, Ordering::Relaxed)),
+        };
         if delay > 0 {
             thread::sleep(Duration::from_millis(delay));
         }
-        Ok(path)
+        Ok((path, number))
     }
 }
 

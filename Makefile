@@ -14,7 +14,7 @@ venv := target/venv/bin
 warnings := -Wall -Wextra -Wpedantic -Werror
 link := -Ltarget/debug -ltakings -Wl,-rpath,$(CURDIR)/target/debug
 
-.PHONY: help setup setup-rust setup-wheel setup-demo build rust wheel lua lua-dist examples library install uninstall dist test-dist test check demo docs bench fuzz fmt bless clean
+.PHONY: help setup setup-rust setup-wheel setup-demo build rust wheel lua lua-dist examples library install uninstall dist test-dist test check demo docs bench bench-contenders bench-ledger fuzz fmt bless clean
 .DEFAULT_GOAL := help
 
 help:
@@ -26,7 +26,8 @@ help:
 	@echo '  make check   did I break it: what finds most faults, in 90 seconds once everything is built'
 	@echo '  make soak    100,000 captures in 64 threads, with faults: outcomes, ledger, memory'
 	@echo
-	@echo '  make bench   takings beside other ways to send a capture: processor time, memory'
+	@echo '  make bench   takings beside other ways to send a capture: processor time, memory; then make bench-ledger'
+	@echo '  make bench-ledger what the ledger and its worker reach: rows and captures a second, recovery, memory'
 	@echo
 	@echo '  make setup   what make test needs: interpreters, Python packages'
 	@echo '  make build   libraries, sandbox, wheel, Lua modules, examples; into target/'
@@ -119,10 +120,17 @@ docs: setup
 	RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps
 	$(venv)/python docs/build.py
 
-# BENCH: see bench/README.md
-bench:
+# BENCH, LEDGER: see bench/README.md
+bench: bench-contenders bench-ledger
+
+bench-contenders:
 	@bench/setup.sh
 	target/bench/venv/bin/python bench/run.py $(BENCH)
+
+# The ledger in an SQLite file. Any Python can run it.
+bench-ledger:
+	CARGO_TARGET_DIR=$(CURDIR)/target/bench cargo build --locked --release --package takings-cli --package takings-bench --bin takings --bin bench-server
+	$(PYTHON) bench/run_ledger.py $(LEDGER)
 
 # Runs each target for ten minutes; new inputs join fuzz/corpus/.
 fuzz:

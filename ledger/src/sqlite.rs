@@ -32,6 +32,9 @@ const APPLICATION: i64 = 0x5441_4b47;
 /// How long a writer waits for another.
 const BUSY: Duration = Duration::from_secs(10);
 
+/// How many statements stay compiled: those of a worker, for both tables.
+const STATEMENTS: usize = 64;
+
 /// The pause between two tries to become the worker.
 const MOMENT: Duration = Duration::from_millis(20);
 
@@ -131,6 +134,7 @@ impl Sqlite {
         refuse_networks(&path)?;
         let db = Connection::open(&path)?;
         db.busy_timeout(BUSY)?;
+        db.set_prepared_statement_cache_capacity(STATEMENTS);
         db.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
         db.execute_batch("PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA trusted_schema = OFF")?;
         let origin = origin(&path).map_err(|why| place(&why))?;

@@ -1407,6 +1407,13 @@ const char *takings_attempt_correlation_id(const takings_attempt_t *attempt);
 int64_t takings_attempt_wait_ms(const takings_attempt_t *attempt);
 
 /**
+ * The pause that the answer asked for: Retry-After, or Klarna's X-Ratelimit-Reset where its
+ * limit was met (429). A program that does its own retries waits for at least as long, in
+ * milliseconds; -1 where there is none.
+ */
+int64_t takings_attempt_asked_to_wait_ms(const takings_attempt_t *attempt);
+
+/**
  * Reads the order: its state, amounts, lines, captures and refunds. It waits for the outcome, at
  * most timeout_ms.
  *

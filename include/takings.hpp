@@ -566,6 +566,9 @@ struct attempt {
     std::optional<std::string> correlation_id;
     /* The pause after it, where another attempt followed. */
     std::optional<std::chrono::milliseconds> wait;
+    /* The pause that the answer asked for: Retry-After, or Klarna's X-Ratelimit-Reset where its
+     * limit was met (429). A program that does its own retries waits for at least as long. */
+    std::optional<std::chrono::milliseconds> asked_to_wait;
 };
 
 /* A capture, as Klarna has it. Every member may be absent. */
@@ -1544,6 +1547,7 @@ inline attempt read(const takings_attempt_t *from) {
     into.error_code = optional_text(takings_attempt_error_code(from));
     into.correlation_id = optional_text(takings_attempt_correlation_id(from));
     into.wait = optional_duration(takings_attempt_wait_ms(from));
+    into.asked_to_wait = optional_duration(takings_attempt_asked_to_wait_ms(from));
     return into;
 }
 

@@ -492,6 +492,7 @@ local takings = {}
 ---@field error_code? string Klarna's `error_code`, where the answer had one.
 ---@field correlation_id? string Klarna's name for the request, where the answer had one.
 ---@field wait_ms? integer The pause after it, where another attempt followed. In milliseconds.
+---@field asked_to_wait_ms? integer The pause that the answer asked for: `Retry-After`, or Klarna's `X-Ratelimit-Reset` where its limit was met (429). A program that does its own retries waits for at least as long. In milliseconds.
 
 ---Why a call did not end well: what it means for the money (`kind`), one line for a log (`message`) and the facts as fields.
 ---@class takings.error

@@ -237,6 +237,7 @@ pub(crate) struct Noted {
     pub error_code: Option<String>,
     pub correlation_id: Option<String>,
     pub wait: Option<Duration>,
+    pub asked_to_wait: Option<Duration>,
 }
 
 record! {
@@ -261,5 +262,8 @@ record! {
         correlation_id: Option<&str> = |noted| noted.correlation_id.as_deref();
         /// The pause after it, where another attempt followed.
         wait: Option<Duration> = |noted| noted.wait;
+        /// The pause that the answer asked for: `Retry-After`, or Klarna's `X-Ratelimit-Reset` where its limit was met
+        /// (429). A program that does its own retries waits for at least as long.
+        asked_to_wait: Option<Duration> = |noted| noted.asked_to_wait;
     }
 }

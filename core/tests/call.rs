@@ -109,6 +109,26 @@ fn every_attempt_is_noted() {
 }
 
 #[test]
+fn an_attempt_says_how_long_klarna_asked_to_wait() {
+    let mut once = config();
+    once.max_attempts = 1;
+    let client = Client::new(once).unwrap();
+    let asked = |status, header: (&str, &str)| {
+        let mut call = prepared(&client, "a-key");
+        sent(call.step(Event::Start));
+        let headers = vec![(header.0.to_owned(), header.1.as_bytes().to_vec())];
+        let error = done(call.step(Event::Answered(Answer::new(status, headers, Vec::new())))).unwrap_err();
+        error.attempt_log()[0].asked_to_wait()
+    };
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    assert_eq!(asked(429, ("Retry-After", "17")), seconds(17));
+    assert_eq!(asked(429, ("X-Ratelimit-Reset", "3")), seconds(3));
+    assert_eq!(asked(503, ("Retry-After", "60")), seconds(60));
+    assert_eq!(asked(503, ("X-Ratelimit-Reset", "3")), None, "no limit was met");
+    assert_eq!(asked(429, ("Retry-After", "soon")), None);
+}
+
+#[test]
 fn an_error_has_its_attempts_too() {
     let client = Client::new(config()).unwrap();
     let mut call = prepared(&client, "a-key");

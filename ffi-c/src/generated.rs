@@ -1389,6 +1389,14 @@ pub extern "C" fn takings_attempt_wait_ms(attempt: Option<&takings_attempt_t>) -
     number(attempt.map(|attempt| &attempt.0), 7, -1)
 }
 
+/// The pause that the answer asked for: Retry-After, or Klarna's X-Ratelimit-Reset where its
+/// limit was met (429). A program that does its own retries waits for at least as long, in
+/// milliseconds; -1 where there is none.
+#[unsafe(no_mangle)]
+pub extern "C" fn takings_attempt_asked_to_wait_ms(attempt: Option<&takings_attempt_t>) -> i64 {
+    number(attempt.map(|attempt| &attempt.0), 8, -1)
+}
+
 /// Reads the order: its state, amounts, lines, captures and refunds. It waits for the outcome, at
 /// most timeout_ms.
 ///

@@ -65,6 +65,11 @@ class Attempt(Value):
         "error_code": "Klarna's `error_code`, where the answer had one.",
         "correlation_id": "Klarna's name for the request, where the answer had one.",
         "wait": "The pause after it, where another attempt followed. In seconds.",
+        "asked_to_wait": (
+            "The pause that the answer asked for: `Retry-After`, or Klarna's `X-Ratelimit-Reset` "
+            "where its limit was met (429). A program that does its own retries waits for at "
+            "least as long. In seconds."
+        ),
     }
     _keywords = {
         "started": {},
@@ -75,6 +80,7 @@ class Attempt(Value):
         "error_code": {"default": None},
         "correlation_id": {"default": None},
         "wait": {"default": None},
+        "asked_to_wait": {"default": None},
     }
     __match_args__ = tuple(_keywords)
     __dataclass_fields__ = Kept()
@@ -88,6 +94,7 @@ class Attempt(Value):
     error_code: str | None
     correlation_id: str | None
     wait: float | None
+    asked_to_wait: float | None
 
     def __init__(
         self,
@@ -99,6 +106,7 @@ class Attempt(Value):
         error_code: str | None = None,
         correlation_id: str | None = None,
         wait: float | None = None,
+        asked_to_wait: float | None = None,
     ) -> None:
         set_(self, "started", started)
         set_(self, "sent", sent)
@@ -108,6 +116,7 @@ class Attempt(Value):
         set_(self, "error_code", error_code)
         set_(self, "correlation_id", correlation_id)
         set_(self, "wait", wait)
+        set_(self, "asked_to_wait", asked_to_wait)
 
 
 class Intent(Value):

@@ -69,6 +69,10 @@ class Attempt:
     """Klarna's name for the request, where the answer had one."""
     wait: float | None = None
     """The pause after it, where another attempt followed. In seconds."""
+    asked_to_wait: float | None = None
+    """The pause that the answer asked for: `Retry-After`, or Klarna's `X-Ratelimit-Reset` where its
+    limit was met (429). A program that does its own retries waits for at least as long. In seconds.
+    """
 
 @dataclass(frozen=True)
 class Intent:

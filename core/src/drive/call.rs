@@ -448,9 +448,11 @@ fn noted(event: &Event, endpoint: &Endpoint, started: SystemTime, sent: String, 
         error_code: None,
         correlation_id: None,
         wait: None,
+        asked_to_wait: None,
     };
     match event {
         Event::Answered(answer) => {
+            noted.asked_to_wait = answer.retry_after();
             let refusal = Refusal::of(answer);
             noted.correlation_id = refusal.correlation_id.as_ref().map(|id| endpoint.scrub(id, 255));
             noted.error_code = refusal.code().map(|code| endpoint.scrub(code, 100));

@@ -52,6 +52,7 @@ static void one_attempt(const takings_attempt_t *attempt, unsigned status) {
     CHECK((takings_attempt_error_code(attempt) != NULL) == (status >= 400));
     CHECK(strlen(takings_attempt_correlation_id(attempt)) > 0);
     CHECK(takings_attempt_wait_ms(attempt) == -1);
+    CHECK(takings_attempt_asked_to_wait_ms(attempt) == -1);
 }
 
 static void versions(void) {
@@ -290,7 +291,7 @@ static void errors(const char *base_url, const char *lost_order_id) {
     CHECK(!takings_attempt_sent(NULL) && !takings_attempt_came_back(NULL));
     CHECK(takings_attempt_http_status(NULL) == 0);
     CHECK(!takings_attempt_error_code(NULL) && !takings_attempt_correlation_id(NULL));
-    CHECK(takings_attempt_wait_ms(NULL) == -1);
+    CHECK(takings_attempt_wait_ms(NULL) == -1 && takings_attempt_asked_to_wait_ms(NULL) == -1);
 }
 
 /* Every operation by its name, and what it gave by the names of its fields. */

@@ -157,6 +157,12 @@ fn of_word(key_word: &str, order_id: &str, below: &str, name: &str) -> String {
     Uuid::new_v5(&NAMESPACE, text.as_bytes()).to_string()
 }
 
+/// Twelve hexadecimal digits that stand for a secret. Nobody gets from them to a secret that cannot be guessed.
+pub(crate) fn digest(what: &str, secret: &str) -> String {
+    let digest = Uuid::new_v5(&NAMESPACE, format!("digest/{what}/{secret}").as_bytes()).simple().to_string();
+    digest[..12].to_owned()
+}
+
 /// An id whose letters are the same id in either case, as those of a UUID are, in small letters.
 pub(crate) fn in_small_letters(id: &str) -> Cow<'_, str> {
     let small = Uuid::try_parse(id).map(|uuid| uuid.to_string()).ok();

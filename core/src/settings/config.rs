@@ -146,6 +146,18 @@ impl Config {
         config
     }
 
+    /// A name of the merchant that holds no secret, by which a ledger tells one merchant's credentials from another's.
+    /// With a user name that is its first part (`PK0000` of `PK0000_0a1b2c`), which a new password keeps. An API key that
+    /// stands alone has a short digest in its place, and a new key another one.
+    #[doc(hidden)]
+    pub fn merchant(&self) -> String {
+        match (self.username.as_deref().filter(|name| !name.is_empty()), &self.api_key) {
+            (Some(username), _) => username.split_once('_').map_or(username, |(merchant, _)| merchant).to_owned(),
+            (None, Some(key)) => format!("API key {}", crate::key::digest("merchant", key)),
+            (None, None) => String::new(),
+        }
+    }
+
     /// The credentials that the fields say.
     pub(super) fn credentials(&self) -> Credentials {
         let secret = self.password.as_ref().or(self.api_key.as_ref());
@@ -592,6 +604,17 @@ mod tests {
         let mut config = Config::live(Region::Eu, pair());
         config.ca_file = Some(std::ffi::OsString::from_vec(vec![b'/', 0xff]).into());
         assert!(config.to_json().unwrap_err().message().starts_with("ca_file is not UTF-8"));
+    }
+
+    #[test]
+    fn a_merchant_has_a_name_without_secrets() {
+        let of = |credentials| Config::at("https://klarna.example", credentials).merchant();
+        assert_eq!(of(Credentials::basic("PK0000_0a1b2c", "a-long-password")), "PK0000");
+        assert_eq!(of(Credentials::basic("shop", "a-long-password")), "shop");
+        let (first, second) =
+            (of(Credentials::raw_api_key("klarna_live_1")), of(Credentials::raw_api_key("klarna_live_2")));
+        assert!(first != second && first == of(Credentials::raw_api_key("klarna_live_1")), "{first} {second}");
+        assert!(first.starts_with("API key ") && first.len() == 20 && !first.contains("klarna"), "{first}");
     }
 
     #[test]

@@ -14,8 +14,12 @@ pub struct Account {
     pub base_url: Option<String>,
     /// Its merchant, once a worker has bound it.
     pub merchant: Option<String>,
+    /// The person who bound it anew.
+    pub bound_by: Option<String>,
     /// The requests a second that its workers may make.
     pub per_second: f64,
+    /// The same now: Klarna's rate limit may have left less of it for a while.
+    pub rate: f64,
     /// How often in a row it was paused.
     pub trouble: u32,
     /// Until when nothing is sent.
@@ -150,6 +154,29 @@ pub trait Office: Store {
     ///
     /// They could not be read.
     fn accounts(&mut self) -> Result<Vec<Account>, Error>;
+
+    /// Makes an account, unless there is one of that name. Gives whether it is new. `first_ever`: no order of this
+    /// merchant can have been captured by other means; if that is said and not true, money may move twice.
+    ///
+    /// # Errors
+    ///
+    /// The name is none, or the account was not made.
+    fn make_account(&mut self, account: &str, first_ever: bool) -> Result<bool, Error>;
+
+    /// Sets the requests a second that workers of the account may make, and how many at once.
+    ///
+    /// # Errors
+    ///
+    /// There is no such account, or a number is none.
+    fn set_rate(&mut self, account: &str, per_second: f64, burst: f64) -> Result<(), Error>;
+
+    /// Binds an account that was bound before to other credentials, by the word of a person: a new key of the same
+    /// merchant, or another address of Klarna's. At another address the rows that are there are looked for first.
+    ///
+    /// # Errors
+    ///
+    /// There is no such account, or a worker runs.
+    fn rebind(&mut self, account: &str, base_url: &str, merchant: &str, by: &str) -> Result<(), Error>;
 
     /// The rows of an account by table and state. `since`: what counts as lately.
     ///

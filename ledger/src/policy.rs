@@ -20,6 +20,9 @@ pub const MOST_TRIES: u32 = 10;
 /// How many requests in a row end without an answer before the account is paused.
 pub const NO_ANSWERS: u32 = 20;
 
+/// How long Klarna's rate limit can stop an account. A longer pause may come from a header that makes no sense.
+pub const LONGEST_LIMIT: Duration = Duration::from_secs(60 * 60);
+
 const SECOND: Duration = Duration::from_secs(1);
 const FIVE_SECONDS: Duration = Duration::from_secs(5);
 const FIVE_MINUTES: Duration = Duration::from_secs(5 * 60);
@@ -203,6 +206,13 @@ impl Moments {
         let seen_all = self.look_since.saturating_add(quiet);
         self.enqueued_at < self.look_until && self.looked_at.is_none_or(|at| at < seen_all)
     }
+
+    /// The time in milliseconds since a request of the row may have been begun; below 0 while a lease of it may still
+    /// run. A lost ledger may have begun one until this ledger took its place.
+    pub fn quiet(&self, last_sent_at: Option<i64>) -> Option<i64> {
+        let lost = Some(self.look_since).filter(|_| self.is_unvouched());
+        last_sent_at.max(lost).map(|at| self.now.saturating_sub(at))
+    }
 }
 
 /// Whether a worker's word counts. `current`: the row as it stands; `sends`: the claim of which the worker speaks.
@@ -348,7 +358,7 @@ pub fn settle(row: &Claimed, end: End) -> Verdict {
     // The account pauses as a whole, so a single row need not wait longer.
     let later = || SECOND.saturating_mul(1 << row.trouble.min(9)).min(FIVE_MINUTES);
     let limited = |asked: Option<Duration>| {
-        let pause = asked.unwrap_or(FIVE_SECONDS).clamp(SECOND, FIVE_MINUTES);
+        let pause = asked.unwrap_or(FIVE_SECONDS).clamp(SECOND, LONGEST_LIMIT);
         Verdict {
             due: after(pause),
             why: Some(Why::Limited),
@@ -438,6 +448,31 @@ pub enum Word {
     Withdraw,
 }
 
+/// The rate of an account: how many requests its workers may make each second.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rate {
+    /// The rate that the account was given.
+    pub full: f64,
+    /// The rate that Klarna's limit left of it, and when that was, in milliseconds since 1970.
+    pub slowed: Option<(f64, i64)>,
+}
+
+impl Rate {
+    /// The present rate. Each minute without Klarna's limit gives back 1 % of the full rate.
+    pub fn at(&self, now: i64) -> f64 {
+        self.slowed.map_or(self.full, |(left, since)| {
+            let minutes = now.saturating_sub(since).max(0) as f64 / 60_000.0;
+            self.full.min(left + self.full * 0.01 * minutes)
+        })
+    }
+
+    /// The rate after Klarna's limit was met: four fifths of the present one, and never none.
+    pub fn slower(&self, now: i64) -> Rate {
+        let least = self.full.min(1.0);
+        Rate { slowed: Some(((self.at(now) * 0.8).max(least), now)), ..*self }
+    }
+}
+
 /// The facts of a row by which a person's word is taken or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
@@ -445,7 +480,9 @@ pub struct Standing {
     pub state: State,
     /// A request of it may have been carried out.
     pub maybe: bool,
-    /// The time in milliseconds since its last request; below 0 while a lease of it may still run.
+    /// [`Moments::is_unvouched`].
+    pub unvouched: bool,
+    /// [`Moments::quiet`].
     pub quiet: Option<i64>,
     /// Klarna's id of it, if it was carried out.
     pub done_as: Option<String>,
@@ -469,12 +506,17 @@ pub fn heed(row: &Standing, word: &Word) -> Result<State, &'static str> {
         }
         (Word::Done(id), _) if id.is_empty() => Err("Klarna's id of it is missing"),
         (Word::Done(_), _) => Ok(State::Done),
+        (Word::Withdraw, State::Queued) if row.unvouched => Err(
+            "this ledger is new or was restored, so another one may have sent it; look at the order, and then say that it \
+             is not done, or that it is",
+        ),
         (Word::Withdraw, State::Queued) if !row.maybe => Ok(State::Cancelled),
         (Word::Withdraw, _) => Err("something of it may have been sent, so it cannot be withdrawn"),
-        _ if is_under_way => {
-            Err("a request of it may still be under way; say so again ten minutes after its last request")
-        }
-        (Word::NotDone, State::Queued) => Err("it waits to be sent; withdraw it instead"),
+        _ if is_under_way => Err(
+            "a request of it may still be under way; say so again ten minutes after its last request, or after this \
+             ledger took another one's place",
+        ),
+        (Word::NotDone, State::Queued) if !row.unvouched => Err("it waits to be sent; withdraw it instead"),
         (Word::NotDone, _) => Ok(State::Rejected),
         (Word::SendAgain(_), State::Queued) => Err("it waits to be sent already"),
         (Word::SendAgain(_), _) if row.is_wiped => Err(

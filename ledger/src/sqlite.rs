@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, TransactionBehavior, ffi, params};
 
-use crate::policy::{Change, Claimed, Moments, State, Why, counts, maybe_when_claimed};
+use crate::policy::{Change, Claimed, Moments, Rate, State, Why, counts, maybe_when_claimed};
 use crate::store::{Claim, Entry, Error, Kept, Kind, Record, Settlement, Store};
 
 mod office;
@@ -276,7 +276,9 @@ impl Store for Sqlite {
             })
             .optional()?;
         match bound {
-            None => Err(Error::refused(format!("the ledger has no account {account}"))),
+            None => Err(Error::refused(format!(
+                "the ledger has no account {account}; takings account add {account} makes it"
+            ))),
             Some((Some(url), Some(name))) if (url.as_str(), name.as_str()) == (base_url, merchant) => Ok(()),
             Some((None, None)) => {
                 work.execute(
@@ -287,7 +289,8 @@ impl Store for Sqlite {
                 Ok(())
             }
             Some((url, name)) => Err(Error::refused(format!(
-                "the account {account} of this ledger belongs to {} at {}, and the credentials to {merchant} at {base_url}",
+                "the account {account} of this ledger belongs to {} at {}, and the credentials to {merchant} at {base_url}; \
+                 if they are new ones of the same merchant: takings account rebind {account}",
                 name.unwrap_or_default(),
                 url.unwrap_or_default()
             ))),
@@ -338,7 +341,9 @@ impl Store for Sqlite {
         for row in due {
             let maybe = maybe_when_claimed(row.state, row.maybe);
             work.prepare_cached(&format!(
-                "UPDATE takings_{} SET state = 'sending', due_at = ?2, sends = sends + 1, maybe = ?3 WHERE id = ?1",
+                "UPDATE takings_{} SET state = 'sending', due_at = ?2, sends = sends + 1, maybe = ?3,
+                   last_sent_at = CASE WHEN state = 'sending' THEN due_at ELSE last_sent_at END
+                 WHERE id = ?1",
                 row.kind.operation()
             ))?
             .execute(params![row.id, end, maybe])?;
@@ -380,16 +385,14 @@ impl Store for Sqlite {
                  WHERE account = ?1 AND paused_why IS NOT ?2",
                 [account, Why::Person.as_str()],
             )?,
-            Change::Paused(time, why) => {
-                let needs_a_person = !matches!(why, Why::Limited);
-                work.execute(
-                    "UPDATE takings_account SET trouble = trouble + ?4, paused_until = max(paused_until, ?2),
-                       paused_why = CASE WHEN paused_why IS ?6 THEN paused_why ELSE ?3 END, alert_at = CASE WHEN ?4 THEN coalesce(alert_at, ?5) ELSE alert_at END
+            Change::Paused(time, Why::Limited) => limited(&work, account, now, time)?,
+            Change::Paused(time, why) => work.execute(
+                "UPDATE takings_account SET trouble = trouble + 1, paused_until = max(paused_until, ?2),
+                       paused_why = CASE WHEN paused_why IS ?5 THEN paused_why ELSE ?3 END,
+                       alert_at = coalesce(alert_at, ?4)
                      WHERE account = ?1",
-                    params![account, now.saturating_add(millis(time)), why.as_str(), needs_a_person, now,
-                        Why::Person.as_str()],
-                )?
-            }
+                params![account, now.saturating_add(millis(time)), why.as_str(), now, Why::Person.as_str()],
+            )?,
         };
         work.commit()?;
         Ok(())
@@ -454,9 +457,25 @@ impl Store for Sqlite {
     }
 }
 
+/// Pauses an account for as long as Klarna asked, and slows it. Answers to requests that were under way together are one
+/// limit. After the pause nothing is saved up, so no burst follows.
+fn limited(work: &Transaction<'_>, account: &str, now: i64, time: Duration) -> rusqlite::Result<usize> {
+    let Some(held) = Account::read(work, account)? else { return Ok(0) };
+    let is_same = held.paused_until > now && held.rate.slowed.is_some();
+    let rate = if is_same { held.rate } else { held.rate.slower(now) };
+    let until = now.saturating_add(millis(time));
+    let (slowed, slowed_at) = rate.slowed.unzip();
+    work.execute(
+        "UPDATE takings_account SET paused_until = max(paused_until, ?2), slowed = ?3, slowed_at = ?4, tokens = 0,
+           tokens_at = max(tokens_at, ?2), paused_why = CASE WHEN paused_until > ?5 THEN paused_why ELSE ?6 END
+         WHERE account = ?1",
+        params![account, until, slowed, slowed_at, now, Why::Limited.as_str()],
+    )
+}
+
 /// The parts of an account that a claim reads.
 struct Account {
-    per_second: f64,
+    rate: Rate,
     burst: f64,
     tokens: f64,
     tokens_since: i64,
@@ -470,12 +489,13 @@ struct Account {
 impl Account {
     fn read(work: &Transaction<'_>, account: &str) -> rusqlite::Result<Option<Account>> {
         let mut read = work.prepare_cached(
-            "SELECT per_second, burst, tokens, tokens_at, trouble, paused_until, look_until, look_since, seen_at
-             FROM takings_account WHERE account = ?",
+            "SELECT per_second, burst, tokens, tokens_at, trouble, paused_until, look_until, look_since, seen_at, slowed,
+               slowed_at FROM takings_account WHERE account = ?",
         )?;
         let account = read.query_row([account], |row| {
+            let slowed = row.get::<_, Option<f64>>(9)?.zip(row.get(10)?);
             Ok(Account {
-                per_second: row.get(0)?,
+                rate: Rate { full: row.get(0)?, slowed },
                 burst: row.get(1)?,
                 tokens: row.get(2)?,
                 tokens_since: row.get(3)?,
@@ -492,7 +512,7 @@ impl Account {
     /// The requests that the rate lets through now.
     fn tokens_at(&self, now: i64) -> f64 {
         let seconds = now.saturating_sub(self.tokens_since).max(0) as f64 / 1000.0;
-        self.burst.min(self.tokens + self.per_second * seconds).max(0.0)
+        self.burst.min(self.tokens + self.rate.at(now) * seconds).max(0.0)
     }
 }
 

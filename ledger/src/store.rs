@@ -3,6 +3,7 @@
 //! The database's clock decides when a row is due. Times are whole milliseconds since 1970 (UTC).
 
 use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::policy::{Change, Claimed, State, Why};
@@ -221,6 +222,21 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// Checks the name of a new account, which shops write into rows and people type.
+///
+/// # Errors
+///
+/// It is none.
+pub fn check_account(name: &str) -> Result<(), Error> {
+    let is_name = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+    match (1..=64).contains(&name.len()) && name.chars().all(is_name) {
+        true => Ok(()),
+        false => Err(Error::refused(format!(
+            "{name:?} is no name of an account; it must be 1 to 64 letters, digits and - _ ."
+        ))),
+    }
+}
+
 /// An engine. Each method is one transaction: an error means that nothing of it was done.
 pub trait Store: Send {
     /// Makes this process one that claims. An engine on a file takes the file's lock; rows of a worker that died are
@@ -260,7 +276,8 @@ pub trait Store: Send {
     /// Nothing was written; the same can be written later.
     fn settle(&mut self, ends: &[Settlement]) -> Result<Vec<Kept>, Error>;
 
-    /// Changes the account for every worker.
+    /// Changes the account for every worker. A pause for Klarna's limit also slows it, by [`crate::policy::Rate`], and is
+    /// no trouble.
     ///
     /// # Errors
     ///
@@ -296,4 +313,76 @@ pub trait Store: Send {
     ///
     /// They could not be read.
     fn quiet(&mut self, account: &str) -> Result<Option<Duration>, Error>;
+}
+
+/// A store that the workers of several accounts share in one process. The process becomes the worker before.
+pub struct Shared<'a, 'b, S>(&'a Mutex<&'b mut S>);
+
+impl<'a, 'b, S> Shared<'a, 'b, S> {
+    /// Shares the store.
+    pub fn new(store: &'a Mutex<&'b mut S>) -> Shared<'a, 'b, S> {
+        Shared(store)
+    }
+
+    fn held(&self) -> MutexGuard<'a, &'b mut S> {
+        // Each transaction of an engine is whole, also where a thread died in it.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<S> Copy for Shared<'_, '_, S> {}
+
+impl<S> Clone for Shared<'_, '_, S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S> fmt::Debug for Shared<'_, '_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Shared")
+    }
+}
+
+impl<S: Store> Store for Shared<'_, '_, S> {
+    /// The process is the worker already. Rows that another account's thread has must stay its own.
+    fn become_worker(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn bind(&mut self, account: &str, base_url: &str, merchant: &str) -> Result<(), Error> {
+        self.held().bind(account, base_url, merchant)
+    }
+
+    fn enqueue(&mut self, kind: Kind, entries: &[Entry]) -> Result<Vec<bool>, Error> {
+        self.held().enqueue(kind, entries)
+    }
+
+    fn claim(&mut self, account: &str, most: usize, lease: Duration) -> Result<Vec<Claim>, Error> {
+        self.held().claim(account, most, lease)
+    }
+
+    fn settle(&mut self, ends: &[Settlement]) -> Result<Vec<Kept>, Error> {
+        self.held().settle(ends)
+    }
+
+    fn change(&mut self, account: &str, change: Change) -> Result<(), Error> {
+        self.held().change(account, change)
+    }
+
+    fn restored(&mut self) -> Result<(), Error> {
+        self.held().restored()
+    }
+
+    fn find(&mut self, kind: Kind, account: &str, order_id: &str, reference: &str) -> Result<Option<Record>, Error> {
+        self.held().find(kind, account, order_id, reference)
+    }
+
+    fn open_rows(&mut self, account: &str) -> Result<u64, Error> {
+        self.held().open_rows(account)
+    }
+
+    fn quiet(&mut self, account: &str) -> Result<Option<Duration>, Error> {
+        self.held().quiet(account)
+    }
 }

@@ -456,7 +456,7 @@ impl Hand<'_> {
                 End::HandedBack
             }
             (ErrorKind::OutcomeUnknown, None) if was_not_sent(error.attempt_log()) => End::NotSent,
-            (ErrorKind::Rejected | ErrorKind::OutcomeUnknown, Some(429)) => End::Limited(None),
+            (ErrorKind::Rejected | ErrorKind::OutcomeUnknown, Some(429)) => End::Limited(asked_to_wait(error)),
             (ErrorKind::Rejected | ErrorKind::OutcomeUnknown, Some(401)) => End::Credentials,
             (ErrorKind::Rejected | ErrorKind::OutcomeUnknown, Some(status)) if is_refusal(status) => {
                 let in_doubt = claim.row.maybe || claim.row.unvouched;
@@ -497,7 +497,7 @@ impl Hand<'_> {
                 let looked = match (error.kind(), error.http_status()) {
                     (ErrorKind::InvalidInput, _) => None,
                     (_, None) if was_not_sent(error.attempt_log()) => Some(Looked::NotSent),
-                    (_, Some(429)) => Some(Looked::Limited(None)),
+                    (_, Some(429)) => Some(Looked::Limited(asked_to_wait(&error))),
                     (_, Some(401)) => Some(Looked::Credentials),
                     (_, Some(408 | 409 | 425)) => Some(Looked::Unanswered),
                     (_, Some(400..=499)) if error.error_code().is_some() => Some(Looked::Refused),
@@ -546,6 +546,11 @@ fn was_not_sent(requests: &[Attempt]) -> bool {
         let rest = last.came_back().strip_prefix(ErrorKind::NotSent.as_str());
         rest.is_some_and(|rest| rest.starts_with(':'))
     })
+}
+
+/// How long Klarna asked to wait with the last answer.
+fn asked_to_wait(error: &takings::Error) -> Option<Duration> {
+    error.attempt_log().last().and_then(Attempt::asked_to_wait)
 }
 
 fn noted(attempt: &Attempt) -> Request {

@@ -411,6 +411,109 @@ fn withdrawn<E: Engine>() {
     assert!(say(&mut engine, Kind::Capture, again()).is_err(), "it is final");
 }
 
+/// A ledger that was restored cannot vouch that a row was not sent, so nobody withdraws it unseen.
+fn withdrawn_after_a_restore<E: Engine>() {
+    let mut engine = E::new();
+    engine.store().enqueue(Kind::Refund, &[entry("p", 1)]).unwrap();
+    engine.store().restored().unwrap();
+    let why = say(&mut engine, Kind::Refund, Word::Withdraw).unwrap_err();
+    assert!(why.contains("another one may have sent it"), "{why}");
+    assert!(say(&mut engine, Kind::Refund, Word::NotDone).is_err(), "a request of the lost ledger may be under way");
+    engine.advance(Duration::from_secs(11 * 60));
+    assert!(say(&mut engine, Kind::Refund, Word::Withdraw).is_err());
+    assert_eq!(say(&mut engine, Kind::Refund, Word::NotDone), Ok(State::Rejected));
+}
+
+/// The lease of a claim that nobody settled counts as a request, also after the next claim was handed back.
+fn a_lease_is_no_quiet_time<E: Engine>() {
+    let mut engine = E::new();
+    engine.store().enqueue(Kind::Capture, &[entry("p", 1)]).unwrap();
+    claim_one(&mut engine);
+    engine.advance(LEASE + SECOND);
+    let claim = claim_one(&mut engine);
+    end_one(&mut engine, &claim, End::HandedBack);
+    assert!(say(&mut engine, Kind::Capture, Word::NotDone).is_err(), "the first claim may have sent it just now");
+    engine.advance(Duration::from_secs(11 * 60));
+    assert_eq!(say(&mut engine, Kind::Capture, Word::NotDone), Ok(State::Rejected));
+}
+
+/// Klarna's limit pauses the account for as long as it asks and slows it; the rate comes back by itself.
+fn a_limit<E: Engine>() {
+    let mut engine = E::new();
+    let entries: Vec<Entry> = (0..900).map(|n| entry(&format!("p-{n}"), 1)).collect();
+    engine.store().enqueue(Kind::Capture, &entries).unwrap();
+    engine.store().set_rate("default", 100.0, 200.0).unwrap();
+    let limit = Change::Paused(Duration::from_secs(20), Why::Limited);
+    engine.store().change("default", limit).unwrap();
+    // Answers to requests that were under way together are one limit.
+    engine.store().change("default", limit).unwrap();
+    let rate = |engine: &mut E| engine.store().accounts().unwrap()[0].rate;
+    let near = |rate: f64, expected: f64| (rate - expected).abs() < 1.0;
+    assert!(near(rate(&mut engine), 80.0), "{}", rate(&mut engine));
+    engine.advance(Duration::from_secs(19));
+    assert_eq!(engine.store().claim("default", 1000, LEASE), Ok(vec![]));
+    engine.advance(2 * SECOND);
+    let count = engine.store().claim("default", 1000, LEASE).unwrap().len();
+    assert!((80..200).contains(&count), "a second of the lower rate, and no burst: {count}");
+    engine.store().change("default", limit).unwrap();
+    assert!(near(rate(&mut engine), 64.0), "{}", rate(&mut engine));
+    assert!(engine.store().accounts().unwrap()[0].alert_at.is_none(), "nobody has to see to it");
+    engine.advance(Duration::from_secs(18 * 60));
+    assert!(near(rate(&mut engine), 82.0), "{}", rate(&mut engine));
+    engine.advance(HOUR);
+    assert!(near(rate(&mut engine), 100.0), "{}", rate(&mut engine));
+    assert!(
+        engine.store().set_rate("default", 0.0, 1.0).is_err() && engine.store().set_rate("nobody", 1.0, 1.0).is_err()
+    );
+}
+
+/// Each account has rows, a rate, a pause and a place of its own.
+fn accounts_apart<E: Engine>() {
+    let mut engine = E::new();
+    let of = |account: &str, reference: &str| Entry { account: account.into(), ..entry(reference, 1) };
+    assert!(engine.store().enqueue(Kind::Capture, &[of("se", "p")]).is_err(), "there is no such account");
+    assert_eq!(engine.store().make_account("se", true), Ok(true));
+    assert_eq!(engine.store().make_account("se", true), Ok(false));
+    for name in ["", "a b", "../x", "\u{e5}", &"x".repeat(65)] {
+        assert!(engine.store().make_account(name, true).is_err(), "{name}");
+    }
+    assert_eq!(engine.store().enqueue(Kind::Capture, &[of("se", "p"), of("default", "p")]), Ok(vec![true, true]));
+    engine.store().bind("default", "https://one.example", "K1").unwrap();
+    engine.store().bind("se", "https://one.example", "K2").unwrap();
+    assert!(engine.store().bind("se", "https://one.example", "K1").is_err(), "that is the other merchant");
+    engine.store().pause("default").unwrap();
+    let claims = engine.store().claim("se", 10, LEASE).unwrap();
+    assert_eq!(claims.len(), 1);
+    assert_eq!(engine.store().claim("default", 10, LEASE), Ok(vec![]));
+    end_one(&mut engine, &claims[0], done("c-1"));
+    assert_eq!((engine.store().open_rows("se"), engine.store().open_rows("default")), (Ok(0), Ok(1)));
+    let order = entry("", 1).order_id;
+    let state = |engine: &mut E, account| {
+        engine.store().find(Kind::Capture, account, &order, "p").unwrap().map(|row| row.state)
+    };
+    assert_eq!((state(&mut engine, "se"), state(&mut engine, "default")), (Some(State::Done), Some(State::Queued)));
+}
+
+/// A new key of the same merchant is taken by a person's word. At another place no earlier look counts.
+fn bound_anew<E: Engine>() {
+    let mut engine = E::new();
+    engine.store().bind("default", "https://one.example", "API key 1").unwrap();
+    engine.store().enqueue(Kind::Capture, &[entry("p", 1), entry("q", 1)]).unwrap();
+    assert!(engine.store().rebind("nobody", "https://one.example", "API key 2", "ada").is_err());
+    engine.store().rebind("default", "https://one.example", "API key 2", "ada").unwrap();
+    assert!(engine.store().bind("default", "https://one.example", "API key 1").is_err(), "the old one is gone");
+    engine.store().bind("default", "https://one.example", "API key 2").unwrap();
+    assert_eq!(engine.store().accounts().unwrap()[0].bound_by.as_deref(), Some("ada"));
+    let claim = engine.store().claim("default", 1, LEASE).unwrap().remove(0);
+    assert!(claim.row.vouched_age.is_some(), "the same place knows the same keys");
+    end_one(&mut engine, &claim, End::Looked(Looked::Never));
+    engine.store().rebind("default", "https://two.example", "API key 2", "ada").unwrap();
+    for claim in engine.store().claim("default", 2, LEASE).unwrap() {
+        assert_eq!(takings_ledger::policy::action(&claim.row), takings_ledger::policy::Action::Look, "{claim:?}");
+        assert!(claim.row.unvouched);
+    }
+}
+
 /// A person's pause holds until a person ends it; a resume also ends the memory of a clock that ran ahead.
 fn a_persons_pause<E: Engine>() {
     let mut engine = E::new();
@@ -483,12 +586,41 @@ fn purged<E: Engine>() {
     assert_eq!(engine.store().enqueue(Kind::Capture, &[with("done")]), Ok(vec![false]), "its name is remembered");
     let other = Entry { amount: 1, ..with("done") };
     assert!(engine.store().enqueue(Kind::Capture, &[other]).is_err(), "with its amount");
+    let before = engine.store().list(Kind::Capture, &Wanted::default()).unwrap();
     engine.store().purge(Kind::Capture, DAY, 0).unwrap();
     let lines = engine.store().list(Kind::Capture, &Wanted::default()).unwrap();
     let stub = &lines[0];
     assert_eq!((stub.state, stub.amount, stub.done_as.as_deref()), (State::Done, 6000, Some("c-1")));
     assert!(stub.settled_at.is_some() && stub.is_wiped && !lines[1].is_wiped && !lines[2].is_wiped);
     assert_eq!(lines[1].why.as_deref(), Some("refused"));
+    // Ten years later the stub is still there, and so are the rows that need a person or are open.
+    for _ in 0..10 {
+        engine.advance(365 * DAY);
+        for kind in Kind::ALL {
+            engine.store().wipe(kind, Duration::ZERO, 0).unwrap();
+            engine.store().purge(kind, Duration::ZERO, 0).unwrap();
+        }
+    }
+    let after = engine.store().list(Kind::Capture, &Wanted::default()).unwrap();
+    assert_eq!(after.len(), 3);
+    for (old, new) in before.iter().zip(&after) {
+        let kept = |line: &takings_ledger::office::Line| {
+            (
+                line.order_id.clone(),
+                line.reference.clone(),
+                line.amount,
+                line.state,
+                line.done_as.clone(),
+                line.enqueued_at,
+                line.settled_at,
+                line.settled_by.clone(),
+            )
+        };
+        assert_eq!(kept(old), kept(new));
+    }
+    assert_eq!(after[1..], before[1..], "a person needs all of them");
+    assert_eq!(engine.store().enqueue(Kind::Capture, &[with("done")]), Ok(vec![false]));
+    assert!(engine.store().enqueue(Kind::Capture, &[Entry { amount: 1, ..with("done") }]).is_err());
 }
 
 /// What is to be enqueued is compared with what stands there.
@@ -550,8 +682,8 @@ macro_rules! contract {
 
 mod sqlite {
     contract!(super::File: a_row_is_done a_lease_ends maybe_stays a_look another_id one_name an_account a_place a_restore a_death
-        a_persons_word sent_again withdrawn a_persons_pause nothing_lost purged counted
-        compared a_quiet_time trouble_over);
+        a_persons_word sent_again withdrawn withdrawn_after_a_restore a_lease_is_no_quiet_time a_limit accounts_apart
+        bound_anew a_persons_pause nothing_lost purged counted compared a_quiet_time trouble_over);
 }
 
 fn refusal(shop: &rusqlite::Connection, sql: &str) -> String {
@@ -592,7 +724,7 @@ fn sqlite_keeps_its_rows() {
         ("UPDATE takings_capture SET state = 'lost'", "CHECK"),
         ("UPDATE takings_capture SET state = 'captured'", "CHECK"),
         ("UPDATE takings_capture SET sends = -1", "never set back"),
-        ("DELETE FROM takings_capture", "not settled"),
+        ("DELETE FROM takings_capture", "accounted for"),
         (
             "INSERT INTO takings_capture (order_id, reference, captured_amount, state) VALUES ('o', 'r', 1, 'stuck')",
             "only account",
@@ -626,7 +758,11 @@ fn sqlite_keeps_its_rows() {
         assert!(why.contains("captured is final"), "{sql}: {why}");
     }
     assert_eq!(shop.execute("UPDATE takings_capture SET seen_at = 1", []), Ok(1));
-    assert_eq!(shop.execute("DELETE FROM takings_capture", []), Ok(1));
+    assert!(refusal(&shop, "DELETE FROM takings_capture").contains("accounted for"), "it could be enqueued again");
+    file.store().enqueue(Kind::Capture, &[entry("q", 1)]).unwrap();
+    let said = Said { word: Word::Withdraw, by: "ada".into(), note: None };
+    file.store().say(Kind::Capture, "default", &entry("", 1).order_id, "q", &said).unwrap();
+    assert_eq!(shop.execute("DELETE FROM takings_capture WHERE reference = 'q'", []), Ok(1), "nothing of it was sent");
 }
 
 #[test]

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use takings_ledger::policy::{
-    Action, Breaker, Change, Claimed, Due, End, Looked, MOST_TRIES, Moments, NO_ANSWERS, News, State, VOUCHED, Verdict,
-    Why, action, clocks_agree, counts, is_fresh, maybe_when_claimed, settle,
+    Action, Breaker, Change, Claimed, Due, End, LONGEST_LIMIT, Looked, MOST_TRIES, Moments, NO_ANSWERS, News, Rate,
+    Standing, State, VOUCHED, Verdict, Why, Word, action, clocks_agree, counts, heed, is_fresh, maybe_when_claimed,
+    settle,
 };
 
 const NEW: Claimed =
@@ -215,6 +216,80 @@ fn clocks_that_differ_forbid_to_send() {
     assert!(!clocks_agree(100 * minute, 94 * minute, 0));
     assert!(!clocks_agree(100 * minute, 100 * minute, 106 * minute), "the ledger's clock went back");
     assert!(clocks_agree(100 * minute, 100 * minute, i64::MIN));
+}
+
+#[test]
+fn a_limit_pauses_for_as_long_as_klarna_asks() {
+    for (asked, seconds) in [(None, 5), (Some(0), 1), (Some(17), 17), (Some(1800), 1800), (Some(99_999_999), 3600)] {
+        let verdict = settle(&NEW, End::Limited(asked.map(Duration::from_secs)));
+        assert_eq!(verdict.account, pause(seconds, Why::Limited), "{asked:?}");
+        assert_eq!((verdict.state, verdict.maybe, verdict.alert), (State::Queued, false, false));
+    }
+    assert_eq!(LONGEST_LIMIT, Duration::from_secs(3600));
+}
+
+#[test]
+fn a_rate_falls_by_a_fifth_and_comes_back_by_one_percent_a_minute() {
+    let minute = HOUR / 60;
+    let full = Rate { full: 180.0, slowed: None };
+    assert_eq!(full.at(0), 180.0);
+    let once = full.slower(0);
+    assert_eq!((once.at(0), once.at(-minute)), (144.0, 144.0));
+    assert!((once.at(10 * minute) - 162.0).abs() < 1e-9 && (once.at(20 * minute) - 180.0).abs() < 1e-9);
+    assert_eq!(once.at(HOUR), 180.0, "and no further");
+    let twice = once.slower(10 * minute);
+    assert!((twice.at(10 * minute) - 129.6).abs() < 1e-9);
+    let often = (0..100).fold(full, |rate, _| rate.slower(0));
+    assert_eq!(often.at(0), 1.0, "a worker that sends nothing learns nothing");
+    let small = Rate { full: 0.5, slowed: None };
+    assert_eq!(small.slower(0).at(0), 0.5);
+}
+
+#[test]
+fn a_person_is_heeded_where_the_word_can_be_true() {
+    use State::*;
+    let minute = HOUR / 60;
+    let row = Standing { state: Queued, maybe: false, unvouched: false, quiet: None, done_as: None, is_wiped: false };
+    let sent = Standing { quiet: Some(11 * minute), ..row.clone() };
+    let at = |state, maybe, row: &Standing| Standing { state, maybe, ..row.clone() };
+    let lost = |quiet| Standing { unvouched: true, quiet: Some(quiet), ..row.clone() };
+    let done = || Word::Done("id".into());
+    let again = || Word::SendAgain("key".into());
+    for (row, word, expected) in [
+        (row.clone(), Word::Withdraw, Some(Cancelled)),
+        (at(Queued, true, &sent), Word::Withdraw, None),
+        (at(Sending, false, &sent), Word::Withdraw, None),
+        (at(Unclear, true, &sent), Word::Withdraw, None),
+        (at(Rejected, false, &sent), Word::Withdraw, None),
+        // Another ledger may have sent it, and its request may still be under way.
+        (lost(11 * minute), Word::Withdraw, None),
+        (lost(9 * minute), Word::NotDone, None),
+        (lost(11 * minute), Word::NotDone, Some(Rejected)),
+        (row.clone(), Word::NotDone, None),
+        (at(Sending, true, &sent), Word::NotDone, None),
+        (at(Unclear, true, &Standing { quiet: Some(9 * minute), ..row.clone() }), Word::NotDone, None),
+        (at(Unclear, true, &Standing { quiet: Some(-minute), ..row.clone() }), again(), None),
+        (at(Unclear, true, &sent), Word::NotDone, Some(Rejected)),
+        (at(Stuck, true, &sent), again(), Some(Unclear)),
+        (at(Rejected, false, &sent), again(), Some(Queued)),
+        (Standing { is_wiped: true, ..at(Stuck, true, &sent) }, again(), None),
+        (at(Sending, true, &sent), done(), Some(Done)),
+        (at(Cancelled, false, &row), done(), Some(Done)),
+        (at(Cancelled, false, &row), again(), None),
+        (Standing { done_as: Some("id".into()), ..at(Done, true, &sent) }, done(), Some(Done)),
+        (Standing { done_as: Some("other".into()), ..at(Done, true, &sent) }, done(), None),
+        (Standing { done_as: Some("id".into()), ..at(Done, true, &sent) }, Word::NotDone, None),
+    ] {
+        assert_eq!(heed(&row, &word).ok(), expected, "{word:?} of {row:?}: {:?}", heed(&row, &word));
+    }
+}
+
+#[test]
+fn a_quiet_time_begins_with_the_last_request_or_the_loss_of_a_ledger() {
+    let vouched = Moments { now: 100, enqueued_at: 50, looked_at: None, look_until: 0, look_since: 70 };
+    assert_eq!((vouched.quiet(None), vouched.quiet(Some(60)), vouched.quiet(Some(130))), (None, Some(40), Some(-30)));
+    let lost = Moments { look_until: 1000, ..vouched };
+    assert_eq!((lost.quiet(None), lost.quiet(Some(60)), lost.quiet(Some(90))), (Some(30), Some(30), Some(10)));
 }
 
 #[test]

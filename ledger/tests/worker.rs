@@ -150,6 +150,21 @@ fn faults() -> Vec<Vec<Value>> {
 }
 
 #[test]
+fn a_limit_pauses_the_account_for_as_long_as_klarna_asks() {
+    for header in ["retry_after", "ratelimit_reset"] {
+        let place = Place::new();
+        let mut store = place.open(true);
+        let begun = Instant::now();
+        let order = place.order(10_000, &[json!({"fault": "too_many_requests", header: "400"})]);
+        store.enqueue(Kind::Capture, &[entry(&order, "parcel-1", 10_000)]).unwrap();
+        assert_eq!(place.run(&mut store).unwrap().done, 1);
+        let passed = begun.elapsed() + Duration::from_millis(place.offset.load(Ordering::SeqCst) as u64);
+        assert!(passed >= Duration::from_secs(400), "{header}: {passed:?}");
+        assert!(place.sandbox.audit().is_empty(), "{:?}", place.sandbox.audit());
+    }
+}
+
+#[test]
 fn every_fault_ends_in_one_capture_and_one_refund() {
     let place = Place::new();
     let mut store = place.open(true);

@@ -18,8 +18,13 @@ CREATE TABLE takings_account (
   -- Bound by the first worker. A worker for another place is refused.
   base_url     TEXT,
   merchant     TEXT,
+  -- The person who bound it anew.
+  bound_by     TEXT,
   per_second   REAL NOT NULL DEFAULT 180,
   burst        REAL NOT NULL DEFAULT 45,
+  -- The rate that Klarna's limit left, and since when. It comes back by itself.
+  slowed       REAL,
+  slowed_at    INTEGER,
   tokens       REAL NOT NULL DEFAULT 45,
   tokens_at    INTEGER NOT NULL DEFAULT 0,
   -- How often in a row it was paused. Above 0 one row at a time probes.
@@ -145,9 +150,10 @@ BEGIN SELECT RAISE(ABORT, 'takings: an enqueued row cannot be changed'); END;
 CREATE TRIGGER takings_capture_request BEFORE UPDATE OF request ON takings_capture
 WHEN NEW.request IS NOT NULL OR NEW.request_wiped_at IS NULL OR OLD.due_at IS NOT NULL
 BEGIN SELECT RAISE(ABORT, 'takings: the request of an enqueued row cannot be changed'); END;
+-- Its name must be remembered: enqueued again, it would be sent again.
 CREATE TRIGGER takings_capture_kept BEFORE DELETE ON takings_capture
-WHEN OLD.due_at IS NOT NULL
-BEGIN SELECT RAISE(ABORT, 'takings: this row is not settled, so it cannot be deleted'); END;
+WHEN OLD.due_at IS NOT NULL OR OLD.sends > 0 OR OLD.capture_id IS NOT NULL
+BEGIN SELECT RAISE(ABORT, 'takings: this row may have to be accounted for, so it cannot be deleted; takings purge leaves a stub'); END;
 
 CREATE TABLE takings_refund (
   id              INTEGER PRIMARY KEY,
@@ -243,6 +249,7 @@ BEGIN SELECT RAISE(ABORT, 'takings: an enqueued row cannot be changed'); END;
 CREATE TRIGGER takings_refund_request BEFORE UPDATE OF request ON takings_refund
 WHEN NEW.request IS NOT NULL OR NEW.request_wiped_at IS NULL OR OLD.due_at IS NOT NULL
 BEGIN SELECT RAISE(ABORT, 'takings: the request of an enqueued row cannot be changed'); END;
+-- Its name must be remembered: enqueued again, it would be sent again.
 CREATE TRIGGER takings_refund_kept BEFORE DELETE ON takings_refund
-WHEN OLD.due_at IS NOT NULL
-BEGIN SELECT RAISE(ABORT, 'takings: this row is not settled, so it cannot be deleted'); END;
+WHEN OLD.due_at IS NOT NULL OR OLD.sends > 0 OR OLD.refund_id IS NOT NULL
+BEGIN SELECT RAISE(ABORT, 'takings: this row may have to be accounted for, so it cannot be deleted; takings purge leaves a stub'); END;

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use rusqlite::{OptionalExtension, Row, params, params_from_iter, types::Value};
 
-use super::{Sqlite, millis, open_own, sends, state};
+use super::{LOOK_FIRST, Sqlite, millis, open_own, sends, state};
 use crate::office::{Account, Alarm, Count, Line, Office, Said, Swept, Wanted};
-use crate::policy::{Standing, State, Why, Word, heed};
-use crate::store::{Entry, Error, Kind, Request};
+use crate::policy::{Moments, Rate, Standing, State, Why, Word, heed};
+use crate::store::{Entry, Error, Kind, Request, check_account};
 
 /// How many rows one transaction goes through, so that shops do not wait long.
 const SWEEP: i64 = 10_000;
@@ -25,14 +25,24 @@ impl Sqlite {
     ) -> rusqlite::Result<Option<(i64, i64, Standing)>> {
         let operation = kind.operation();
         let sql = format!(
-            "SELECT id, sends, state, maybe, last_sent_at, {operation}_id, request_wiped_at IS NOT NULL
-             FROM takings_{operation} WHERE account = ?1 AND order_id = ?2 AND reference = ?3"
+            "SELECT id, sends, state, maybe, last_sent_at, {operation}_id, request_wiped_at IS NOT NULL, enqueued_at,
+               looked_at, look_until, look_since
+             FROM takings_{operation} JOIN takings_account USING (account)
+             WHERE account = ?1 AND order_id = ?2 AND reference = ?3"
         );
         let row = work.prepare_cached(&sql)?.query_row(name, |row| {
+            let moments = Moments {
+                now,
+                enqueued_at: row.get(7)?,
+                looked_at: row.get(8)?,
+                look_until: row.get(9)?,
+                look_since: row.get(10)?,
+            };
             let standing = Standing {
                 state: state(kind, row, 2)?,
                 maybe: row.get(3)?,
-                quiet: row.get::<_, Option<i64>>(4)?.map(|at| now.saturating_sub(at)),
+                unvouched: moments.is_unvouched(),
+                quiet: moments.quiet(row.get(4)?),
                 done_as: row.get(5)?,
                 is_wiped: row.get(6)?,
             };
@@ -71,10 +81,14 @@ impl Office for Sqlite {
         self.check_process()?;
         let mut read = self.db.prepare_cached(
             "SELECT account, base_url, merchant, per_second, trouble, paused_until, paused_why, look_until, seen_at,
-                    alert_at FROM takings_account ORDER BY account",
+                    alert_at, bound_by, slowed, slowed_at FROM takings_account ORDER BY account",
         )?;
+        let now = self.now();
         let accounts = read.query_map([], |row| {
+            let rate = Rate { full: row.get(3)?, slowed: row.get::<_, Option<f64>>(11)?.zip(row.get(12)?) };
             Ok(Account {
+                bound_by: row.get(10)?,
+                rate: rate.at(now),
                 account: row.get(0)?,
                 base_url: row.get(1)?,
                 merchant: row.get(2)?,
@@ -88,6 +102,68 @@ impl Office for Sqlite {
             })
         })?;
         Ok(accounts.collect::<Result<_, _>>()?)
+    }
+
+    fn make_account(&mut self, account: &str, first_ever: bool) -> Result<bool, Error> {
+        check_account(account)?;
+        let now = self.now();
+        let work = self.begin()?;
+        let rows = work.execute(
+            "INSERT OR IGNORE INTO takings_account (account, tokens_at, look_until, look_since) VALUES (?1, ?2, ?3, ?2)",
+            params![account, now, if first_ever { 0 } else { now.saturating_add(LOOK_FIRST) }],
+        )?;
+        work.commit()?;
+        Ok(rows == 1)
+    }
+
+    fn set_rate(&mut self, account: &str, per_second: f64, burst: f64) -> Result<(), Error> {
+        if !(per_second.is_finite() && per_second > 0.0 && burst.is_finite() && burst >= 1.0) {
+            return Err(Error::refused("a rate is more than 0 requests a second, and at least 1 at once"));
+        }
+        let work = self.begin()?;
+        // A rate that stays the same keeps the memory of Klarna's limit.
+        let rows = work.execute(
+            "UPDATE takings_account SET slowed = CASE WHEN per_second = ?2 THEN slowed END, per_second = ?2, burst = ?3
+             WHERE account = ?1",
+            params![account, per_second, burst],
+        )?;
+        if rows == 0 {
+            return Err(Error::refused(format!("the ledger has no account {account}")));
+        }
+        work.commit()?;
+        Ok(())
+    }
+
+    fn rebind(&mut self, account: &str, base_url: &str, merchant: &str, by: &str) -> Result<(), Error> {
+        if self.has_worker()? {
+            return Err(Error::refused("a worker runs on this ledger; stop it first, it has the former credentials"));
+        }
+        let now = self.now();
+        let work = self.begin()?;
+        let moves = work.execute(
+            "UPDATE takings_account SET look_until = max(look_until, ?3), look_since = ?4
+             WHERE account = ?1 AND base_url IS NOT NULL AND base_url <> ?2",
+            params![account, base_url, now.saturating_add(LOOK_FIRST), now],
+        )?;
+        if moves == 1 {
+            for kind in Kind::ALL {
+                // Another place may know nothing of the keys that the former one was sent, so no earlier look counts.
+                let sql = format!(
+                    "UPDATE takings_{} SET looked_at = 0 WHERE account = ? AND due_at IS NOT NULL AND looked_at > 0",
+                    kind.operation()
+                );
+                work.execute(&sql, [account])?;
+            }
+        }
+        let rows = work.execute(
+            "UPDATE takings_account SET base_url = ?2, merchant = ?3, bound_by = ?4 WHERE account = ?1",
+            params![account, base_url, merchant, by],
+        )?;
+        if rows == 0 {
+            return Err(Error::refused(format!("the ledger has no account {account}")));
+        }
+        work.commit()?;
+        Ok(())
     }
 
     fn counts(&mut self, account: &str, since: i64) -> Result<Vec<Count>, Error> {

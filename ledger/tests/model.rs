@@ -1,5 +1,6 @@
 //! Every interleaving of two workers and one row, over the real policy: a Klarna that forgets keys, crashes, lost answers,
-//! late requests, gateways that refuse, a clock that jumps, and a ledger restored from a backup.
+//! late requests, gateways that refuse, a clock that jumps, a ledger restored from a backup, and a person who has looked
+//! at the order and says how it stands.
 //!
 //! Each rule is then taken away, and the model must find the history in which money moves twice, or a row lies. A unit of
 //! time is six hours.
@@ -10,7 +11,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use takings_ledger::policy::{
-    Action, Claimed, End, Looked, Moments, State, Verdict, action, counts, is_fresh, maybe_when_claimed, settle,
+    Action, Claimed, End, Looked, Moments, Standing, State, Verdict, Word, action, counts, heed, is_fresh,
+    maybe_when_claimed, settle,
 };
 
 const UNIT: Duration = Duration::from_secs(6 * 60 * 60);
@@ -36,6 +38,10 @@ struct Row {
     looked: Option<i8>,
     /// When the ledger stopped to vouch for earlier rows.
     since: i8,
+    /// The latest time at which a request of it may have been begun. Kept where a person speaks.
+    sent: Option<i8>,
+    /// The key: 1 is the one that a person gave it.
+    key: u8,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -62,6 +68,7 @@ struct Claim {
     maybe: bool,
     unvouched: bool,
     refused: bool,
+    key: u8,
     /// By the ledger's clock.
     at: i8,
 }
@@ -77,8 +84,8 @@ enum Got {
     Several,
 }
 
-/// A request under way: since when, and the worker that waits for its answer.
-type Request = Option<(i8, Option<u8>)>;
+/// A request under way: since when, the worker that waits for its answer, and its key.
+type Request = Option<(i8, Option<u8>, u8)>;
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct World {
@@ -87,8 +94,8 @@ struct World {
     row: Row,
     workers: [Worker; 2],
     net: [Request; 4],
-    /// When Klarna carried it out, and how often.
-    carried_out: Option<i8>,
+    /// When Klarna carried it out under each key, and how often in all.
+    carried_out: [Option<i8>; 2],
     times: u8,
     left: Budget,
     backup: Option<Row>,
@@ -101,6 +108,8 @@ struct Budget {
     gateways: u8,
     jumps: u8,
     restores: u8,
+    /// How often a person speaks.
+    words: u8,
 }
 
 /// The rule that is taken away.
@@ -131,15 +140,28 @@ enum Without {
     Quiet,
     /// Claims from before a restore count after it.
     ForgottenClaims,
+    /// A person's word counts while a request may be under way.
+    PatientPerson,
+    /// A row is sent under a new key without a look.
+    LookBeforeNewKey,
+    /// A row is withdrawn although it may have been sent.
+    WithdrawUnsent,
+    /// A row is withdrawn although a lost ledger may have sent it.
+    WithdrawVouched,
 }
 
 struct Model {
     without: Without,
     last: i8,
+    /// A person may speak.
+    has_person: bool,
+    /// And may have a row sent again under a new key.
+    has_new_keys: bool,
 }
 
 impl Model {
-    fn claim(&self, world: &World) -> (Row, Claim, Action) {
+    /// The moments of the row, in the ledger's milliseconds.
+    fn moments(&self, world: &World) -> Moments {
         let row = world.row;
         let now = world.time + world.offset;
         // The ledger has vouched for rows since the beginning of time, or for none that was enqueued before a restore.
@@ -152,10 +174,16 @@ impl Model {
             look_until,
             look_since: i64::from(look_since) * unit - takings_ledger::policy::QUIET.as_millis() as i64,
         };
-        let moments = match self.without {
+        match self.without {
             Without::Quiet => Moments { look_since: moments.look_since - i64::from(QUIET) * unit, ..moments },
             _ => moments,
-        };
+        }
+    }
+
+    fn claim(&self, world: &World) -> (Row, Claim, Action) {
+        let row = world.row;
+        let now = world.time + world.offset;
+        let moments = self.moments(world);
         let unvouched = moments.is_unvouched() && self.without != Without::DoubtAfterRestore;
         let state = if self.without == Without::Crash { State::Unclear } else { row.state };
         let maybe = maybe_when_claimed(state, row.maybe);
@@ -163,8 +191,64 @@ impl Model {
         let age = moments.vouched_age();
         let age = if self.without == Without::TwelveHours { age.map(|age| age / 2) } else { age };
         let claimed = Claimed { maybe, unvouched, refused: row.refused, tries: 0, vouched_age: age, trouble: 0 };
-        let row = Row { state: State::Sending, sends, maybe, ..row };
-        (row, Claim { sends, maybe, unvouched, refused: row.refused, at: now }, action(&claimed))
+        // The lease of the claim before it ends now.
+        let sent = if row.state == State::Sending { self.sent(now) } else { row.sent };
+        let row = Row { state: State::Sending, sends, maybe, sent, ..row };
+        (row, Claim { sends, maybe, unvouched, refused: row.refused, key: row.key, at: now }, action(&claimed))
+    }
+
+    /// The time of a request, where a person may speak. Elsewhere no decision rests on it.
+    fn sent(&self, now: i8) -> Option<i8> {
+        Some(now).filter(|_| self.has_person)
+    }
+
+    /// A person looks at the order and says what it shows, or has the row sent again, or withdraws it.
+    fn person(&self, w: &World, tell: &mut impl FnMut(&'static str, World)) {
+        let now = w.time + w.offset;
+        let moments = self.moments(w);
+        // By a clock on which a request is under way for as long as the policy thinks.
+        let scaled = |at: i8| i64::from(at) * (takings_ledger::policy::QUIET.as_millis() as i64 / i64::from(QUIET));
+        let quiet = Moments {
+            now: scaled(now),
+            looked_at: w.row.looked.map(scaled),
+            look_since: scaled(w.row.since),
+            ..moments
+        };
+        let quiet = quiet.quiet(w.row.sent.map(scaled));
+        let is_patient = self.without != Without::PatientPerson;
+        let standing = Standing {
+            state: if is_patient || w.row.state != State::Sending { w.row.state } else { State::Unclear },
+            maybe: w.row.maybe && self.without != Without::WithdrawUnsent,
+            unvouched: moments.is_unvouched() && self.without != Without::WithdrawVouched,
+            quiet: quiet.filter(|_| is_patient),
+            done_as: Some("id".to_owned()).filter(|_| w.row.state == State::Done),
+            is_wiped: false,
+        };
+        let standing = match self.without {
+            Without::WithdrawUnsent if !w.row.state.is_settled() => Standing { state: State::Queued, ..standing },
+            _ => standing,
+        };
+        let shown = if w.times == 0 { Word::NotDone } else { Word::Done("id".into()) };
+        for (name, word) in [
+            ("a person looks and says so", shown),
+            ("a person has it sent again", Word::SendAgain("key".into())),
+            ("a person withdraws it", Word::Withdraw),
+        ] {
+            if matches!(word, Word::SendAgain(_)) && (w.row.key == 1 || !self.has_new_keys) {
+                continue;
+            }
+            let Ok(state) = heed(&standing, &word) else { continue };
+            let row = match word {
+                // The look of long ago vouches for nothing.
+                Word::SendAgain(_) if self.without != Without::LookBeforeNewKey => {
+                    Row { state, refused: false, key: 1, looked: Some(LONG_AGO), ..w.row }
+                }
+                Word::SendAgain(_) => Row { state, refused: false, key: 1, looked: Some(now), ..w.row },
+                _ => Row { state, ..w.row },
+            };
+            let left = Budget { words: w.left.words - 1, ..w.left };
+            tell(name, World { row, left, ..*w });
+        }
     }
 
     fn settled(&self, claim: Claim, end: Got) -> Verdict {
@@ -195,7 +279,7 @@ impl Model {
     fn next(&self, world: &World, tell: &mut impl FnMut(&'static str, World)) {
         let w = *world;
         let now = w.time + w.offset;
-        if w.time < self.last && w.net.iter().flatten().all(|(since, _)| w.time + 1 - since <= DELAY) {
+        if w.time < self.last && w.net.iter().flatten().all(|(since, ..)| w.time + 1 - since <= DELAY) {
             tell("six hours pass", World { time: w.time + 1, ..w });
         }
         if w.left.jumps > 0 {
@@ -205,6 +289,9 @@ impl Model {
         }
         if w.left.restores > 0 {
             self.restore(&w, now, tell);
+        }
+        if w.left.words > 0 {
+            self.person(&w, tell);
         }
         for index in 0..2 {
             self.work(&w, index, tell);
@@ -265,7 +352,7 @@ impl Model {
                     tell("a worker gives its claim back", with(Worker::Got { claim, end: Got::HandedBack }));
                 } else if let Some(free) = w.net.iter().position(Option::is_none) {
                     let mut net = w.net;
-                    net[free] = Some((w.time, Some(index as u8)));
+                    net[free] = Some((w.time, Some(index as u8), claim.key));
                     tell("a worker sends", World { net: sorted(net), ..with(Worker::Waits { claim }) });
                 }
             }
@@ -281,7 +368,9 @@ impl Model {
                     tell("a worker comes too late", with(Worker::Idle));
                     return;
                 }
+                let was_sent = matches!(end, Got::Done | Got::Refused | Got::Lost);
                 let row = Row {
+                    sent: if was_sent { self.sent(w.time + w.offset) } else { w.row.sent },
                     state: verdict.state,
                     maybe: verdict.maybe,
                     refused: verdict.refused,
@@ -295,18 +384,18 @@ impl Model {
     }
 
     fn arrive(&self, w: &World, index: usize, tell: &mut impl FnMut(&'static str, World)) {
-        let Some((since, worker)) = w.net[index] else { return };
+        let Some((since, worker, key)) = w.net[index] else { return };
         let mut net = w.net;
         net[index] = None;
         let net = sorted(net);
         let gone = World { net, ..*w };
         let mut done = gone;
-        let is_known = w.carried_out.is_some_and(|at| w.time - at < LIFE);
+        let is_known = w.carried_out[usize::from(key)].is_some_and(|at| w.time - at < LIFE);
         let end = match is_known {
             true => Got::Done,
             false if w.times >= HOLDS => Got::Refused,
             false => {
-                (done.carried_out, done.times) = (Some(w.time), w.times + 1);
+                (done.carried_out[usize::from(key)], done.times) = (Some(w.time), w.times + 1);
                 Got::Done
             }
         };
@@ -329,7 +418,7 @@ impl Model {
             tell("an answer is lost", got(World { left, ..done }, Got::Lost));
             tell("a request is lost", got(World { left, ..gone }, Got::Lost));
             let mut net = w.net;
-            net[index] = Some((since, None));
+            net[index] = Some((since, None, key));
             tell("a worker stops waiting", got(World { left, net: sorted(net), ..*w }, Got::Lost));
         }
         if w.left.gateways > 0 {
@@ -346,7 +435,7 @@ impl Model {
             row: NEW,
             workers: [Worker::Idle; 2],
             net: [None; 4],
-            carried_out: None,
+            carried_out: [None; 2],
             times: 0,
             left,
             backup: None,
@@ -381,8 +470,20 @@ impl Model {
     }
 }
 
-const NEW: Row =
-    Row { state: State::Queued, sends: 0, maybe: false, refused: false, enqueued: Some(0), looked: None, since: 0 };
+/// A look that vouches for nothing.
+const LONG_AGO: i8 = -100;
+
+const NEW: Row = Row {
+    state: State::Queued,
+    sends: 0,
+    maybe: false,
+    refused: false,
+    enqueued: Some(0),
+    looked: None,
+    since: 0,
+    sent: None,
+    key: 0,
+};
 
 /// Requests have no order.
 fn sorted(mut net: [Request; 4]) -> [Request; 4] {
@@ -394,6 +495,7 @@ fn broken(world: &World) -> Option<&'static str> {
     match (world.row.state, world.times) {
         (_, 2..) => Some("carried out twice"),
         (State::Rejected, 1..) => Some("booked as refused, and carried out"),
+        (State::Cancelled, 1..) => Some("booked as withdrawn, and carried out"),
         (State::Done, 0) => Some("booked as carried out, and not"),
         _ => None,
     }
@@ -425,10 +527,14 @@ impl Hasher for Quick {
     }
 }
 
-const CALM: Budget = Budget { crashes: 1, losses: 1, gateways: 1, jumps: 0, restores: 0 };
+const CALM: Budget = Budget { crashes: 1, losses: 1, gateways: 1, jumps: 0, restores: 0, words: 0 };
+
+fn model(without: Without, last: i8, left: Budget) -> Model {
+    Model { without, last, has_person: left.words > 0, has_new_keys: left.words > 0 && left.restores == 0 }
+}
 
 fn holds(last: i8, left: Budget) {
-    match (Model { without: Without::Nothing, last }).search(left) {
+    match model(Without::Nothing, last, left).search(left) {
         Ok(states) => assert!(states > 100_000, "{states} states are no model"),
         Err(history) => panic!("{history}"),
     }
@@ -453,6 +559,26 @@ fn holds_after_a_restore() {
 }
 
 #[test]
+fn holds_when_a_person_speaks() {
+    holds(5, Budget { gateways: 0, words: 1, ..CALM });
+    holds(5, Budget { crashes: 0, words: 1, ..CALM });
+    holds(4, Budget { crashes: 0, gateways: 0, words: 2, ..CALM });
+}
+
+#[test]
+fn holds_when_a_person_speaks_after_a_restore() {
+    holds(5, Budget { crashes: 0, losses: 0, gateways: 1, jumps: 0, restores: 1, words: 1 });
+}
+
+/// A lost ledger takes the memory of a new key with it. SECURITY.md says that the promise ends there.
+#[test]
+fn a_new_key_is_lost_with_its_ledger() {
+    let left = Budget { crashes: 0, losses: 0, gateways: 0, jumps: 0, restores: 1, words: 1 };
+    let history = Model { has_new_keys: true, ..model(Without::Nothing, 4, left) }.search(left).unwrap_err();
+    assert!(history.starts_with("carried out twice") && history.contains("a person has it sent again"), "{history}");
+}
+
+#[test]
 fn every_rule_is_needed() {
     let without_gateways = Budget { gateways: 0, ..CALM };
     let jumping = Budget { jumps: 1, ..CALM };
@@ -470,8 +596,12 @@ fn every_rule_is_needed() {
         (Without::DoubtAfterRestore, 5, restored),
         (Without::Quiet, 5, restored),
         (Without::ForgottenClaims, 4, restored),
+        (Without::PatientPerson, 4, Budget { words: 1, ..without_gateways }),
+        (Without::LookBeforeNewKey, 4, Budget { words: 1, ..without_gateways }),
+        (Without::WithdrawUnsent, 4, Budget { words: 1, ..without_gateways }),
+        (Without::WithdrawVouched, 4, Budget { words: 1, losses: 0, gateways: 0, ..restored }),
     ] {
-        match (Model { without, last }).search(left) {
+        match model(without, last, left).search(left) {
             Err(history) => assert!(history.contains(" > "), "without {without:?}: {history}"),
             Ok(states) => panic!("without {without:?} all holds, in {states} states"),
         }

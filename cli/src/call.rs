@@ -4,7 +4,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::{Map, Value, json};
 use takings::{Client, ErrorKind};
 
-use crate::place;
+use crate::place::Where;
 use crate::say::{Ended, Exit, Failure, ask, note, result};
 
 /// An operation, as the core describes it.
@@ -72,12 +72,12 @@ pub fn commands() -> impl Iterator<Item = Command> {
 }
 
 /// Makes the call of a command, if it is one of these.
-pub fn run(name: &str, matches: &ArgMatches, is_json: bool) -> Option<Ended> {
+pub fn run(place: &Where, name: &str, matches: &ArgMatches, is_json: bool) -> Option<Ended> {
     let operation = operations().into_iter().find(|operation| operation.command == name)?;
-    Some(call(&operation, matches, is_json))
+    Some(call(place, &operation, matches, is_json))
 }
 
-fn call(operation: &Operation, matches: &ArgMatches, is_json: bool) -> Ended {
+fn call(place: &Where, operation: &Operation, matches: &ArgMatches, is_json: bool) -> Ended {
     let given = |name: &str| matches.get_one::<String>(name);
     let order_id = given("order_id").map(String::as_str).unwrap_or_default();
     let mut arguments = Map::new();
@@ -89,7 +89,7 @@ fn call(operation: &Operation, matches: &ArgMatches, is_json: bool) -> Ended {
         };
         arguments.insert(name.clone(), value);
     }
-    let klarna = place::klarna()?;
+    let klarna = place.klarna()?;
     let client = Client::new(klarna.config.clone())?;
     let key = match operation.writes {
         true => Some(key(operation, order_id, given("key"), given("name"), &arguments)?),

@@ -19,7 +19,7 @@ use takings_ledger::policy::State;
 use takings_ledger::sqlite::Sqlite;
 use takings_ledger::store::Kind;
 
-use crate::place::{self, ACCOUNT};
+use crate::place::Where;
 use crate::rows::find;
 use crate::say::{Ended, Exit, Failure, guarded, moment, note, number, result};
 use crate::work;
@@ -59,6 +59,7 @@ const HEADING: [&str; 11] = [
 /// How a check is made.
 #[derive(Debug)]
 pub struct Check {
+    pub place: Where,
     pub order_id: Option<String>,
     pub days: Option<u32>,
     pub per_second: u16,
@@ -429,8 +430,12 @@ fn orders(store: &mut Sqlite, check: &Check) -> Result<BTreeSet<String>, Failure
     let since = check.days.map(|days| store.time() - i64::from(days) * 24 * 60 * 60 * 1000);
     let mut orders = BTreeSet::new();
     for kind in Kind::ALL {
-        let mut wanted =
-            Wanted { account: Some(ACCOUNT.into()), order_id: check.order_id.clone(), most: PAGE, ..Wanted::default() };
+        let mut wanted = Wanted {
+            account: Some(check.place.account().to_owned()),
+            order_id: check.order_id.clone(),
+            most: PAGE,
+            ..Wanted::default()
+        };
         loop {
             let rows = store.list(kind, &wanted)?;
             let Some(last) = rows.last() else { break };
@@ -465,11 +470,16 @@ fn judged(rows: Vec<Line>, read_as: Read) -> Result<Vec<Compared>, String> {
 /// The orders of a part with their lines, as far as they could be read; and why no further.
 type Part<'a> = (Vec<(&'a String, Vec<Compared>)>, Option<String>);
 
-fn compared<'a>(store: &mut Sqlite, reader: &Reader<'_>, part: &[&'a String]) -> Result<Part<'a>, Failure> {
+fn compared<'a>(
+    store: &mut Sqlite,
+    account: &str,
+    reader: &Reader<'_>,
+    part: &[&'a String],
+) -> Result<Part<'a>, Failure> {
     // The ledger is read first: what is done meanwhile is then known as open, and not as somebody else's.
     let mut rows = Vec::with_capacity(part.len());
     for order in part {
-        rows.push(find(store, order, None)?);
+        rows.push(find(store, Some(account), order, None)?);
     }
     let mut all = Vec::with_capacity(part.len());
     for ((order, rows), read_as) in part.iter().zip(rows).zip(reader.read_all(part)) {
@@ -483,8 +493,13 @@ fn compared<'a>(store: &mut Sqlite, reader: &Reader<'_>, part: &[&'a String]) ->
 }
 
 /// The same; orders that do not agree were read twice.
-fn compared_twice<'a>(store: &mut Sqlite, reader: &Reader<'_>, part: &[&'a String]) -> Result<Part<'a>, Failure> {
-    let (mut all, broken) = compared(store, reader, part)?;
+fn compared_twice<'a>(
+    store: &mut Sqlite,
+    account: &str,
+    reader: &Reader<'_>,
+    part: &[&'a String],
+) -> Result<Part<'a>, Failure> {
+    let (mut all, broken) = compared(store, account, reader, part)?;
     let is_wrong = |lines: &[Compared]| lines.iter().any(|line| line.finding.is_wrong());
     let wrong: Vec<&String> = all.iter().filter(|(_, lines)| is_wrong(lines)).map(|(order, _)| *order).collect();
     if wrong.is_empty() || broken.is_some() {
@@ -493,7 +508,7 @@ fn compared_twice<'a>(store: &mut Sqlite, reader: &Reader<'_>, part: &[&'a Strin
         return Ok((all, broken));
     }
     thread::sleep(AGAIN);
-    let (again, broken) = compared(store, reader, &wrong)?;
+    let (again, broken) = compared(store, account, reader, &wrong)?;
     all.retain(|(_, lines)| !is_wrong(lines));
     all.extend(again);
     all.sort_by_key(|(order, _)| *order);
@@ -502,9 +517,9 @@ fn compared_twice<'a>(store: &mut Sqlite, reader: &Reader<'_>, part: &[&'a Strin
 
 /// Reads the orders and compares them.
 pub fn run(store: &mut Sqlite, check: &Check) -> Ended {
-    let klarna = place::klarna()?;
+    let klarna = check.place.klarna()?;
     // The ledger of another merchant, or of another place, would seem to be wrong in every line.
-    let account = store.accounts()?.into_iter().find(|account| account.account == ACCOUNT);
+    let account = store.accounts()?.into_iter().find(|account| account.account == check.place.account());
     if let Some(Account { base_url: Some(url), merchant: Some(merchant), .. }) = &account
         && (url, merchant) != (&klarna.base_url, &klarna.merchant)
     {
@@ -530,7 +545,7 @@ pub fn run(store: &mut Sqlite, check: &Check) -> Ended {
     let (mut count, mut spoke) = (orders.len() - left.len(), Instant::now());
     let mut broken = None;
     for part in left.chunks(PART) {
-        let (done, why) = compared_twice(store, &reader, part)?;
+        let (done, why) = compared_twice(store, check.place.account(), &reader, part)?;
         let now = store.time();
         for (order, lines) in &done {
             let cells: Vec<Vec<String>> = lines.iter().map(|line| cells(order, line, now)).collect();

@@ -13,9 +13,9 @@ use takings_ledger::store::{Entry, Kind, Store};
 use takings_ledger::worker::Settings;
 
 use crate::file::{Contents, Parcel, Problem, Reading, read};
-use crate::place::{self, ACCOUNT};
+use crate::place::{self, Where};
 use crate::say::{Ended, Exit, Failure, ask, guarded, moment, note, number, result, why};
-use crate::work::{self, Progress};
+use crate::work::{self, Progress, Served};
 
 /// How many rows are enqueued in one transaction.
 const AT_ONCE: usize = 1000;
@@ -26,7 +26,7 @@ const QUIET: Duration = Duration::from_secs(60);
 /// How a file is worked off.
 #[derive(Debug)]
 pub struct Order {
-    pub ledger: Option<PathBuf>,
+    pub place: Where,
     pub file: PathBuf,
     pub reading: Reading,
     pub first_ever: bool,
@@ -119,7 +119,7 @@ fn check_total(totals: &BTreeMap<Option<String>, i64>, most: &str) -> Result<(),
 pub fn file(order: Order) -> Ended {
     // The settings are read first: a file that cannot be sent need not be checked.
     if !order.enqueue_only {
-        place::klarna()?;
+        order.place.klarna()?;
     }
     let bytes = bytes(&order.file)?;
     bytes_of(order, &bytes)
@@ -129,7 +129,7 @@ pub fn file(order: Order) -> Ended {
 pub fn bytes_of(order: Order, bytes: &[u8]) -> Ended {
     let name = order.file.display().to_string();
     let kind = order.reading.kind;
-    let klarna = if order.enqueue_only { None } else { Some(place::klarna()?) };
+    let klarna = if order.enqueue_only { None } else { Some(order.place.klarna()?) };
     let Contents { parcels, mut problems } = read(bytes, &name, &order.reading, place::checker)?;
     if parcels.is_empty() && problems.is_empty() {
         return Err(Failure::new(format!("{name} has no parcels, so nothing was enqueued")));
@@ -138,7 +138,8 @@ pub fn bytes_of(order: Order, bytes: &[u8]) -> Ended {
     if let (Some(most), true) = (&order.max_total, problems.is_empty()) {
         check_total(&totals, most)?;
     }
-    let path = place::path(order.ledger.as_deref())?;
+    let path = order.place.path()?;
+    let account = order.place.account().to_owned();
     if !problems.is_empty() && !path.exists() {
         return Err(refuse(&problems, &name));
     }
@@ -155,13 +156,14 @@ pub fn bytes_of(order: Order, bytes: &[u8]) -> Ended {
         return Err(refuse(&problems, &name));
     }
     if let Some(klarna) = &klarna {
-        store.bind(ACCOUNT, &klarna.base_url, &klarna.merchant)?;
+        store.bind(&account, &klarna.base_url, &klarna.merchant)?;
     }
     let sums: Vec<String> = totals.iter().map(|(code, sum)| amount(*sum, code.as_deref())).collect();
     let to = klarna.as_ref().map(|klarna| format!(" ({}, {})", klarna.base_url, klarna.merchant)).unwrap_or_default();
     note(format!(
-        "ledger {}{to}: {} {}s, {}",
+        "ledger {}{}{to}: {} {}s, {}",
         path.display(),
+        if account == place::ACCOUNT { String::new() } else { format!(", account {account}") },
         number(parcels.len()),
         kind.operation(),
         sums.join(" and ")
@@ -173,7 +175,7 @@ pub fn bytes_of(order: Order, bytes: &[u8]) -> Ended {
         note("--first-ever counts for a new ledger alone, and this one is there already: see takings resume --help");
     }
     let now = store.time();
-    if store.accounts()?.iter().any(|account| account.account == ACCOUNT && account.look_until > now) {
+    if store.accounts()?.iter().any(|held| held.account == account && held.look_until > now) {
         note(format!(
             "this ledger is new or was restored: each is looked for before it is sent (--first-ever with a new one, if \
              none of them can have been {} by other means)",
@@ -205,20 +207,22 @@ pub fn bytes_of(order: Order, bytes: &[u8]) -> Ended {
         }
         return Ok(Exit::Done);
     };
-    work_off(&order, &mut store, &path, &klarna)?;
+    work_off(&order, &mut store, &path, klarna)?;
     report(&order, &mut store, &parcels)
 }
 
-fn work_off(order: &Order, store: &mut Sqlite, path: &Path, klarna: &place::Klarna) -> Result<(), Failure> {
+fn work_off(order: &Order, store: &mut Sqlite, path: &Path, klarna: place::Klarna) -> Result<(), Failure> {
     let stop = work::stop()?;
-    store.probe(ACCOUNT)?;
-    let progress = Progress::new(store.open_rows(ACCOUNT)?, order.reading.kind, order.json);
+    let account = order.place.account();
+    store.probe(account)?;
+    let progress = Progress::new(store.open_rows(account)?, order.reading.kind, order.json);
     if store.has_worker()? {
         note("a worker runs on this ledger and does the work; this command looks on");
-        return work::watch(store, progress, QUIET, &stop);
+        return work::watch(store, account, progress, QUIET, &stop);
     }
     let settings = Settings { hands: order.hands, until_quiet: Some(QUIET), ..Settings::default() };
-    work::run(store, path, klarna, settings, progress, None, &stop)?;
+    let served = [Served { account: account.to_owned(), klarna }];
+    work::run(store, path, &served, &settings, progress, None, &stop)?;
     Ok(())
 }
 
@@ -249,6 +253,7 @@ fn report(order: &Order, store: &mut Sqlite, parcels: &[Parcel]) -> Ended {
             "http_status",
             "error_code",
             "note",
+            "account",
         ])
         .map_err(failed)?;
     for Parcel { line, entry, .. } in parcels {
@@ -274,11 +279,11 @@ fn report(order: &Order, store: &mut Sqlite, parcels: &[Parcel]) -> Ended {
         let bytes = writer.into_inner().map_err(|why| Failure::new(format!("the report: {why}")))?;
         write_whole(path, &bytes)?;
     }
-    let trouble = work::trouble(store);
+    let trouble = work::trouble(store, order.place.account());
     let word = kind.word(State::Done);
     if order.json {
         result(json!({
-            word: done, "refused": refused, "needs_a_person": person, "open": open, "next_due": next.map(moment),
+            "account": order.place.account(), word: done, "refused": refused, "needs_a_person": person, "open": open, "next_due": next.map(moment),
             "paused": trouble, "report": path.map(|path| path.display().to_string()),
         }))?;
     } else {
@@ -322,6 +327,7 @@ fn cells(line: u64, kind: Kind, row: &Line) -> Vec<String> {
         row.http_status.map(|status| status.to_string()).unwrap_or_default(),
         guarded(&text(&row.error_code)),
         guarded(&text(&row.note)),
+        row.account.clone(),
     ]
 }
 

@@ -10,7 +10,6 @@ use serde_json::{Map, Value};
 use takings::Client;
 use takings_ledger::store::{Entry, Kind};
 
-use crate::place::ACCOUNT;
 use crate::say::Failure;
 
 /// How many requests one client checks. It remembers each key.
@@ -19,6 +18,7 @@ const CLIENT: usize = 10_000;
 /// How a file is read.
 #[derive(Debug)]
 pub struct Reading {
+    pub account: String,
     pub kind: Kind,
     /// Whether its lines are JSON; none: its name and first character say so.
     pub json_lines: Option<bool>,
@@ -315,7 +315,7 @@ impl Sheet<'_> {
         }
         self.seen.insert((order_id.clone(), reference.clone()), line);
         let request = (!object.is_empty()).then(|| Value::Object(object).to_string());
-        let entry = Entry { account: ACCOUNT.into(), order_id, reference, amount, request };
+        let entry = Entry { account: self.reading.account.clone(), order_id, reference, amount, request };
         self.contents.parcels.push(Parcel { line, currency, entry });
         Ok(())
     }

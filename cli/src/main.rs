@@ -13,7 +13,7 @@ mod work;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -24,8 +24,9 @@ use takings_ledger::policy::Word;
 use takings_ledger::store::{Kind, Store};
 use takings_ledger::worker::Settings;
 
+use crate::place::Where;
 use crate::say::{Ended, Exit, Failure, note, number, result};
-use crate::work::{DAY, Keeping, Progress};
+use crate::work::{DAY, Keeping, Progress, Served};
 
 const ABOUT: &str = "\
 Captures Klarna orders from files and tables: each parcel once, whatever dies on the way.
@@ -55,6 +56,19 @@ Credentials come from the environment, never from flags, which other users see:
   KLARNA_USERNAME and KLARNA_PASSWORD, or KLARNA_API_KEY
   KLARNA_REGION (eu, na, oc) and KLARNA_ENVIRONMENT (live, playground), or KLARNA_BASE_URL
 `takings doctor` says what is set.";
+
+const ACCOUNTS: &str = "\
+The account default has the credentials of the environment. Others stand in takings.toml, which holds no secret itself:
+  [account.kustom-se]
+  username = \"PK0000_0a1b2c\"             or username_env, username_file
+  password_env = \"SE_PASSWORD\"           or password_file; or api_key_env, api_key_file
+  region = \"eu\"                          or base_url
+  environment = \"live\"
+  per_second = 180                       may be left out; burst too
+A file without a folder is looked for where systemd puts credentials (LoadCredential=), else beside takings.toml.
+
+takings account add kustom-se makes the account; rows name it in their column account. A worker serves the accounts that \
+it has credentials for. Each belongs to the merchant and the address of its first worker; others are refused.";
 
 const COLUMNS: &str = "\
 The file is CSV (comma, semicolon or tab, with a heading) or JSON lines; UTF-8. Columns:
@@ -90,9 +104,16 @@ Exit codes: 0 all agrees or is open; 1 nothing was checked; 2 a person has to lo
 #[derive(Debug, Parser)]
 #[command(name = "takings", version, about = ABOUT, after_help = START, max_term_width = 110)]
 struct Cli {
-    /// The ledger's file; else TAKINGS_LEDGER, else ~/.local/state/takings/ledger.db. One file for each merchant
+    /// The ledger's file; else TAKINGS_LEDGER, else ~/.local/state/takings/ledger.db
     #[arg(long, global = true, value_name = "FILE")]
     ledger: Option<PathBuf>,
+    /// The file with the accounts' credentials; else TAKINGS_CONFIG, else takings.toml in /etc/takings (the unit's folder)
+    /// or beside the ledger
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The account; else default (list, show and status: all, worker: those it has credentials for)
+    #[arg(long, global = true, value_name = "NAME")]
+    account: Option<String>,
     /// Writes results as JSON
     #[arg(long, global = true)]
     json: bool,
@@ -111,6 +132,12 @@ enum Command {
         /// that is said and not true, money may move twice
         #[arg(long)]
         first_ever: bool,
+    },
+    /// Makes an account for another merchant or region, or changes one
+    #[command(after_help = ACCOUNTS)]
+    Account {
+        #[command(subcommand)]
+        what: OfAccount,
     },
     /// Enqueues one parcel, or a file of them, and leaves the sending to the worker
     #[command(after_help = COLUMNS)]
@@ -180,15 +207,15 @@ enum Command {
     Settle(Settle),
     /// Sends nothing more until `takings resume`
     Pause {
-        /// The account
-        #[arg(default_value = place::ACCOUNT)]
-        account: String,
+        /// The account; else that of --account
+        #[arg(value_name = "ACCOUNT")]
+        name: Option<String>,
     },
     /// Goes on at once: after a pause, mended credentials, or a clock that was set right
     Resume {
-        /// The account
-        #[arg(default_value = place::ACCOUNT)]
-        account: String,
+        /// The account; else that of --account
+        #[arg(value_name = "ACCOUNT")]
+        name: Option<String>,
         /// The ledger was neither restored nor replaced, so rows need not be looked for first. If that is said and not
         /// true, money may move twice
         #[arg(long)]
@@ -232,6 +259,42 @@ enum Command {
         /// Its flags
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "FLAGS")]
         flags: Vec<OsString>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum OfAccount {
+    /// Makes an account, so that rows can name it
+    Add {
+        /// Its name: letters, digits and - _ .
+        #[arg(value_name = "ACCOUNT")]
+        name: String,
+        /// No order of this merchant can have been captured or refunded by other means, so nothing is looked for first.
+        /// If that is said and not true, money may move twice
+        #[arg(long)]
+        first_ever: bool,
+    },
+    /// Sets how many requests a second its workers may make. Klarna allows 200 for a merchant
+    Rate {
+        /// Its name
+        #[arg(value_name = "ACCOUNT")]
+        name: String,
+        /// Requests a second
+        #[arg(long, value_name = "N")]
+        per_second: f64,
+        /// Requests at once, after a time without any; else a quarter of that
+        #[arg(long, value_name = "N")]
+        burst: Option<f64>,
+    },
+    /// Binds it to the credentials that are there now: a new API key of the same merchant, or Klarna's new address.
+    /// At another address its rows are looked for before they are sent. Stop the worker first
+    Rebind {
+        /// Its name
+        #[arg(value_name = "ACCOUNT")]
+        name: String,
+        /// Your name, which is noted
+        #[arg(long, value_name = "NAME")]
+        by: String,
     },
 }
 
@@ -336,8 +399,9 @@ fn pair(text: &str) -> Result<(String, String), String> {
 }
 
 impl HowRead {
-    fn reading(&self, kind: Kind) -> file::Reading {
+    fn reading(&self, kind: Kind, account: &str) -> file::Reading {
         file::Reading {
+            account: account.to_owned(),
             kind,
             json_lines: self.json_lines.then_some(true),
             headings: self.map.iter().cloned().collect::<BTreeMap<String, String>>(),
@@ -381,13 +445,27 @@ fn main() -> ExitCode {
             let is_help = !error.use_stderr();
             // Nobody may listen.
             let _ = error.print();
-            return if is_help { ExitCode::SUCCESS } else { ExitCode::from(Exit::Nothing.code()) };
+            if is_help {
+                return ExitCode::SUCCESS;
+            }
+            // The flags could not be read, so whether the caller is a program is read from the words.
+            if std::env::args_os().any(|word| word == "--json") {
+                let text = error.render().to_string();
+                let first = text.split("\n\n").next().unwrap_or_default().replace('\n', " ");
+                let _ = result(json!({"error": first.strip_prefix("error: ").unwrap_or(&first)}));
+            }
+            return ExitCode::from(Exit::Nothing.code());
         }
     };
     let is_json = matches.get_flag("json");
-    let called = matches.subcommand().and_then(|(name, matches)| call::run(name, matches, is_json));
+    let place = Where {
+        ledger: matches.get_one("ledger").cloned(),
+        config: matches.get_one("config").cloned(),
+        account: matches.get_one("account").cloned(),
+    };
+    let called = matches.subcommand().and_then(|(name, matches)| call::run(&place, name, matches, is_json));
     let ended = called.unwrap_or_else(|| match Cli::from_arg_matches(&matches) {
-        Ok(cli) => run(cli),
+        Ok(cli) => run(cli, place),
         Err(error) => Err(Failure::new(error.to_string())),
     });
     match ended {
@@ -399,13 +477,14 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Ended {
+fn run(cli: Cli, place: Where) -> Ended {
     let is_json = cli.json;
-    let path = || place::path(cli.ledger.as_deref());
+    let path = || place.path();
     let open = || place::open(&path()?);
     match cli.command {
         Command::Init { print: true, .. } => result(takings_ledger::sqlite::schema().trim_end()).map(|()| Exit::Done),
-        Command::Init { first_ever, .. } => init(&path()?, first_ever, is_json),
+        Command::Init { first_ever, .. } => init(&place, first_ever, is_json),
+        Command::Account { what } => account(&place, what, is_json),
         Command::Enqueue(Enqueue { order: Some(order), reference, amount, request, refund, how, .. }) => {
             let kind = kind(refund);
             let (reference, amount) = (reference.unwrap_or_default(), amount.unwrap_or_default());
@@ -415,23 +494,23 @@ fn run(cli: Cli) -> Ended {
                 (None, Err(_)) => object[kind.amount()] = amount.into(),
                 (Some(_), _) => object["amount"] = amount.into(),
             }
-            one(cli.ledger, kind, &object, request.as_deref(), how, is_json)
+            one(place, kind, &object, request.as_deref(), how, is_json)
         }
         Command::Enqueue(Enqueue { file, refund, how, .. }) => {
             let from = FromFile { file: file.unwrap_or_default(), how, yes: true, report: None, hands: 1 };
-            enqueue::file(order(cli.ledger, from, kind(refund), true, is_json))
+            enqueue::file(order(place, from, kind(refund), true, is_json))
         }
-        Command::CaptureFile(from) => enqueue::file(order(cli.ledger, from, Kind::Capture, false, is_json)),
-        Command::RefundFile(from) => enqueue::file(order(cli.ledger, from, Kind::Refund, false, is_json)),
+        Command::CaptureFile(from) => enqueue::file(order(place, from, Kind::Capture, false, is_json)),
+        Command::RefundFile(from) => enqueue::file(order(place, from, Kind::Refund, false, is_json)),
         Command::Worker { hands, until_quiet, keep_requests, keep_rows } => {
             let settings = Settings {
                 hands: hands.into(),
                 until_quiet: until_quiet.map(Duration::from_secs),
                 ..Settings::default()
             };
-            worker(&path()?, settings, keeping(keep_requests, keep_rows), is_json)
+            worker(&place, &settings, keeping(keep_requests, keep_rows), is_json)
         }
-        Command::Status { check: true, .. } => Ok(Exit::Code(status::check(open(), &path()?)?)),
+        Command::Status { check: true, .. } => Ok(Exit::Code(status::check(&place)?)),
         Command::Status { prometheus, html, .. } => {
             let form = match &html {
                 Some(file) => status::Form::Html(file),
@@ -439,19 +518,23 @@ fn run(cli: Cli) -> Ended {
                 None if is_json => status::Form::Json,
                 None => status::Form::Text,
             };
-            status::status(&mut open()?, &path()?, form, is_json)
+            status::status(&place, form, is_json)
         }
         Command::List { state, needs_a_person, order, refund, most } => {
             let kind = refund.then_some(Kind::Refund);
-            rows::list(&mut open()?, &rows::Filter { kind, state, order_id: order, needs_a_person, most }, is_json)
+            let account = place.account.clone();
+            let filter = rows::Filter { kind, state, account, order_id: order, needs_a_person, most };
+            rows::list(&mut open()?, &filter, is_json)
         }
-        Command::Show { order, reference } => rows::show(&mut open()?, &order, reference.as_deref(), is_json),
+        Command::Show { order, reference } => rows::show(&place, &order, reference.as_deref(), is_json),
         Command::Settle(settle) => {
             let said = settle.said()?;
-            rows::settle(&mut open()?, kind(settle.refund), &settle.order, &settle.reference, &said, is_json)
+            rows::settle(&place, kind(settle.refund), &settle.order, &settle.reference, &said, is_json)
         }
-        Command::Pause { account } => rows::pause(&mut open()?, &account, is_json),
-        Command::Resume { account, nothing_lost } => rows::resume(&mut open()?, &account, nothing_lost, is_json),
+        Command::Pause { name } => rows::pause(&mut open()?, name.as_deref().unwrap_or(place.account()), is_json),
+        Command::Resume { name, nothing_lost } => {
+            rows::resume(&mut open()?, name.as_deref().unwrap_or(place.account()), nothing_lost, is_json)
+        }
         Command::Restored => rows::restored(&mut open()?, is_json),
         Command::Purge { keep_requests, keep_rows } => {
             let (wiped, stubs) = work::keep(&mut open()?, keeping(keep_requests, keep_rows))?;
@@ -462,20 +545,21 @@ fn run(cli: Cli) -> Ended {
             Ok(Exit::Done)
         }
         Command::Check { order, days, per_second, report, anew } => {
-            let check = check::Check { order_id: order, days, per_second, report, anew, json: is_json };
+            let check =
+                check::Check { place: place.clone(), order_id: order, days, per_second, report, anew, json: is_json };
             check::run(&mut open()?, &check)
         }
-        Command::Doctor => doctor(&path()?, is_json),
+        Command::Doctor => doctor(&place, is_json),
         // Its flags were read before all others.
         Command::Sandbox { flags } => Ok(if takings_sandbox::program(flags) { Exit::Done } else { Exit::Nothing }),
     }
 }
 
-fn order(ledger: Option<PathBuf>, from: FromFile, kind: Kind, enqueue_only: bool, json: bool) -> enqueue::Order {
+fn order(place: Where, from: FromFile, kind: Kind, enqueue_only: bool, json: bool) -> enqueue::Order {
     enqueue::Order {
-        ledger,
         file: from.file,
-        reading: from.how.reading(kind),
+        reading: from.how.reading(kind, place.account()),
+        place,
         first_ever: from.how.first_ever,
         yes: from.yes,
         max_total: from.how.max_total,
@@ -488,7 +572,7 @@ fn order(ledger: Option<PathBuf>, from: FromFile, kind: Kind, enqueue_only: bool
 
 /// Enqueues a single parcel, as a file of one line.
 fn one(
-    ledger: Option<PathBuf>,
+    place: Where,
     kind: Kind,
     object: &serde_json::Value,
     request: Option<&str>,
@@ -506,34 +590,92 @@ fn one(
         },
     };
     let from = FromFile { file: PathBuf::from("the parcel"), how, yes: true, report: None, hands: 1 };
-    let mut order = order(ledger, from, kind, true, is_json);
+    let mut order = order(place, from, kind, true, is_json);
     order.reading.json_lines = Some(true);
     enqueue::bytes_of(order, line.replace('\n', " ").as_bytes())
 }
 
-fn init(path: &Path, first_ever: bool, is_json: bool) -> Ended {
-    let (_, is_new) = place::make(path, first_ever)?;
+fn init(place: &Where, first_ever: bool, is_json: bool) -> Ended {
+    let accounts = place.accounts()?;
+    let path = &place.path()?;
+    let (mut store, is_new) = place::make(path, first_ever)?;
     if first_ever && !is_new {
         return Err(Failure::new(format!(
             "{} was made before, so --first-ever comes too late; takings resume --nothing-lost says the same",
             path.display()
         )));
     }
+    let mut made = Vec::new();
+    for name in accounts.names() {
+        if store.make_account(name, first_ever)? {
+            made.push(name);
+            note(format!("the account {name} was made"));
+        }
+    }
     match is_json {
-        true => result(json!({"ledger": path.display().to_string(), "new": is_new}))?,
+        true => result(json!({"ledger": path.display().to_string(), "new": is_new, "accounts": made}))?,
         false if is_new => result(format!("the ledger is {}", path.display()))?,
         false => result(format!("the ledger {} was made before, and is well", path.display()))?,
     }
     Ok(Exit::Done)
 }
 
-fn worker(path: &Path, settings: Settings, keeping: Keeping, is_json: bool) -> Ended {
-    let klarna = place::klarna()?;
+fn account(place: &Where, what: OfAccount, is_json: bool) -> Ended {
+    let mut store = place::open(&place.path()?)?;
+    let (json, text) = match what {
+        OfAccount::Add { name, first_ever } => {
+            let is_new = store.make_account(&name, first_ever)?;
+            if first_ever && !is_new {
+                return Err(Failure::new(format!(
+                    "the account {name} was made before, so --first-ever comes too late"
+                )));
+            }
+            let text = if is_new { "was made" } else { "was made before" };
+            (json!({"account": name, "new": is_new}), format!("account {name}: it {text}"))
+        }
+        OfAccount::Rate { name, per_second, burst } => {
+            let burst = burst.unwrap_or((per_second / 4.0).max(1.0));
+            store.set_rate(&name, per_second, burst)?;
+            let text = format!("account {name}: {per_second} requests a second, {burst} at once");
+            (json!({"account": name, "per_second": per_second, "burst": burst}), text)
+        }
+        OfAccount::Rebind { name, by } => {
+            let place::Klarna { base_url, merchant, .. } = place.accounts()?.klarna(&name)?;
+            store.rebind(&name, &base_url, &merchant, &by)?;
+            let text = format!("account {name}: it belongs to {merchant} at {base_url}");
+            (json!({"account": name, "base_url": base_url, "merchant": merchant, "by": by}), text)
+        }
+    };
+    say::done(is_json, &json, text)
+}
+
+fn worker(place: &Where, settings: &Settings, keeping: Keeping, is_json: bool) -> Ended {
+    let path = &place.path()?;
+    let accounts = place.accounts()?;
+    let names = place.account.as_ref().map_or_else(|| accounts.served(), |name| vec![name.clone()]);
+    let mut served = Vec::new();
+    let mut failures = Vec::new();
+    for name in names {
+        match accounts.klarna(&name) {
+            Ok(klarna) => served.push(Served { account: name, klarna }),
+            Err(failure) => failures.push(failure),
+        }
+    }
+    if served.is_empty() {
+        return Err(failures.into_iter().next().unwrap_or_else(|| Failure::new("there is no account to work for")));
+    }
+    for failure in &failures {
+        note(format!("NOT SERVED: {}", failure.message));
+    }
     let (mut store, _) = place::make(path, false)?;
     let stop = work::stop()?;
-    note(format!("worker of {}: {}, {}", path.display(), klarna.base_url, klarna.merchant));
-    let progress = Progress::new(store.open_rows(place::ACCOUNT)?, Kind::Capture, is_json);
-    let tally = work::run(&mut store, path, &klarna, settings, progress, Some(keeping), &stop)?;
+    let mut open = 0;
+    for Served { account, klarna } in &served {
+        note(format!("worker of {}, account {account}: {}, {}", path.display(), klarna.base_url, klarna.merchant));
+        open += store.open_rows(account)?;
+    }
+    let progress = Progress::new(open, Kind::Capture, is_json);
+    let (tally, refused) = work::run(&mut store, path, &served, settings, progress, Some(keeping), &stop)?;
     match is_json {
         true => result(json!({
             "done": tally.done, "refused": tally.rejected, "needs_a_person": tally.stuck, "asked_again": tally.again,
@@ -545,7 +687,8 @@ fn worker(path: &Path, settings: Settings, keeping: Keeping, is_json: bool) -> E
             number(tally.stuck)
         )),
     }
-    Ok(Exit::Done)
+    // A person has to see to the accounts that were not served.
+    Ok(if refused || !failures.is_empty() { Exit::Person } else { Exit::Done })
 }
 
 /// A thing that was looked at.
@@ -555,20 +698,33 @@ struct Found {
     text: String,
 }
 
-fn doctor(path: &Path, is_json: bool) -> Ended {
+fn doctor(place: &Where, is_json: bool) -> Ended {
+    let path = &place.path()?;
     let mut all: Vec<Found> = Vec::new();
     let mut find = |name, found: Result<String, String>| {
         let is_well = found.is_ok();
         let (Ok(text) | Err(text)) = found;
         all.push(Found { name, is_well, text });
     };
-    find(
-        "settings",
-        match place::klarna() {
-            Ok(klarna) => Ok(format!("{}, {}", klarna.base_url, klarna.merchant)),
-            Err(failure) => Err(failure.message),
-        },
-    );
+    let mut known = BTreeMap::new();
+    match place.accounts() {
+        Ok(accounts) => {
+            for name in accounts.served() {
+                let whose = if name == place::ACCOUNT { String::new() } else { format!("account {name}: ") };
+                let found = match accounts.klarna(&name) {
+                    Ok(klarna) => {
+                        let text = format!("{whose}{}, {}", klarna.base_url, klarna.merchant);
+                        known.insert(name, (klarna.base_url, klarna.merchant));
+                        Ok(text)
+                    }
+                    // The failure names its account.
+                    Err(failure) => Err(failure.message),
+                };
+                find("settings", found);
+            }
+        }
+        Err(failure) => find("settings", Err(failure.message)),
+    }
     if path.exists() {
         match place::make(path, false).and_then(|(store, _)| Ok((store.well()?, store))) {
             Ok((facts, mut store)) => {
@@ -576,7 +732,27 @@ fn doctor(path: &Path, is_json: bool) -> Ended {
                 let runs = if store.has_worker()? { "runs" } else { "none runs; takings worker starts it" };
                 find("worker", Ok(runs.into()));
                 let now = store.time();
-                for account in store.accounts()? {
+                let held = store.accounts()?;
+                for name in known.keys().filter(|name| held.iter().all(|account| account.account != **name)) {
+                    find(
+                        "account",
+                        Err(format!("the ledger has no account {name}; takings account add {name} makes it")),
+                    );
+                }
+                for account in held {
+                    if let (Some(url), Some(merchant), Some(ours)) =
+                        (&account.base_url, &account.merchant, known.get(&account.account))
+                        && (url, merchant) != (&ours.0, &ours.1)
+                    {
+                        find(
+                            "account",
+                            Err(format!(
+                                "{} belongs to {merchant} at {url}, and the credentials to {} at {}; if they are new ones \
+                                 of the same merchant: takings account rebind {}",
+                                account.account, ours.1, ours.0, account.account
+                            )),
+                        );
+                    }
                     let ahead = account.seen_at - now;
                     find(
                         "clock",

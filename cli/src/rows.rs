@@ -6,7 +6,7 @@ use takings_ledger::policy::State;
 use takings_ledger::sqlite::Sqlite;
 use takings_ledger::store::{Kind, Request, Store};
 
-use crate::place::ACCOUNT;
+use crate::place::{ACCOUNT, Where, open};
 use crate::say::{Ended, Exit, Failure, done, moment, number, result, why};
 
 /// How many rows are read at once.
@@ -48,12 +48,13 @@ fn row_line(line: &Line) -> String {
     let reason = line.why.as_deref().map(why).unwrap_or_default();
     let end = line.done_as.as_deref().filter(|id| !id.is_empty()).or(line.error_code.as_deref()).unwrap_or(reason);
     format!(
-        "{}  {:9}  {}  {:>12}  {}  {end}",
+        "{}  {:9}  {}  {:>12}  {}  {end}{}",
         moment(line.enqueued_at),
         line.kind.word(line.state),
         line.order_id,
         number(line.amount),
-        line.reference
+        line.reference,
+        if line.account == ACCOUNT { String::new() } else { format!("  [{}]", line.account) }
     )
 }
 
@@ -62,6 +63,7 @@ fn row_line(line: &Line) -> String {
 pub struct Filter {
     pub kind: Option<Kind>,
     pub state: Option<String>,
+    pub account: Option<String>,
     pub order_id: Option<String>,
     pub needs_a_person: bool,
     pub most: usize,
@@ -80,7 +82,7 @@ pub fn list(store: &mut Sqlite, filter: &Filter, is_json: bool) -> Ended {
         };
         is_known = true;
         let mut wanted = Wanted {
-            account: Some(ACCOUNT.into()),
+            account: filter.account.clone(),
             order_id: filter.order_id.clone(),
             state,
             needs_a_person: filter.needs_a_person,
@@ -106,10 +108,15 @@ pub fn list(store: &mut Sqlite, filter: &Filter, is_json: bool) -> Ended {
     }
 }
 
-/// The rows of an order, or the one of a name.
-pub fn find(store: &mut Sqlite, order_id: &str, reference: Option<&str>) -> Result<Vec<Line>, Failure> {
+/// The rows of an order, or those of a name; of one account, or of all.
+pub fn find(
+    store: &mut Sqlite,
+    account: Option<&str>,
+    order_id: &str,
+    reference: Option<&str>,
+) -> Result<Vec<Line>, Failure> {
     let wanted = Wanted {
-        account: Some(ACCOUNT.into()),
+        account: account.map(str::to_owned),
         order_id: Some(order_id.into()),
         reference: reference.map(str::to_owned),
         ..Wanted::default()
@@ -121,8 +128,9 @@ pub fn find(store: &mut Sqlite, order_id: &str, reference: Option<&str>) -> Resu
     Ok(lines)
 }
 
-pub fn show(store: &mut Sqlite, order_id: &str, reference: Option<&str>, is_json: bool) -> Ended {
-    let lines = find(store, order_id, reference)?;
+pub fn show(place: &Where, order_id: &str, reference: Option<&str>, is_json: bool) -> Ended {
+    let mut store = open(&place.path()?)?;
+    let lines = find(&mut store, place.account.as_deref(), order_id, reference)?;
     if lines.is_empty() {
         let name = reference.map(|reference| format!(" with the reference {reference:?}")).unwrap_or_default();
         return Err(Failure::new(format!("the ledger has nothing of order {order_id:?}{name}")));
@@ -168,6 +176,8 @@ fn explained(line: &Line, requests: &[Request]) -> String {
             text.push_str(&format!("\n  {name:16} {value}"));
         }
     };
+    let is_default = line.account == ACCOUNT;
+    say("account", Some(line.account.clone()).filter(|_| !is_default));
     say("enqueued", Some(moment(line.enqueued_at)));
     say("last sent", line.last_sent_at.map(moment));
     say("looked for", line.looked_at.map(moment));
@@ -185,7 +195,8 @@ fn explained(line: &Line, requests: &[Request]) -> String {
     for request in requests {
         say(&moment(request.at), Some(format!("{}: {}", request.sent, request.came_back)));
     }
-    let settle = format!("takings settle {} {}", line.order_id, line.reference);
+    let account = if is_default { String::new() } else { format!("--account {} ", line.account) };
+    let settle = format!("takings settle {account}{} {}", line.order_id, line.reference);
     say(
         "a person can",
         match line.state {
@@ -207,10 +218,11 @@ fn explained(line: &Line, requests: &[Request]) -> String {
     text
 }
 
-pub fn settle(store: &mut Sqlite, kind: Kind, order_id: &str, reference: &str, said: &Said, is_json: bool) -> Ended {
-    let state = store.say(kind, ACCOUNT, order_id, reference, said)?;
+pub fn settle(place: &Where, kind: Kind, order_id: &str, reference: &str, said: &Said, is_json: bool) -> Ended {
+    let mut store = open(&place.path()?)?;
+    let state = store.say(kind, place.account(), order_id, reference, said)?;
     if is_json {
-        let lines = find(store, order_id, Some(reference))?;
+        let lines = find(&mut store, Some(place.account()), order_id, Some(reference))?;
         let line = lines.iter().find(|line| line.kind == kind);
         return result(line.map(row_json).unwrap_or_default()).map(|()| Exit::Done);
     }

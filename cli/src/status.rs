@@ -10,6 +10,7 @@ use takings_ledger::sqlite::Sqlite;
 use takings_ledger::store::Kind;
 
 use crate::enqueue::write_whole;
+use crate::place::{Where, open};
 use crate::say::{Ended, Exit, Failure, moment, number, result, span, why};
 
 const MINUTE: i64 = 60_000;
@@ -63,24 +64,30 @@ impl Books {
     }
 
     fn is_paused(&self, now: i64) -> bool {
-        self.account.paused_until > now && self.account.paused_why.as_deref() != Some("limited")
+        // Klarna's rate limit stops an account for seconds, which is no news.
+        let is_short = self.account.paused_why.as_deref() == Some("limited");
+        self.account.paused_until.saturating_sub(now) > if is_short { MINUTE } else { 0 }
     }
 }
 
-fn look(store: &mut Sqlite, path: &Path) -> Result<Picture, Failure> {
+fn look(store: &mut Sqlite, path: &Path, of: Option<&str>) -> Result<Picture, Failure> {
     let now = store.time();
     let has_worker = store.has_worker()?;
     let mut accounts = Vec::new();
-    for account in store.accounts()? {
+    for account in store.accounts()?.into_iter().filter(|one| of.is_none_or(|name| name == one.account)) {
         let counts = store.counts(&account.account, now - now.rem_euclid(DAY))?;
         let alarms = store.alarms(&account.account)?;
         accounts.push(Books { account, counts, alarms });
     }
+    if let (Some(name), true) = (of, accounts.is_empty()) {
+        return Err(Failure::new(format!("the ledger has no account {name}")));
+    }
     Ok(Picture { path: path.display().to_string(), now, has_worker, accounts })
 }
 
-pub fn status(store: &mut Sqlite, path: &Path, form: Form<'_>, is_json: bool) -> Ended {
-    let picture = look(store, path)?;
+pub fn status(place: &Where, form: Form<'_>, is_json: bool) -> Ended {
+    let path = place.path()?;
+    let picture = look(&mut open(&path)?, &path, place.account.as_deref())?;
     match form {
         Form::Text => result(text(&picture).trim_end())?,
         Form::Json => result(to_json(&picture))?,
@@ -116,7 +123,16 @@ fn text(picture: &Picture) -> String {
                 account.alert_at.map(|at| format!(" since {}", moment(at))).unwrap_or_default(),
                 why(word)
             )),
-            _ => say(format!("{}  {place}  goes on, at most {}/s", account.account, account.per_second)),
+            _ => say(format!(
+                "{}  {place}  goes on, at most {}/s{}",
+                account.account,
+                account.per_second,
+                if account.rate < account.per_second {
+                    format!(", now {:.0}/s since Klarna asked for fewer", account.rate)
+                } else {
+                    String::new()
+                }
+            )),
         }
         let waits = |state: State, word: &str| {
             let oldest = one.oldest(&[state]).map(|at| format!(" (oldest {})", span(now - at))).unwrap_or_default();
@@ -160,8 +176,19 @@ fn text(picture: &Picture) -> String {
 fn to_json(picture: &Picture) -> Value {
     let now = picture.now;
     let accounts = picture.accounts.iter().map(|one| {
-        let Account { account, base_url, merchant, per_second, trouble, paused_until, paused_why, look_until, .. } =
-            &one.account;
+        let Account {
+            account,
+            base_url,
+            merchant,
+            bound_by,
+            per_second,
+            rate,
+            trouble,
+            paused_until,
+            paused_why,
+            look_until,
+            ..
+        } = &one.account;
         let paused = one.is_paused(now);
         let counts = one.counts.iter().map(|count| {
             json!({
@@ -191,7 +218,9 @@ fn to_json(picture: &Picture) -> Value {
             "account": account,
             "base_url": base_url,
             "merchant": merchant,
+            "bound_by": bound_by,
             "per_second": per_second,
+            "per_second_now": rate,
             "trouble": trouble,
             "paused": paused,
             "paused_why": paused_why.as_ref().filter(|_| paused),
@@ -271,8 +300,8 @@ fn html(picture: &Picture) -> String {
 }
 
 /// A line for Nagios and Icinga, and its code: 0 well, 1 a warning, 2 critical, 3 it cannot be told.
-pub fn check(store: Result<Sqlite, Failure>, path: &Path) -> Result<u8, Failure> {
-    let picture = store.and_then(|mut store| look(&mut store, path));
+pub fn check(place: &Where) -> Result<u8, Failure> {
+    let picture = place.path().and_then(|path| look(&mut open(&path)?, &path, place.account.as_deref()));
     let picture = match picture {
         Ok(picture) => picture,
         Err(failure) => {
@@ -292,7 +321,7 @@ pub fn check(store: Result<Sqlite, Failure>, path: &Path) -> Result<u8, Failure>
         let name = &one.account.account;
         if one.is_paused(now) {
             let word = one.account.paused_why.as_deref().unwrap_or_default();
-            let level = if matches!(word, "person" | "no_answer") { 1 } else { 2 };
+            let level = if matches!(word, "person" | "no_answer" | "limited") { 1 } else { 2 };
             find(level, format!("{name} paused: {}", why(word)));
         }
         let stuck: u64 = one.alarms.iter().filter(|alarm| alarm.state != State::Unclear).map(|alarm| alarm.rows).sum();

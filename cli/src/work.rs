@@ -1,5 +1,6 @@
 //! The worker as a program: its signals, its progress, its housekeeping.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,10 +10,10 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use takings_ledger::office::Office;
 use takings_ledger::sqlite::Sqlite;
-use takings_ledger::store::{Kind, Store};
+use takings_ledger::store::{Kind, Shared, Store};
 use takings_ledger::worker::{Settings, Tally, work};
 
-use crate::place::{ACCOUNT, Klarna, make};
+use crate::place::{Klarna, make};
 use crate::say::{Failure, note, number, span, why};
 
 /// How often somebody who is no terminal hears of the progress.
@@ -26,6 +27,9 @@ const RARELY: u32 = 100;
 
 /// How often old rows are wiped.
 const HOUSEKEEPING: Duration = Duration::from_secs(60 * 60);
+
+/// Rows that are due for so long, and that nobody takes, are left alone.
+const LEFT_ALONE: Duration = Duration::from_secs(60);
 
 /// A day.
 pub const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -53,7 +57,8 @@ pub fn stop() -> Result<Arc<AtomicBool>, Failure> {
 /// Shows how far the work is.
 pub struct Progress {
     bar: Option<ProgressBar>,
-    tally: Arc<Mutex<Tally>>,
+    /// The work of each account.
+    tally: Arc<Mutex<BTreeMap<String, Tally>>>,
     begun: Instant,
     spoke: Instant,
     last: Tally,
@@ -89,15 +94,17 @@ impl Progress {
         }
     }
 
-    /// The end of the worker's line of news.
-    pub fn ear(&self) -> takings_ledger::worker::Progress {
-        let tally = self.tally.clone();
-        Arc::new(move |news| *tally.lock().unwrap_or_else(PoisonError::into_inner) = news.clone())
+    /// The end of the line of news of an account's worker.
+    pub fn ear(&self, account: &str) -> takings_ledger::worker::Progress {
+        let (tally, account) = (self.tally.clone(), account.to_owned());
+        Arc::new(move |news| {
+            tally.lock().unwrap_or_else(PoisonError::into_inner).insert(account.clone(), news.clone());
+        })
     }
 
     /// Whether anything would be shown now: without a terminal there is only a line now and then.
     fn is_due(&self) -> bool {
-        let is_line_due = || self.spoke.elapsed() >= LINE && *self.tally() != self.last;
+        let is_line_due = || self.spoke.elapsed() >= LINE && self.tally() != self.last;
         self.bar.is_some() || is_line_due()
     }
 
@@ -107,7 +114,14 @@ impl Progress {
         self.left = left + settled;
     }
 
-    fn tally(&self) -> MutexGuard<'_, Tally> {
+    /// The work of all accounts.
+    fn tally(&self) -> Tally {
+        let mut sum = Tally::default();
+        self.tallies().values().for_each(|one| add(&mut sum, one));
+        sum
+    }
+
+    fn tallies(&self) -> MutexGuard<'_, BTreeMap<String, Tally>> {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -123,7 +137,7 @@ impl Progress {
 
     /// Shows the present state.
     fn show(&mut self) {
-        let tally = self.tally().clone();
+        let tally = self.tally();
         let settled = settled(&tally);
         let left = self.left.saturating_sub(settled);
         let rate = settled as f64 / self.begun.elapsed().as_secs_f64().max(0.001);
@@ -167,29 +181,41 @@ impl Progress {
     }
 }
 
-/// Runs the worker, and shows how far it is.
+/// An account that a worker works for.
+pub struct Served {
+    pub account: String,
+    pub klarna: Klarna,
+}
+
+/// Runs the worker, a loop for each account, and shows how far it is. The trouble of one account leaves the others alone;
+/// that of the ledger ends all.
+///
+/// # Errors
+///
+/// No account could be served, or the ledger is lost. Accounts that could not be served beside others are told.
 pub fn run(
     store: &mut Sqlite,
     path: &std::path::Path,
-    klarna: &Klarna,
-    settings: Settings,
+    served: &[Served],
+    settings: &Settings,
     mut progress: Progress,
     keeping: Option<Keeping>,
     stop: &AtomicBool,
-) -> Result<Tally, Failure> {
-    let settings = Settings {
-        account: ACCOUNT.into(),
-        merchant: klarna.merchant.clone(),
-        progress: Some(progress.ear()),
-        ..settings
-    };
+) -> Result<(Tally, bool), Failure> {
+    store.become_worker()?;
+    let (served, refused) = bound(store, served)?;
     // Looks at the same file by the same copy of SQLite.
     let (mut beside, _) = make(path, false)?;
     let is_over = AtomicBool::new(false);
-    let result = thread::scope(|scope| {
-        let watcher = scope.spawn(|| {
+    let store = Mutex::new(store);
+    let shared = Shared::new(&store);
+    let ends = thread::scope(|scope| {
+        let names: Vec<&str> = served.iter().map(|one| one.account.as_str()).collect();
+        let ears: Vec<_> = names.iter().map(|name| progress.ear(name)).collect();
+        let is_over = &is_over;
+        let watcher = scope.spawn(move || {
             let mut kept: Option<Instant> = None;
-            let mut paused: Option<String> = None;
+            let mut paused: BTreeMap<&str, String> = BTreeMap::new();
             let (mut asked, mut count_again): (Option<Instant>, Option<Instant>) = (None, None);
             while !is_over.load(Ordering::SeqCst) {
                 let is_stopped = stop.load(Ordering::SeqCst);
@@ -202,21 +228,27 @@ pub fn run(
                         if count_again.is_none_or(|at| Instant::now() >= at) {
                             let begun = Instant::now();
                             // A count that fails is made again.
-                            if let Ok(left) = beside.open_rows(ACCOUNT) {
-                                progress.counted(left);
+                            let left: Result<Vec<u64>, _> = names.iter().map(|name| beside.open_rows(name)).collect();
+                            if let Ok(left) = left {
+                                progress.counted(left.iter().sum());
                             }
                             count_again = Some(Instant::now() + begun.elapsed() * RARELY);
                         }
                         progress.show();
                     }
-                    let now_paused = trouble(&mut beside);
-                    if now_paused != paused {
-                        match (&now_paused, &paused) {
-                            (Some(why), _) => progress.say(&format!("PAUSED: {why}")),
-                            (None, Some(_)) => progress.say("goes on"),
-                            (None, None) => {}
+                    for name in &names {
+                        let whose = if names.len() > 1 { format!("account {name}: ") } else { String::new() };
+                        match (trouble(&mut beside, name), paused.get(name)) {
+                            (Some(why), before) if before != Some(&why) => {
+                                progress.say(&format!("{whose}PAUSED: {why}"));
+                                paused.insert(name, why);
+                            }
+                            (None, Some(_)) => {
+                                progress.say(&format!("{whose}goes on"));
+                                paused.remove(name);
+                            }
+                            _ => {}
                         }
-                        paused = now_paused;
                     }
                 }
                 if let Some(keeping) = keeping.filter(|_| kept.is_none_or(|at| at.elapsed() >= HOUSEKEEPING)) {
@@ -229,19 +261,78 @@ pub fn run(
             }
             progress.end();
         });
-        let result = work(store, klarna.config.clone(), &settings, stop);
+        let loops = served.iter().zip(ears).map(|(one, ear)| {
+            let settings = Settings {
+                account: one.account.clone(),
+                merchant: one.klarna.merchant.clone(),
+                progress: Some(ear),
+                ..settings.clone()
+            };
+            let mut shared = shared;
+            scope.spawn(move || {
+                let end = work(&mut shared, one.klarna.config.clone(), &settings, stop);
+                if end.is_err() {
+                    // The ledger is lost for all of them.
+                    stop.store(true, Ordering::SeqCst);
+                }
+                end
+            })
+        });
+        let loops: Vec<_> = loops.collect();
+        let ends: Vec<_> = loops.into_iter().map(thread::ScopedJoinHandle::join).collect();
         is_over.store(true, Ordering::SeqCst);
         let _ = watcher.join();
-        result
+        ends
     });
-    Ok(result?)
+    let mut sum = Tally::default();
+    for end in ends {
+        let tally = end.map_err(|_| Failure::new("a thread of the worker broke off"))??;
+        add(&mut sum, &tally);
+    }
+    Ok((sum, refused))
 }
 
-/// Why nothing is sent now, in words; none if all is well.
-pub fn trouble(store: &mut Sqlite) -> Option<String> {
+/// Binds the accounts. Gives those that a worker may work for, and whether it may not for another.
+fn bound<'a>(store: &mut Sqlite, served: &'a [Served]) -> Result<(Vec<&'a Served>, bool), Failure> {
+    let mut all = Vec::new();
+    let mut refused: Vec<Failure> = Vec::new();
+    for one in served {
+        match bind(store, one) {
+            Ok(()) => all.push(one),
+            Err(failure) => refused.push(failure),
+        }
+    }
+    if all.is_empty() {
+        return Err(refused.into_iter().next().unwrap_or_else(|| Failure::new("there is no account to work for")));
+    }
+    for failure in &refused {
+        note(format!("NOT SERVED: {}", failure.message));
+    }
+    Ok((all, !refused.is_empty()))
+}
+
+fn bind(store: &mut Sqlite, one: &Served) -> Result<(), Failure> {
+    let Klarna { base_url, merchant, rate, .. } = &one.klarna;
+    store.bind(&one.account, base_url, merchant)?;
+    if let (Some(per_second), burst) = rate {
+        store.set_rate(&one.account, *per_second, burst.unwrap_or((per_second / 4.0).max(1.0)))?;
+    }
+    Ok(())
+}
+
+fn add(sum: &mut Tally, tally: &Tally) {
+    sum.done += tally.done;
+    sum.rejected += tally.rejected;
+    sum.stuck += tally.stuck;
+    sum.again += tally.again;
+    sum.stale += tally.stale;
+}
+
+/// Why nothing is sent for the account now, in words; none if all is well.
+pub fn trouble(store: &mut Sqlite, account: &str) -> Option<String> {
     let now = store.time();
     let accounts = store.accounts().ok()?;
-    let account = accounts.into_iter().find(|account| account.account == ACCOUNT)?;
+    let account = accounts.into_iter().find(|held| held.account == account)?;
     let word = account.paused_why.filter(|word| account.paused_until > now && word != "limited")?;
     let until = match account.paused_until {
         i64::MAX => "until `takings resume`".to_owned(),
@@ -270,16 +361,39 @@ pub fn keep(store: &mut impl Office, keeping: Keeping) -> Result<(u64, u64), Fai
     Ok((wiped, stubs))
 }
 
-/// Waits while another program works the ledger off, until nothing is to be done for so long.
-pub fn watch(store: &mut Sqlite, mut progress: Progress, quiet: Duration, stop: &AtomicBool) -> Result<(), Failure> {
-    let begun = store.open_rows(ACCOUNT)?;
+/// Waits while another program works the account off, until nothing is to be done for so long.
+///
+/// # Errors
+///
+/// The ledger could not be read, or the other program leaves the account alone.
+pub fn watch(
+    store: &mut Sqlite,
+    account: &str,
+    mut progress: Progress,
+    quiet: Duration,
+    stop: &AtomicBool,
+) -> Result<(), Failure> {
+    let begun = store.open_rows(account)?;
+    let (mut before, mut since) = (begun, Instant::now());
     while !stop.load(Ordering::SeqCst) {
-        let left = store.open_rows(ACCOUNT)?;
-        progress.tally().done = begun.saturating_sub(left);
+        let left = store.open_rows(account)?;
+        let done = Tally { done: begun.saturating_sub(left), ..Tally::default() };
+        progress.tallies().insert(account.to_owned(), done);
         progress.counted(left);
         progress.show();
-        if store.quiet(ACCOUNT)?.is_none_or(|time| time > quiet) || !store.has_worker()? {
+        let next = store.quiet(account)?;
+        if next.is_none_or(|time| time > quiet) || !store.has_worker()? {
             break;
+        }
+        if left != before || next != Some(Duration::ZERO) {
+            (before, since) = (left, Instant::now());
+        }
+        if since.elapsed() >= LEFT_ALONE {
+            progress.end();
+            return Err(Failure::new(format!(
+                "the rows are enqueued, and the worker that runs takes none of the account {account}: has it the \
+                 credentials? takings doctor says more"
+            )));
         }
         thread::sleep(LOOK);
     }

@@ -319,6 +319,7 @@ pub fn check(place: &Where) -> Result<u8, Failure> {
     let (mut people, mut late, mut open) = (0, 0, 0);
     for one in &picture.accounts {
         let name = &one.account.account;
+        let whose = if picture.accounts.len() > 1 { format!("{name}: ") } else { String::new() };
         if one.is_paused(now) {
             let word = one.account.paused_why.as_deref().unwrap_or_default();
             let level = if matches!(word, "person" | "no_answer" | "limited") { 1 } else { 2 };
@@ -328,14 +329,14 @@ pub fn check(place: &Where) -> Result<u8, Failure> {
         let unclear: u64 =
             one.alarms.iter().filter(|alarm| alarm.state == State::Unclear).map(|alarm| alarm.rows).sum();
         if stuck > 0 {
-            find(2, format!("{stuck} need a person"));
+            find(2, format!("{whose}{stuck} need a person"));
         }
         if unclear > 0 {
-            find(1, format!("{unclear} unclear for hours"));
+            find(1, format!("{whose}{unclear} unclear for hours"));
         }
         if one.late(now) > LATE && !one.is_paused(now) {
             let worker = if picture.has_worker { "" } else { ", and no worker runs" };
-            find(2, format!("due for {}{worker}", span(one.late(now))));
+            find(2, format!("{whose}due for {}{worker}", span(one.late(now))));
         }
         people += stuck + unclear;
         late = late.max(one.late(now) / 1000);

@@ -81,6 +81,14 @@ fn one_worker_serves_several_accounts() {
     assert_eq!(place.json(&["refund-file", "--yes", "--account", "kustom-se", "back.csv"], 0)["refunded"], 1);
     assert!(se.audit().is_empty() && place.sandbox.audit().is_empty());
 
+    place.write("much.csv", &format!("order_id,reference,captured_amount\n{},p-3,999\n", order(1)));
+    // A ledger that is new believes a refusal after ten minutes.
+    place.expect(&["resume", "kustom-se", "--nothing-lost"], 0);
+    place.expect(&["capture-file", "--yes", "--account", "kustom-se", "much.csv"], 2);
+    let check = place.expect(&["status", "--check"], 2);
+    assert!(check.starts_with("TAKINGS CRITICAL - kustom-se: 1 need a person"), "{check}");
+    place.expect(&["status", "--check", "--account", "default"], 0);
+
     assert_eq!(place.json(&["pause", "kustom-se"], 0), json!({"account": "kustom-se", "paused": true}));
     assert_eq!(place.json(&["resume", "--account", "kustom-se"], 0), json!({"account": "kustom-se", "paused": false}));
     let rate = place.json(&["account", "rate", "kustom-se", "--per-second", "20"], 0);

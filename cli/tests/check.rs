@@ -4,7 +4,7 @@ mod place;
 
 use std::process::{Command, Stdio};
 
-use place::{Place, order};
+use place::{ORDER, Place, order};
 use serde_json::Value;
 use takings::{CaptureRequest, Client, Config, Credentials, RefundRequest};
 use takings_sandbox::Fault;
@@ -168,4 +168,31 @@ fn a_check_that_is_told_to_stop_keeps_what_it_has() {
     place.expect(&["check", "--per-second", "150"], 0);
     // The last one may have had more lines.
     assert_eq!(place.requests("GET") - before, ORDERS - orders + 1);
+}
+
+#[test]
+fn a_stub_is_enough_for_the_books() {
+    let place = Place::new();
+    place.order(ORDER, 10_000);
+    let heading = "order_id,reference,captured_amount,description";
+    place.write("ok.csv", &format!("{heading}\n{ORDER},p-1,6000,socks\n"));
+    place.write("much.csv", &format!("{heading}\n{ORDER},p-2,9000,shoes\n"));
+    place.expect(&["capture-file", "--yes", "ok.csv"], 0);
+    place.expect(&["capture-file", "--yes", "much.csv"], 2);
+    let id = place.json(&["show", ORDER, "p-1"], 0)["capture_id"].clone();
+    assert_eq!(place.json(&["purge", "--keep-requests", "0", "--keep-rows", "0"], 0)["requests_wiped"], 1);
+    let stub = place.json(&["show", ORDER, "p-1"], 0);
+    assert_eq!(
+        (&stub["capture_id"], &stub["captured_amount"], &stub["request_wiped"]),
+        (&id, &6000.into(), &true.into())
+    );
+    assert!(stub["settled_at"].is_string() && stub["enqueued_at"].is_string(), "{stub}");
+    let refused = place.json(&["show", ORDER, "p-2"], 0);
+    assert_eq!((&refused["error_code"], &refused["request_wiped"]), (&"CAPTURE_NOT_ALLOWED".into(), &false.into()));
+    // The file again finds the name, and the books still agree with Klarna's.
+    let sent = place.requests("POST");
+    place.expect(&["capture-file", "--yes", "ok.csv"], 0);
+    assert_eq!(place.requests("POST"), sent);
+    assert_eq!(place.json(&["check"], 0)["counts"]["agrees"], 2);
+    assert!(place.sandbox.audit().is_empty());
 }

@@ -1,14 +1,14 @@
 //! The promises of any engine, and those of SQLite's alone.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use takings_ledger::office::{Office, Said, Wanted};
 use takings_ledger::policy::{Change, End, Looked, State, Why, Word, settle};
 use takings_ledger::sqlite::{Options, Sqlite, system_clock};
-use takings_ledger::store::{Claim, Entry, Kept, Kind, Record, Settlement, Store};
+use takings_ledger::store::{Claim, Entry, Kept, Kind, Record, Settlement, Shared, Store};
 
 const LEASE: Duration = Duration::from_secs(180);
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -494,6 +494,19 @@ fn accounts_apart<E: Engine>() {
     assert_eq!((state(&mut engine, "se"), state(&mut engine, "default")), (Some(State::Done), Some(State::Queued)));
 }
 
+/// The worker of another account in the process leaves the rows alone that this one has.
+fn shared<E: Engine>() {
+    let mut engine = E::new();
+    engine.store().enqueue(Kind::Capture, &[entry("p", 1)]).unwrap();
+    let claim = claim_one(&mut engine);
+    let store = Mutex::new(engine.store());
+    let (mut one, mut other) = (Shared::new(&store), Shared::new(&store));
+    other.become_worker().unwrap();
+    assert_eq!(other.claim("default", 10, LEASE), Ok(vec![]));
+    assert_eq!(one.settle(&[ended(&claim, End::Refused { settles: true })]), Ok(vec![Kept::Written]));
+    assert_eq!(other.open_rows("default"), Ok(0));
+}
+
 /// A new key of the same merchant is taken by a person's word. At another place no earlier look counts.
 fn bound_anew<E: Engine>() {
     let mut engine = E::new();
@@ -682,7 +695,7 @@ macro_rules! contract {
 
 mod sqlite {
     contract!(super::File: a_row_is_done a_lease_ends maybe_stays a_look another_id one_name an_account a_place a_restore a_death
-        a_persons_word sent_again withdrawn withdrawn_after_a_restore a_lease_is_no_quiet_time a_limit accounts_apart
+        a_persons_word sent_again withdrawn withdrawn_after_a_restore a_lease_is_no_quiet_time a_limit accounts_apart shared
         bound_anew a_persons_pause nothing_lost purged counted compared a_quiet_time trouble_over);
 }
 

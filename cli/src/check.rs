@@ -20,7 +20,7 @@ use takings_ledger::sqlite::Sqlite;
 use takings_ledger::store::Kind;
 
 use crate::place::Where;
-use crate::rows::find;
+use crate::rows::{PAGE, find};
 use crate::say::{Ended, Exit, Failure, guarded, moment, note, number, result};
 use crate::work;
 
@@ -29,9 +29,6 @@ const PART: usize = 50;
 
 /// How many orders are read at once.
 const HANDS: usize = 8;
-
-/// How many rows of the ledger are read at once.
-const PAGE: usize = 1000;
 
 /// An order that does not agree is read again after so long: a worker may be busy with it, or Klarna's account may lag.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -142,35 +139,40 @@ impl Finding {
 /// A capture or refund as the order shows it. Refunds of old orders may lack an id or a reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shown {
-    kind: Kind,
-    id: String,
-    reference: String,
-    amount: Option<i64>,
-    at: String,
+    pub kind: Kind,
+    pub id: String,
+    pub reference: String,
+    pub amount: Option<i64>,
+    pub at: String,
 }
 
 /// A line of the report.
 #[derive(Debug)]
 pub struct Compared {
     pub finding: Finding,
-    kind: Kind,
-    row: Option<Line>,
-    shown: Option<Shown>,
+    pub kind: Kind,
+    pub row: Option<Line>,
+    pub shown: Option<Shown>,
 }
 
 /// The captures and refunds that an order shows.
 fn shown(document: &Value) -> Vec<Shown> {
     let mut all = Vec::new();
     for kind in Kind::ALL {
-        let name = kind.operation();
-        for entry in document[format!("{name}s")].as_array().into_iter().flatten() {
-            let text = |name: &str| entry[name].as_str().unwrap_or_default().to_owned();
-            let at = text(&format!("{}_at", kind.word(State::Done)));
-            let id = text(&format!("{name}_id"));
-            all.push(Shown { kind, id, reference: text("reference"), amount: entry[kind.amount()].as_i64(), at });
-        }
+        let entries = document[format!("{}s", kind.operation())].as_array();
+        all.extend(entries.into_iter().flatten().map(|entry| Shown::read(kind, entry)));
     }
     all
+}
+
+impl Shown {
+    /// Reads one of Klarna's entries.
+    pub fn read(kind: Kind, entry: &Value) -> Shown {
+        let text = |name: &str| entry[name].as_str().unwrap_or_default().to_owned();
+        let at = text(&format!("{}_at", kind.word(State::Done)));
+        let id = text(&format!("{}_id", kind.operation()));
+        Shown { kind, id, reference: text("reference"), amount: entry[kind.amount()].as_i64(), at }
+    }
 }
 
 /// Compares the rows of an order with all that the order shows.

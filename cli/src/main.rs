@@ -1,6 +1,7 @@
 //! `takings`: captures Klarna orders from files and tables, once each, whatever dies on the way.
 #![forbid(unsafe_code)]
 
+mod audit;
 mod call;
 mod check;
 mod enqueue;
@@ -99,6 +100,21 @@ Each capture and refund of these orders is a line of the report, with one of the
 
 Nothing is changed, neither here nor there. Interrupted, the same command goes on within 24 hours.
 Exit codes: 0 all agrees or is open; 1 nothing was checked; 2 a person has to look; 3 it was interrupted.";
+
+const AUDIT: &str = "\
+Each row of the ledger, and each capture and refund of the sandbox, is one of these:
+  ok       both say the same; or the row was refused or withdrawn, and the sandbox has nothing of it
+  open     not settled yet; the worker goes on with it
+  double   the sandbox has more than one of that name: money moved twice
+  lost     the ledger has it as done, and the sandbox does not have it
+  phantom  the sandbox has it, and the ledger has no such row: something beside the ledger did it
+  wrong    both have it, with another amount or under another id, or the ledger has it as not done
+  stuck    the row waits for a person
+
+A sandbox with TLS or a token is read by other means:
+  curl … URL/sandbox/ledger | takings audit --from -
+
+Exit codes: 0 all is ok; 1 nothing was audited; 2 something else was found; 3 something is open, and all else ok.";
 
 /// The program.
 #[derive(Debug, Parser)]
@@ -250,6 +266,13 @@ enum Command {
         /// Begins anew, where an earlier check was interrupted
         #[arg(long)]
         anew: bool,
+    },
+    /// Compares the ledger with that of a sandbox, after a test: done twice, lost, or wrongly booked
+    #[command(after_help = AUDIT)]
+    Audit {
+        /// The sandbox's URL, or a file with its answer to GET /sandbox/ledger (- is standard input); else KLARNA_BASE_URL
+        #[arg(long, value_name = "URL|FILE")]
+        from: Option<String>,
     },
     /// Looks for what could be wrong here: settings, ledger, clocks. Sends nothing
     Doctor,
@@ -549,6 +572,7 @@ fn run(cli: Cli, place: Where) -> Ended {
                 check::Check { place: place.clone(), order_id: order, days, per_second, report, anew, json: is_json };
             check::run(&mut open()?, &check)
         }
+        Command::Audit { from } => audit::run(&mut open()?, from.as_deref(), is_json),
         Command::Doctor => doctor(&place, is_json),
         // Its flags were read before all others.
         Command::Sandbox { flags } => Ok(if takings_sandbox::program(flags) { Exit::Done } else { Exit::Nothing }),

@@ -10,7 +10,7 @@ use crate::place::{ACCOUNT, Where, open};
 use crate::say::{Ended, Exit, Failure, done, moment, number, result, why};
 
 /// How many rows are read at once.
-const PAGE: usize = 1000;
+pub const PAGE: usize = 1000;
 
 /// A row for programs.
 pub fn row_json(line: &Line) -> Value {

@@ -125,6 +125,11 @@ impl Progress {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Why the worker can write nothing.
+    fn trouble(&self) -> Option<String> {
+        self.tallies().values().find_map(|tally| tally.trouble.clone())
+    }
+
     /// Says once that the work stops.
     fn stopping(&mut self) {
         if !self.told_of_stop {
@@ -217,6 +222,7 @@ pub fn run(
             let mut kept: Option<Instant> = None;
             let mut paused: BTreeMap<&str, String> = BTreeMap::new();
             let (mut asked, mut count_again): (Option<Instant>, Option<Instant>) = (None, None);
+            let mut is_well = true;
             while !is_over.load(Ordering::SeqCst) {
                 let is_stopped = stop.load(Ordering::SeqCst);
                 if is_stopped {
@@ -250,6 +256,18 @@ pub fn run(
                             _ => {}
                         }
                     }
+                }
+                match progress.trouble() {
+                    Some(why) if is_well => {
+                        progress
+                            .say(&format!("the ledger cannot be written, so nothing more is sent until it can: {why}"));
+                        is_well = false;
+                    }
+                    None if !is_well => {
+                        progress.say("the ledger can be written again");
+                        is_well = true;
+                    }
+                    _ => {}
                 }
                 if let Some(keeping) = keeping.filter(|_| kept.is_none_or(|at| at.elapsed() >= HOUSEKEEPING)) {
                     kept = Some(Instant::now());

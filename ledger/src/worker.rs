@@ -108,6 +108,8 @@ pub struct Tally {
     pub again: u64,
     /// Words that came too late to count.
     pub stale: u64,
+    /// Why the ledger takes nothing now, so that nothing is sent. The worker tries again by itself.
+    pub trouble: Option<String>,
 }
 
 /// Works off the rows of an account until `stop` is set. Then it claims nothing more, hands back what was not sent, waits
@@ -205,10 +207,13 @@ impl<S: Store> Desk<'_, S> {
                 return Ok(());
             }
             // Ends go first: a row that is written late may be claimed by somebody else.
-            if self.write()? {
+            if let Some(error) = self.write()? {
+                self.tell(Some(error));
                 next = Instant::now() + AGAIN;
             } else if !is_stopped && self.under_way < self.settings.hands && Instant::now() >= next {
-                next = match self.claim() {
+                let claimed = self.claim();
+                self.tell(claimed.as_ref().err().filter(|error| error.retryable).cloned());
+                next = match claimed {
                     Ok(0) if self.is_quiet() => return Ok(()),
                     // The rate may have let nothing through, and will in a moment.
                     Ok(0) if last_work.is_some_and(|at| at.elapsed() < self.settings.idle) => Instant::now() + RATE,
@@ -219,6 +224,21 @@ impl<S: Store> Desk<'_, S> {
                 };
             }
             self.gather(next);
+        }
+    }
+
+    /// Tells of the ledger's trouble, once while it lasts, and of its end.
+    fn tell(&mut self, error: Option<Error>) {
+        let trouble = error.map(|error| error.message);
+        if trouble.is_some() != self.tally.trouble.is_some() {
+            self.tally.trouble = trouble;
+            self.report();
+        }
+    }
+
+    fn report(&self) {
+        if let Some(progress) = &self.settings.progress {
+            progress(&self.tally);
         }
     }
 
@@ -308,14 +328,14 @@ impl<S: Store> Desk<'_, S> {
         self.unwritten.push((settlement, verdict.account, row.trouble));
     }
 
-    /// Writes what there is to write. True if the store could not take it now.
-    fn write(&mut self) -> Result<bool, Error> {
+    /// Writes what there is to write. Gives the store's error if it cannot take that now.
+    fn write(&mut self) -> Result<Option<Error>, Error> {
         if !self.unwritten.is_empty() {
             let ends: Vec<Settlement> = self.unwritten.iter().map(|(end, ..)| end.clone()).collect();
             let kept = match self.store.settle(&ends) {
                 Ok(kept) => kept,
                 // A worker that has to stop does not wait for a disk with room: leases end by themselves.
-                Err(error) if error.retryable && !self.stop.load(Ordering::SeqCst) => return Ok(true),
+                Err(error) if error.retryable && !self.stop.load(Ordering::SeqCst) => return Ok(Some(error)),
                 Err(error) => return Err(error),
             };
             for ((end, news, trouble), kept) in self.unwritten.drain(..).zip(kept) {
@@ -332,18 +352,16 @@ impl<S: Store> Desk<'_, S> {
             }
             // Many rows of one claim meet the same trouble. It is one trouble of the account.
             self.changes.dedup();
-            if let Some(progress) = &self.settings.progress {
-                progress(&self.tally);
-            }
+            self.report();
         }
         while let Some(change) = self.changes.first() {
             match self.store.change(&self.settings.account, *change) {
                 Ok(()) => drop(self.changes.remove(0)),
-                Err(error) if error.retryable && !self.stop.load(Ordering::SeqCst) => return Ok(true),
+                Err(error) if error.retryable && !self.stop.load(Ordering::SeqCst) => return Ok(Some(error)),
                 Err(error) => return Err(error),
             }
         }
-        Ok(false)
+        Ok(None)
     }
 }
 

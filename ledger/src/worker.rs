@@ -258,7 +258,9 @@ impl<S: Store> Desk<'_, S> {
         let after = (self.settings.clock)();
         for claim in claims {
             self.under_way += 1;
-            if !clocks_agree(claim.at, after, claim.seen_at) {
+            // The claim may have taken long, where the machine slept: any time of it will do.
+            let nearest = claim.at.clamp(wall, wall.max(after));
+            if !clocks_agree(claim.at, nearest, claim.seen_at) {
                 self.changes.push(Change::Paused(Duration::from_secs(5 * 60), Why::Clock));
                 let ended = Ended::without_request(claim, End::HandedBack, "two clocks differ, so nothing is sent");
                 self.take(ended);

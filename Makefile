@@ -14,7 +14,7 @@ venv := target/venv/bin
 warnings := -Wall -Wextra -Wpedantic -Werror
 link := -Ltarget/debug -ltakings -Wl,-rpath,$(CURDIR)/target/debug
 
-.PHONY: help setup setup-rust setup-wheel setup-demo build rust wheel lua lua-dist examples library install uninstall dist test-dist test check demo docs bench bench-contenders bench-ledger fuzz fmt bless clean
+.PHONY: help setup setup-rust setup-wheel setup-demo build rust wheel lua lua-dist examples library install uninstall dist test-dist test check demo docs bench bench-contenders bench-ledger fuzz fmt bless clean soak soak-ledger
 .DEFAULT_GOAL := help
 
 help:
@@ -25,6 +25,7 @@ help:
 	@echo '  make test    set up, build, then every check there is'
 	@echo '  make check   did I break it: what finds most faults, in 90 seconds once everything is built'
 	@echo '  make soak    100,000 captures in 64 threads, with faults: outcomes, ledger, memory'
+	@echo '  make soak-ledger  the ledger: 1,000 kills, a file of 50,000, broken disks, wrong clocks'
 	@echo
 	@echo '  make bench   takings beside other ways to send a capture: processor time, memory; then make bench-ledger'
 	@echo '  make bench-ledger what the ledger and its worker reach: rows and captures a second, recovery, memory'
@@ -110,6 +111,9 @@ check:
 
 soak: build
 	TAKINGS_SOAK=100000 target/python/bin/python -m pytest -s -k flat tests/process/test_threads.py
+
+soak-ledger: build
+	TAKINGS_SOAK_LEDGER=1 target/python/bin/python -m pytest -s -n 4 --dist loadfile tests/ledger
 
 demo: setup-demo rust wheel examples
 	lua/build.sh "$$(lua/find.sh)"

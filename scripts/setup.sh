@@ -66,6 +66,7 @@ lua5.4 lua5.4
 luajit luajit2
 luacheck lua-check
 valgrind valgrind
+strace strace
 curl curl
 curl-config libcurl4-openssl-dev
 pkg-config pkgconf

@@ -133,6 +133,7 @@ of_python_and_lua() {
     mypy "the package" --config-file python/pyproject.toml
     mypy scripts --strict scripts
     MYPYPATH=scripts:tests/process:tests/hosts mypy "package tests" --strict --follow-imports=silent tests/dist
+    MYPYPATH=tests/process mypy "ledger tests" --strict --follow-imports=silent tests/ledger
     mypy docs --strict docs tests/docs
     # The packages that `make bench` compares are not installed here.
     mypy bench --strict --ignore-missing-imports bench
@@ -152,6 +153,7 @@ of_packages() {
     # These packages are made of the builds above: `make dist` would build everything anew, which takes minutes.
     step "package tests" "$venv/python" -m pytest --quiet tests/dist
     step "process tests" "$python" -m pytest --quiet "${side_by_side[@]}" tests/process
+    step "ledger tests" "$python" -m pytest --quiet "${side_by_side[@]}" tests/ledger
     step "cargo deny" scripts/cargo-deny.sh
     return 0
 }

@@ -29,13 +29,16 @@ def forget(shop: Shop) -> None:
 
 
 def put_in_place(shop: Shop, how: str) -> None:
+    """Each way leaves one thing by which the ledger is known as restored."""
     forget(shop)
     if how == "another file":
         shop.path.unlink()
-    # The bytes go into the file that is there, which keeps its number.
+    # Otherwise the bytes go into the file that is there, which keeps its number.
     shutil.copyfile(shop.folder / "backup.db", shop.path)
-    if how == "said by a person":
+    if how != "the same file":
+        # The note of claims stays on the machine that was lost.
         shop.path.with_name(shop.path.name + ".lock").unlink()
+    if how == "said by a person":
         shop.run("restored")
 
 

@@ -34,7 +34,7 @@ def test_a_file_is_captured_once_whatever_is_killed(shop: Shop) -> None:
         with shop.start(*words) as program:
             if share:
                 wanted = share * PARCELS
-                until(has_captured(shop, wanted), within=120, what=f"{wanted:.0f} are captured")
+                until(has_captured(shop, wanted), within=600, what=f"{wanted:.0f} are captured")
             else:
                 time.sleep(chance.uniform(0, 0.3))
             program.process.send_signal(signal.SIGKILL)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from shop import SOAK, Shop
+from support import until
 
 KILLS = 1000 if SOAK else 75
 SHOPS = 3
@@ -80,7 +81,9 @@ class Killed:
         orders = self.shop.orders(chosen)
         self.refusing |= set(orders[:refusing])
         for place, order in enumerate(orders):
-            parcels = [(order, f"p-{n}", 1000 + n) for n in range(3)]
+            # A single parcel is asked for again, and refused behind a lost answer.
+            count = 1 if place < refusing else 3
+            parcels = [(order, f"p-{n}", 1000 + n) for n in range(count)]
             if place < refusing // 4:
                 parcels.append((order, "too-much", 2_000_000))
             self.shop.enqueue("capture", parcels)
@@ -136,6 +139,29 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
     rows = sum(len(rows) for shop in shops for rows in shop.rows.values())
     print(f"{KILLS} kills, {rows} rows, {struck} kills while rows were being sent")
     assert struck > KILLS // 50
+
+
+def test_a_refusal_behind_a_lost_answer_says_nothing(shop: Shop) -> None:
+    """The ledger knows of the lost answer. The look finds the capture."""
+    orders = shop.orders([[{"fault": "lost_answer"}, REFUSAL]] * 3)
+    shop.enqueue("capture", [(order, "p", 100) for order in orders])
+    shop.work_off()
+    assert shop.count("state = 'captured'") == 3
+    shop.is_right(3)
+
+
+def test_a_refusal_behind_a_kill_says_nothing(shop: Shop) -> None:
+    """Only the claim of a worker that is gone tells that something may have been carried out."""
+    slow = {"fault": "stall", "when": "after_commit"}
+    orders = shop.orders([[slow, REFUSAL]] * 3)
+    shop.enqueue("capture", [(order, "p", 100) for order in orders])
+    with shop.start("worker") as worker:
+        until(lambda: len(shop.sandbox.ledger()) == 3, what="all are captured at the sandbox")
+        worker.process.send_signal(signal.SIGKILL)
+        worker.process.wait()
+    shop.work_off()
+    assert shop.count("state = 'captured'") == 3
+    shop.is_right(3)
 
 
 def test_every_fault_of_the_sandbox_is_met(shop: Shop) -> None:

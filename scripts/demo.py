@@ -1,6 +1,7 @@
 """Captures an order from each language, then shows the promise: the sandbox captures and loses the
-answer, and the money moves once all the same. Last comes a whole order's life: parcels, tracking,
-a refund whose answer is lost, the rest released. Ends with 1 and the reason if this is not so.
+answer, and the money moves once all the same. Then come a whole order's life: parcels, tracking,
+a refund whose answer is lost, the rest released; and a file of parcels in the ledger, whose worker
+is killed twice. Ends with 1 and the reason if this is not so.
 
     make demo                           against the sandbox
     make demo ORDER_ID=... FILE=...     against the Klarna that KLARNA_* names
@@ -10,13 +11,15 @@ Standard library only, but for that Klarna; `make demo` has built everything bef
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,10 +145,11 @@ class Sandbox:
         # A proxy of the environment has no business with loopback.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
-    def _ask(self, path: str, body: Any = None) -> Any:
+    def _ask(self, path: str, body: Any = None, method: str | None = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
-        with self._opener.open(f"{self.url}/sandbox/{path}", data, timeout=10) as answer:
-            return json.load(answer)
+        request = urllib.request.Request(f"{self.url}/sandbox/{path}", data, method=method)
+        with self._opener.open(request, timeout=10) as answer:
+            return json.loads(answer.read() or "null")
 
     def order(
         self, order_amount: int, *faults: str, on: str = "capture", name: str | None = None
@@ -163,6 +167,16 @@ class Sandbox:
     def requests(self, order_id: str) -> list[dict[str, Any]]:
         received: list[dict[str, Any]] = self._ask(f"orders/{order_id}/requests")
         return received
+
+    def fault(self, order_id: str, **fault: Any) -> None:
+        self._ask(f"orders/{order_id}/faults", fault)
+
+    def no_faults(self, order_id: str) -> None:
+        self._ask(f"orders/{order_id}/faults", method="DELETE")
+
+    def everything(self) -> list[dict[str, Any]]:
+        entries: list[dict[str, Any]] = self._ask("ledger")
+        return entries
 
     def audit(self) -> list[Any]:
         """What moved other than it was asked, or twice."""
@@ -273,7 +287,7 @@ STEPS = ("captured", "captured", "tracked", "refunded", "released")
 
 def show_lives(klarna: Sandbox) -> None:
     say()
-    say("Last, an order's whole life. It leaves in two parcels, a tracking number follows, one")
+    say("Then an order's whole life. It leaves in two parcels, a tracking number follows, one")
     say("thing comes back, and the rest is released. The refund's answer is lost on the way:")
     say()
     say(
@@ -310,6 +324,153 @@ def show_lives(klarna: Sandbox) -> None:
     expect(audit == [], f"the sandbox's audit should be empty; it says {audit}")
     say()
     say("The sandbox's audit is empty: in each life money moved as it was asked, once.")
+
+
+# --- the ledger ---------------------------------------------------------------------------------
+
+TAKINGS: list[str | Path] = [TARGET / "debug" / "takings"]
+PARCELS = 500
+# The worker is killed once so many parcels are captured. The outage begins after the first time.
+KILLED_AT = (100, 300)
+# Every so-many-th parcel's first answer is lost.
+LOST = 25
+
+
+class Office:
+    """The program `takings` on a ledger of its own."""
+
+    def __init__(self, folder: Path, klarna: Sandbox) -> None:
+        self.folder, self.klarna = folder, klarna
+        kept = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+        self.environment = kept | klarna.klarna | {"TAKINGS_LEDGER": str(folder / "ledger.db")}
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*TAKINGS, *words],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, *words: str) -> str:
+        with self.start(*words) as process:
+            try:
+                said, _ = process.communicate(timeout=60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise Broken(f"takings {' '.join(words)}: it did not end") from None
+        expect(process.returncode == 0, f"takings {' '.join(words)}: {said.strip()}")
+        return said
+
+    def captured(self) -> set[str]:
+        """The orders of the file that the sandbox has captured."""
+        entries = self.klarna.everything()
+        return {entry["order_id"] for entry in entries if entry["reference"].startswith("demo-")}
+
+    @contextmanager
+    def worker(self) -> Iterator[Callable[[Callable[[], bool]], None]]:
+        """A worker that is killed at the end. Gives a function that waits for something."""
+        with self.start("worker") as worker:
+
+            def wait(until: Callable[[], bool]) -> None:
+                last = time.monotonic() + 60
+                while not until():
+                    expect(worker.poll() is None, "the worker ended by itself")
+                    expect(time.monotonic() < last, f"after {len(self.captured())} it does nothing")
+                    time.sleep(0.01)
+
+            try:
+                yield wait
+            finally:
+                worker.kill()
+
+
+def write_parcels(klarna: Sandbox, file: Path) -> dict[str, int]:
+    """Makes the orders and the file of their parcels. Gives the amount of each order."""
+    wanted: dict[str, int] = {}
+    with file.open("w", newline="") as text:
+        rows = csv.writer(text)
+        rows.writerow(["order_id", "reference", "amount", "currency"])
+        for n in range(PARCELS):
+            # Twice the amount: the order itself would let a second capture through.
+            order_id = klarna.order(2 * (1000 + n), *["lost_answer"] * (n % LOST == 0))
+            wanted[order_id] = 1000 + n
+            rows.writerow([order_id, f"demo-{n}", amount(1000 + n), "EUR"])
+    return wanted
+
+
+def work_off(office: Office, wanted: Mapping[str, int]) -> str:
+    """Kills two workers on the way. Gives the words of the third one."""
+    first, second = KILLED_AT
+
+    def killed(captures: int, more: str = "") -> None:
+        now = len(office.captured())
+        expect(captures <= now < PARCELS, f"the worker was killed at {now} captures")
+        say(f"  takings worker                     killed after {now} captures{more}")
+
+    with office.worker() as wait:
+        wait(lambda: len(office.captured()) >= first)
+    killed(first)
+    # An outage: whatever is sent now is answered with 503, and nothing is captured.
+    out = wanted.keys() - office.captured()
+    for order_id in out:
+        office.klarna.fault(order_id, fault="status", status=503)
+    with office.worker() as wait:
+        wait(lambda: "PAUSED" in office.run("status"))
+        for order_id in out:
+            office.klarna.no_faults(order_id)
+        # The worker itself would look again half a minute after the last silence.
+        office.run("resume")
+        wait(lambda: len(office.captured()) >= second)
+    killed(second, ", an outage, `takings resume`")
+    return office.run("worker", "--until-quiet", "30")
+
+
+def show_ledger(klarna: Sandbox) -> None:
+    say()
+    say(f"And the ledger. A file of {PARCELS} parcels is enqueued, and a worker captures them. It")
+    say("is killed twice on the way (SIGKILL), and in between Klarna answers 503:")
+    say()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        office = Office(folder, klarna)
+        wanted = write_parcels(klarna, folder / "shipments.csv")
+        # The orders were made a moment ago, so nothing can have captured them before.
+        said = office.run("enqueue", "--first-ever", "shipments.csv")
+        say(f"  takings enqueue shipments.csv      {said.strip().splitlines()[-1]}")
+        said = work_off(office, wanted)
+        say(f"  takings worker                     {said.strip().splitlines()[-1]}")
+        say()
+        say("  takings status")
+        for line in office.run("status").splitlines():
+            say(f"    {line.replace(str(folder), '…')}")
+        rows = office.run("list", "--state", "captured", "--most", "0", "--json").splitlines()
+    booked = {row["order_id"]: row["capture_id"] for row in map(json.loads, rows)}
+    judge(klarna, wanted, booked)
+    requests = sum(request["order_id"] in wanted for request in klarna.all_requests())
+    say()
+    say(f"{PARCELS} parcels, {requests} requests, {PARCELS} captures: each once, all are booked.")
+    say("The sandbox's audit is empty.")
+
+
+def judge(klarna: Sandbox, wanted: Mapping[str, int], booked: Mapping[str, str]) -> None:
+    """Compares the captures of the sandbox with the amounts and the ids that they must have."""
+    done = [entry for entry in klarna.everything() if entry["order_id"] in wanted]
+    amounts = {entry["order_id"]: entry["captured_amount"] for entry in done}
+    expect(
+        len(done) == len(wanted) and amounts == wanted,
+        f"each of {len(wanted)} parcels should be captured once; there are {len(done)} captures of "
+        f"{len(amounts)} orders",
+    )
+    expect(
+        booked == {entry["order_id"]: entry["capture_id"] for entry in done},
+        "the ledger should hold the captures that the sandbox made",
+    )
+    audit = klarna.audit()
+    expect(audit == [], f"the sandbox's audit should be empty; it says {audit}")
 
 
 # --- against a real Klarna ----------------------------------------------------------------------
@@ -374,6 +535,7 @@ def main() -> None:
             show_captures(stand_in, SAMPLE, total)
             show_promise(stand_in, SAMPLE, total)
             show_lives(stand_in)
+            show_ledger(stand_in)
 
 
 if __name__ == "__main__":

@@ -170,3 +170,35 @@ def test_a_life_is_lived_once(klarna: demo.Sandbox) -> None:
         assert [line.split()[0] for line in said.splitlines()] == list(demo.STEPS)
     assert len(klarna.ledger(order_id)) == len(demo.STEPS)
     assert klarna.audit() == []
+
+
+def test_a_ledger_that_books_a_capture_twice_or_not_at_all_is_noticed(klarna: demo.Sandbox) -> None:
+    order_id = klarna.order(2 * 6000)
+    once = demo.capture("Rust", klarna.klarna, order_id, demo.SAMPLE)
+    demo.judge(klarna, {order_id: 6000}, {order_id: once.capture_id})
+    for amount, booked in [(6001, once.capture_id), (6000, "made-up")]:
+        with pytest.raises(demo.Broken):
+            demo.judge(klarna, {order_id: amount}, {order_id: booked})
+    with pytest.raises(demo.Broken, match="should hold the captures"):
+        demo.judge(klarna, {order_id: 6000}, {})
+    another = demo.capture("Rust", klarna.klarna, order_id, demo.SAMPLE, "another-key")
+    with pytest.raises(demo.Broken, match="2 captures of 1 orders"):
+        demo.judge(klarna, {order_id: 6000}, {order_id: another.capture_id})
+
+
+@pytest.mark.parametrize(
+    ("program", "noticed"),
+    [
+        ("raise SystemExit('no ledger')", "takings enqueue .*: no ledger"),
+        # It enqueues, and its worker ends at once.
+        ("import os, sys; sys.argv[1] == 'worker' or os.execv(sys.argv[0], sys.argv)", "ended by"),
+    ],
+)
+def test_it_notices_a_ledger_that_does_not_work(
+    klarna: demo.Sandbox, program: str, noticed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = f"import sys; sys.argv[0] = {str(demo.TAKINGS[0])!r}\n"
+    monkeypatch.setattr(demo, "PARCELS", 3)
+    monkeypatch.setattr(demo, "TAKINGS", [sys.executable, "-c", before + program])
+    with pytest.raises(demo.Broken, match=noticed):
+        demo.show_ledger(klarna)

@@ -11,6 +11,7 @@ It takes a Rust toolchain, a C compiler and scripts/requirements.txt.
 from __future__ import annotations
 
 import argparse
+import base64
 import gzip
 import hashlib
 import io
@@ -85,6 +86,9 @@ def build(target: Path, made: Path, wheel_only: bool) -> None:
     run(*maturin, *promise, *wheel, **environment)
     if wheel_only:
         return
+    if not WINDOWS:
+        program = ["--manifest-path", "cli/Cargo.toml", *wheel[4:]]
+        run(*maturin, *promise, *program, **environment)
     native = f"native-static-libs={target / 'release' / 'native-static-libs'}"
     cargo = ["cargo", "rustc", "--release", "--locked", "--package"]
     run(*cargo, "takings-c", "--lib", "--", "--print", native, **environment)
@@ -101,6 +105,30 @@ def uncommitted() -> str:
 
 
 # --- packing ------------------------------------------------------------------------------------
+
+
+def program_wheel(program: Path, into: Path) -> None:
+    """The wheel of the program as it was built, with the metadata that maturin would give it."""
+    with tempfile.TemporaryDirectory() as folder:
+        info = ["--metadata-directory", folder, "--manifest-path", "cli/Cargo.toml", "--offline"]
+        run(sys.executable, "-m", "maturin", "pep517", "write-dist-info", *info)
+        [facts] = Path(folder).iterdir()
+        name = facts.name.removesuffix(".dist-info")
+        tags = re.findall(r"^Tag: (.*)$", (facts / "WHEEL").read_text(), re.MULTILINE)
+        put(TARGET / "takings.cdx.json", facts / "sboms" / bill_name())
+        scripts = Path(folder, f"{name}.data", "scripts")
+        put(program, scripts / "takings")
+        record = facts / "RECORD"
+        lines = []
+        with zipfile.ZipFile(into / f"{name}-{tags[0]}.whl", "w") as archive:
+            for path in sorted(path for path in Path(folder).rglob("*") if path.is_file()):
+                digest = base64.urlsafe_b64encode(hashlib.sha256(path.read_bytes()).digest())
+                inside = path.relative_to(folder).as_posix()
+                size = path.stat().st_size
+                lines.append(f"{inside},sha256={digest.rstrip(b'=').decode()},{size}\n")
+                archive.write(path, inside)
+            inside = record.relative_to(folder).as_posix()
+            archive.writestr(inside, "".join([*lines, f"{inside},,\n"]))
 
 
 def oldest_glibc(*binaries: Path) -> str:
@@ -174,17 +202,19 @@ def put_examples(into: Path, *names: str) -> None:
 
 
 def pack(target: Path, made: Path, profile: str, level: int) -> None:
-    """The C library, the Lua modules, the sandbox, each as a folder that can be put anywhere."""
+    """The C library, the Lua modules, both programs, each as a folder that can be put anywhere."""
     sandbox = target / profile / ("takings-sandbox.exe" if WINDOWS else "takings-sandbox")
     modules = {} if WINDOWS else {lua: target / "lua" / lua / "takings.so" for lua in LUAS}
+    programs = [] if WINDOWS else [target / profile / "takings"]
     library = target / "release" / "libtakings.so"
-    binaries = [sandbox, library, *modules.values()]
+    binaries = [sandbox, library, *modules.values(), *programs]
     place = platform_name(*binaries) if OLD_GLIBC else platform_name()
     licences = [ROOT / "LICENSE-MIT", ROOT / "LICENSE-APACHE", THIRD_PARTY]
 
     with tempfile.TemporaryDirectory() as folder:
-        c, lua_, sandbox_ = (
-            Path(folder, f"takings-{part}-{VERSION}-{place}") for part in ("c", "lua", "sandbox")
+        c, lua_, sandbox_, cli = (
+            Path(folder, f"takings-{part}-{VERSION}-{place}")
+            for part in ("c", "lua", "sandbox", "cli")
         )
         destination = {"DESTDIR": folder, "PREFIX": f"/{c.name}", "LIBDIR": "lib"}
         install = [shutil.which("bash") or "bash", "ffi-c/install.sh", "install"]
@@ -200,7 +230,13 @@ def pack(target: Path, made: Path, profile: str, level: int) -> None:
         put_readme(ROOT / "lua" / "README.md", lua_ / "README.md")
         put_examples(lua_, "capture.lua", "json.lua", "hosts/lua", "hosts/nginx")
         put(ROOT / "lua" / "takings.d.lua", lua_ / "takings.d.lua")
-        for package in [c, sandbox_, *([lua_] if modules else [])]:
+        for program in programs:
+            put(program, cli / program.name)
+        put_readme(ROOT / "cli" / "README.md", cli / "README.md")
+        for name in ("takings-worker.service", "Dockerfile"):
+            put(ROOT / "cli" / "service" / name, cli / "service" / name)
+        more = [*([lua_] if modules else []), *([cli] if programs else [])]
+        for package in [c, sandbox_, *more]:
             documents = package / "share/doc/takings" if package == c else package
             for licence in licences:
                 put(licence, documents / licence.name)
@@ -296,6 +332,7 @@ def main() -> None:
             for wheel in (TARGET / "wheel").glob("takings-*.whl"):
                 put(wheel, made / wheel.name)
             put(TARGET / "takings.cdx.json", made / bill_name())
+            program_wheel(TARGET / "debug" / "takings", made)
             # large, and gone in a minute
             pack(TARGET, made, "debug", level=0)
             sources(made, TARGET, "--no-verify", "--allow-dirty")

@@ -35,6 +35,7 @@ ARTEFACTS = {
     # the same crates, whichever Lua it is for
     "takings for Lua": "takings-lua",
     "takings-sandbox": "takings-sandbox",
+    "the program takings": "takings-cli",
 }
 REPOSITORY = "git+https://github.com/takings/takings.git"
 # The earliest time of a zip file, for sources that are in no git.

@@ -1,13 +1,16 @@
 """`python -m takings`: what is installed and what it finds around it. `python -m takings sandbox`:
-the stand-in Klarna. `--help` says more."""
+the stand-in Klarna. `python -m takings worker`: the ledger's worker. `--help` says more."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import platform
+import shutil
 import signal
 import sys
+import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +22,11 @@ usage: python -m takings            what is installed, the settings in the envir
                                     would go, whose certificates are trusted; never a secret
        python -m takings sandbox    starts the stand-in Klarna, as takings-sandbox does;
                                     takings-sandbox --help lists its flags
+       python -m takings worker     runs the worker of a ledger, as the program takings does
        python -m takings --version
+"""
+NO_PROGRAM = """\
+takings: the worker is a program of its own, and it is not here: pip install "takings[ledger]"
 """
 
 
@@ -53,12 +60,24 @@ def sandbox(flags: Sequence[str] | None = None) -> int:
     return run_sandbox(list(sys.argv[1:] if flags is None else flags))
 
 
+def worker(flags: Sequence[str]) -> int:
+    """Be `takings worker`: that of this environment, or one of the path."""
+    path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
+    program = shutil.which("takings", path=path)
+    if program is None:
+        sys.stderr.write(NO_PROGRAM)
+        return 1
+    os.execv(program, [program, "worker", *flags])
+
+
 def main(arguments: Sequence[str]) -> int:
     match arguments:
         case []:
             sys.stdout.write(describe())
         case ["sandbox", *flags]:
             return sandbox(flags)
+        case ["worker", *flags]:
+            return worker(flags)
         case ["--version"]:
             sys.stdout.write(f"takings {__version__}\n")
         case ["-h" | "--help"]:

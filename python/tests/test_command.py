@@ -160,3 +160,18 @@ def test_it_is_the_same_program() -> None:
         assert first != (0, b"", b"")
     process, _ = start("--parent-watch", command=(str(BESIDE / "takings-sandbox"),))
     process.communicate(timeout=10)
+
+
+def test_the_worker_is_the_program_of_the_path(tmp_path: Path) -> None:
+    program = tmp_path / "takings"
+    program.write_text('#!/bin/sh\necho "$0 $*"\nexit 3\n')
+    program.chmod(0o755)
+    done = run("worker", "--hands", "8", PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert (done.stdout, done.stderr) == (f"{program} worker --hands 8\n", "")
+    assert done.returncode == 3
+
+
+def test_without_the_program_the_way_to_it_is_told(tmp_path: Path) -> None:
+    done = run("worker", PATH=str(tmp_path))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert 'pip install "takings[ledger]"' in done.stderr

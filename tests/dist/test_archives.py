@@ -27,7 +27,8 @@ def test_everything_is_there_and_says_version_and_platform(dist: Path) -> None:
         rf"takings-{version}-(x86_64|aarch64)-unknown-linux-(gnu|musl)\.cdx\.json",
         rf"takings-{version}\.crate",
         rf"takings-{version}\.tar\.gz",
-        *(rf"takings-{part}-{version}-{place}\.tar\.gz" for part in ("c", "lua", "sandbox")),
+        *(rf"takings-{part}-{version}-{place}\.tar\.gz" for part in ("c", "cli", "lua", "sandbox")),
+        rf"takings_cli-{version}-py3-none-.*linux.*_(x86_64|aarch64)\.whl",
     ]
     names = sorted(path.name for path in dist.iterdir())
     assert len(names) == len(wanted)
@@ -41,7 +42,7 @@ def test_the_checksums_are_those_of_all_files(dist: Path) -> None:
     subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=dist, check=True)
 
 
-@pytest.mark.parametrize("part", ["c", "lua", "sandbox"])
+@pytest.mark.parametrize("part", ["c", "cli", "lua", "sandbox"])
 def test_an_archive_tells_nothing_of_who_packed_it(dist: Path, part: str) -> None:
     archive = only(dist, f"takings-{part}-*.tar.gz")
     # no time and no name in gzip's own head
@@ -73,7 +74,7 @@ def test_c_has_what_make_install_puts_in_place(prefix: Path) -> None:
     assert {"capture.c", "sender.c", "Takings.php", "capture.cob", "CMakeLists.txt"} < names
 
 
-@pytest.mark.parametrize("part", ["c", "lua"])
+@pytest.mark.parametrize("part", ["c", "cli", "lua"])
 def test_the_pages_in_an_archive_lead_somewhere(dist: Path, part: str) -> None:
     with tarfile.open(only(dist, f"takings-{part}-*.tar.gz")) as tar:
         [page] = [name for name in tar.getnames() if name.endswith("README.md")]

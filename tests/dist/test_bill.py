@@ -54,13 +54,14 @@ def named(binary: bytes) -> set[str]:
 
 
 def test_no_crate_that_is_in_a_library_is_left_out(dist: Path, bill: dict[str, Any]) -> None:
-    with zipfile.ZipFile(only(dist, "*.whl")) as archive:
+    with zipfile.ZipFile(only(dist, "takings-*.whl")) as archive:
         [module] = [name for name in archive.namelist() if name.endswith(".so")]
         found = {"takings for Python": named(archive.read(module))}
     for artefact, part, file in [
         ("takings for C and C++", "c", r"libtakings\.so\.\d+\.\d+\.\d+"),
         ("takings for Lua", "lua", r"5\.4/takings\.so"),
         ("takings-sandbox", "sandbox", "takings-sandbox"),
+        ("the program takings", "cli", "takings"),
     ]:
         with tarfile.open(only(dist, f"takings-{part}-*.tar.gz")) as tar:
             members = [member for member in tar if re.search(f"/{file}$", member.name)]
@@ -80,7 +81,7 @@ def test_what_compiler_and_linker_put_in_is_told(
     dist: Path, bill: dict[str, Any], tmp_path: Path
 ) -> None:
     """A library that unwinds without gcc's library has what does so inside."""
-    with zipfile.ZipFile(only(dist, "*.whl")) as archive:
+    with zipfile.ZipFile(only(dist, "takings-*.whl")) as archive:
         [name] = [name for name in archive.namelist() if name.endswith(".so")]
         module = archive.extract(name, tmp_path)
     assert "libgcc_s" not in run("readelf", "--dynamic", module)

@@ -16,7 +16,8 @@ from support import ROOT
 
 OURS = ("LICENSE-MIT", "LICENSE-APACHE")
 THEIRS = "LICENSE-THIRD-PARTY"
-COMPILED = ["*.whl", "takings-c-*.tar.gz", "takings-lua-*.tar.gz", "takings-sandbox-*.tar.gz"]
+ARCHIVES = [f"takings-{part}-*.tar.gz" for part in ("c", "cli", "lua", "sandbox")]
+COMPILED = ["takings-*.whl", "takings_cli-*.whl", *ARCHIVES]
 SOURCES = ["takings-[0-9]*.tar.gz", "*.crate"]
 
 

@@ -22,6 +22,9 @@ def test_what_it_says_was_done_to_a_good_end(installed: Installed, dist: Path) -
     # Lua's idempotency key, which is the same everywhere
     assert re.search(r"^[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-", installed.said, re.MULTILINE)
     assert "--parent-watch" in installed.said
+    # the program takings, and its worker by `python -m takings worker`
+    assert f"takings {VERSION}\n" in installed.said
+    assert "--until-quiet" in installed.said
 
 
 def has(path: Path, told: str) -> bool:
@@ -54,4 +57,4 @@ def test_the_wheel_has_the_size_that_is_told(dist: Path) -> None:
     [told] = re.findall(
         r"In its ([\d.]+) MB \(`ls -l dist/\*\.whl`", (ROOT / "python/README.md").read_text()
     )
-    assert has(only(dist, "*.whl"), told) or "TAKINGS_DIST" not in os.environ
+    assert has(only(dist, "takings-*.whl"), told) or "TAKINGS_DIST" not in os.environ

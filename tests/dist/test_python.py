@@ -24,7 +24,7 @@ def captures(sandbox: Sandbox, *python: str | Path) -> None:
 
 @pytest.fixture(scope="module")
 def wheel(dist: Path) -> Path:
-    return only(dist, "*.whl")
+    return only(dist, "takings-*.whl")
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,12 @@ def test_the_wheel_has_licences_and_a_bill_of_materials(dist: Path, wheel: Path)
 
 def test_the_wheel_captures(sandbox: Sandbox, programs: Path) -> None:
     listed = run(programs / "python", "-m", "pip", "list", "--format=freeze")
-    assert {line.split("==")[0] for line in listed.split()} <= {"pip", "setuptools", "takings"}
+    assert {line.split("==")[0] for line in listed.split()} <= {
+        "pip",
+        "setuptools",
+        "takings",
+        "takings-cli",
+    }
     captures(sandbox, programs / "python")
 
 

@@ -54,6 +54,8 @@ INSTEAD = {
     "sandbox/src/lib.rs": "rust/takings_sandbox/index.html",
 }
 LANGUAGES = {
+    # a Dockerfile
+    "": "dockerfile",
     ".c": "c",
     ".cob": "cobol",
     ".conf": "nginx",
@@ -65,6 +67,7 @@ LANGUAGES = {
     ".php": "php",
     ".py": "python",
     ".rs": "rust",
+    ".service": "ini",
     ".txt": "cmake",
     ".xml": "xml",
     ".yaml": "yaml",

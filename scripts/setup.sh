@@ -75,6 +75,7 @@ php php-cli
 cobc gnucobol3
 nginx nginx
 luarocks luarocks
+sqlite3 sqlite3
 '
 lacking() {
     local program package names=
@@ -87,6 +88,9 @@ lacking() {
         # bench/'s contenders in C and Lua encode with these; neither has a program.
         echo '#include <cjson/cJSON.h>' | "${CC:-cc}" -fsyntax-only -x c - 2>/dev/null || names+=" libcjson-dev"
         lua5.1 -e 'require "cjson"' 2>/dev/null || names+=" lua-cjson"
+        # Programs in C and Lua that insert into the ledger, on the pages of docs/ledger.
+        echo '#include <sqlite3.h>' | "${CC:-cc}" -fsyntax-only -x c - 2>/dev/null || names+=" libsqlite3-dev"
+        lua5.4 -e 'require "luasql.sqlite3"' 2>/dev/null || names+=" lua-sql-sqlite3"
     elif [ "$part" = demo ]; then
         lua/find.sh >/dev/null 2>&1 || names+=" lua5.4"
     fi

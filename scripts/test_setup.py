@@ -56,6 +56,7 @@ TESTS = [
     "cobc",
     "nginx",
     "luarocks",
+    "sqlite3",
 ]
 
 # The package gnucobol3 conflicts with one that is installed; every other one can be installed.

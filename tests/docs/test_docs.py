@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "docs"))
 
 import build
 import reference
+import test_ledger
 import test_operations
 
 ROOT = build.ROOT
@@ -272,6 +273,8 @@ RUN_BY = {
     ("examples/README.md", "lua"): "tests/readme.rs",
     ("examples/README.md", "python"): "tests/readme.rs",
     ("examples/README.md", "rust"): "tests/readme.rs",
+    ("cli/service/Dockerfile", "dockerfile"): "tests/dist/test_program.py",
+    ("cli/service/takings-worker.service", "ini"): "tests/dist/test_program.py",
     ("docs/install.md", "sh"): "tests/dist/conftest.py",
     ("ffi-c/README.md", "c"): "ffi-c/tests/readme.rs",
     ("ffi-c/README.md", "cmake"): "tests/hosts/test_readme.py",
@@ -308,6 +311,9 @@ def is_run(block: build.Block) -> bool:
         )
     if block.origin == "reference":
         return True
+    if block.origin.startswith("docs/ledger/"):
+        is_file = test_ledger.file_of(block) is not None
+        return is_file or block.language in ("sh", "text")
     if block.origin.startswith("docs/operations/"):
         return block.language in (*test_operations.LANGUAGES, "text")
     if block.origin.startswith("docs/") and block.language == "python":
@@ -349,7 +355,7 @@ PRINTING = sorted(
         block.origin
         for _, block in BLOCKS
         if block.origin.startswith("docs/")
-        and not block.origin.startswith("docs/operations/")
+        and not block.origin.startswith(("docs/ledger/", "docs/operations/"))
         and block.language == "python"
     }
 )

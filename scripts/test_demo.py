@@ -190,7 +190,7 @@ def test_a_ledger_that_books_a_capture_twice_or_not_at_all_is_noticed(klarna: de
     ("program", "noticed"),
     [
         ("raise SystemExit('no ledger')", "takings enqueue .*: no ledger"),
-        # It enqueues, and its worker ends at once.
+        # This program enqueues, and its worker ends at once.
         ("import os, sys; sys.argv[1] == 'worker' or os.execv(sys.argv[0], sys.argv)", "ended by"),
     ],
 )

@@ -123,7 +123,7 @@ def test_the_unit_is_one_for_systemd(tmp_path: Path) -> None:
     assert (setting("KillSignal"), setting("Restart")) == (["SIGTERM"], ["always"])
     assert len(setting("LoadCredential")) == 2
     if shutil.which("systemd-analyze"):
-        # It complains about programs that are not installed.
+        # systemd complains about programs that are not installed.
         unit = tmp_path / UNIT.name
         unit.write_text(UNIT.read_text().replace("/usr/local/bin/takings", "/bin/true"))
         with Program("systemd-analyze", "verify", unit, environment=ENVIRONMENT) as check:

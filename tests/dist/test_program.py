@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
 import sys
 import venv
 import zipfile
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import only
 from sbom import OLD_GLIBC
-from support import ENVIRONMENT, ROOT, TARGET, Program, Sandbox, run
+from support import ROOT, TARGET, Sandbox, run
 from test_install import VERSION
 
 UNIT = ROOT / "cli/service/takings-worker.service"
@@ -126,8 +127,10 @@ def test_the_unit_is_one_for_systemd(tmp_path: Path) -> None:
         # systemd complains about programs that are not installed.
         unit = tmp_path / UNIT.name
         unit.write_text(UNIT.read_text().replace("/usr/local/bin/takings", "/bin/true"))
-        with Program("systemd-analyze", "verify", unit, environment=ENVIRONMENT) as check:
-            assert check.end() == ""
+        check = ["systemd-analyze", "verify", unit]
+        # Its complaints go to the standard error, also with exit code 0.
+        done = subprocess.run(check, capture_output=True, text=True, check=False, timeout=60)
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_unit_s_command_reads_the_credentials(tmp_path: Path) -> None:

@@ -429,7 +429,8 @@ fn cells(order_id: &str, compared: &Compared, checked_at: i64) -> Vec<String> {
 
 /// The orders to check, each once.
 fn orders(store: &mut Sqlite, check: &Check) -> Result<BTreeSet<String>, Failure> {
-    let since = check.days.map(|days| store.time() - i64::from(days) * 24 * 60 * 60 * 1000);
+    let now = store.time()?;
+    let since = check.days.map(|days| now - i64::from(days) * 24 * 60 * 60 * 1000);
     let mut orders = BTreeSet::new();
     for kind in Kind::ALL {
         let mut wanted = Wanted {
@@ -548,7 +549,7 @@ pub fn run(store: &mut Sqlite, check: &Check) -> Ended {
     let mut broken = None;
     for part in left.chunks(PART) {
         let (done, why) = compared_twice(store, check.place.account(), &reader, part)?;
-        let now = store.time();
+        let now = store.time()?;
         for (order, lines) in &done {
             let cells: Vec<Vec<String>> = lines.iter().map(|line| cells(order, line, now)).collect();
             report.write(&cells)?;

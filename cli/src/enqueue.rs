@@ -174,7 +174,7 @@ pub fn bytes_of(order: Order, bytes: &[u8]) -> Ended {
     if order.first_ever && !is_new {
         note("--first-ever counts for a new ledger alone, and this one is there already: see takings resume --help");
     }
-    let now = store.time();
+    let now = store.time()?;
     if store.accounts()?.iter().any(|held| held.account == account && held.look_until > now) {
         note(format!(
             "this ledger is new or was restored: each is looked for before it is sent (--first-ever with a new one, if \

@@ -750,12 +750,12 @@ fn doctor(place: &Where, is_json: bool) -> Ended {
         Err(failure) => find("settings", Err(failure.message)),
     }
     if path.exists() {
-        match place::make(path, false).and_then(|(store, _)| Ok((store.well()?, store))) {
+        match place::make(path, false).and_then(|(mut store, _)| Ok((store.well()?, store))) {
             Ok((facts, mut store)) => {
                 find("ledger", facts);
                 let runs = if store.has_worker()? { "runs" } else { "none runs; takings worker starts it" };
                 find("worker", Ok(runs.into()));
-                let now = store.time();
+                let now = store.time()?;
                 let held = store.accounts()?;
                 for name in known.keys().filter(|name| held.iter().all(|account| account.account != **name)) {
                     find(

@@ -71,7 +71,7 @@ impl Books {
 }
 
 fn look(store: &mut Sqlite, path: &Path, of: Option<&str>) -> Result<Picture, Failure> {
-    let now = store.time();
+    let now = store.time()?;
     let has_worker = store.has_worker()?;
     let mut accounts = Vec::new();
     for account in store.accounts()?.into_iter().filter(|one| of.is_none_or(|name| name == one.account)) {

@@ -348,7 +348,7 @@ fn add(sum: &mut Tally, tally: &Tally) {
 
 /// Why nothing is sent for the account now, in words; none if all is well.
 pub fn trouble(store: &mut Sqlite, account: &str) -> Option<String> {
-    let now = store.time();
+    let now = store.time().ok()?;
     let accounts = store.accounts().ok()?;
     let account = accounts.into_iter().find(|held| held.account == account)?;
     let word = account.paused_why.filter(|word| account.paused_until > now && word != "limited")?;

@@ -272,8 +272,12 @@ pub trait Office: Store {
     /// # Errors
     ///
     /// They could not be read.
-    fn well(&self) -> Result<Result<String, String>, Error>;
+    fn well(&mut self) -> Result<Result<String, String>, Error>;
 
     /// The ledger's clock.
-    fn time(&self) -> i64;
+    ///
+    /// # Errors
+    ///
+    /// It could not be read.
+    fn time(&mut self) -> Result<i64, Error>;
 }

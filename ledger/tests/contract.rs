@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use takings_ledger::office::{Office, Said, Wanted};
 use takings_ledger::policy::{Change, End, Looked, State, Why, Word, settle};
+#[cfg(target_os = "linux")]
+use takings_ledger::postgres::Postgres;
 use takings_ledger::sqlite::{Options, Sqlite, system_clock};
 use takings_ledger::store::{Claim, Entry, Kept, Kind, Record, Settlement, Shared, Store};
 
@@ -81,6 +83,66 @@ impl Engine for File {
     fn restart(&mut self) {
         self.store = None;
         let mut store = Sqlite::open(self.path(), self.options(false)).unwrap();
+        store.become_worker().unwrap();
+        self.store = Some(store);
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod cluster;
+
+/// A database of the server of this program.
+#[cfg(target_os = "linux")]
+struct Database {
+    name: String,
+    offset: i64,
+    store: Option<Postgres>,
+}
+
+#[cfg(target_os = "linux")]
+impl Database {
+    fn move_clock(&mut self, by: i64) {
+        self.offset += by;
+        cluster::Cluster::get().run(
+            &self.name,
+            &format!(
+                "CREATE OR REPLACE FUNCTION takings_now() RETURNS timestamptz LANGUAGE sql STABLE
+                 AS $$ SELECT now() + {} * interval '1 ms' $$",
+                self.offset
+            ),
+        );
+    }
+
+    fn open(&self) -> Postgres {
+        Postgres::open(&cluster::Cluster::get().url(&self.name)).unwrap()
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Engine for Database {
+    type Store = Postgres;
+
+    fn new() -> Database {
+        let mut database = Database { name: cluster::Cluster::get().database(), offset: 0, store: None };
+        database.restart();
+        database
+    }
+
+    fn store(&mut self) -> &mut Postgres {
+        self.store.as_mut().unwrap()
+    }
+
+    fn advance(&mut self, by: Duration) {
+        self.move_clock(by.as_millis() as i64);
+    }
+
+    fn advance_back(&mut self, by: Duration) {
+        self.move_clock(-(by.as_millis() as i64));
+    }
+
+    fn restart(&mut self) {
+        self.store = None;
+        let mut store = self.open();
         store.become_worker().unwrap();
         self.store = Some(store);
     }
@@ -669,7 +731,7 @@ fn counted<E: Engine>() {
     end_one(&mut engine, &claims[1], End::Refused { settles: true });
     end_one(&mut engine, &claims[2], End::Refused { settles: true });
     end_one(&mut engine, &claims[3], End::Unclear);
-    let now = engine.store().time();
+    let now = engine.store().time().unwrap();
     let counts = engine.store().counts("default", now - 1000).unwrap();
     let of = |state| counts.iter().find(|count| count.state == state).unwrap();
     assert_eq!((of(State::Queued).rows, of(State::Queued).amount), (2, 200));
@@ -690,14 +752,16 @@ fn counted<E: Engine>() {
 }
 
 macro_rules! contract {
-    ($Engine:ty: $($name:ident)*) => { $( #[test] fn $name() { super::$name::<$Engine>(); } )* };
+    ($($name:ident)*) => {
+        mod sqlite { $( #[test] fn $name() { super::$name::<super::File>(); } )* }
+        #[cfg(target_os = "linux")]
+        mod postgres { $( #[test] fn $name() { super::$name::<super::Database>(); } )* }
+    };
 }
 
-mod sqlite {
-    contract!(super::File: a_row_is_done a_lease_ends maybe_stays a_look another_id one_name an_account a_place a_restore a_death
-        a_persons_word sent_again withdrawn withdrawn_after_a_restore a_lease_is_no_quiet_time a_limit accounts_apart shared
-        bound_anew a_persons_pause nothing_lost purged counted compared a_quiet_time trouble_over);
-}
+contract!(a_row_is_done a_lease_ends maybe_stays a_look another_id one_name an_account a_place a_restore a_death a_persons_word
+    sent_again withdrawn withdrawn_after_a_restore a_lease_is_no_quiet_time a_limit accounts_apart shared bound_anew
+    a_persons_pause nothing_lost purged counted compared a_quiet_time trouble_over);
 
 fn refusal(shop: &rusqlite::Connection, sql: &str) -> String {
     shop.execute(sql, []).unwrap_err().to_string()

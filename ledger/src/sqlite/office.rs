@@ -434,7 +434,7 @@ impl Office for Sqlite {
         Ok(swept)
     }
 
-    fn well(&self) -> Result<Result<String, String>, Error> {
+    fn well(&mut self) -> Result<Result<String, String>, Error> {
         self.check_process()?;
         let found: String = self.db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
         Ok(match found.as_str() {
@@ -443,8 +443,8 @@ impl Office for Sqlite {
         })
     }
 
-    fn time(&self) -> i64 {
-        self.now()
+    fn time(&mut self) -> Result<i64, Error> {
+        Ok(self.now())
     }
 }
 

@@ -1,0 +1,1083 @@
+//! The ledger in PostgreSQL, for a fleet: any number of workers, on any number of hosts, any of which may die.
+//!
+//! A claim locks the account's row, so the rate limit and the pause hold for the whole fleet, and takes due rows that no
+//! other transaction has (`FOR UPDATE SKIP LOCKED`). A lease ends by itself. Each method is one short transaction without
+//! session state and without named statements, so PgBouncer may stand between, in transaction mode.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ::postgres::config::{Host, SslMode};
+use ::postgres::error::SqlState;
+use ::postgres::types::{ToSql, Type};
+use ::postgres::{Client, Config, NoTls, Row};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::policy::{Change, Claimed, Moments, State, Why, counts, maybe_when_claimed};
+use crate::store::{Claim, Entry, Error, Kept, Kind, Record, Settlement, Store};
+
+mod office;
+
+const SCHEMA: &str = include_str!("../sql/postgres/001.sql");
+
+/// The table of captures, from which that of refunds is made.
+const ROWS: &str = include_str!("../sql/postgres/001-rows.sql");
+
+/// The version of the tables that this worker makes.
+const VERSION: i32 = 1;
+
+/// How long a new or restored ledger looks first.
+const LOOK_FIRST: i64 = 30 * 24 * 60 * 60 * 1000;
+
+/// How long a connection may take.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// How long a host may be silent before its connection counts as lost.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// How often a claim looks for rows that came behind its cursor.
+const FROM_START: Duration = Duration::from_secs(10);
+
+/// How often an idle worker notes that it is there.
+const SEEN: i64 = 60_000;
+
+/// How long after its last note a worker counts as running.
+const RUNS: i64 = 3 * SEEN;
+
+/// Each transaction begins so. Its time-outs free the account's row from a worker that lost its network. A commit that is
+/// not on the disk would be a claim that nobody remembers.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = '30s'; SET LOCAL lock_timeout = \
+                     '10s'; SET LOCAL idle_in_transaction_session_timeout = '30s'; SELECT set_config('synchronous_commit', \
+                     'on', true) WHERE current_setting('synchronous_commit') = 'off'";
+
+/// The place in the order of due rows behind which no claim of this worker has looked: microseconds since 1970, and the
+/// row's number.
+type Cursor = (i64, i64);
+
+const START: Cursor = (-1, 0);
+
+/// A ledger in a database.
+pub struct Postgres {
+    config: Config,
+    tls: Option<MakeRustlsConnect>,
+    /// None after the connection was lost, until it is needed again.
+    client: Option<Client>,
+    /// By table.
+    cursors: [Cursor; 2],
+    /// When the cursors were set to the start.
+    started: Instant,
+    /// The process that opened it: a connection may not be used in a fork.
+    process: u32,
+}
+
+impl fmt::Debug for Postgres {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Postgres").field("place", &self.place()).finish_non_exhaustive()
+    }
+}
+
+impl From<::postgres::Error> for Error {
+    fn from(error: ::postgres::Error) -> Error {
+        let Some(db) = error.as_db_error() else {
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            return Error { message: format!("the ledger: {error}{cause}"), retryable: true };
+        };
+        let code = db.code().code();
+        let retryable = ["08", "40", "53", "55", "57", "58"].iter().any(|class| code.starts_with(class))
+            || [&SqlState::READ_ONLY_SQL_TRANSACTION, &SqlState::UNIQUE_VIOLATION].contains(&db.code());
+        let text = db.message();
+        // A detail would show the row, and with it customers' data.
+        let message = match text.strip_prefix("takings: ") {
+            Some(text) => text.to_owned(),
+            None => format!("the ledger: {text} ({code})"),
+        };
+        Error { message, retryable }
+    }
+}
+
+/// The statements that make the tables, for an administrator who reads them first.
+pub fn schema() -> String {
+    let refunds = ROWS
+        .replace("captured_amount", "refunded_amount")
+        .replace("'captured'", "'refunded'")
+        .replace("captured is final", "refunded is final")
+        .replace("capture_id", "refund_id")
+        .replace("takings_capture", "takings_refund")
+        .replace("each capture of", "each refund of")
+        .replace("The capture's own", "The refund's own");
+    format!("{SCHEMA}{ROWS}{refunds}")
+}
+
+/// The statements that give a shop's role and a worker's role what they need, and no more.
+pub fn grants(shop: Option<&str>, worker: Option<&str>) -> String {
+    let mut text = String::new();
+    for kind in Kind::ALL {
+        let (operation, amount) = (kind.operation(), kind.amount());
+        if let Some(shop) = shop.map(quoted) {
+            text.push_str(&format!(
+                "GRANT SELECT, INSERT (account, order_id, reference, {amount}, request, due_at), UPDATE (seen_at)\n  \
+                 ON takings_{operation} TO {shop};\n"
+            ));
+        }
+        if let Some(worker) = worker.map(quoted) {
+            text.push_str(&format!("GRANT SELECT, INSERT, UPDATE, DELETE ON takings_{operation} TO {worker};\n"));
+        }
+    }
+    if let Some(shop) = shop.map(quoted) {
+        text.push_str(&format!("GRANT SELECT (account) ON takings_account TO {shop};\n"));
+    }
+    if let Some(worker) = worker.map(quoted) {
+        text.push_str(&format!(
+            "GRANT SELECT, INSERT, DELETE ON takings_attempt TO {worker};\n\
+             GRANT SELECT, UPDATE ON takings_account, takings_ledger TO {worker};\n"
+        ));
+    }
+    text
+}
+
+/// A name as PostgreSQL writes names.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+impl Postgres {
+    /// Opens the ledger at a URL (`postgres://user@host/database`) or a connection string. The password may stand in
+    /// the variable `PGPASSWORD` instead.
+    ///
+    /// A connection that leaves the machine is made over TLS. The server's certificate is verified by the system's
+    /// authorities, or by the file that `sslrootcert` names.
+    ///
+    /// # Errors
+    ///
+    /// The database cannot be reached, has no tables of a ledger, or those of a newer version.
+    pub fn open(url: &str) -> Result<Postgres, Error> {
+        let mut ledger = Postgres::at(url)?;
+        let version = ledger.version()?.ok_or_else(|| {
+            Error::refused(format!("the database {} has no tables of a ledger: run takings init", ledger.place()))
+        })?;
+        if version > VERSION {
+            return Err(Error::refused(format!(
+                "the ledger {} has a version above {VERSION}, which this program knows: use a newer one",
+                ledger.place()
+            )));
+        }
+        Ok(ledger)
+    }
+
+    /// Makes the tables, if there are none, and opens the ledger. Says whether it is new. `first_ever`: no order of this
+    /// shop can have been captured by other means, so rows need not be looked for first. If that is said and not true,
+    /// money may move twice.
+    ///
+    /// # Errors
+    ///
+    /// The database cannot be reached, or the role may not make tables in it.
+    pub fn init(url: &str, first_ever: bool) -> Result<(Postgres, bool), Error> {
+        let mut ledger = Postgres::at(url)?;
+        if ledger.version()?.is_some() {
+            return Ok((Postgres::open(url)?, false));
+        }
+        let mut work = ledger.begin()?;
+        work.run(&schema())?;
+        let origin = work.origin()?;
+        work.change("UPDATE takings_ledger SET origin = $1", &[(&origin, Type::TEXT)])?;
+        let look = if first_ever { 0 } else { LOOK_FIRST };
+        work.change(
+            "INSERT INTO takings_account (account, look_until, look_since)
+             VALUES ('default', CASE WHEN $1 = 0 THEN 'epoch' ELSE takings_now() + $1 * interval '1 ms' END, takings_now())",
+            &[(&look, Type::INT8)],
+        )?;
+        work.commit()?;
+        Ok((ledger, true))
+    }
+
+    fn at(url: &str) -> Result<Postgres, Error> {
+        let (config, root) = settings(url)?;
+        let tls = match is_near(&config) {
+            true => None,
+            false => Some(MakeRustlsConnect::new(trust(root)?)),
+        };
+        let process = std::process::id();
+        let mut ledger = Postgres { config, tls, client: None, cursors: [START; 2], started: Instant::now(), process };
+        ledger.client()?;
+        Ok(ledger)
+    }
+
+    /// The database in words, without the password.
+    pub fn place(&self) -> String {
+        let host = match self.config.get_hosts().first() {
+            Some(Host::Tcp(name)) => name.clone(),
+            #[cfg(unix)]
+            Some(Host::Unix(path)) => path.display().to_string(),
+            None => String::new(),
+        };
+        format!("postgres://{host}/{}", self.config.get_dbname().or(self.config.get_user()).unwrap_or_default())
+    }
+
+    fn check_process(&self) -> Result<(), Error> {
+        match self.process == std::process::id() {
+            true => Ok(()),
+            false => Err(Error::refused("the ledger was opened in another process; open it after the fork")),
+        }
+    }
+
+    /// The connection; made anew after it was lost.
+    fn client(&mut self) -> Result<&mut Client, Error> {
+        self.check_process()?;
+        if self.client.as_ref().is_some_and(Client::is_closed) {
+            self.client = None;
+        }
+        let client = match self.client.take() {
+            Some(client) => client,
+            None => {
+                self.cursors = [START; 2];
+                match &self.tls {
+                    Some(tls) => self.config.connect(tls.clone())?,
+                    None => self.config.connect(NoTls)?,
+                }
+            }
+        };
+        Ok(self.client.insert(client))
+    }
+
+    fn begin(&mut self) -> Result<Work<'_>, Error> {
+        let client = self.client()?;
+        client.batch_execute(BEGIN)?;
+        Ok(Work { client, is_open: true })
+    }
+
+    /// A question outside of a transaction.
+    fn read(&mut self, sql: &str, values: &[(&(dyn ToSql + Sync), Type)]) -> Result<Vec<Row>, Error> {
+        Ok(self.client()?.query_typed(sql, values)?)
+    }
+
+    /// The version of the tables; none if there are none.
+    fn version(&mut self) -> Result<Option<i32>, Error> {
+        let is_there = self.read("SELECT to_regclass('takings_ledger') IS NOT NULL", &[])?;
+        if !is_there.first().is_some_and(|row| row.get(0)) {
+            return Ok(None);
+        }
+        let rows = self.read(
+            "SELECT CASE WHEN oldest_worker > $1 THEN version ELSE 1 END FROM takings_ledger",
+            &[(&VERSION, Type::INT4)],
+        )?;
+        Ok(rows.first().map(|row| row.get(0)))
+    }
+
+    /// Whether rows of the account are due, without a lock and mostly without a write.
+    fn is_due(&mut self, account: &str) -> Result<bool, Error> {
+        let [(at, id), (refund_at, refund_id)] = self.cursors;
+        let rows = self.read(
+            "SELECT paused_until <= takings_now()
+                AND (EXISTS (SELECT FROM takings_capture WHERE account = $1 AND due_at <= takings_now()
+                       AND (due_at, id) > (to_timestamp($2 / 1000000.0), $3))
+                  OR EXISTS (SELECT FROM takings_refund WHERE account = $1 AND due_at <= takings_now()
+                       AND (due_at, id) > (to_timestamp($4 / 1000000.0), $5))),
+                takings_ms(takings_now()) - takings_ms(seen_at)
+             FROM takings_account WHERE account = $1",
+            &[
+                (&account, Type::TEXT),
+                (&at, Type::INT8),
+                (&id, Type::INT8),
+                (&refund_at, Type::INT8),
+                (&refund_id, Type::INT8),
+            ],
+        )?;
+        let Some(row) = rows.first() else {
+            return Err(Error::refused(format!("the ledger has no account {account}")));
+        };
+        let is_due: bool = row.try_get(0)?;
+        if !is_due && row.try_get::<_, i64>(1)? >= SEEN {
+            self.client()?.execute_typed(
+                "UPDATE takings_account SET seen_at = takings_now() WHERE account = $1 AND seen_at < takings_now()",
+                &[(&account, Type::TEXT)],
+            )?;
+        }
+        Ok(is_due)
+    }
+}
+
+/// A transaction. It is rolled back unless it is committed.
+struct Work<'a> {
+    client: &'a mut Client,
+    is_open: bool,
+}
+
+impl Work<'_> {
+    fn run(&mut self, sql: &str) -> Result<(), Error> {
+        Ok(self.client.batch_execute(sql)?)
+    }
+
+    fn read(&mut self, sql: &str, values: &[(&(dyn ToSql + Sync), Type)]) -> Result<Vec<Row>, Error> {
+        Ok(self.client.query_typed(sql, values)?)
+    }
+
+    fn change(&mut self, sql: &str, values: &[(&(dyn ToSql + Sync), Type)]) -> Result<u64, Error> {
+        Ok(self.client.execute_typed(sql, values)?)
+    }
+
+    fn commit(mut self) -> Result<(), Error> {
+        self.is_open = false;
+        // A COMMIT of a transaction that failed would answer ROLLBACK, and no error.
+        Ok(self.client.batch_execute("COMMIT")?)
+    }
+
+    /// The ledger's present time.
+    fn now(&mut self) -> Result<i64, Error> {
+        let rows = self.read("SELECT takings_ms(takings_clock())", &[])?;
+        rows.first()
+            .map_or_else(|| Err(Error::refused("the ledger does not say what time it is")), |row| Ok(row.try_get(0)?))
+    }
+
+    /// The database: its identifier, and the timeline that it writes. A restore or a failover changes one of them.
+    fn origin(&mut self) -> Result<String, Error> {
+        let rows = self.read(
+            "SELECT system_identifier || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8) FROM pg_control_system()",
+            &[],
+        )?;
+        rows.first()
+            .map_or_else(|| Err(Error::refused("the database does not say which one it is")), |row| Ok(row.try_get(0)?))
+    }
+
+    /// Stops vouching for what was enqueued before, where this is not the database that the last worker saw.
+    fn check_origin(&mut self) -> Result<(), Error> {
+        let origin = self.origin()?;
+        let known = "SELECT FROM takings_ledger WHERE origin = $1";
+        if !self.read(known, &[(&origin, Type::TEXT)])?.is_empty() {
+            return Ok(());
+        }
+        // Of several workers that see it, one writes.
+        if self.change(
+            "UPDATE takings_ledger SET origin = $1 WHERE origin IS DISTINCT FROM $1",
+            &[(&origin, Type::TEXT)],
+        )? == 1
+        {
+            self.restored()?;
+        }
+        Ok(())
+    }
+
+    fn restored(&mut self) -> Result<(), Error> {
+        // All open rows are written, which may take longer than anything else.
+        self.run("SET LOCAL statement_timeout = 0")?;
+        self.change(
+            "UPDATE takings_account SET look_until = greatest(look_until, takings_clock() + $1 * interval '1 ms'),
+               look_since = takings_clock()",
+            &[(&LOOK_FIRST, Type::INT8)],
+        )?;
+        for kind in Kind::ALL {
+            // A worker may still have claims from before. Their numbers must not come again.
+            self.change(
+                &format!(
+                    "UPDATE takings_{} SET sends = sends + 1000, maybe = maybe OR state = 'sending',
+                       due_at = CASE WHEN state = 'sending' THEN least(due_at, takings_clock()) ELSE due_at END,
+                       state = CASE WHEN state = 'sending' THEN 'unclear' ELSE state END
+                     WHERE due_at IS NOT NULL",
+                    kind.operation()
+                ),
+                &[],
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Work<'_> {
+    fn drop(&mut self) {
+        if self.is_open {
+            // A connection that is lost has rolled back by itself.
+            let _ = self.client.batch_execute("ROLLBACK");
+        }
+    }
+}
+
+impl Store for Postgres {
+    fn become_worker(&mut self) -> Result<(), Error> {
+        let mut work = self.begin()?;
+        work.check_origin()?;
+        work.commit()
+    }
+
+    fn bind(&mut self, account: &str, base_url: &str, merchant: &str) -> Result<(), Error> {
+        let mut work = self.begin()?;
+        let rows = work.read(
+            "SELECT base_url, merchant FROM takings_account WHERE account = $1 FOR UPDATE",
+            &[(&account, Type::TEXT)],
+        )?;
+        let Some(row) = rows.first() else {
+            return Err(Error::refused(format!("the ledger has no account {account}")));
+        };
+        match (row.try_get::<_, Option<&str>>(0)?, row.try_get::<_, Option<&str>>(1)?) {
+            (Some(url), Some(name)) if (url, name) == (base_url, merchant) => Ok(()),
+            (None, None) => {
+                work.change(
+                    "UPDATE takings_account SET base_url = $2, merchant = $3 WHERE account = $1",
+                    &[(&account, Type::TEXT), (&base_url, Type::TEXT), (&merchant, Type::TEXT)],
+                )?;
+                work.commit()
+            }
+            (url, name) => Err(Error::refused(format!(
+                "the account {account} of this ledger belongs to {} at {}, and the credentials to {merchant} at {base_url}",
+                name.unwrap_or_default(),
+                url.unwrap_or_default()
+            ))),
+        }
+    }
+
+    fn enqueue(&mut self, kind: Kind, entries: &[Entry]) -> Result<Vec<bool>, Error> {
+        // A row that another transaction inserts at the same moment is judged by the trigger once it is there.
+        for _ in 0..3 {
+            match self.insert(kind, entries) {
+                Err(Lost::Race) => {}
+                Err(Lost::Error(error)) => return Err(error),
+                Ok(new) => return Ok(new),
+            }
+        }
+        Err(Error { message: "the ledger: others enqueue the same rows; try again".into(), retryable: true })
+    }
+
+    fn claim(&mut self, account: &str, most: usize, lease: Duration) -> Result<Vec<Claim>, Error> {
+        if self.started.elapsed() >= FROM_START {
+            self.cursors = [START; 2];
+            self.started = Instant::now();
+        }
+        if !self.is_due(account)? {
+            return Ok(Vec::new());
+        }
+        let cursors = self.cursors;
+        let mut work = self.begin()?;
+        work.check_origin()?;
+        let Some(held) = Account::read(&mut work, account)? else {
+            return Err(Error::refused(format!("the ledger has no account {account}")));
+        };
+        let now = work.now()?;
+        let tokens = held.tokens_at(now);
+        let most = most.min(tokens.floor() as usize).min(if held.trouble > 0 { 1 } else { usize::MAX });
+        if held.paused_until > now || most == 0 {
+            return Ok(Vec::new());
+        }
+        let mut due = Vec::new();
+        for (kind, cursor) in Kind::ALL.into_iter().zip(cursors) {
+            due_rows(&mut work, kind, account, now, cursor, most, &mut due)?;
+        }
+        if due.is_empty() {
+            return Ok(Vec::new());
+        }
+        due.sort_by_key(|row| (row.place, row.kind));
+        due.truncate(most);
+        let end = now.saturating_add(millis(lease));
+        let mut next = cursors;
+        for (kind, next) in Kind::ALL.into_iter().zip(&mut next) {
+            let rows = due.iter().filter(|row| row.kind == kind);
+            let ids: Vec<i64> = rows.clone().map(|row| row.place.1).collect();
+            if ids.is_empty() {
+                continue;
+            }
+            *next = rows.map(|row| row.place).max().unwrap_or(*next);
+            // maybe_when_claimed() in SQL: a row that another worker had may have been sent by it.
+            work.change(
+                &format!(
+                    "UPDATE takings_{} SET due_at = takings_at($2), sends = sends + 1, maybe = maybe OR state = 'sending',
+                       state = 'sending' WHERE id = ANY($1)",
+                    kind.operation()
+                ),
+                &[(&ids, Type::INT8_ARRAY), (&end, Type::INT8)],
+            )?;
+        }
+        let left = tokens - due.len() as f64;
+        work.change(
+            "UPDATE takings_account SET tokens = $2, tokens_at = takings_at($3), seen_at = greatest(seen_at, takings_at($3))
+             WHERE account = $1",
+            &[(&account, Type::TEXT), (&left, Type::FLOAT8), (&now, Type::INT8)],
+        )?;
+        work.commit()?;
+        self.cursors = next;
+        Ok(due.into_iter().map(|row| row.claimed(now, &held)).collect())
+    }
+
+    fn settle(&mut self, ends: &[Settlement]) -> Result<Vec<Kept>, Error> {
+        let mut work = self.begin()?;
+        let mut kept = vec![Kept::Stale; ends.len()];
+        for kind in Kind::ALL {
+            let of_kind: Vec<usize> = (0..ends.len()).filter(|place| ends[*place].kind == kind).collect();
+            if !of_kind.is_empty() {
+                write(&mut work, kind, ends, &of_kind, &mut kept)?;
+            }
+        }
+        work.commit()?;
+        Ok(kept)
+    }
+
+    fn change(&mut self, account: &str, change: Change) -> Result<(), Error> {
+        let mut work = self.begin()?;
+        let person = Why::Person.as_str();
+        match change {
+            Change::Recovered => work.change(
+                // A worker does not undo a person's pause.
+                "UPDATE takings_account SET trouble = 0, paused_until = 'epoch', paused_why = NULL, alert_at = NULL
+                 WHERE account = $1 AND paused_why IS DISTINCT FROM $2",
+                &[(&account, Type::TEXT), (&person, Type::TEXT)],
+            )?,
+            Change::Paused(time, why) => {
+                let needs_a_person = !matches!(why, Why::Limited);
+                work.change(
+                    "UPDATE takings_account SET trouble = trouble + $4::int,
+                       paused_until = greatest(paused_until, takings_clock() + $2 * interval '1 ms'),
+                       paused_why = CASE WHEN paused_why = $5 THEN paused_why ELSE $3 END,
+                       alert_at = CASE WHEN $4 THEN coalesce(alert_at, takings_clock()) ELSE alert_at END
+                     WHERE account = $1",
+                    &[
+                        (&account, Type::TEXT),
+                        (&millis(time), Type::INT8),
+                        (&why.as_str(), Type::TEXT),
+                        (&needs_a_person, Type::BOOL),
+                        (&person, Type::TEXT),
+                    ],
+                )?
+            }
+        };
+        work.commit()
+    }
+
+    fn restored(&mut self) -> Result<(), Error> {
+        let mut work = self.begin()?;
+        work.restored()?;
+        work.commit()
+    }
+
+    fn find(&mut self, kind: Kind, account: &str, order_id: &str, reference: &str) -> Result<Option<Record>, Error> {
+        let operation = kind.operation();
+        let rows = self.read(
+            &format!(
+                "SELECT id, state, takings_ms(due_at), sends, tries, maybe, {operation}_id, why, takings_ms(alert_at),
+                   takings_ms(looked_at)
+                 FROM takings_{operation} WHERE account = $1 AND order_id = $2 AND reference = $3"
+            ),
+            &[(&account, Type::TEXT), (&order_id, Type::TEXT), (&reference, Type::TEXT)],
+        )?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        Ok(Some(Record {
+            id: row.try_get(0)?,
+            state: state(kind, row, 1)?,
+            due_at: row.try_get(2)?,
+            sends: natural(row, 3)?,
+            tries: small(row, 4)?,
+            maybe: row.try_get(5)?,
+            done_as: row.try_get(6)?,
+            why: row.try_get(7)?,
+            alert_at: row.try_get(8)?,
+            looked_at: row.try_get(9)?,
+        }))
+    }
+
+    fn open_rows(&mut self, account: &str) -> Result<u64, Error> {
+        let rows = self.read(
+            "SELECT (SELECT count(*) FROM takings_capture WHERE account = $1 AND due_at IS NOT NULL)
+                  + (SELECT count(*) FROM takings_refund WHERE account = $1 AND due_at IS NOT NULL)",
+            &[(&account, Type::TEXT)],
+        )?;
+        rows.first().map_or(Ok(0), |row| natural(row, 0))
+    }
+
+    fn quiet(&mut self, account: &str) -> Result<Option<Duration>, Error> {
+        let rows = self.read(
+            "SELECT takings_ms(greatest(due.at, paused_until)) - takings_ms(takings_now())
+             FROM takings_account, (SELECT least(
+               (SELECT min(due_at) FROM takings_capture WHERE account = $1 AND due_at IS NOT NULL),
+               (SELECT min(due_at) FROM takings_refund WHERE account = $1 AND due_at IS NOT NULL)) AS at) AS due
+             WHERE account = $1 AND due.at IS NOT NULL",
+            &[(&account, Type::TEXT)],
+        )?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        Ok(Some(Duration::from_millis(u64::try_from(row.try_get::<_, i64>(0)?).unwrap_or_default())))
+    }
+}
+
+/// Why rows were not inserted.
+enum Lost {
+    /// Another transaction has inserted one of their names.
+    Race,
+    Error(Error),
+}
+
+impl<E: Into<Error>> From<E> for Lost {
+    fn from(error: E) -> Lost {
+        Lost::Error(error.into())
+    }
+}
+
+impl Postgres {
+    fn insert(&mut self, kind: Kind, entries: &[Entry]) -> Result<Vec<bool>, Lost> {
+        let (operation, amount) = (kind.operation(), kind.amount());
+        let work = self.begin()?;
+        let mut new = Vec::with_capacity(entries.len());
+        let sql = format!(
+            "INSERT INTO takings_{operation} (account, order_id, reference, {amount}, request)
+             SELECT account, order_id, reference, amount, request
+             FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[])
+               WITH ORDINALITY AS e (account, order_id, reference, amount, request, n) ORDER BY n
+             RETURNING account, order_id, reference"
+        );
+        let column = |of: fn(&Entry) -> &str| entries.iter().map(of).collect::<Vec<_>>();
+        let (accounts, orders, references) =
+            (column(|entry| &entry.account), column(|entry| &entry.order_id), column(|entry| &entry.reference));
+        let amounts: Vec<i64> = entries.iter().map(|entry| entry.amount).collect();
+        let requests: Vec<Option<&str>> = entries.iter().map(|entry| entry.request.as_deref()).collect();
+        let rows = work.client.query_typed(
+            &sql,
+            &[
+                (&accounts, Type::TEXT_ARRAY),
+                (&orders, Type::TEXT_ARRAY),
+                (&references, Type::TEXT_ARRAY),
+                (&amounts, Type::INT8_ARRAY),
+                (&requests, Type::TEXT_ARRAY),
+            ],
+        );
+        let rows = match rows {
+            Ok(rows) => rows,
+            Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => return Err(Lost::Race),
+            Err(error) => {
+                drop(work);
+                return Err(Lost::Error(self.which(kind, entries, error.into())));
+            }
+        };
+        // A name that stands twice among the entries is new once.
+        let mut inserted = std::collections::HashSet::with_capacity(rows.len());
+        for row in &rows {
+            inserted.insert((row.try_get::<_, String>(0)?, row.try_get::<_, String>(1)?, row.try_get::<_, String>(2)?));
+        }
+        for entry in entries {
+            new.push(inserted.remove(&(entry.account.clone(), entry.order_id.clone(), entry.reference.clone())));
+        }
+        work.commit()?;
+        Ok(new)
+    }
+
+    /// The error of an `INSERT` of many, with the name of the row that it is about.
+    fn which(&mut self, kind: Kind, entries: &[Entry], error: Error) -> Error {
+        if error.retryable || entries.len() == 1 {
+            let Some(Entry { order_id, reference, .. }) = entries.first() else { return error };
+            let message = format!("order {order_id:?}, reference {reference:?}: {}", error.message);
+            return if entries.len() == 1 { Error { message, ..error } } else { error };
+        }
+        // Each half alone, and never committed: the first that fails has it.
+        let (first, second) = entries.split_at(entries.len() / 2);
+        for part in [first, second] {
+            match self.try_out(kind, part) {
+                Ok(()) => {}
+                Err(error) => return self.which(kind, part, error),
+            }
+        }
+        error
+    }
+
+    /// Whether the entries could be inserted.
+    fn try_out(&mut self, kind: Kind, entries: &[Entry]) -> Result<(), Error> {
+        let (operation, amount) = (kind.operation(), kind.amount());
+        let mut work = self.begin()?;
+        for Entry { account, order_id, reference, amount: value, request } in entries {
+            work.change(
+                &format!(
+                    "INSERT INTO takings_{operation} (account, order_id, reference, {amount}, request)
+                     VALUES ($1, $2, $3, $4::bigint, $5)"
+                ),
+                &[
+                    (account, Type::TEXT),
+                    (order_id, Type::TEXT),
+                    (reference, Type::TEXT),
+                    (value, Type::INT8),
+                    (request, Type::TEXT),
+                ],
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// The parts of an account that a claim reads.
+struct Account {
+    per_second: f64,
+    burst: f64,
+    tokens: f64,
+    tokens_since: i64,
+    trouble: u32,
+    paused_until: i64,
+    look_until: i64,
+    look_since: i64,
+    seen_at: i64,
+}
+
+impl Account {
+    /// Reads it, and keeps it from other workers until the transaction ends.
+    fn read(work: &mut Work<'_>, account: &str) -> Result<Option<Account>, Error> {
+        let rows = work.read(
+            "SELECT per_second, burst, tokens, takings_ms(tokens_at), trouble, takings_ms(paused_until),
+               takings_ms(look_until), takings_ms(look_since), takings_ms(seen_at)
+             FROM takings_account WHERE account = $1 FOR UPDATE",
+            &[(&account, Type::TEXT)],
+        )?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        Ok(Some(Account {
+            per_second: row.try_get(0)?,
+            burst: row.try_get(1)?,
+            tokens: row.try_get(2)?,
+            tokens_since: row.try_get(3)?,
+            trouble: small(row, 4)?,
+            paused_until: row.try_get(5)?,
+            look_until: row.try_get(6)?,
+            look_since: row.try_get(7)?,
+            seen_at: row.try_get(8)?,
+        }))
+    }
+
+    /// The requests that the rate lets through now.
+    fn tokens_at(&self, now: i64) -> f64 {
+        let seconds = now.saturating_sub(self.tokens_since).max(0) as f64 / 1000.0;
+        self.burst.min(self.tokens + self.per_second * seconds).max(0.0)
+    }
+}
+
+/// A row that is due.
+struct DueRow {
+    kind: Kind,
+    place: Cursor,
+    state: State,
+    maybe: bool,
+    refused: bool,
+    tries: u32,
+    sends: u64,
+    order_id: String,
+    reference: String,
+    amount: i64,
+    request: Option<String>,
+    idempotency_key: Option<String>,
+    enqueued_at: i64,
+    looked_at: Option<i64>,
+}
+
+impl DueRow {
+    fn claimed(self, now: i64, account: &Account) -> Claim {
+        let moments = Moments {
+            now,
+            enqueued_at: self.enqueued_at,
+            looked_at: self.looked_at,
+            look_until: account.look_until,
+            look_since: account.look_since,
+        };
+        Claim {
+            kind: self.kind,
+            id: self.place.1,
+            sends: self.sends + 1,
+            order_id: self.order_id,
+            reference: self.reference,
+            amount: self.amount,
+            request: self.request,
+            idempotency_key: self.idempotency_key,
+            row: Claimed {
+                maybe: maybe_when_claimed(self.state, self.maybe),
+                unvouched: moments.is_unvouched(),
+                refused: self.refused,
+                tries: self.tries,
+                vouched_age: moments.vouched_age(),
+                trouble: account.trouble,
+            },
+            at: now,
+            seen_at: account.seen_at,
+        }
+    }
+}
+
+fn due_rows(
+    work: &mut Work<'_>,
+    kind: Kind,
+    account: &str,
+    now: i64,
+    (at, id): Cursor,
+    most: usize,
+    due: &mut Vec<DueRow>,
+) -> Result<(), Error> {
+    let rows = work.read(
+        &format!(
+            "SELECT (extract(epoch FROM due_at) * 1000000)::bigint, id, state, maybe, refused, tries, sends, order_id, reference,
+               {}::bigint, request, idempotency_key, takings_ms(enqueued_at), takings_ms(looked_at)
+             FROM takings_{} WHERE account = $1 AND due_at <= takings_at($2)
+               AND (due_at, id) > (to_timestamp($4 / 1000000.0), $5)
+             ORDER BY due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED",
+            kind.amount(),
+            kind.operation()
+        ),
+        &[
+            (&account, Type::TEXT),
+            (&now, Type::INT8),
+            (&i64::try_from(most).unwrap_or(i64::MAX), Type::INT8),
+            (&at, Type::INT8),
+            (&id, Type::INT8),
+        ],
+    )?;
+    for row in &rows {
+        due.push(DueRow {
+            kind,
+            place: (row.try_get(0)?, row.try_get(1)?),
+            state: state(kind, row, 2)?,
+            maybe: row.try_get(3)?,
+            refused: row.try_get(4)?,
+            tries: small(row, 5)?,
+            sends: natural(row, 6)?,
+            order_id: row.try_get(7)?,
+            reference: row.try_get(8)?,
+            amount: row.try_get(9)?,
+            request: row.try_get(10)?,
+            idempotency_key: row.try_get(11)?,
+            enqueued_at: row.try_get(12)?,
+            looked_at: row.try_get(13)?,
+        });
+    }
+    Ok(())
+}
+
+/// Writes the ends of one table that count. The rows are locked in the order of their numbers, as by every worker, so
+/// that none waits for another for ever.
+fn write(
+    work: &mut Work<'_>,
+    kind: Kind,
+    ends: &[Settlement],
+    places: &[usize],
+    kept: &mut [Kept],
+) -> Result<(), Error> {
+    let operation = kind.operation();
+    let ids: Vec<i64> = places.iter().map(|place| ends[*place].id).collect();
+    let rows = work.read(
+        &format!(
+            "SELECT id, state, sends, {operation}_id FROM takings_{operation} WHERE id = ANY($1) ORDER BY id FOR UPDATE"
+        ),
+        &[(&ids, Type::INT8_ARRAY)],
+    )?;
+    let mut current = std::collections::HashMap::with_capacity(rows.len());
+    for row in &rows {
+        let standing = (state(kind, row, 1)?, natural(row, 2)?, row.try_get::<_, Option<String>>(3)?);
+        current.insert(row.try_get::<_, i64>(0)?, standing);
+    }
+    let mut written = Vec::with_capacity(places.len());
+    for place in places {
+        let end = &ends[*place];
+        let Some((state, sends, id)) = current.get_mut(&end.id) else { continue };
+        if *state == State::Done && end.state == State::Done && *id != end.done_as {
+            let note =
+                format!("Klarna also named it {}: look at the order", end.done_as.as_deref().unwrap_or_default());
+            work.change(
+                &format!(
+                    "UPDATE takings_{operation} SET why = $2, alert_at = takings_clock(), note = $3 WHERE id = $1"
+                ),
+                &[(&end.id, Type::INT8), (&Why::AnotherId.as_str(), Type::TEXT), (&note, Type::TEXT)],
+            )?;
+            kept[*place] = Kept::AnotherId;
+        } else if counts(*state, *sends, end.sends, end.state) {
+            (*state, *id) = (end.state, end.done_as.clone());
+            kept[*place] = Kept::Written;
+            // Two ends of one row are written one after the other.
+            if written.iter().any(|other: &&Settlement| other.id == end.id) {
+                write_rows(work, kind, &written)?;
+                written.clear();
+            }
+            written.push(end);
+        }
+    }
+    write_rows(work, kind, &written)
+}
+
+fn write_rows(work: &mut Work<'_>, kind: Kind, ends: &[&Settlement]) -> Result<(), Error> {
+    if ends.is_empty() {
+        return Ok(());
+    }
+    let operation = kind.operation();
+    fn column<'a, T>(ends: &[&'a Settlement], of: impl Fn(&'a Settlement) -> T) -> Vec<T> {
+        ends.iter().map(|end| of(end)).collect()
+    }
+    work.change(
+        &format!(
+            "UPDATE takings_{operation} AS c SET state = u.state, due_at = takings_clock() + u.due_in * interval '1 ms',
+               tries = u.tries, maybe = c.maybe OR u.maybe, refused = u.refused,
+               last_sent_at = CASE WHEN u.was_sent THEN takings_clock() ELSE c.last_sent_at END,
+               looked_at = CASE WHEN u.vouches THEN takings_at(u.claimed_at) ELSE c.looked_at END,
+               {operation}_id = u.done_as, correlation_id = coalesce(u.correlation_id, c.correlation_id),
+               settled_at = CASE WHEN u.due_in IS NULL THEN takings_clock() END,
+               settled_by = CASE WHEN u.due_in IS NULL THEN 'worker' END,
+               alert_at = CASE WHEN u.done_as IS NOT NULL THEN NULL
+                 WHEN u.alert THEN coalesce(c.alert_at, takings_clock()) ELSE c.alert_at END,
+               why = u.why,
+               http_status = CASE WHEN u.refused THEN coalesce(u.http_status, c.http_status) ELSE u.http_status END,
+               error_code = CASE WHEN u.refused THEN coalesce(u.error_code, c.error_code) ELSE u.error_code END,
+               note = CASE WHEN u.refused THEN coalesce(u.note, c.note) ELSE u.note END
+             FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::int[], $5::bool[], $6::bool[], $7::bool[], $8::bool[],
+                    $9::bigint[], $10::text[], $11::text[], $12::bool[], $13::text[], $14::int[], $15::text[], $16::text[])
+               AS u (id, state, due_in, tries, maybe, refused, was_sent, vouches, claimed_at, done_as, correlation_id, alert,
+                     why, http_status, error_code, note)
+             WHERE c.id = u.id"
+        ),
+        &[
+            (&column(ends, |end| end.id), Type::INT8_ARRAY),
+            (&column(ends, |end| kind.word(end.state)), Type::TEXT_ARRAY),
+            (&column(ends, |end| end.due_in.map(millis)), Type::INT8_ARRAY),
+            (&column(ends, |end| i32::try_from(end.tries).unwrap_or(i32::MAX)), Type::INT4_ARRAY),
+            (&column(ends, |end| end.maybe), Type::BOOL_ARRAY),
+            (&column(ends, |end| end.refused), Type::BOOL_ARRAY),
+            (&column(ends, |end| end.was_sent), Type::BOOL_ARRAY),
+            (&column(ends, |end| end.vouches), Type::BOOL_ARRAY),
+            (&column(ends, |end| end.claimed_at), Type::INT8_ARRAY),
+            (&column(ends, |end| end.done_as.as_deref()), Type::TEXT_ARRAY),
+            (&column(ends, |end| end.correlation_id.as_deref()), Type::TEXT_ARRAY),
+            (&column(ends, |end| end.alert), Type::BOOL_ARRAY),
+            (&column(ends, |end| end.why.map(Why::as_str)), Type::TEXT_ARRAY),
+            (&column(ends, |end| end.http_status.map(i32::from)), Type::INT4_ARRAY),
+            (&column(ends, |end| end.error_code.as_deref()), Type::TEXT_ARRAY),
+            (&column(ends, |end| end.note.as_deref().map(printable)), Type::TEXT_ARRAY),
+        ],
+    )?;
+    let requests: Vec<_> = ends
+        .iter()
+        .flat_map(|end| end.requests.iter().zip(1_i64..).map(|(request, n)| (end.id, end.sends, n, request)))
+        .collect();
+    if requests.is_empty() {
+        return Ok(());
+    }
+    work.change(
+        "INSERT INTO takings_attempt
+         SELECT $1, row, sends, n, takings_at(at), took_ms, sent, came_back, http_status, error_code, correlation_id
+         FROM unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $8::text[], $9::int[],
+                     $10::text[], $11::text[])
+           AS a (row, sends, n, at, took_ms, sent, came_back, http_status, error_code, correlation_id)
+         ON CONFLICT DO NOTHING",
+        &[
+            (&operation, Type::TEXT),
+            (&requests.iter().map(|request| request.0).collect::<Vec<_>>(), Type::INT8_ARRAY),
+            (
+                &requests.iter().map(|request| i64::try_from(request.1).unwrap_or(i64::MAX)).collect::<Vec<_>>(),
+                Type::INT8_ARRAY,
+            ),
+            (&requests.iter().map(|request| request.2).collect::<Vec<_>>(), Type::INT8_ARRAY),
+            (&requests.iter().map(|request| request.3.at).collect::<Vec<_>>(), Type::INT8_ARRAY),
+            (&requests.iter().map(|request| request.3.took_ms).collect::<Vec<_>>(), Type::INT8_ARRAY),
+            (&requests.iter().map(|request| printable(&request.3.sent)).collect::<Vec<_>>(), Type::TEXT_ARRAY),
+            (&requests.iter().map(|request| printable(&request.3.came_back)).collect::<Vec<_>>(), Type::TEXT_ARRAY),
+            (&requests.iter().map(|request| request.3.http_status.map(i32::from)).collect::<Vec<_>>(), Type::INT4_ARRAY),
+            (&requests.iter().map(|request| request.3.error_code.as_deref()).collect::<Vec<_>>(), Type::TEXT_ARRAY),
+            (&requests.iter().map(|request| request.3.correlation_id.as_deref()).collect::<Vec<_>>(), Type::TEXT_ARRAY),
+        ],
+    )?;
+    Ok(())
+}
+
+/// PostgreSQL's texts have no zero byte.
+fn printable(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
+fn state(kind: Kind, row: &Row, column: usize) -> Result<State, Error> {
+    let word: &str = row.try_get(column)?;
+    kind.state(word).ok_or_else(|| Error::refused(format!("the ledger: there is no state {word}")))
+}
+
+fn natural(row: &Row, column: usize) -> Result<u64, Error> {
+    Ok(row.try_get::<_, i64>(column)?.unsigned_abs())
+}
+
+fn small(row: &Row, column: usize) -> Result<u32, Error> {
+    Ok(row.try_get::<_, i32>(column)?.unsigned_abs())
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The settings of a connection, and the file of `sslrootcert`, which the library does not know.
+fn settings(url: &str) -> Result<(Config, Option<PathBuf>), Error> {
+    let (text, root) = without_root(url);
+    let mut config: Config = text
+        .parse()
+        .map_err(|why| Error::refused(format!("the ledger's URL: {why}; it is like postgres://user@host/database")))?;
+    if config.get_password().is_none()
+        && let Ok(password) = std::env::var("PGPASSWORD")
+    {
+        config.password(password);
+    }
+    if config.get_application_name().is_none() {
+        config.application_name("takings");
+    }
+    if config.get_connect_timeout().is_none() {
+        config.connect_timeout(CONNECT);
+    }
+    config.tcp_user_timeout(SILENCE).keepalives_idle(SILENCE).keepalives_interval(SILENCE / 3).keepalives_retries(3);
+    match (is_near(&config), config.get_ssl_mode()) {
+        (true, SslMode::Require) | (false, SslMode::Disable) => {
+            return Err(Error::refused(
+                "the ledger's URL: sslmode is not to be chosen; connections that leave the machine have TLS, others have none",
+            ));
+        }
+        (true, _) => config.ssl_mode(SslMode::Disable),
+        (false, _) => config.ssl_mode(SslMode::Require),
+    };
+    Ok((config, root.map(PathBuf::from)))
+}
+
+/// Takes `sslrootcert`, and libpq's stricter modes, out of a URL or a connection string.
+fn without_root(url: &str) -> (String, Option<String>) {
+    let mut root = None;
+    let (head, parts, between) = match url.split_once('?') {
+        Some((head, query)) if url.contains("://") => (format!("{head}?"), query.split('&').collect::<Vec<_>>(), "&"),
+        _ if url.contains("://") => return (url.to_owned(), None),
+        _ => (String::new(), url.split_whitespace().collect(), " "),
+    };
+    let kept: Vec<&str> = parts
+        .into_iter()
+        .filter(|part| match part.split_once('=') {
+            Some(("sslrootcert", path)) => {
+                root = Some(path.replace("%2F", "/").replace("%2f", "/"));
+                false
+            }
+            Some(("sslmode", "verify-full" | "verify-ca")) => false,
+            _ => true,
+        })
+        .collect();
+    (format!("{head}{}", kept.join(between)).trim_end_matches('?').to_owned(), root)
+}
+
+/// Whether the connection does not leave the machine.
+fn is_near(config: &Config) -> bool {
+    let loopback = |address: &IpAddr| address.is_loopback();
+    match config.get_hostaddrs() {
+        [] => config.get_hosts().iter().all(|host| match host {
+            Host::Tcp(name) => name == "localhost" || name.parse().as_ref().is_ok_and(loopback),
+            #[cfg(unix)]
+            Host::Unix(_) => true,
+        }),
+        addresses => addresses.iter().all(loopback),
+    }
+}
+
+/// The authorities of the file, or those of the system.
+fn trust(root: Option<PathBuf>) -> Result<rustls::ClientConfig, Error> {
+    use rustls::pki_types::pem::PemObject;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let failed = |why: &dyn fmt::Display| Error::refused(format!("TLS to the ledger: {why}"));
+    let builder = rustls::ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|why| failed(&why))?;
+    let Some(path) = root else {
+        let verifier = rustls_platform_verifier::Verifier::new(provider).map_err(|why| failed(&why))?;
+        return Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth());
+    };
+    let place = path.display().to_string();
+    let mut roots = rustls::RootCertStore::empty();
+    let certificates =
+        rustls::pki_types::CertificateDer::pem_file_iter(&path).map_err(|why| failed(&format!("{place}: {why}")))?;
+    for certificate in certificates {
+        let certificate = certificate.map_err(|why| failed(&format!("{place}: {why}")))?;
+        roots.add(certificate).map_err(|why| failed(&format!("{place}: {why}")))?;
+    }
+    if roots.is_empty() {
+        return Err(failed(&format!("{place} has no certificate")));
+    }
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}

@@ -1,0 +1,371 @@
+//! The promises of PostgreSQL as an engine: for shops that insert by themselves, and for many workers at once.
+#![cfg(target_os = "linux")]
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use postgres::error::SqlState;
+use takings_ledger::office::Office;
+use takings_ledger::policy::{End, State, settle};
+use takings_ledger::postgres::{Postgres, grants, schema};
+use takings_ledger::store::{Claim, Entry, Kept, Kind, Settlement, Store};
+
+mod cluster;
+use cluster::Cluster;
+
+const LEASE: Duration = Duration::from_secs(180);
+
+fn open(database: &str) -> Postgres {
+    let mut store = Postgres::open(&Cluster::get().url(database)).unwrap();
+    store.become_worker().unwrap();
+    store
+}
+
+fn entry(order_id: &str, reference: &str, amount: i64) -> Entry {
+    Entry { account: "default".into(), order_id: order_id.into(), reference: reference.into(), amount, request: None }
+}
+
+fn entries(range: std::ops::Range<u32>) -> Vec<Entry> {
+    range.map(|n| entry(&format!("o-{n}"), "p", 1)).collect()
+}
+
+fn done(claim: &Claim) -> Settlement {
+    let verdict = settle(&claim.row, End::Done(format!("c-{}", claim.id)));
+    Settlement {
+        kind: claim.kind,
+        id: claim.id,
+        sends: claim.sends,
+        claimed_at: claim.at,
+        state: verdict.state,
+        maybe: verdict.maybe,
+        refused: verdict.refused,
+        tries: verdict.tries,
+        due_in: None,
+        vouches: verdict.vouches,
+        was_sent: true,
+        done_as: verdict.id,
+        why: verdict.why,
+        alert: verdict.alert,
+        note: None,
+        http_status: None,
+        error_code: None,
+        correlation_id: None,
+        requests: Vec::new(),
+    }
+}
+
+fn refusal(shop: &mut postgres::Client, sql: &str) -> String {
+    let why = shop.batch_execute(sql).expect_err(sql);
+    why.as_db_error().map_or_else(|| why.to_string(), |why| why.message().to_owned())
+}
+
+#[test]
+fn amounts_of_other_types_are_refused() {
+    let database = Cluster::get().database();
+    let mut shop = Cluster::get().shop(&database);
+    let insert = "INSERT INTO takings_capture (order_id, reference, captured_amount) VALUES ('o', 'p',";
+    for amount in ["60.5", "60.00", "NULL", "0", "-1", "200000001", "'NaN'", "'60.00'", "100.7"] {
+        let why = refusal(&mut shop, &format!("{insert} {amount})"));
+        assert!(why.contains("captured_amount must be a whole number"), "{amount}: {why}");
+    }
+    assert_eq!(shop.execute(&format!("{insert} 6000)"), &[]).unwrap(), 1);
+    assert_eq!(shop.execute(&format!("{insert} 6000)"), &[]).unwrap(), 0, "the same again");
+    let why = refusal(&mut shop, &format!("{insert} 7000)"));
+    assert!(why.contains("another content"), "{why}");
+    let why = refusal(&mut shop, &format!("{insert} 7000) ON CONFLICT DO NOTHING"));
+    assert!(why.contains("another content"), "{why}");
+}
+
+#[test]
+fn rows_are_kept() {
+    let database = Cluster::get().database();
+    let mut store = open(&database);
+    store.enqueue(Kind::Capture, &[entry("o", "p", 1)]).unwrap();
+    let mut shop = Cluster::get().shop(&database);
+    let insert =
+        |table: &str, columns: &str, values: &str| format!("INSERT INTO takings_{table} ({columns}) VALUES ({values})");
+    let capture = |column: &str, value: &str| {
+        insert("capture", &format!("order_id, reference, captured_amount, {column}"), &format!("'o', 'r', 1, {value}"))
+    };
+    let upper = "'F3392F8B-6116-4073-AB96-E330819E2C07', 'r', 1";
+    for (sql, expected) in [
+        ("UPDATE takings_capture SET captured_amount = 2".into(), "cannot be changed"),
+        ("UPDATE takings_capture SET order_id = 'o'".into(), "cannot be changed"),
+        ("UPDATE takings_capture SET enqueued_at = now()".into(), "cannot be changed"),
+        ("UPDATE takings_capture SET request = '{}'".into(), "cannot be changed"),
+        ("UPDATE takings_capture SET state = 'lost'".into(), "check"),
+        ("UPDATE takings_capture SET state = 'captured'".into(), "check"),
+        ("UPDATE takings_capture SET sends = -1".into(), "never set back"),
+        ("UPDATE takings_capture SET maybe = true; UPDATE takings_capture SET maybe = false".into(), "never set back"),
+        ("DELETE FROM takings_capture".into(), "not settled"),
+        (capture("state", "'stuck'"), "only account"),
+        (capture("maybe", "true"), "only account"),
+        (capture("enqueued_at", "'2020-01-01'"), "enqueued_at is the present time"),
+        (capture("due_at", "NULL"), "due_at must be"),
+        (capture("due_at", "'infinity'"), "due_at must be"),
+        (capture("account", "'x'"), "no such account"),
+        (capture("request", "'[]'"), "request must be"),
+        (capture("request", "'{'"), "json"),
+        (insert("refund", "order_id, reference, refunded_amount", "'o', '', 1"), "reference must be"),
+        (insert("refund", "order_id, reference, refunded_amount", "'', 'r', 1"), "order_id must be"),
+        (insert("refund", "order_id, reference, refunded_amount", upper), "small letters"),
+    ] {
+        let why = refusal(&mut shop, &sql);
+        assert!(why.contains(expected), "{sql}: {why}");
+    }
+    let claim = store.claim("default", 1, LEASE).unwrap().remove(0);
+    store.settle(&[done(&claim)]).unwrap();
+    for sql in ["state = 'stuck', capture_id = NULL", "capture_id = 'd'"] {
+        let why = refusal(&mut shop, &format!("UPDATE takings_capture SET {sql}"));
+        assert!(why.contains("captured is final"), "{sql}: {why}");
+    }
+    shop.batch_execute("UPDATE takings_capture SET seen_at = now(); DELETE FROM takings_capture").unwrap();
+}
+
+/// A shop's role inserts and takes outcomes over; a worker's role works; neither can do more.
+#[test]
+fn roles_have_what_they_need() {
+    let cluster = Cluster::get();
+    let database = cluster.database();
+    let (shop, worker) = (format!("{database}_shop"), format!("{database}_worker"));
+    cluster.run(&database, &format!("CREATE ROLE {shop} LOGIN; CREATE ROLE {worker} LOGIN"));
+    cluster.run(&database, &grants(Some(&shop), Some(&worker)));
+    let as_role = |role: &str| cluster.url(&database).replace("user=owner", &format!("user={role}"));
+    let mut client = postgres::Client::connect(&as_role(&shop), postgres::NoTls).unwrap();
+    client
+        .batch_execute(
+            "INSERT INTO takings_capture (order_id, reference, captured_amount, request) VALUES ('o', 'p', 1, '{}');
+             INSERT INTO takings_refund (order_id, reference, refunded_amount) VALUES ('o', 'p', 1);
+             UPDATE takings_capture SET seen_at = now() WHERE settled_at IS NOT NULL AND seen_at IS NULL;
+             SELECT state FROM takings_capture",
+        )
+        .unwrap();
+    for sql in [
+        "UPDATE takings_capture SET state = 'queued'",
+        "DELETE FROM takings_capture",
+        "UPDATE takings_account SET per_second = 1",
+        "SELECT base_url FROM takings_account",
+        "INSERT INTO takings_capture (order_id, reference, captured_amount, state) VALUES ('o', 'q', 1, 'queued')",
+    ] {
+        let why = client.batch_execute(sql).expect_err(sql);
+        assert_eq!(why.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{sql}: {why}");
+    }
+    let mut store = Postgres::open(&as_role(&worker)).unwrap();
+    store.become_worker().unwrap();
+    store.bind("default", "https://api.klarna.com", "K1").unwrap();
+    let claims = store.claim("default", 10, LEASE).unwrap();
+    assert_eq!(claims.len(), 2);
+    store.settle(&claims.iter().map(done).collect::<Vec<_>>()).unwrap();
+    store.purge(Kind::Capture, Duration::ZERO, 0).unwrap();
+    store.restored().unwrap();
+    let why = client.batch_execute("DROP TABLE takings_capture").expect_err("the owner's table");
+    assert_eq!(why.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{why}");
+}
+
+/// Of shops that enqueue one name at the same moment, those with another content fail, and no row is there twice.
+#[test]
+fn shops_race() {
+    let database = Cluster::get().database();
+    let failed = AtomicU64::new(0);
+    thread::scope(|scope| {
+        for shop in 0..8_i64 {
+            let (database, failed) = (&database, &failed);
+            scope.spawn(move || {
+                let mut store = open(database);
+                for n in 0..20 {
+                    let amount = if shop == 7 { 2 } else { 1 };
+                    match store.enqueue(Kind::Capture, &[entry(&format!("o-{n}"), "p", amount)]) {
+                        Ok(_) => {}
+                        Err(why) => {
+                            assert!(why.message.contains("another content"), "{why}");
+                            failed.fetch_add(1, Ordering::SeqCst);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let rows = Cluster::get()
+        .shop(&database)
+        .query("SELECT count(*), count(*) FILTER (WHERE captured_amount = 2) FROM takings_capture", &[])
+        .unwrap();
+    let (rows, twos): (i64, i64) = (rows[0].get(0), rows[0].get(1));
+    assert_eq!(rows, 20);
+    // Where the amount 2 came first, seven shops failed; elsewhere the one with the 2.
+    assert_eq!(failed.load(Ordering::SeqCst), (twos * 7 + (20 - twos)).unsigned_abs());
+}
+
+/// A shop whose transactions are serializable inserts too, and its transaction decides on the row.
+#[test]
+fn a_serializable_shop() {
+    let database = Cluster::get().database();
+    let mut shop = Cluster::get().shop(&database);
+    shop.batch_execute("SET default_transaction_isolation = serializable").unwrap();
+    let insert = "INSERT INTO takings_capture (order_id, reference, captured_amount) VALUES ('o', 'p', 1)";
+    let mut work = shop.transaction().unwrap();
+    assert_eq!(work.execute(insert, &[]).unwrap(), 1);
+    work.rollback().unwrap();
+    let mut store = open(&database);
+    assert_eq!(store.claim("default", 1, LEASE).unwrap(), []);
+    let mut work = shop.transaction().unwrap();
+    work.execute(insert, &[]).unwrap();
+    work.commit().unwrap();
+    assert_eq!(store.claim("default", 1, LEASE).unwrap().len(), 1);
+    assert_eq!(shop.execute(insert, &[]).unwrap(), 0, "the same again");
+}
+
+/// Workers share the rows: none is claimed twice, and the rate is that of the account.
+#[test]
+fn workers_share_the_rate() {
+    let database = Cluster::get().database();
+    open(&database).enqueue(Kind::Capture, &entries(0..2000)).unwrap();
+    let began = Instant::now();
+    let claimed: Vec<i64> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..4)
+            .map(|_| {
+                let database = &database;
+                scope.spawn(move || {
+                    let mut store = open(database);
+                    let mut claimed = Vec::new();
+                    while began.elapsed() < Duration::from_secs(2) {
+                        claimed.extend(store.claim("default", 20, LEASE).unwrap().into_iter().map(|claim| claim.id));
+                    }
+                    claimed
+                })
+            })
+            .collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+    });
+    let seconds = began.elapsed().as_secs_f64();
+    let mut once = claimed.clone();
+    once.sort_unstable();
+    once.dedup();
+    assert_eq!(once.len(), claimed.len(), "a row was claimed twice");
+    let most = 45.0 + 180.0 * seconds + 1.0;
+    assert!(claimed.len() as f64 <= most, "{} of at most {most}", claimed.len());
+    assert!(claimed.len() >= 45);
+}
+
+/// Two workers settle the same row: the holder's word counts, and success always does.
+#[test]
+fn settled_in_batches() {
+    let database = Cluster::get().database();
+    let (mut first, mut second) = (open(&database), open(&database));
+    first.enqueue(Kind::Capture, &entries(0..40)).unwrap();
+    let claims = first.claim("default", 40, LEASE).unwrap();
+    assert_eq!(claims.len(), 40);
+    let ends: Vec<Settlement> = claims.iter().chain(&claims).map(done).collect();
+    let kept = first.settle(&ends).unwrap();
+    assert!(kept[..40].iter().all(|kept| *kept == Kept::Written) && kept[40..].iter().all(|kept| *kept == Kept::Stale));
+    assert!(second.settle(&ends).unwrap().iter().all(|kept| *kept == Kept::Stale));
+    let other = Settlement { done_as: Some("another".into()), ..done(&claims[3]) };
+    assert_eq!(second.settle(&[other]).unwrap(), [Kept::AnotherId]);
+    assert_eq!(second.find(Kind::Capture, "default", "o-3", "p").unwrap().unwrap().state, State::Done);
+    assert_eq!(second.open_rows("default"), Ok(0));
+}
+
+/// A row that becomes due behind the place where the last claim ended is found within ten seconds.
+#[test]
+fn no_row_is_left_behind() {
+    let database = Cluster::get().database();
+    let mut store = open(&database);
+    store.enqueue(Kind::Capture, &[entry("o-1", "p", 1)]).unwrap();
+    assert_eq!(store.claim("default", 1, LEASE).unwrap().len(), 1);
+    Cluster::get().run(
+        &database,
+        "INSERT INTO takings_capture (order_id, reference, captured_amount, due_at) VALUES ('o-2', 'p', 1, '2001-01-01')",
+    );
+    let began = Instant::now();
+    while store.claim("default", 1, LEASE).unwrap().is_empty() {
+        assert!(began.elapsed() < Duration::from_secs(60), "the row is not found");
+        thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// Another database behind the same address stops vouching: a restore, a failover.
+#[test]
+fn another_origin_is_looked_for_first() {
+    let database = Cluster::get().database();
+    let mut store = open(&database);
+    store.enqueue(Kind::Capture, &entries(0..2)).unwrap();
+    let before = store.claim("default", 1, LEASE).unwrap().remove(0);
+    assert!(!before.row.unvouched);
+    Cluster::get().run(&database, "UPDATE takings_ledger SET origin = '1/00000001'");
+    let after = store.claim("default", 10, LEASE).unwrap();
+    assert_eq!(after.len(), 2, "a worker that goes on sees it too");
+    assert!(after.iter().all(|claim| claim.row.unvouched && claim.row.vouched_age.is_none()), "{after:?}");
+    let refused = Settlement { state: State::Rejected, done_as: None, ..done(&before) };
+    assert_eq!(store.settle(&[refused]).unwrap(), [Kept::Stale]);
+    assert_eq!(store.settle(&[done(&before)]).unwrap(), [Kept::Written], "success always counts");
+}
+
+/// A lost connection is an error that ends, and a claim that was not committed is none.
+#[test]
+fn a_lost_connection_comes_back() {
+    let database = Cluster::get().database();
+    let mut store = open(&database);
+    store.enqueue(Kind::Capture, &[entry("o", "p", 1)]).unwrap();
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+               WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    Cluster::get().run(&database, end);
+    let why = store.claim("default", 1, LEASE).unwrap_err();
+    assert!(why.retryable, "{why}");
+    assert_eq!(store.claim("default", 1, LEASE).unwrap().len(), 1);
+}
+
+/// The claim reads its rows from the index of what is due.
+#[test]
+fn a_claim_reads_an_index() {
+    let database = Cluster::get().database();
+    let mut shop = Cluster::get().shop(&database);
+    shop.batch_execute(
+        "INSERT INTO takings_capture (order_id, reference, captured_amount) SELECT 'o-' || n, 'p', 1 FROM generate_series(1, 20000) AS n;
+         ANALYZE takings_capture",
+    )
+    .unwrap();
+    let plan = "EXPLAIN SELECT id FROM takings_capture WHERE account = 'default' AND due_at <= now()
+                AND (due_at, id) > ('2001-01-01', 5) ORDER BY due_at, id LIMIT 100 FOR UPDATE SKIP LOCKED";
+    let plan: Vec<String> = shop.query(plan, &[]).unwrap().iter().map(|row| row.get(0)).collect();
+    assert!(plan.iter().any(|line| line.contains("Index Scan using takings_capture_due")), "{plan:#?}");
+    assert!(!plan.iter().any(|line| line.contains("Sort") || line.contains("Seq Scan")), "{plan:#?}");
+}
+
+#[test]
+fn places_are_told_without_the_password() {
+    let refused = |url: &str| Postgres::open(url).unwrap_err().message;
+    let url = Cluster::get().url("nowhere").replace("user=owner", "user=owner password=geheim");
+    let why = refused(&url);
+    assert!(why.contains("does not exist") && !why.contains("geheim"), "{why}");
+    let why = refused("postgres://u:geheim@db.example/x?sslmode=disable");
+    assert!(why.contains("sslmode") && !why.contains("geheim"), "{why}");
+    let why = refused("postgres://u:geheim@db.example/x?sslrootcert=/none/ca.pem");
+    assert!(why.contains("/none/ca.pem") && !why.contains("geheim"), "{why}");
+    let why = refused(&Cluster::get().url("postgres"));
+    assert!(why.contains("run takings init"), "{why}");
+}
+
+/// The statements for an administrator make the same tables as `takings init`, and the version of a newer program is
+/// left alone.
+#[test]
+fn tables_for_an_administrator() {
+    let cluster = Cluster::get();
+    let database = cluster.database();
+    cluster.run(&database, "CREATE SCHEMA by_hand");
+    cluster.run(&database, &format!("SET search_path = by_hand; {}", schema()));
+    cluster.run(
+        &database,
+        "SET search_path = by_hand; INSERT INTO takings_account (account, look_until, look_since) VALUES ('default', now(), now());
+         INSERT INTO takings_refund (order_id, reference, refunded_amount) VALUES ('o', 'p', 1)",
+    );
+    // Another search path does not lead a trigger astray.
+    cluster.run(
+        &database,
+        "INSERT INTO by_hand.takings_refund (order_id, reference, refunded_amount) VALUES ('o', 'q', 1)",
+    );
+    cluster.run(&database, "UPDATE takings_ledger SET version = 2");
+    Postgres::open(&cluster.url(&database)).expect("an old worker runs on the next version");
+    cluster.run(&database, "UPDATE takings_ledger SET version = 3, oldest_worker = 2");
+    let why = Postgres::open(&cluster.url(&database)).unwrap_err();
+    assert!(why.message.contains("use a newer one"), "{why}");
+}

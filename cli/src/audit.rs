@@ -9,7 +9,6 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use takings_ledger::office::{Line, Office, Wanted};
 use takings_ledger::policy::State;
-use takings_ledger::sqlite::Sqlite;
 use takings_ledger::store::Kind;
 
 use crate::check::{Compared, Finding, Shown, compare};
@@ -142,7 +141,7 @@ fn entries(from: &str) -> Result<Vec<(String, Shown)>, Failure> {
 
 /// Both sides of each order. The ledger is read first: a row that is done there is done at the sandbox too.
 fn orders(
-    store: &mut Sqlite,
+    store: &mut dyn Office,
     from: &dyn Fn() -> Result<Vec<(String, Shown)>, Failure>,
 ) -> Result<BTreeMap<String, Sides>, Failure> {
     let mut orders: BTreeMap<String, Sides> = BTreeMap::new();
@@ -189,7 +188,7 @@ fn joined(mut all: Vec<Compared>) -> Vec<Compared> {
 }
 
 /// Reads both ledgers and compares them.
-pub fn run(store: &mut Sqlite, from: Option<&str>, is_json: bool) -> Ended {
+pub fn run(store: &mut dyn Office, from: Option<&str>, is_json: bool) -> Ended {
     let from = match from {
         Some(from) => from.to_owned(),
         None => std::env::var("KLARNA_BASE_URL").ok().filter(|url| !url.is_empty()).ok_or_else(|| {

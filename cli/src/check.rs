@@ -16,7 +16,6 @@ use serde_json::{Value, json};
 use takings::Client;
 use takings_ledger::office::{Account, Line, Office, Wanted};
 use takings_ledger::policy::State;
-use takings_ledger::sqlite::Sqlite;
 use takings_ledger::store::Kind;
 
 use crate::place::Where;
@@ -428,7 +427,7 @@ fn cells(order_id: &str, compared: &Compared, checked_at: i64) -> Vec<String> {
 }
 
 /// The orders to check, each once.
-fn orders(store: &mut Sqlite, check: &Check) -> Result<BTreeSet<String>, Failure> {
+fn orders(store: &mut dyn Office, check: &Check) -> Result<BTreeSet<String>, Failure> {
     let now = store.time()?;
     let since = check.days.map(|days| now - i64::from(days) * 24 * 60 * 60 * 1000);
     let mut orders = BTreeSet::new();
@@ -474,7 +473,7 @@ fn judged(rows: Vec<Line>, read_as: Read) -> Result<Vec<Compared>, String> {
 type Part<'a> = (Vec<(&'a String, Vec<Compared>)>, Option<String>);
 
 fn compared<'a>(
-    store: &mut Sqlite,
+    store: &mut dyn Office,
     account: &str,
     reader: &Reader<'_>,
     part: &[&'a String],
@@ -497,7 +496,7 @@ fn compared<'a>(
 
 /// The same; orders that do not agree were read twice.
 fn compared_twice<'a>(
-    store: &mut Sqlite,
+    store: &mut dyn Office,
     account: &str,
     reader: &Reader<'_>,
     part: &[&'a String],
@@ -519,7 +518,7 @@ fn compared_twice<'a>(
 }
 
 /// Reads the orders and compares them.
-pub fn run(store: &mut Sqlite, check: &Check) -> Ended {
+pub fn run(store: &mut dyn Office, check: &Check) -> Ended {
     let klarna = check.place.klarna()?;
     // The ledger of another merchant, or of another place, would seem to be wrong in every line.
     let account = store.accounts()?.into_iter().find(|account| account.account == check.place.account());

@@ -8,8 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use takings_ledger::office::{Line, Office, Wanted};
 use takings_ledger::policy::State;
-use takings_ledger::sqlite::Sqlite;
-use takings_ledger::store::{Entry, Kind, Store};
+use takings_ledger::store::{Entry, Kind};
 use takings_ledger::worker::Settings;
 
 use crate::file::{Contents, Parcel, Problem, Reading, read};
@@ -138,12 +137,12 @@ pub fn bytes_of(order: Order, bytes: &[u8]) -> Ended {
     if let (Some(most), true) = (&order.max_total, problems.is_empty()) {
         check_total(&totals, most)?;
     }
-    let path = order.place.path()?;
+    let ledger = order.place.ledger()?;
     let account = order.place.account().to_owned();
-    if !problems.is_empty() && !path.exists() {
+    if !problems.is_empty() && !ledger.is_there() {
         return Err(refuse(&problems, &name));
     }
-    let (mut store, is_new) = place::make(&path, order.first_ever)?;
+    let (mut store, is_new) = place::make(&ledger, order.first_ever)?;
     let entries: Vec<Entry> = parcels.iter().map(|parcel| parcel.entry.clone()).collect();
     let (known, others) = store.compare(kind, &entries)?;
     problems.extend(others.into_iter().map(|place| Problem {
@@ -161,8 +160,7 @@ pub fn bytes_of(order: Order, bytes: &[u8]) -> Ended {
     let sums: Vec<String> = totals.iter().map(|(code, sum)| amount(*sum, code.as_deref())).collect();
     let to = klarna.as_ref().map(|klarna| format!(" ({}, {})", klarna.base_url, klarna.merchant)).unwrap_or_default();
     note(format!(
-        "ledger {}{}{to}: {} {}s, {}",
-        path.display(),
+        "ledger {ledger}{}{to}: {} {}s, {}",
         if account == place::ACCOUNT { String::new() } else { format!(", account {account}") },
         number(parcels.len()),
         kind.operation(),
@@ -207,27 +205,32 @@ pub fn bytes_of(order: Order, bytes: &[u8]) -> Ended {
         }
         return Ok(Exit::Done);
     };
-    work_off(&order, &mut store, &path, klarna)?;
-    report(&order, &mut store, &parcels)
+    work_off(&order, &mut *store, &ledger, klarna)?;
+    report(&order, &mut *store, &parcels)
 }
 
-fn work_off(order: &Order, store: &mut Sqlite, path: &Path, klarna: place::Klarna) -> Result<(), Failure> {
+fn work_off(
+    order: &Order,
+    store: &mut dyn Office,
+    ledger: &place::Place,
+    klarna: place::Klarna,
+) -> Result<(), Failure> {
     let stop = work::stop()?;
     let account = order.place.account();
     store.probe(account)?;
     let progress = Progress::new(store.open_rows(account)?, order.reading.kind, order.json);
-    if store.has_worker()? {
+    if !store.shares_work() && store.has_worker()? {
         note("a worker runs on this ledger and does the work; this command looks on");
         return work::watch(store, account, progress, QUIET, &stop);
     }
     let settings = Settings { hands: order.hands, until_quiet: Some(QUIET), ..Settings::default() };
     let served = [Served { account: account.to_owned(), klarna }];
-    work::run(store, path, &served, &settings, progress, None, &stop)?;
+    work::run(store, ledger, &served, &settings, progress, None, &stop)?;
     Ok(())
 }
 
 /// Says how the file's parcels stand, and writes the report.
-fn report(order: &Order, store: &mut Sqlite, parcels: &[Parcel]) -> Ended {
+fn report(order: &Order, store: &mut dyn Office, parcels: &[Parcel]) -> Ended {
     let kind = order.reading.kind;
     let path = order.report.clone().or_else(|| {
         let name = order.file.file_name().filter(|name| *name != "-")?;

@@ -20,9 +20,9 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde_json::json;
-use takings_ledger::office::{Office, Said};
+use takings_ledger::office::Said;
 use takings_ledger::policy::Word;
-use takings_ledger::store::{Kind, Store};
+use takings_ledger::store::Kind;
 use takings_ledger::worker::Settings;
 
 use crate::place::Where;
@@ -502,8 +502,7 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli, place: Where) -> Ended {
     let is_json = cli.json;
-    let path = || place.path();
-    let open = || place::open(&path()?);
+    let open = || place::open(&place.ledger()?);
     match cli.command {
         Command::Init { print: true, .. } => result(takings_ledger::sqlite::schema().trim_end()).map(|()| Exit::Done),
         Command::Init { first_ever, .. } => init(&place, first_ever, is_json),
@@ -547,20 +546,20 @@ fn run(cli: Cli, place: Where) -> Ended {
             let kind = refund.then_some(Kind::Refund);
             let account = place.account.clone();
             let filter = rows::Filter { kind, state, account, order_id: order, needs_a_person, most };
-            rows::list(&mut open()?, &filter, is_json)
+            rows::list(&mut *open()?, &filter, is_json)
         }
         Command::Show { order, reference } => rows::show(&place, &order, reference.as_deref(), is_json),
         Command::Settle(settle) => {
             let said = settle.said()?;
             rows::settle(&place, kind(settle.refund), &settle.order, &settle.reference, &said, is_json)
         }
-        Command::Pause { name } => rows::pause(&mut open()?, name.as_deref().unwrap_or(place.account()), is_json),
+        Command::Pause { name } => rows::pause(&mut *open()?, name.as_deref().unwrap_or(place.account()), is_json),
         Command::Resume { name, nothing_lost } => {
-            rows::resume(&mut open()?, name.as_deref().unwrap_or(place.account()), nothing_lost, is_json)
+            rows::resume(&mut *open()?, name.as_deref().unwrap_or(place.account()), nothing_lost, is_json)
         }
-        Command::Restored => rows::restored(&mut open()?, is_json),
+        Command::Restored => rows::restored(&mut *open()?, is_json),
         Command::Purge { keep_requests, keep_rows } => {
-            let (wiped, stubs) = work::keep(&mut open()?, keeping(keep_requests, keep_rows))?;
+            let (wiped, stubs) = work::keep(&mut *open()?, keeping(keep_requests, keep_rows))?;
             match is_json {
                 true => result(json!({"requests_wiped": wiped, "rows_purged": stubs}))?,
                 false => result(format!("{} requests wiped, {} rows are stubs now", number(wiped), number(stubs)))?,
@@ -570,9 +569,9 @@ fn run(cli: Cli, place: Where) -> Ended {
         Command::Check { order, days, per_second, report, anew } => {
             let check =
                 check::Check { place: place.clone(), order_id: order, days, per_second, report, anew, json: is_json };
-            check::run(&mut open()?, &check)
+            check::run(&mut *open()?, &check)
         }
-        Command::Audit { from } => audit::run(&mut open()?, from.as_deref(), is_json),
+        Command::Audit { from } => audit::run(&mut *open()?, from.as_deref(), is_json),
         Command::Doctor => doctor(&place, is_json),
         // Its flags were read before all others.
         Command::Sandbox { flags } => Ok(if takings_sandbox::program(flags) { Exit::Done } else { Exit::Nothing }),
@@ -621,12 +620,11 @@ fn one(
 
 fn init(place: &Where, first_ever: bool, is_json: bool) -> Ended {
     let accounts = place.accounts()?;
-    let path = &place.path()?;
-    let (mut store, is_new) = place::make(path, first_ever)?;
+    let ledger = &place.ledger()?;
+    let (mut store, is_new) = place::init(ledger, first_ever)?;
     if first_ever && !is_new {
         return Err(Failure::new(format!(
-            "{} was made before, so --first-ever comes too late; takings resume --nothing-lost says the same",
-            path.display()
+            "{ledger} was made before, so --first-ever comes too late; takings resume --nothing-lost says the same"
         )));
     }
     let mut made = Vec::new();
@@ -637,15 +635,15 @@ fn init(place: &Where, first_ever: bool, is_json: bool) -> Ended {
         }
     }
     match is_json {
-        true => result(json!({"ledger": path.display().to_string(), "new": is_new, "accounts": made}))?,
-        false if is_new => result(format!("the ledger is {}", path.display()))?,
-        false => result(format!("the ledger {} was made before, and is well", path.display()))?,
+        true => result(json!({"ledger": ledger.to_string(), "new": is_new, "accounts": made}))?,
+        false if is_new => result(format!("the ledger is {ledger}"))?,
+        false => result(format!("the ledger {ledger} was made before, and is well"))?,
     }
     Ok(Exit::Done)
 }
 
 fn account(place: &Where, what: OfAccount, is_json: bool) -> Ended {
-    let mut store = place::open(&place.path()?)?;
+    let mut store = place::open(&place.ledger()?)?;
     let (json, text) = match what {
         OfAccount::Add { name, first_ever } => {
             let is_new = store.make_account(&name, first_ever)?;
@@ -674,7 +672,7 @@ fn account(place: &Where, what: OfAccount, is_json: bool) -> Ended {
 }
 
 fn worker(place: &Where, settings: &Settings, keeping: Keeping, is_json: bool) -> Ended {
-    let path = &place.path()?;
+    let ledger = &place.ledger()?;
     let accounts = place.accounts()?;
     let names = place.account.as_ref().map_or_else(|| accounts.served(), |name| vec![name.clone()]);
     let mut served = Vec::new();
@@ -691,15 +689,15 @@ fn worker(place: &Where, settings: &Settings, keeping: Keeping, is_json: bool) -
     for failure in &failures {
         note(format!("NOT SERVED: {}", failure.message));
     }
-    let (mut store, _) = place::make(path, false)?;
+    let (mut store, _) = place::make(ledger, false)?;
     let stop = work::stop()?;
     let mut open = 0;
     for Served { account, klarna } in &served {
-        note(format!("worker of {}, account {account}: {}, {}", path.display(), klarna.base_url, klarna.merchant));
+        note(format!("worker of {ledger}, account {account}: {}, {}", klarna.base_url, klarna.merchant));
         open += store.open_rows(account)?;
     }
     let progress = Progress::new(open, Kind::Capture, is_json);
-    let (tally, refused) = work::run(&mut store, path, &served, settings, progress, Some(keeping), &stop)?;
+    let (tally, refused) = work::run(&mut *store, ledger, &served, settings, progress, Some(keeping), &stop)?;
     match is_json {
         true => result(json!({
             "done": tally.done, "refused": tally.rejected, "needs_a_person": tally.stuck, "asked_again": tally.again,
@@ -723,7 +721,7 @@ struct Found {
 }
 
 fn doctor(place: &Where, is_json: bool) -> Ended {
-    let path = &place.path()?;
+    let ledger = &place.ledger()?;
     let mut all: Vec<Found> = Vec::new();
     let mut find = |name, found: Result<String, String>| {
         let is_well = found.is_ok();
@@ -749,8 +747,8 @@ fn doctor(place: &Where, is_json: bool) -> Ended {
         }
         Err(failure) => find("settings", Err(failure.message)),
     }
-    if path.exists() {
-        match place::make(path, false).and_then(|(mut store, _)| Ok((store.well()?, store))) {
+    if ledger.is_there() {
+        match place::make(ledger, false).and_then(|(mut store, _)| Ok((store.well()?, store))) {
             Ok((facts, mut store)) => {
                 find("ledger", facts);
                 let runs = if store.has_worker()? { "runs" } else { "none runs; takings worker starts it" };
@@ -802,13 +800,13 @@ fn doctor(place: &Where, is_json: bool) -> Ended {
         let all = all.iter().map(|found| json!({"name": found.name, "well": found.is_well, "text": found.text}));
         result(json!({
             "well": is_well,
-            "ledger": path.display().to_string(),
+            "ledger": ledger.to_string(),
             "found": all.collect::<Vec<serde_json::Value>>(),
             "diagnosis": diagnosis.trim_end().lines().collect::<Vec<&str>>(),
         }))?;
     } else {
         result(diagnosis.trim_end())?;
-        result(format!("ledger {}", path.display()))?;
+        result(format!("ledger {ledger}"))?;
         for Found { name, is_well, text } in &all {
             result(format!("  {:5}  {name:14}  {text}", if *is_well { "ok" } else { "WRONG" }))?;
         }

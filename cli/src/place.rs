@@ -1,11 +1,14 @@
 //! Where the ledger is, where its requests go, and whose they are.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use takings::{Client, Config, Credentials};
+use takings_ledger::office::Office;
+use takings_ledger::postgres::{self, Postgres};
 use takings_ledger::sqlite::{Options, Sqlite};
 
 use crate::say::Failure;
@@ -31,16 +34,59 @@ pub struct Where {
     pub account: Option<String>,
 }
 
+/// Where the ledger is.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// A file, by SQLite.
+    File(PathBuf),
+    /// A database of PostgreSQL, by its URL.
+    Database(String),
+}
+
+impl fmt::Display for Place {
+    /// Without a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::File(path) => path.display().fmt(f),
+            Place::Database(url) => f.write_str(&postgres::shown(url)),
+        }
+    }
+}
+
+impl From<PathBuf> for Place {
+    fn from(given: PathBuf) -> Place {
+        let text = given.to_string_lossy();
+        match ["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme)) {
+            true => Place::Database(text.into_owned()),
+            false => Place::File(given),
+        }
+    }
+}
+
+impl Place {
+    /// Whether there may be a ledger. Only the file can be looked for without a connection.
+    pub fn is_there(&self) -> bool {
+        match self {
+            Place::File(path) => path.exists(),
+            Place::Database(_) => true,
+        }
+    }
+}
+
+/// A ledger, whichever engine it has.
+pub type Ledger = Box<dyn Office>;
+
 impl Where {
-    /// The ledger's path: as given, else that of the variable, else a place for this user's programs.
-    pub fn path(&self) -> Result<PathBuf, Failure> {
+    /// The ledger: as given, else that of the variable, else a file in a place for this user's programs.
+    pub fn ledger(&self) -> Result<Place, Failure> {
         let home = || variable("HOME").or_else(|| variable("USERPROFILE")).map(|home| home.join(".local/state"));
         let folder = || variable("XDG_STATE_HOME").or_else(home).map(|folder| folder.join("takings"));
         self.ledger
             .clone()
             .or_else(|| variable("TAKINGS_LEDGER"))
             .or_else(|| variable("STATE_DIRECTORY").or_else(folder).map(|folder| folder.join("ledger.db")))
-            .ok_or_else(|| Failure::new("where is the ledger? Give --ledger FILE, or set TAKINGS_LEDGER"))
+            .map(Place::from)
+            .ok_or_else(|| Failure::new("where is the ledger? Give --ledger FILE or URL, or set TAKINGS_LEDGER"))
     }
 
     /// The account of a command that is about one.
@@ -56,7 +102,10 @@ impl Where {
                 false => Err(Failure::new(format!("there is no file {}", path.display()))),
             };
         }
-        let beside = self.path().ok().and_then(|path| path.parent().map(Path::to_owned));
+        let beside = match self.ledger() {
+            Ok(Place::File(path)) => path.parent().map(Path::to_owned),
+            _ => None,
+        };
         let folders = variable("CONFIGURATION_DIRECTORY").into_iter().chain(beside);
         Ok(folders.map(|folder| folder.join("takings.toml")).find(|path| path.exists()))
     }
@@ -78,8 +127,13 @@ impl Where {
     }
 }
 
-/// Opens the ledger, and makes it if it is missing. Says whether it is new.
-pub fn make(path: &Path, first_ever: bool) -> Result<(Sqlite, bool), Failure> {
+/// Opens the ledger, and makes a file that is missing. Says whether it is new. The tables of a database are made by
+/// `takings init` alone, as their owner.
+pub fn make(place: &Place, first_ever: bool) -> Result<(Ledger, bool), Failure> {
+    let path = match place {
+        Place::Database(url) => return Ok((Box::new(Postgres::open(url)?), false)),
+        Place::File(path) => path,
+    };
     let is_new = !path.exists();
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists()) {
         let mut maker = std::fs::DirBuilder::new();
@@ -88,18 +142,28 @@ pub fn make(path: &Path, first_ever: bool) -> Result<(Sqlite, bool), Failure> {
         std::os::unix::fs::DirBuilderExt::mode(&mut maker, 0o700);
         maker.create(folder).map_err(|why| Failure::new(format!("the folder {}: {why}", folder.display())))?;
     }
-    Ok((Sqlite::open(path, Options { first_ever, ..Options::default() })?, is_new))
+    Ok((Box::new(Sqlite::open(path, Options { first_ever, ..Options::default() })?), is_new))
+}
+
+/// Makes the tables, if there are none.
+pub fn init(place: &Place, first_ever: bool) -> Result<(Ledger, bool), Failure> {
+    match place {
+        Place::File(_) => make(place, first_ever),
+        Place::Database(url) => {
+            let (ledger, is_new) = Postgres::init(url, first_ever)?;
+            Ok((Box::new(ledger), is_new))
+        }
+    }
 }
 
 /// Opens the ledger that is there.
-pub fn open(path: &Path) -> Result<Sqlite, Failure> {
-    if !path.exists() {
+pub fn open(place: &Place) -> Result<Ledger, Failure> {
+    if !place.is_there() {
         return Err(Failure::new(format!(
-            "there is no ledger at {}; `takings init` makes one, --ledger or TAKINGS_LEDGER names another",
-            path.display()
+            "there is no ledger at {place}; `takings init` makes one, --ledger or TAKINGS_LEDGER names another"
         )));
     }
-    Ok(make(path, false)?.0)
+    Ok(make(place, false)?.0)
 }
 
 /// Where requests go, and whose they are.

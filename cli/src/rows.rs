@@ -3,8 +3,7 @@
 use serde_json::{Value, json};
 use takings_ledger::office::{Line, Office, Said, Wanted};
 use takings_ledger::policy::State;
-use takings_ledger::sqlite::Sqlite;
-use takings_ledger::store::{Kind, Request, Store};
+use takings_ledger::store::{Kind, Request};
 
 use crate::place::{ACCOUNT, Where, open};
 use crate::say::{Ended, Exit, Failure, done, moment, number, result, why};
@@ -69,7 +68,7 @@ pub struct Filter {
     pub most: usize,
 }
 
-pub fn list(store: &mut Sqlite, filter: &Filter, is_json: bool) -> Ended {
+pub fn list(store: &mut dyn Office, filter: &Filter, is_json: bool) -> Ended {
     let mut left = if filter.most == 0 { usize::MAX } else { filter.most };
     let mut is_known = filter.state.is_none();
     for kind in Kind::ALL.into_iter().filter(|kind| filter.kind.is_none_or(|wanted| wanted == *kind)) {
@@ -110,7 +109,7 @@ pub fn list(store: &mut Sqlite, filter: &Filter, is_json: bool) -> Ended {
 
 /// The rows of an order, or those of a name; of one account, or of all.
 pub fn find(
-    store: &mut Sqlite,
+    store: &mut dyn Office,
     account: Option<&str>,
     order_id: &str,
     reference: Option<&str>,
@@ -129,8 +128,8 @@ pub fn find(
 }
 
 pub fn show(place: &Where, order_id: &str, reference: Option<&str>, is_json: bool) -> Ended {
-    let mut store = open(&place.path()?)?;
-    let lines = find(&mut store, place.account.as_deref(), order_id, reference)?;
+    let mut store = open(&place.ledger()?)?;
+    let lines = find(&mut *store, place.account.as_deref(), order_id, reference)?;
     if lines.is_empty() {
         let name = reference.map(|reference| format!(" with the reference {reference:?}")).unwrap_or_default();
         return Err(Failure::new(format!("the ledger has nothing of order {order_id:?}{name}")));
@@ -219,10 +218,10 @@ fn explained(line: &Line, requests: &[Request]) -> String {
 }
 
 pub fn settle(place: &Where, kind: Kind, order_id: &str, reference: &str, said: &Said, is_json: bool) -> Ended {
-    let mut store = open(&place.path()?)?;
+    let mut store = open(&place.ledger()?)?;
     let state = store.say(kind, place.account(), order_id, reference, said)?;
     if is_json {
-        let lines = find(&mut store, Some(place.account()), order_id, Some(reference))?;
+        let lines = find(&mut *store, Some(place.account()), order_id, Some(reference))?;
         let line = lines.iter().find(|line| line.kind == kind);
         return result(line.map(row_json).unwrap_or_default()).map(|()| Exit::Done);
     }
@@ -234,18 +233,18 @@ pub fn settle(place: &Where, kind: Kind, order_id: &str, reference: &str, said: 
     Ok(Exit::Done)
 }
 
-pub fn pause(store: &mut Sqlite, account: &str, is_json: bool) -> Ended {
+pub fn pause(store: &mut dyn Office, account: &str, is_json: bool) -> Ended {
     store.pause(account)?;
     let text = format!("account {account}: nothing new is sent; what is under way ends. takings resume goes on");
     done(is_json, &json!({"account": account, "paused": true}), text)
 }
 
-pub fn resume(store: &mut Sqlite, account: &str, nothing_lost: bool, is_json: bool) -> Ended {
+pub fn resume(store: &mut dyn Office, account: &str, nothing_lost: bool, is_json: bool) -> Ended {
     store.resume(account, nothing_lost)?;
     done(is_json, &json!({"account": account, "paused": false}), format!("account {account}: workers go on"))
 }
 
-pub fn restored(store: &mut Sqlite, is_json: bool) -> Ended {
+pub fn restored(store: &mut dyn Office, is_json: bool) -> Ended {
     store.restored()?;
     let accounts = store.accounts()?;
     let until = accounts.iter().map(|account| account.look_until).max().map(moment);

@@ -6,11 +6,10 @@ use std::path::Path;
 use serde_json::{Value, json};
 use takings_ledger::office::{Account, Alarm, Count, Office};
 use takings_ledger::policy::State;
-use takings_ledger::sqlite::Sqlite;
 use takings_ledger::store::Kind;
 
 use crate::enqueue::write_whole;
-use crate::place::{Where, open};
+use crate::place::{Place, Where, open};
 use crate::say::{Ended, Exit, Failure, moment, number, result, span, why};
 
 const MINUTE: i64 = 60_000;
@@ -37,7 +36,7 @@ struct Books {
 
 /// The state of a ledger at a moment.
 struct Picture {
-    path: String,
+    ledger: String,
     now: i64,
     has_worker: bool,
     accounts: Vec<Books>,
@@ -70,7 +69,7 @@ impl Books {
     }
 }
 
-fn look(store: &mut Sqlite, path: &Path, of: Option<&str>) -> Result<Picture, Failure> {
+fn look(store: &mut dyn Office, ledger: &Place, of: Option<&str>) -> Result<Picture, Failure> {
     let now = store.time()?;
     let has_worker = store.has_worker()?;
     let mut accounts = Vec::new();
@@ -82,12 +81,12 @@ fn look(store: &mut Sqlite, path: &Path, of: Option<&str>) -> Result<Picture, Fa
     if let (Some(name), true) = (of, accounts.is_empty()) {
         return Err(Failure::new(format!("the ledger has no account {name}")));
     }
-    Ok(Picture { path: path.display().to_string(), now, has_worker, accounts })
+    Ok(Picture { ledger: ledger.to_string(), now, has_worker, accounts })
 }
 
 pub fn status(place: &Where, form: Form<'_>, is_json: bool) -> Ended {
-    let path = place.path()?;
-    let picture = look(&mut open(&path)?, &path, place.account.as_deref())?;
+    let ledger = place.ledger()?;
+    let picture = look(&mut *open(&ledger)?, &ledger, place.account.as_deref())?;
     match form {
         Form::Text => result(text(&picture).trim_end())?,
         Form::Json => result(to_json(&picture))?,
@@ -104,7 +103,7 @@ pub fn status(place: &Where, form: Form<'_>, is_json: bool) -> Ended {
 
 fn text(picture: &Picture) -> String {
     let mut text =
-        format!("ledger {}, {}\n", picture.path, if picture.has_worker { "a worker runs" } else { "NO WORKER RUNS" });
+        format!("ledger {}, {}\n", picture.ledger, if picture.has_worker { "a worker runs" } else { "NO WORKER RUNS" });
     let now = picture.now;
     for one in &picture.accounts {
         let account = &one.account;
@@ -232,7 +231,7 @@ fn to_json(picture: &Picture) -> Value {
         })
     });
     json!({
-        "ledger": picture.path,
+        "ledger": picture.ledger,
         "at": moment(now),
         "worker_runs": picture.has_worker,
         "accounts": accounts.collect::<Vec<Value>>(),
@@ -301,7 +300,7 @@ fn html(picture: &Picture) -> String {
 
 /// A line for Nagios and Icinga, and its code: 0 well, 1 a warning, 2 critical, 3 it cannot be told.
 pub fn check(place: &Where) -> Result<u8, Failure> {
-    let picture = place.path().and_then(|path| look(&mut open(&path)?, &path, place.account.as_deref()));
+    let picture = place.ledger().and_then(|ledger| look(&mut *open(&ledger)?, &ledger, place.account.as_deref()));
     let picture = match picture {
         Ok(picture) => picture,
         Err(failure) => {

@@ -9,11 +9,10 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use takings_ledger::office::Office;
-use takings_ledger::sqlite::Sqlite;
-use takings_ledger::store::{Kind, Shared, Store};
+use takings_ledger::store::{Kind, Shared};
 use takings_ledger::worker::{Settings, Tally, work};
 
-use crate::place::{Klarna, make};
+use crate::place::{Klarna, Place, make};
 use crate::say::{Failure, note, number, span, why};
 
 /// How often somebody who is no terminal hears of the progress.
@@ -199,8 +198,8 @@ pub struct Served {
 ///
 /// No account could be served, or the ledger is lost. Accounts that could not be served beside others are told.
 pub fn run(
-    store: &mut Sqlite,
-    path: &std::path::Path,
+    store: &mut dyn Office,
+    ledger: &Place,
     served: &[Served],
     settings: &Settings,
     mut progress: Progress,
@@ -209,8 +208,8 @@ pub fn run(
 ) -> Result<(Tally, bool), Failure> {
     store.become_worker()?;
     let (served, refused) = bound(store, served)?;
-    // Looks at the same file by the same copy of SQLite.
-    let (mut beside, _) = make(path, false)?;
+    // Looks at the same ledger; at a file by the same copy of SQLite.
+    let (mut beside, _) = make(ledger, false)?;
     let is_over = AtomicBool::new(false);
     let store = Mutex::new(store);
     let shared = Shared::new(&store);
@@ -244,7 +243,7 @@ pub fn run(
                     }
                     for name in &names {
                         let whose = if names.len() > 1 { format!("account {name}: ") } else { String::new() };
-                        match (trouble(&mut beside, name), paused.get(name)) {
+                        match (trouble(&mut *beside, name), paused.get(name)) {
                             (Some(why), before) if before != Some(&why) => {
                                 progress.say(&format!("{whose}PAUSED: {why}"));
                                 paused.insert(name, why);
@@ -271,7 +270,7 @@ pub fn run(
                 }
                 if let Some(keeping) = keeping.filter(|_| kept.is_none_or(|at| at.elapsed() >= HOUSEKEEPING)) {
                     kept = Some(Instant::now());
-                    if let Err(failure) = keep(&mut beside, keeping) {
+                    if let Err(failure) = keep(&mut *beside, keeping) {
                         progress.say(&format!("old rows could not be wiped: {}", failure.message));
                     }
                 }
@@ -311,7 +310,7 @@ pub fn run(
 }
 
 /// Binds the accounts. Gives those that a worker may work for, and whether it may not for another.
-fn bound<'a>(store: &mut Sqlite, served: &'a [Served]) -> Result<(Vec<&'a Served>, bool), Failure> {
+fn bound<'a>(store: &mut dyn Office, served: &'a [Served]) -> Result<(Vec<&'a Served>, bool), Failure> {
     let mut all = Vec::new();
     let mut refused: Vec<Failure> = Vec::new();
     for one in served {
@@ -329,7 +328,7 @@ fn bound<'a>(store: &mut Sqlite, served: &'a [Served]) -> Result<(Vec<&'a Served
     Ok((all, !refused.is_empty()))
 }
 
-fn bind(store: &mut Sqlite, one: &Served) -> Result<(), Failure> {
+fn bind(store: &mut dyn Office, one: &Served) -> Result<(), Failure> {
     let Klarna { base_url, merchant, rate, .. } = &one.klarna;
     store.bind(&one.account, base_url, merchant)?;
     if let (Some(per_second), burst) = rate {
@@ -347,7 +346,7 @@ fn add(sum: &mut Tally, tally: &Tally) {
 }
 
 /// Why nothing is sent for the account now, in words; none if all is well.
-pub fn trouble(store: &mut Sqlite, account: &str) -> Option<String> {
+pub fn trouble(store: &mut dyn Office, account: &str) -> Option<String> {
     let now = store.time().ok()?;
     let accounts = store.accounts().ok()?;
     let account = accounts.into_iter().find(|held| held.account == account)?;
@@ -362,7 +361,7 @@ pub fn trouble(store: &mut Sqlite, account: &str) -> Option<String> {
 }
 
 /// Wipes what need not be kept any longer. Gives the number of rows that were wiped, and of those that became stubs.
-pub fn keep(store: &mut impl Office, keeping: Keeping) -> Result<(u64, u64), Failure> {
+pub fn keep(store: &mut dyn Office, keeping: Keeping) -> Result<(u64, u64), Failure> {
     let (mut wiped, mut stubs) = (0, 0);
     for kind in Kind::ALL {
         let mut after = 0;
@@ -385,7 +384,7 @@ pub fn keep(store: &mut impl Office, keeping: Keeping) -> Result<(u64, u64), Fai
 ///
 /// The ledger could not be read, or the other program leaves the account alone.
 pub fn watch(
-    store: &mut Sqlite,
+    store: &mut dyn Office,
     account: &str,
     mut progress: Progress,
     quiet: Duration,

@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+mod due;
 pub mod office;
 pub mod policy;
 pub mod postgres;

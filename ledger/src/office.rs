@@ -215,7 +215,11 @@ pub trait Office: Store {
     /// They could not be compared.
     fn compare(&mut self, kind: Kind, entries: &[Entry]) -> Result<(u64, Vec<usize>), Error>;
 
-    /// Whether another process is the one worker that this ledger can have.
+    /// Whether any number of workers may share this ledger.
+    fn shares_work(&self) -> bool;
+
+    /// Whether another process is the one worker that this ledger can have; in a ledger that many share, whether any was
+    /// here in the last three minutes.
     ///
     /// # Errors
     ///

@@ -16,7 +16,8 @@ use ::postgres::types::{ToSql, Type};
 use ::postgres::{Client, Config, NoTls, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::policy::{Change, Claimed, Moments, State, Why, counts, maybe_when_claimed};
+use crate::due::{Account, DueRow, first};
+use crate::policy::{Change, Rate, State, Why, counts};
 use crate::store::{Claim, Entry, Error, Kept, Kind, Record, Settlement, Store};
 
 mod office;
@@ -138,6 +139,21 @@ pub fn grants(shop: Option<&str>, worker: Option<&str>) -> String {
     text
 }
 
+/// A URL without its password, for people to read.
+pub fn shown(url: &str) -> String {
+    settings(url).map_or_else(|_| "a database".into(), |(config, _)| place(&config))
+}
+
+fn place(config: &Config) -> String {
+    let host = match config.get_hosts().first() {
+        Some(Host::Tcp(name)) => name.clone(),
+        #[cfg(unix)]
+        Some(Host::Unix(path)) => path.display().to_string(),
+        None => String::new(),
+    };
+    format!("postgres://{host}/{}", config.get_dbname().or(config.get_user()).unwrap_or_default())
+}
+
 /// A name as PostgreSQL writes names.
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
@@ -205,15 +221,9 @@ impl Postgres {
         Ok(ledger)
     }
 
-    /// The database in words, without the password.
-    pub fn place(&self) -> String {
-        let host = match self.config.get_hosts().first() {
-            Some(Host::Tcp(name)) => name.clone(),
-            #[cfg(unix)]
-            Some(Host::Unix(path)) => path.display().to_string(),
-            None => String::new(),
-        };
-        format!("postgres://{host}/{}", self.config.get_dbname().or(self.config.get_user()).unwrap_or_default())
+    /// The database in words.
+    fn place(&self) -> String {
+        place(&self.config)
     }
 
     fn check_process(&self) -> Result<(), Error> {
@@ -407,7 +417,9 @@ impl Store for Postgres {
             &[(&account, Type::TEXT)],
         )?;
         let Some(row) = rows.first() else {
-            return Err(Error::refused(format!("the ledger has no account {account}")));
+            return Err(Error::refused(format!(
+                "the ledger has no account {account}; takings account add {account} makes it"
+            )));
         };
         match (row.try_get::<_, Option<&str>>(0)?, row.try_get::<_, Option<&str>>(1)?) {
             (Some(url), Some(name)) if (url, name) == (base_url, merchant) => Ok(()),
@@ -419,7 +431,8 @@ impl Store for Postgres {
                 work.commit()
             }
             (url, name) => Err(Error::refused(format!(
-                "the account {account} of this ledger belongs to {} at {}, and the credentials to {merchant} at {base_url}",
+                "the account {account} of this ledger belongs to {} at {}, and the credentials to {merchant} at {base_url}; \
+                 if they are new ones of the same merchant: takings account rebind {account}",
                 name.unwrap_or_default(),
                 url.unwrap_or_default()
             ))),
@@ -449,13 +462,12 @@ impl Store for Postgres {
         let cursors = self.cursors;
         let mut work = self.begin()?;
         work.check_origin()?;
-        let Some(held) = Account::read(&mut work, account)? else {
+        let Some(held) = read_account(&mut work, account)? else {
             return Err(Error::refused(format!("the ledger has no account {account}")));
         };
         let now = work.now()?;
-        let tokens = held.tokens_at(now);
-        let most = most.min(tokens.floor() as usize).min(if held.trouble > 0 { 1 } else { usize::MAX });
-        if held.paused_until > now || most == 0 {
+        let most = held.room(now, most);
+        if most == 0 {
             return Ok(Vec::new());
         }
         let mut due = Vec::new();
@@ -465,28 +477,28 @@ impl Store for Postgres {
         if due.is_empty() {
             return Ok(Vec::new());
         }
-        due.sort_by_key(|row| (row.place, row.kind));
-        due.truncate(most);
+        let due = first(due, most);
         let end = now.saturating_add(millis(lease));
         let mut next = cursors;
         for (kind, next) in Kind::ALL.into_iter().zip(&mut next) {
             let rows = due.iter().filter(|row| row.kind == kind);
-            let ids: Vec<i64> = rows.clone().map(|row| row.place.1).collect();
+            let ids: Vec<i64> = rows.clone().map(|row| row.id).collect();
             if ids.is_empty() {
                 continue;
             }
-            *next = rows.map(|row| row.place).max().unwrap_or(*next);
+            *next = rows.map(|row| (row.due_at, row.id)).max().unwrap_or(*next);
             // maybe_when_claimed() in SQL: a row that another worker had may have been sent by it.
             work.change(
                 &format!(
                     "UPDATE takings_{} SET due_at = takings_at($2), sends = sends + 1, maybe = maybe OR state = 'sending',
-                       state = 'sending' WHERE id = ANY($1)",
+                       last_sent_at = CASE WHEN state = 'sending' THEN due_at ELSE last_sent_at END, state = 'sending'
+                     WHERE id = ANY($1)",
                     kind.operation()
                 ),
                 &[(&ids, Type::INT8_ARRAY), (&end, Type::INT8)],
             )?;
         }
-        let left = tokens - due.len() as f64;
+        let left = held.tokens_at(now) - due.len() as f64;
         work.change(
             "UPDATE takings_account SET tokens = $2, tokens_at = takings_at($3), seen_at = greatest(seen_at, takings_at($3))
              WHERE account = $1",
@@ -520,23 +532,20 @@ impl Store for Postgres {
                  WHERE account = $1 AND paused_why IS DISTINCT FROM $2",
                 &[(&account, Type::TEXT), (&person, Type::TEXT)],
             )?,
-            Change::Paused(time, why) => {
-                let needs_a_person = !matches!(why, Why::Limited);
-                work.change(
-                    "UPDATE takings_account SET trouble = trouble + $4::int,
-                       paused_until = greatest(paused_until, takings_clock() + $2 * interval '1 ms'),
-                       paused_why = CASE WHEN paused_why = $5 THEN paused_why ELSE $3 END,
-                       alert_at = CASE WHEN $4 THEN coalesce(alert_at, takings_clock()) ELSE alert_at END
-                     WHERE account = $1",
-                    &[
-                        (&account, Type::TEXT),
-                        (&millis(time), Type::INT8),
-                        (&why.as_str(), Type::TEXT),
-                        (&needs_a_person, Type::BOOL),
-                        (&person, Type::TEXT),
-                    ],
-                )?
-            }
+            Change::Paused(time, Why::Limited) => limited(&mut work, account, time)?,
+            Change::Paused(time, why) => work.change(
+                "UPDATE takings_account SET trouble = trouble + 1,
+                   paused_until = greatest(paused_until, takings_clock() + $2 * interval '1 ms'),
+                   paused_why = CASE WHEN paused_why = $4 THEN paused_why ELSE $3 END,
+                   alert_at = coalesce(alert_at, takings_clock())
+                 WHERE account = $1",
+                &[
+                    (&account, Type::TEXT),
+                    (&millis(time), Type::INT8),
+                    (&why.as_str(), Type::TEXT),
+                    (&person, Type::TEXT),
+                ],
+            )?,
         };
         work.commit()
     }
@@ -696,97 +705,56 @@ impl Postgres {
     }
 }
 
-/// The parts of an account that a claim reads.
-struct Account {
-    per_second: f64,
-    burst: f64,
-    tokens: f64,
-    tokens_since: i64,
-    trouble: u32,
-    paused_until: i64,
-    look_until: i64,
-    look_since: i64,
-    seen_at: i64,
+/// Reads what a claim needs to know of the account, and keeps it from other workers until the transaction ends.
+fn read_account(work: &mut Work<'_>, account: &str) -> Result<Option<Account>, Error> {
+    let rows = work.read(
+        "SELECT per_second, burst, tokens, takings_ms(tokens_at), trouble, takings_ms(paused_until), takings_ms(look_until),
+           takings_ms(look_since), takings_ms(seen_at), slowed, takings_ms(slowed_at)
+         FROM takings_account WHERE account = $1 FOR UPDATE",
+        &[(&account, Type::TEXT)],
+    )?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    Ok(Some(Account {
+        rate: rate(row, 0, 9)?,
+        burst: row.try_get(1)?,
+        tokens: row.try_get(2)?,
+        tokens_since: row.try_get(3)?,
+        trouble: small(row, 4)?,
+        paused_until: row.try_get(5)?,
+        look_until: row.try_get(6)?,
+        look_since: row.try_get(7)?,
+        seen_at: row.try_get(8)?,
+    }))
 }
 
-impl Account {
-    /// Reads it, and keeps it from other workers until the transaction ends.
-    fn read(work: &mut Work<'_>, account: &str) -> Result<Option<Account>, Error> {
-        let rows = work.read(
-            "SELECT per_second, burst, tokens, takings_ms(tokens_at), trouble, takings_ms(paused_until),
-               takings_ms(look_until), takings_ms(look_since), takings_ms(seen_at)
-             FROM takings_account WHERE account = $1 FOR UPDATE",
-            &[(&account, Type::TEXT)],
-        )?;
-        let Some(row) = rows.first() else { return Ok(None) };
-        Ok(Some(Account {
-            per_second: row.try_get(0)?,
-            burst: row.try_get(1)?,
-            tokens: row.try_get(2)?,
-            tokens_since: row.try_get(3)?,
-            trouble: small(row, 4)?,
-            paused_until: row.try_get(5)?,
-            look_until: row.try_get(6)?,
-            look_since: row.try_get(7)?,
-            seen_at: row.try_get(8)?,
-        }))
-    }
-
-    /// The requests that the rate lets through now.
-    fn tokens_at(&self, now: i64) -> f64 {
-        let seconds = now.saturating_sub(self.tokens_since).max(0) as f64 / 1000.0;
-        self.burst.min(self.tokens + self.per_second * seconds).max(0.0)
-    }
+/// The rate from `per_second`, and from `slowed` and `slowed_at` in the columns behind it.
+fn rate(row: &Row, full: usize, slowed: usize) -> Result<Rate, Error> {
+    let slowed = row.try_get::<_, Option<f64>>(slowed)?.zip(row.try_get(slowed + 1)?);
+    Ok(Rate { full: row.try_get(full)?, slowed })
 }
 
-/// A row that is due.
-struct DueRow {
-    kind: Kind,
-    place: Cursor,
-    state: State,
-    maybe: bool,
-    refused: bool,
-    tries: u32,
-    sends: u64,
-    order_id: String,
-    reference: String,
-    amount: i64,
-    request: Option<String>,
-    idempotency_key: Option<String>,
-    enqueued_at: i64,
-    looked_at: Option<i64>,
-}
-
-impl DueRow {
-    fn claimed(self, now: i64, account: &Account) -> Claim {
-        let moments = Moments {
-            now,
-            enqueued_at: self.enqueued_at,
-            looked_at: self.looked_at,
-            look_until: account.look_until,
-            look_since: account.look_since,
-        };
-        Claim {
-            kind: self.kind,
-            id: self.place.1,
-            sends: self.sends + 1,
-            order_id: self.order_id,
-            reference: self.reference,
-            amount: self.amount,
-            request: self.request,
-            idempotency_key: self.idempotency_key,
-            row: Claimed {
-                maybe: maybe_when_claimed(self.state, self.maybe),
-                unvouched: moments.is_unvouched(),
-                refused: self.refused,
-                tries: self.tries,
-                vouched_age: moments.vouched_age(),
-                trouble: account.trouble,
-            },
-            at: now,
-            seen_at: account.seen_at,
-        }
-    }
+/// Pauses an account for as long as Klarna asked, and slows it. Answers to requests that were under way together are one
+/// limit. After the pause nothing is saved up, so no burst follows.
+fn limited(work: &mut Work<'_>, account: &str, time: Duration) -> Result<u64, Error> {
+    let Some(held) = read_account(work, account)? else { return Ok(0) };
+    let now = work.now()?;
+    let is_same = held.paused_until > now && held.rate.slowed.is_some();
+    let rate = if is_same { held.rate } else { held.rate.slower(now) };
+    let (slowed, slowed_at) = rate.slowed.unzip();
+    work.change(
+        "UPDATE takings_account SET paused_until = greatest(paused_until, takings_at($2)), slowed = $3,
+           slowed_at = takings_at($4), tokens = 0, tokens_at = greatest(tokens_at, takings_at($2)),
+           paused_why = CASE WHEN paused_until > takings_at($5) THEN paused_why ELSE $6 END
+         WHERE account = $1",
+        &[
+            (&account, Type::TEXT),
+            (&now.saturating_add(millis(time)), Type::INT8),
+            (&slowed, Type::FLOAT8),
+            (&slowed_at, Type::INT8),
+            (&now, Type::INT8),
+            (&Why::Limited.as_str(), Type::TEXT),
+        ],
+    )
 }
 
 fn due_rows(
@@ -819,7 +787,8 @@ fn due_rows(
     for row in &rows {
         due.push(DueRow {
             kind,
-            place: (row.try_get(0)?, row.try_get(1)?),
+            due_at: row.try_get(0)?,
+            id: row.try_get(1)?,
             state: state(kind, row, 2)?,
             maybe: row.try_get(3)?,
             refused: row.try_get(4)?,

@@ -16,7 +16,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, TransactionBehavior, ffi, params};
 
-use crate::policy::{Change, Claimed, Moments, Rate, State, Why, counts, maybe_when_claimed};
+use crate::due::{Account, DueRow, first};
+use crate::policy::{Change, Rate, State, Why, counts};
 use crate::store::{Claim, Entry, Error, Kept, Kind, Record, Settlement, Store};
 
 mod office;
@@ -319,12 +320,11 @@ impl Store for Sqlite {
         self.check_worker()?;
         let now = self.now();
         let work = self.begin()?;
-        let Some(held) = Account::read(&work, account)? else {
+        let Some(held) = read_account(&work, account)? else {
             return Err(Error::refused(format!("the ledger has no account {account}")));
         };
-        let tokens = held.tokens_at(now);
-        let most = most.min(tokens.floor() as usize).min(if held.trouble > 0 { 1 } else { usize::MAX });
-        if held.paused_until > now || most == 0 {
+        let most = held.room(now, most);
+        if most == 0 {
             return Ok(Vec::new());
         }
         let mut due = Vec::new();
@@ -334,22 +334,21 @@ impl Store for Sqlite {
         if due.is_empty() {
             return Ok(Vec::new());
         }
-        due.sort_by_key(|row| (row.due_at, row.kind, row.id));
-        due.truncate(most);
+        let due = first(due, most);
         let end = now.saturating_add(millis(lease));
         let mut claims = Vec::with_capacity(due.len());
         for row in due {
-            let maybe = maybe_when_claimed(row.state, row.maybe);
             work.prepare_cached(&format!(
                 "UPDATE takings_{} SET state = 'sending', due_at = ?2, sends = sends + 1, maybe = ?3,
                    last_sent_at = CASE WHEN state = 'sending' THEN due_at ELSE last_sent_at END
                  WHERE id = ?1",
                 row.kind.operation()
             ))?
-            .execute(params![row.id, end, maybe])?;
-            claims.push(row.claimed(now, maybe, &held));
+            .execute(params![row.id, end, row.maybe()])?;
+            claims.push(row.claimed(now, &held));
         }
-        let (left, count) = (tokens - claims.len() as f64, i64::try_from(claims.len()).unwrap_or(i64::MAX));
+        let (left, count) =
+            (held.tokens_at(now) - claims.len() as f64, i64::try_from(claims.len()).unwrap_or(i64::MAX));
         work.prepare_cached(
             "UPDATE takings_account SET tokens = ?2, tokens_at = ?3, seen_at = max(seen_at, ?3) WHERE account = ?1",
         )?
@@ -460,7 +459,7 @@ impl Store for Sqlite {
 /// Pauses an account for as long as Klarna asked, and slows it. Answers to requests that were under way together are one
 /// limit. After the pause nothing is saved up, so no burst follows.
 fn limited(work: &Transaction<'_>, account: &str, now: i64, time: Duration) -> rusqlite::Result<usize> {
-    let Some(held) = Account::read(work, account)? else { return Ok(0) };
+    let Some(held) = read_account(work, account)? else { return Ok(0) };
     let is_same = held.paused_until > now && held.rate.slowed.is_some();
     let rate = if is_same { held.rate } else { held.rate.slower(now) };
     let until = now.saturating_add(millis(time));
@@ -473,98 +472,27 @@ fn limited(work: &Transaction<'_>, account: &str, now: i64, time: Duration) -> r
     )
 }
 
-/// The parts of an account that a claim reads.
-struct Account {
-    rate: Rate,
-    burst: f64,
-    tokens: f64,
-    tokens_since: i64,
-    trouble: u32,
-    paused_until: i64,
-    look_until: i64,
-    look_since: i64,
-    seen_at: i64,
-}
-
-impl Account {
-    fn read(work: &Transaction<'_>, account: &str) -> rusqlite::Result<Option<Account>> {
-        let mut read = work.prepare_cached(
-            "SELECT per_second, burst, tokens, tokens_at, trouble, paused_until, look_until, look_since, seen_at, slowed,
-               slowed_at FROM takings_account WHERE account = ?",
-        )?;
-        let account = read.query_row([account], |row| {
-            let slowed = row.get::<_, Option<f64>>(9)?.zip(row.get(10)?);
-            Ok(Account {
-                rate: Rate { full: row.get(0)?, slowed },
-                burst: row.get(1)?,
-                tokens: row.get(2)?,
-                tokens_since: row.get(3)?,
-                trouble: row.get(4)?,
-                paused_until: row.get(5)?,
-                look_until: row.get(6)?,
-                look_since: row.get(7)?,
-                seen_at: row.get(8)?,
-            })
-        });
-        account.optional()
-    }
-
-    /// The requests that the rate lets through now.
-    fn tokens_at(&self, now: i64) -> f64 {
-        let seconds = now.saturating_sub(self.tokens_since).max(0) as f64 / 1000.0;
-        self.burst.min(self.tokens + self.rate.at(now) * seconds).max(0.0)
-    }
-}
-
-/// A row that is due.
-struct DueRow {
-    kind: Kind,
-    id: i64,
-    due_at: i64,
-    state: State,
-    maybe: bool,
-    refused: bool,
-    tries: u32,
-    sends: u64,
-    order_id: String,
-    reference: String,
-    amount: i64,
-    request: Option<String>,
-    idempotency_key: Option<String>,
-    enqueued_at: i64,
-    looked_at: Option<i64>,
-}
-
-impl DueRow {
-    fn claimed(self, now: i64, maybe: bool, account: &Account) -> Claim {
-        let moments = Moments {
-            now,
-            enqueued_at: self.enqueued_at,
-            looked_at: self.looked_at,
-            look_until: account.look_until,
-            look_since: account.look_since,
-        };
-        Claim {
-            kind: self.kind,
-            id: self.id,
-            sends: self.sends + 1,
-            order_id: self.order_id,
-            reference: self.reference,
-            amount: self.amount,
-            request: self.request,
-            idempotency_key: self.idempotency_key,
-            row: Claimed {
-                maybe,
-                unvouched: moments.is_unvouched(),
-                refused: self.refused,
-                tries: self.tries,
-                vouched_age: moments.vouched_age(),
-                trouble: account.trouble,
-            },
-            at: now,
-            seen_at: account.seen_at,
-        }
-    }
+/// Reads what a claim needs to know of the account.
+fn read_account(work: &Transaction<'_>, account: &str) -> rusqlite::Result<Option<Account>> {
+    let mut read = work.prepare_cached(
+        "SELECT per_second, burst, tokens, tokens_at, trouble, paused_until, look_until, look_since, seen_at, slowed,
+           slowed_at FROM takings_account WHERE account = ?",
+    )?;
+    let account = read.query_row([account], |row| {
+        let slowed = row.get::<_, Option<f64>>(9)?.zip(row.get(10)?);
+        Ok(Account {
+            rate: Rate { full: row.get(0)?, slowed },
+            burst: row.get(1)?,
+            tokens: row.get(2)?,
+            tokens_since: row.get(3)?,
+            trouble: row.get(4)?,
+            paused_until: row.get(5)?,
+            look_until: row.get(6)?,
+            look_since: row.get(7)?,
+            seen_at: row.get(8)?,
+        })
+    });
+    account.optional()
 }
 
 /// The rows that are due, the longest first.

@@ -237,6 +237,18 @@ pub fn check_account(name: &str) -> Result<(), Error> {
     }
 }
 
+/// Checks the rate of an account.
+///
+/// # Errors
+///
+/// It is none.
+pub fn check_rate(per_second: f64, burst: f64) -> Result<(), Error> {
+    match per_second.is_finite() && per_second > 0.0 && burst.is_finite() && burst >= 1.0 {
+        true => Ok(()),
+        false => Err(Error::refused("a rate is more than 0 requests a second, and at least 1 at once")),
+    }
+}
+
 /// An engine. Each method is one transaction: an error means that nothing of it was done.
 pub trait Store: Send {
     /// Makes this process one that claims. An engine on a file takes the file's lock; rows of a worker that died are
@@ -316,9 +328,9 @@ pub trait Store: Send {
 }
 
 /// A store that the workers of several accounts share in one process. The process becomes the worker before.
-pub struct Shared<'a, 'b, S>(&'a Mutex<&'b mut S>);
+pub struct Shared<'a, 'b, S: ?Sized>(&'a Mutex<&'b mut S>);
 
-impl<'a, 'b, S> Shared<'a, 'b, S> {
+impl<'a, 'b, S: ?Sized> Shared<'a, 'b, S> {
     /// Shares the store.
     pub fn new(store: &'a Mutex<&'b mut S>) -> Shared<'a, 'b, S> {
         Shared(store)
@@ -330,21 +342,21 @@ impl<'a, 'b, S> Shared<'a, 'b, S> {
     }
 }
 
-impl<S> Copy for Shared<'_, '_, S> {}
+impl<S: ?Sized> Copy for Shared<'_, '_, S> {}
 
-impl<S> Clone for Shared<'_, '_, S> {
+impl<S: ?Sized> Clone for Shared<'_, '_, S> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<S> fmt::Debug for Shared<'_, '_, S> {
+impl<S: ?Sized> fmt::Debug for Shared<'_, '_, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Shared")
     }
 }
 
-impl<S: Store> Store for Shared<'_, '_, S> {
+impl<S: Store + ?Sized> Store for Shared<'_, '_, S> {
     /// The process is the worker already. Rows that another account's thread has must stay its own.
     fn become_worker(&mut self) -> Result<(), Error> {
         Ok(())

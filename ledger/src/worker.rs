@@ -119,7 +119,12 @@ pub struct Tally {
 ///
 /// The settings, the ledger or its account do not allow to work, or the ledger is lost. Rows that were under way come
 /// back when their leases end.
-pub fn work(store: &mut impl Store, config: Config, settings: &Settings, stop: &AtomicBool) -> Result<Tally, Error> {
+pub fn work(
+    store: &mut (impl Store + ?Sized),
+    config: Config,
+    settings: &Settings,
+    stop: &AtomicBool,
+) -> Result<Tally, Error> {
     if settings.hands == 0 || settings.timeout >= settings.lease / 2 {
         return Err(Error::refused("a worker needs a hand, and a lease of more than twice its time-out"));
     }
@@ -182,7 +187,7 @@ struct Ended {
 }
 
 /// The thread that has the store.
-struct Desk<'a, S: Store> {
+struct Desk<'a, S: Store + ?Sized> {
     store: &'a mut S,
     settings: &'a Settings,
     stop: &'a AtomicBool,
@@ -197,7 +202,7 @@ struct Desk<'a, S: Store> {
     tally: Tally,
 }
 
-impl<S: Store> Desk<'_, S> {
+impl<S: Store + ?Sized> Desk<'_, S> {
     fn run(&mut self) -> Result<(), Error> {
         let mut next = Instant::now();
         let mut last_work: Option<Instant> = None;

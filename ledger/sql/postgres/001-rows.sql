@@ -116,6 +116,8 @@ CREATE TRIGGER takings_capture_fixed
 CREATE TRIGGER takings_capture_request BEFORE UPDATE OF request ON takings_capture FOR EACH ROW
   WHEN (NEW.request IS NOT NULL OR NEW.request_wiped_at IS NULL OR OLD.due_at IS NOT NULL)
   EXECUTE FUNCTION takings_capture_keep('the request of an enqueued row cannot be changed');
+-- Its name must be remembered: enqueued again, it would be sent again.
 CREATE TRIGGER takings_capture_kept BEFORE DELETE ON takings_capture FOR EACH ROW
-  WHEN (OLD.due_at IS NOT NULL)
-  EXECUTE FUNCTION takings_capture_keep('this row is not settled, so it cannot be deleted');
+  WHEN (OLD.due_at IS NOT NULL OR OLD.sends > 0 OR OLD.capture_id IS NOT NULL)
+  EXECUTE FUNCTION takings_capture_keep(
+    'this row may have to be accounted for, so it cannot be deleted; takings purge leaves a stub');

@@ -32,8 +32,13 @@ CREATE TABLE takings_account (
   -- Bound by the first worker. A worker for another place is refused.
   base_url     text,
   merchant     text,
+  -- The person who bound it anew.
+  bound_by     text,
   per_second   double precision NOT NULL DEFAULT 180,
   burst        double precision NOT NULL DEFAULT 45,
+  -- The rate that Klarna's limit left, and since when. It comes back by itself.
+  slowed       double precision,
+  slowed_at    timestamptz,
   tokens       double precision NOT NULL DEFAULT 45,
   tokens_at    timestamptz NOT NULL DEFAULT takings_now(),
   -- How often in a row it was paused. Above 0 one row at a time probes.

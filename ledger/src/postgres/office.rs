@@ -5,10 +5,10 @@ use std::time::Duration;
 use ::postgres::Row;
 use ::postgres::types::{ToSql, Type};
 
-use super::{Postgres, RUNS, Work, millis, natural, small, state};
+use super::{LOOK_FIRST, Postgres, RUNS, Work, millis, natural, rate, small, state};
 use crate::office::{Account, Alarm, Count, Line, Office, Said, Swept, Wanted};
-use crate::policy::{Standing, State, Why, Word, heed};
-use crate::store::{Entry, Error, Kind, Request};
+use crate::policy::{Moments, Standing, State, Why, Word, heed};
+use crate::store::{Entry, Error, Kind, Request, check_account, check_rate};
 
 /// How many rows one transaction goes through, so that shops do not wait long.
 const SWEEP: i64 = 10_000;
@@ -22,18 +22,26 @@ impl Work<'_> {
         let operation = kind.operation();
         let rows = self.read(
             &format!(
-                "SELECT id, sends, state, maybe, {operation}_id, request_wiped_at IS NOT NULL,
-                   takings_ms(CASE WHEN state = 'sending' THEN due_at ELSE last_sent_at END)
-                 FROM takings_{operation} WHERE account = $1 AND order_id = $2 AND reference = $3 FOR UPDATE"
+                "SELECT id, sends, state, maybe, {operation}_id, request_wiped_at IS NOT NULL, takings_ms(last_sent_at),
+                   takings_ms(enqueued_at), takings_ms(looked_at), takings_ms(look_until), takings_ms(look_since)
+                 FROM takings_{operation} AS c JOIN takings_account AS a USING (account)
+                 WHERE account = $1 AND order_id = $2 AND reference = $3 FOR UPDATE OF c"
             ),
             &[(&name[0], Type::TEXT), (&name[1], Type::TEXT), (&name[2], Type::TEXT)],
         )?;
         let Some(row) = rows.first() else { return Ok(None) };
-        let last: Option<i64> = row.try_get(6)?;
+        let moments = Moments {
+            now,
+            enqueued_at: row.try_get(7)?,
+            looked_at: row.try_get(8)?,
+            look_until: row.try_get(9)?,
+            look_since: row.try_get(10)?,
+        };
         let standing = Standing {
             state: state(kind, row, 2)?,
             maybe: row.try_get(3)?,
-            quiet: last.map(|at| now.saturating_sub(at)),
+            unvouched: moments.is_unvouched(),
+            quiet: moments.quiet(row.try_get(6)?),
             done_as: row.try_get(4)?,
             is_wiped: row.try_get(5)?,
         };
@@ -94,7 +102,8 @@ impl Office for Postgres {
     fn accounts(&mut self) -> Result<Vec<Account>, Error> {
         let rows = self.read(
             "SELECT account, base_url, merchant, per_second, trouble, takings_ms(paused_until), paused_why,
-               takings_ms(look_until), takings_ms(seen_at), takings_ms(alert_at)
+               takings_ms(look_until), takings_ms(seen_at), takings_ms(alert_at), bound_by, slowed, takings_ms(slowed_at),
+               takings_ms(takings_now())
              FROM takings_account ORDER BY account",
             &[],
         )?;
@@ -104,7 +113,9 @@ impl Office for Postgres {
                     account: row.try_get(0)?,
                     base_url: row.try_get(1)?,
                     merchant: row.try_get(2)?,
+                    bound_by: row.try_get(10)?,
                     per_second: row.try_get(3)?,
+                    rate: rate(row, 3, 11)?.at(row.try_get(13)?),
                     trouble: small(row, 4)?,
                     paused_until: row.try_get(5)?,
                     paused_why: row.try_get(6)?,
@@ -114,6 +125,64 @@ impl Office for Postgres {
                 })
             })
             .collect()
+    }
+
+    fn make_account(&mut self, account: &str, first_ever: bool) -> Result<bool, Error> {
+        check_account(account)?;
+        let look = if first_ever { None } else { Some(LOOK_FIRST) };
+        let mut work = self.begin()?;
+        let rows = work.change(
+            "INSERT INTO takings_account (account, look_until, look_since)
+             VALUES ($1, coalesce(takings_now() + $2 * interval '1 ms', 'epoch'), takings_now()) ON CONFLICT DO NOTHING",
+            &[(&account, Type::TEXT), (&look, Type::INT8)],
+        )?;
+        work.commit()?;
+        Ok(rows == 1)
+    }
+
+    fn set_rate(&mut self, account: &str, per_second: f64, burst: f64) -> Result<(), Error> {
+        check_rate(per_second, burst)?;
+        let mut work = self.begin()?;
+        // A rate that stays the same keeps the memory of Klarna's limit.
+        let rows = work.change(
+            "UPDATE takings_account SET slowed = CASE WHEN per_second = $2 THEN slowed END, per_second = $2, burst = $3
+             WHERE account = $1",
+            &[(&account, Type::TEXT), (&per_second, Type::FLOAT8), (&burst, Type::FLOAT8)],
+        )?;
+        Postgres::account_changed(work, account, rows)
+    }
+
+    fn rebind(&mut self, account: &str, base_url: &str, merchant: &str, by: &str) -> Result<(), Error> {
+        if self.has_worker()? {
+            return Err(Error::refused(
+                "a worker was here in the last three minutes, and has the former credentials; stop all workers, and try again then",
+            ));
+        }
+        let mut work = self.begin()?;
+        let moves = work.change(
+            "UPDATE takings_account SET look_until = greatest(look_until, takings_now() + $3 * interval '1 ms'),
+               look_since = takings_now()
+             WHERE account = $1 AND base_url IS NOT NULL AND base_url <> $2",
+            &[(&account, Type::TEXT), (&base_url, Type::TEXT), (&LOOK_FIRST, Type::INT8)],
+        )?;
+        if moves == 1 {
+            for kind in Kind::ALL {
+                // Another place may know nothing of the keys that the former one was sent, so no earlier look counts.
+                work.change(
+                    &format!(
+                        "UPDATE takings_{} SET looked_at = 'epoch'
+                         WHERE account = $1 AND due_at IS NOT NULL AND looked_at > 'epoch'",
+                        kind.operation()
+                    ),
+                    &[(&account, Type::TEXT)],
+                )?;
+            }
+        }
+        let rows = work.change(
+            "UPDATE takings_account SET base_url = $2, merchant = $3, bound_by = $4 WHERE account = $1",
+            &[(&account, Type::TEXT), (&base_url, Type::TEXT), (&merchant, Type::TEXT), (&by, Type::TEXT)],
+        )?;
+        Postgres::account_changed(work, account, rows)
     }
 
     fn counts(&mut self, account: &str, since: i64) -> Result<Vec<Count>, Error> {
@@ -256,6 +325,10 @@ impl Office for Postgres {
             }
         }
         Ok((known, others))
+    }
+
+    fn shares_work(&self) -> bool {
+        true
     }
 
     fn has_worker(&mut self) -> Result<bool, Error> {

@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, Row, params, params_from_iter, types::Value};
 use super::{LOOK_FIRST, Sqlite, millis, open_own, sends, state};
 use crate::office::{Account, Alarm, Count, Line, Office, Said, Swept, Wanted};
 use crate::policy::{Moments, Rate, Standing, State, Why, Word, heed};
-use crate::store::{Entry, Error, Kind, Request, check_account};
+use crate::store::{Entry, Error, Kind, Request, check_account, check_rate};
 
 /// How many rows one transaction goes through, so that shops do not wait long.
 const SWEEP: i64 = 10_000;
@@ -117,9 +117,7 @@ impl Office for Sqlite {
     }
 
     fn set_rate(&mut self, account: &str, per_second: f64, burst: f64) -> Result<(), Error> {
-        if !(per_second.is_finite() && per_second > 0.0 && burst.is_finite() && burst >= 1.0) {
-            return Err(Error::refused("a rate is more than 0 requests a second, and at least 1 at once"));
-        }
+        check_rate(per_second, burst)?;
         let work = self.begin()?;
         // A rate that stays the same keeps the memory of Klarna's limit.
         let rows = work.execute(
@@ -295,6 +293,10 @@ impl Office for Sqlite {
             }
         }
         Ok((known, others))
+    }
+
+    fn shares_work(&self) -> bool {
+        false
     }
 
     fn has_worker(&mut self) -> Result<bool, Error> {

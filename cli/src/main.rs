@@ -148,6 +148,18 @@ enum Command {
         /// that is said and not true, money may move twice
         #[arg(long)]
         first_ever: bool,
+        /// In PostgreSQL: gives this role what a shop needs, INSERT and SELECT
+        #[arg(long, value_name = "ROLE")]
+        shop_role: Option<String>,
+        /// In PostgreSQL: gives this role what a worker needs
+        #[arg(long, value_name = "ROLE")]
+        worker_role: Option<String>,
+    },
+    /// Moves the ledger from a file into PostgreSQL (--ledger postgres://…), once no worker runs on it
+    Move {
+        /// The file
+        #[arg(value_name = "FILE")]
+        from: PathBuf,
     },
     /// Makes an account for another merchant or region, or changes one
     #[command(after_help = ACCOUNTS)]
@@ -504,8 +516,20 @@ fn run(cli: Cli, place: Where) -> Ended {
     let is_json = cli.json;
     let open = || place::open(&place.ledger()?);
     match cli.command {
-        Command::Init { print: true, .. } => result(takings_ledger::sqlite::schema().trim_end()).map(|()| Exit::Done),
-        Command::Init { first_ever, .. } => init(&place, first_ever, is_json),
+        Command::Init { print, first_ever, shop_role, worker_role } => {
+            let roles = place::Roles { shop: shop_role, worker: worker_role };
+            match print {
+                true => result(place::script(&place.ledger()?, first_ever, &roles)?.trim_end()).map(|()| Exit::Done),
+                false => init(&place, first_ever, &roles, is_json),
+            }
+        }
+        Command::Move { from } => {
+            let ledger = place.ledger()?;
+            let rows = place::take_over(&ledger, &from)?;
+            let text =
+                format!("{} rows of {} are in {ledger} now; the file takes no more", number(rows), from.display());
+            say::done(is_json, &json!({"ledger": ledger.to_string(), "rows": rows}), text)
+        }
         Command::Account { what } => account(&place, what, is_json),
         Command::Enqueue(Enqueue { order: Some(order), reference, amount, request, refund, how, .. }) => {
             let kind = kind(refund);
@@ -618,10 +642,10 @@ fn one(
     enqueue::bytes_of(order, line.replace('\n', " ").as_bytes())
 }
 
-fn init(place: &Where, first_ever: bool, is_json: bool) -> Ended {
+fn init(place: &Where, first_ever: bool, roles: &place::Roles, is_json: bool) -> Ended {
     let accounts = place.accounts()?;
     let ledger = &place.ledger()?;
-    let (mut store, is_new) = place::init(ledger, first_ever)?;
+    let (mut store, is_new) = place::init(ledger, first_ever, roles)?;
     if first_ever && !is_new {
         return Err(Failure::new(format!(
             "{ledger} was made before, so --first-ever comes too late; takings resume --nothing-lost says the same"

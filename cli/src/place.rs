@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use takings::{Client, Config, Credentials};
 use takings_ledger::office::Office;
 use takings_ledger::postgres::{self, Postgres};
-use takings_ledger::sqlite::{Options, Sqlite};
+use takings_ledger::sqlite::{self, Options, Sqlite};
 
 use crate::say::Failure;
 
@@ -145,14 +145,56 @@ pub fn make(place: &Place, first_ever: bool) -> Result<(Ledger, bool), Failure> 
     Ok((Box::new(Sqlite::open(path, Options { first_ever, ..Options::default() })?), is_new))
 }
 
+/// The roles of a database.
+#[derive(Debug, Default)]
+pub struct Roles {
+    pub shop: Option<String>,
+    pub worker: Option<String>,
+}
+
+impl Roles {
+    fn none(&self) -> Result<(), Failure> {
+        match (&self.shop, &self.worker) {
+            (None, None) => Ok(()),
+            _ => Err(Failure::new("a file has no roles: --shop-role and --worker-role are for PostgreSQL")),
+        }
+    }
+}
+
 /// Makes the tables, if there are none.
-pub fn init(place: &Place, first_ever: bool) -> Result<(Ledger, bool), Failure> {
+pub fn init(place: &Place, first_ever: bool, roles: &Roles) -> Result<(Ledger, bool), Failure> {
     match place {
-        Place::File(_) => make(place, first_ever),
+        Place::File(_) => {
+            roles.none()?;
+            make(place, first_ever)
+        }
         Place::Database(url) => {
-            let (ledger, is_new) = Postgres::init(url, first_ever)?;
+            let (mut ledger, is_new) = Postgres::init(url, first_ever)?;
+            ledger.grant(roles.shop.as_deref(), roles.worker.as_deref())?;
             Ok((Box::new(ledger), is_new))
         }
+    }
+}
+
+/// The statements that `init` runs.
+pub fn script(place: &Place, first_ever: bool, roles: &Roles) -> Result<String, Failure> {
+    match place {
+        Place::File(_) => {
+            roles.none()?;
+            Ok(sqlite::schema().to_owned())
+        }
+        Place::Database(_) => {
+            let grants = postgres::grants(roles.shop.as_deref(), roles.worker.as_deref());
+            Ok(format!("{}\n{grants}", postgres::schema(first_ever)))
+        }
+    }
+}
+
+/// Moves the ledger in a file into a database.
+pub fn take_over(place: &Place, file: &Path) -> Result<u64, Failure> {
+    match place {
+        Place::Database(url) => Ok(Postgres::open(url)?.take_over(file)?),
+        Place::File(_) => Err(Failure::new("--ledger names the database that the file moves into: postgres://…")),
     }
 }
 

@@ -20,6 +20,7 @@ use crate::due::{Account, DueRow, first};
 use crate::policy::{Change, Rate, State, Why, counts};
 use crate::store::{Claim, Entry, Error, Kept, Kind, Record, Settlement, Store};
 
+mod moving;
 mod office;
 
 const SCHEMA: &str = include_str!("../sql/postgres/001.sql");
@@ -99,8 +100,9 @@ impl From<::postgres::Error> for Error {
     }
 }
 
-/// The statements that make the tables, for an administrator who reads them first.
-pub fn schema() -> String {
+/// The statements that make the tables, for an administrator who reads them first. `first_ever`: as for
+/// [`Postgres::init`].
+pub fn schema(first_ever: bool) -> String {
     let refunds = ROWS
         .replace("captured_amount", "refunded_amount")
         .replace("'captured'", "'refunded'")
@@ -109,7 +111,11 @@ pub fn schema() -> String {
         .replace("takings_capture", "takings_refund")
         .replace("each capture of", "each refund of")
         .replace("The capture's own", "The refund's own");
-    format!("{SCHEMA}{ROWS}{refunds}")
+    let until = if first_ever { "'epoch'" } else { "takings_now() + interval '30 days'" };
+    let account = format!(
+        "\nINSERT INTO takings_account (account, look_until, look_since) VALUES ('default', {until}, takings_now());\n"
+    );
+    format!("{SCHEMA}{ROWS}{refunds}{account}")
 }
 
 /// The statements that give a shop's role and a worker's role what they need, and no more.
@@ -196,17 +202,22 @@ impl Postgres {
             return Ok((Postgres::open(url)?, false));
         }
         let mut work = ledger.begin()?;
-        work.run(&schema())?;
+        work.run(&schema(first_ever))?;
         let origin = work.origin()?;
         work.change("UPDATE takings_ledger SET origin = $1", &[(&origin, Type::TEXT)])?;
-        let look = if first_ever { 0 } else { LOOK_FIRST };
-        work.change(
-            "INSERT INTO takings_account (account, look_until, look_since)
-             VALUES ('default', CASE WHEN $1 = 0 THEN 'epoch' ELSE takings_now() + $1 * interval '1 ms' END, takings_now())",
-            &[(&look, Type::INT8)],
-        )?;
         work.commit()?;
         Ok((ledger, true))
+    }
+
+    /// Gives roles what they need, and no more: [`grants`].
+    ///
+    /// # Errors
+    ///
+    /// There is no such role, or the tables belong to somebody else.
+    pub fn grant(&mut self, shop: Option<&str>, worker: Option<&str>) -> Result<(), Error> {
+        let mut work = self.begin()?;
+        work.run(&grants(shop, worker))?;
+        work.commit()
     }
 
     fn at(url: &str) -> Result<Postgres, Error> {

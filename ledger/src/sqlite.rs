@@ -78,6 +78,9 @@ pub fn schema() -> &'static str {
     SCHEMA
 }
 
+/// Columns of texts, and the number of the last row.
+pub(crate) type Texts = (i64, Vec<Vec<Option<String>>>);
+
 /// A ledger in one file.
 pub struct Sqlite {
     db: Connection,
@@ -128,7 +131,16 @@ impl Sqlite {
     ///
     /// The file is on a network, is no ledger or one of a newer version, or cannot be opened.
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Sqlite, Error> {
-        let path = path.as_ref();
+        let ledger = Sqlite::open_even_moved(path.as_ref(), options)?;
+        match ledger.moved_to()? {
+            None => Ok(ledger),
+            Some(place) => {
+                Err(Error::refused(format!("the ledger {} was moved to {place}; use that", ledger.path.display())))
+            }
+        }
+    }
+
+    fn open_even_moved(path: &Path, options: Options) -> Result<Sqlite, Error> {
         let place = |why: &dyn fmt::Display| Error::refused(format!("the ledger {}: {why}", path.display()));
         create(path).map_err(|why| place(&why))?;
         let path = path.canonicalize().map_err(|why| place(&why))?;
@@ -147,6 +159,52 @@ impl Sqlite {
 
     fn now(&self) -> i64 {
         (self.clock)()
+    }
+
+    /// The ledger that has its rows since.
+    fn moved_to(&self) -> Result<Option<String>, Error> {
+        Ok(self.db.query_row("SELECT moved_to FROM takings_ledger", [], |row| row.get(0))?)
+    }
+
+    /// Opens a ledger that leaves for another place: no worker may run, and from now on nobody works or inserts here. One
+    /// that was on its way to the same place before may go on.
+    ///
+    /// # Errors
+    ///
+    /// There is none at the path, a worker runs, or it was moved to another place.
+    pub(crate) fn leaving(path: &Path, to: &str) -> Result<Sqlite, Error> {
+        if !path.exists() {
+            return Err(Error::refused(format!("there is no ledger at {}", path.display())));
+        }
+        let mut ledger = Sqlite::open_even_moved(path, Options::default())?;
+        ledger.become_worker()?;
+        match ledger.moved_to()? {
+            Some(place) if place != to => {
+                return Err(Error::refused(format!("the ledger {} was moved to {place} before", path.display())));
+            }
+            _ => {}
+        }
+        let work = ledger.begin()?;
+        work.execute("UPDATE takings_ledger SET moved_to = ?", [to])?;
+        work.commit()?;
+        Ok(ledger)
+    }
+
+    /// Rows of a table behind a number, each column as text: `columns` of a table that this module made.
+    pub(crate) fn texts(&self, table: &str, columns: &[&str], after: i64, most: i64) -> Result<Texts, Error> {
+        let list: Vec<String> = columns.iter().map(|column| format!("CAST({column} AS TEXT)")).collect();
+        let sql = format!("SELECT rowid, {} FROM {table} WHERE rowid > ?1 ORDER BY rowid LIMIT ?2", list.join(", "));
+        let mut read = self.db.prepare_cached(&sql)?;
+        let mut last = after;
+        let mut texts = vec![Vec::new(); columns.len()];
+        let mut rows = read.query([after, most])?;
+        while let Some(row) = rows.next()? {
+            last = row.get(0)?;
+            for (place, column) in texts.iter_mut().enumerate() {
+                column.push(row.get(place + 1)?);
+            }
+        }
+        Ok((last, texts))
     }
 
     /// The file whose lock the worker has.

@@ -582,6 +582,8 @@ fn bound_anew<E: Engine>() {
     let claim = engine.store().claim("default", 1, LEASE).unwrap().remove(0);
     assert!(claim.row.vouched_age.is_some(), "the same place knows the same keys");
     end_one(&mut engine, &claim, End::Looked(Looked::Never));
+    // A fleet's ledger knows its workers by the time alone.
+    engine.advance(Duration::from_secs(4 * 60));
     engine.store().rebind("default", "https://two.example", "API key 2", "ada").unwrap();
     for claim in engine.store().claim("default", 2, LEASE).unwrap() {
         assert_eq!(takings_ledger::policy::action(&claim.row), takings_ledger::policy::Action::Look, "{claim:?}");

@@ -6,9 +6,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use postgres::error::SqlState;
-use takings_ledger::office::Office;
+use takings_ledger::office::{Office, Wanted};
 use takings_ledger::policy::{End, State, settle};
 use takings_ledger::postgres::{Postgres, grants, schema};
+use takings_ledger::sqlite::{Options, Sqlite};
 use takings_ledger::store::{Claim, Entry, Kept, Kind, Settlement, Store};
 
 mod cluster;
@@ -354,10 +355,10 @@ fn tables_for_an_administrator() {
     let cluster = Cluster::get();
     let database = cluster.database();
     cluster.run(&database, "CREATE SCHEMA by_hand");
-    cluster.run(&database, &format!("SET search_path = by_hand; {}", schema()));
+    cluster.run(&database, &format!("SET search_path = by_hand; {}", schema(false)));
     cluster.run(
         &database,
-        "SET search_path = by_hand; INSERT INTO takings_account (account, look_until, look_since) VALUES ('default', now(), now());
+        "SET search_path = by_hand;
          INSERT INTO takings_refund (order_id, reference, refunded_amount) VALUES ('o', 'p', 1)",
     );
     // Another search path does not lead a trigger astray.
@@ -370,4 +371,78 @@ fn tables_for_an_administrator() {
     cluster.run(&database, "UPDATE takings_ledger SET version = 3, oldest_worker = 2");
     let why = Postgres::open(&cluster.url(&database)).unwrap_err();
     assert!(why.message.contains("use a newer one"), "{why}");
+}
+
+/// A ledger moves from its file with all that is known of its rows, and the file is dead from then on.
+#[test]
+fn a_ledger_moves_from_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    let mut file = Sqlite::open(&path, Options { first_ever: true, ..Options::default() }).unwrap();
+    file.become_worker().unwrap();
+    file.bind("default", "https://api.klarna.com", "K1").unwrap();
+    file.make_account("other", false).unwrap();
+    let with = Entry { request: Some(r#"{"description":"grün"}"#.into()), ..entry("o-0", "p", 6000) };
+    file.enqueue(Kind::Capture, &[vec![with], entries(1..5)].concat()).unwrap();
+    file.enqueue(Kind::Refund, &[entry("o-9", "r", 7)]).unwrap();
+    let claims = file.claim("default", 3, LEASE).unwrap();
+    let request = takings_ledger::store::Request {
+        at: 1_700_000_000_123,
+        took_ms: 12,
+        sent: "POST".into(),
+        came_back: "503".into(),
+        http_status: Some(503),
+        error_code: None,
+        correlation_id: None,
+    };
+    let unclear = Settlement {
+        state: State::Unclear,
+        maybe: true,
+        due_in: Some(LEASE),
+        done_as: None,
+        requests: vec![request.clone()],
+        ..done(&claims[1])
+    };
+    file.settle(&[done(&claims[0]), unclear]).unwrap();
+    let database = Cluster::get().database();
+    let url = Cluster::get().url(&database);
+    let mut store = Postgres::open(&url).unwrap();
+    let why = store.take_over(&path).unwrap_err();
+    assert!(why.message.contains("another worker"), "{why}");
+    let before: Vec<_> = Kind::ALL.map(|kind| file.list(kind, &Wanted::default()).unwrap()).into();
+    let accounts = file.accounts().unwrap();
+    drop(file);
+    assert_eq!(store.take_over(&path), Ok(6));
+    let after: Vec<_> = Kind::ALL.map(|kind| store.list(kind, &Wanted::default()).unwrap()).into();
+    // The claim that was under way is one that nobody has.
+    let mut expected = before;
+    for line in expected.iter_mut().flatten().filter(|line| line.state == State::Sending) {
+        (line.state, line.maybe, line.last_sent_at) = (State::Unclear, true, line.due_at);
+    }
+    let due = |lines: &mut Vec<Vec<takings_ledger::office::Line>>| {
+        lines.iter_mut().flatten().filter(|line| line.state == State::Unclear).for_each(|line| line.due_at = None);
+    };
+    let (mut expected, mut after) = (expected, after);
+    due(&mut expected);
+    due(&mut after);
+    assert_eq!(after, expected);
+    let moved = store.accounts().unwrap();
+    assert_eq!(
+        (moved.len(), &moved[0].base_url, moved[1].look_until),
+        (2, &accounts[0].base_url, accounts[1].look_until)
+    );
+    assert_eq!(store.requests(Kind::Capture, claims[1].id).unwrap(), [request]);
+    store.become_worker().unwrap();
+    let claims = store.claim("default", 10, LEASE).unwrap();
+    assert!(claims.iter().all(|claim| !claim.row.unvouched), "{claims:?}");
+    assert_eq!(claims.len(), 4, "three that wait, and the one that was under way");
+    assert_eq!(store.enqueue(Kind::Capture, &[entry("new", "p", 1)]), Ok(vec![true]), "its number is a new one");
+    let why = Sqlite::open(&path, Options::default()).unwrap_err();
+    assert!(why.message.contains("was moved to postgres://"), "{why}");
+    let shop = rusqlite::Connection::open(&path).unwrap();
+    let insert = "INSERT INTO takings_capture (order_id, reference, captured_amount) VALUES ('o', 'x', 1)";
+    let why = shop.execute(insert, []).unwrap_err().to_string();
+    assert!(why.contains("was moved"), "{why}");
+    let why = store.take_over(&path).unwrap_err();
+    assert!(why.message.contains("into a new one"), "{why}");
 }

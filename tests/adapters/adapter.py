@@ -93,10 +93,11 @@ def request_of(task: dict[str, Any]) -> Any:
 
 def row_of(operation: str, style: str, order_id: str, request: Any) -> dict[str, Any]:
     intent = takings.intent(order_id, request, operation=operation)
-    sql, values = intent.insert(style)
-    if isinstance(values, dict):
-        values = [values[name] for name in re.findall(r":(\w+)", sql)]
-    return {"row": asdict(cast("Any", intent)), "sql": sql, "values": list(values)}
+    sql, given = intent.insert(style)
+    values = cast("dict[str, Any] | tuple[Any, ...]", given)
+    names: list[str] = re.findall(r":(\w+)", sql)
+    in_order = [values[name] for name in names] if isinstance(values, dict) else list(values)
+    return {"row": asdict(cast("Any", intent)), "sql": sql, "values": in_order}
 
 
 def main() -> None:

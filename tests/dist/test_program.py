@@ -127,7 +127,7 @@ def test_the_unit_is_one_for_systemd(tmp_path: Path) -> None:
         # systemd complains about programs that are not installed.
         unit = tmp_path / UNIT.name
         unit.write_text(UNIT.read_text().replace("/usr/local/bin/takings", "/bin/true"))
-        check = ["systemd-analyze", "verify", unit]
+        check = ["systemd-analyze", "verify", str(unit)]
         # Its complaints go to the standard error, also with exit code 0.
         done = subprocess.run(check, capture_output=True, text=True, check=False, timeout=60)
         assert (done.returncode, done.stderr) == (0, "")

@@ -9,7 +9,9 @@ CREATE TABLE takings_ledger (
   -- Counts the claims. The worker's lock file has a copy: a ledger behind it was restored from a backup.
   claims        INTEGER NOT NULL DEFAULT 0,
   -- The file in which these tables were made.
-  origin        TEXT
+  origin        TEXT,
+  -- The ledger that has these rows since. They are dead here.
+  moved_to      TEXT
 );
 INSERT INTO takings_ledger (version, oldest_worker) VALUES (1, 1);
 
@@ -110,6 +112,8 @@ CREATE INDEX takings_capture_found ON takings_capture (capture_id) WHERE capture
 -- RAISE(ABORT) also stops an INSERT OR IGNORE, which would step over a CHECK without a word.
 CREATE TRIGGER takings_capture_enqueue BEFORE INSERT ON takings_capture
 BEGIN
+  SELECT RAISE(ABORT, 'takings: this ledger was moved; takings doctor says where it is now')
+    WHERE EXISTS (SELECT 1 FROM takings_ledger WHERE moved_to IS NOT NULL);
   SELECT RAISE(ABORT, 'takings: there is no such account in takings_account')
     WHERE NOT EXISTS (SELECT 1 FROM takings_account WHERE account = NEW.account);
   SELECT RAISE(ABORT, 'takings: order_id must be a text of 1 to 255 characters')
@@ -209,6 +213,8 @@ CREATE INDEX takings_refund_found ON takings_refund (refund_id) WHERE refund_id 
 -- RAISE(ABORT) also stops an INSERT OR IGNORE, which would step over a CHECK without a word.
 CREATE TRIGGER takings_refund_enqueue BEFORE INSERT ON takings_refund
 BEGIN
+  SELECT RAISE(ABORT, 'takings: this ledger was moved; takings doctor says where it is now')
+    WHERE EXISTS (SELECT 1 FROM takings_ledger WHERE moved_to IS NOT NULL);
   SELECT RAISE(ABORT, 'takings: there is no such account in takings_account')
     WHERE NOT EXISTS (SELECT 1 FROM takings_account WHERE account = NEW.account);
   SELECT RAISE(ABORT, 'takings: order_id must be a text of 1 to 255 characters')

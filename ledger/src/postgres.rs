@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ::postgres::config::{Host, SslMode};
-use ::postgres::error::SqlState;
+use ::postgres::error::{Severity, SqlState};
 use ::postgres::types::{ToSql, Type};
 use ::postgres::{Client, Config, NoTls, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -54,6 +54,9 @@ const RUNS: i64 = 3 * SEEN;
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = '30s'; SET LOCAL lock_timeout = \
                      '10s'; SET LOCAL idle_in_transaction_session_timeout = '30s'; SELECT set_config('synchronous_commit', \
                      'on', true) WHERE current_setting('synchronous_commit') = 'off'";
+
+/// The end of the message where another transaction has inserted the same name: the code of a unique violation.
+const RACE: &str = "(23505)";
 
 /// The place in the order of due rows behind which no claim of this worker has looked: microseconds since 1970, and the
 /// row's number.
@@ -264,14 +267,15 @@ impl Postgres {
     }
 
     fn begin(&mut self) -> Result<Work<'_>, Error> {
-        let client = self.client()?;
-        client.batch_execute(BEGIN)?;
-        Ok(Work { client, is_open: true })
+        let begun = self.client()?.batch_execute(BEGIN);
+        kept(&mut self.client, begun)?;
+        Ok(Work { client: &mut self.client, is_open: true })
     }
 
     /// A question outside of a transaction.
     fn read(&mut self, sql: &str, values: &[(&(dyn ToSql + Sync), Type)]) -> Result<Vec<Row>, Error> {
-        Ok(self.client()?.query_typed(sql, values)?)
+        let rows = self.client()?.query_typed(sql, values);
+        kept(&mut self.client, rows)
     }
 
     /// The version of the tables; none if there are none.
@@ -311,7 +315,7 @@ impl Postgres {
         };
         let is_due: bool = row.try_get(0)?;
         if !is_due && row.try_get::<_, i64>(1)? >= SEEN {
-            self.client()?.execute_typed(
+            self.read(
                 "UPDATE takings_account SET seen_at = takings_now() WHERE account = $1 AND seen_at < takings_now()",
                 &[(&account, Type::TEXT)],
             )?;
@@ -320,29 +324,48 @@ impl Postgres {
     }
 }
 
+/// A result; after an error that ended the connection there is none any more.
+fn kept<T>(client: &mut Option<Client>, result: Result<T, ::postgres::Error>) -> Result<T, Error> {
+    result.map_err(|error| {
+        let is_lost = error.as_db_error().is_none_or(|db| db.parsed_severity() == Some(Severity::Fatal));
+        if is_lost {
+            *client = None;
+        }
+        error.into()
+    })
+}
+
 /// A transaction. It is rolled back unless it is committed.
 struct Work<'a> {
-    client: &'a mut Client,
+    client: &'a mut Option<Client>,
     is_open: bool,
 }
 
 impl Work<'_> {
+    fn ask<T>(&mut self, ask: impl FnOnce(&mut Client) -> Result<T, ::postgres::Error>) -> Result<T, Error> {
+        let Some(client) = self.client else {
+            return Err(Error { message: "the ledger: the connection was lost".into(), retryable: true });
+        };
+        let result = ask(client);
+        kept(self.client, result)
+    }
+
     fn run(&mut self, sql: &str) -> Result<(), Error> {
-        Ok(self.client.batch_execute(sql)?)
+        self.ask(|client| client.batch_execute(sql))
     }
 
     fn read(&mut self, sql: &str, values: &[(&(dyn ToSql + Sync), Type)]) -> Result<Vec<Row>, Error> {
-        Ok(self.client.query_typed(sql, values)?)
+        self.ask(|client| client.query_typed(sql, values))
     }
 
     fn change(&mut self, sql: &str, values: &[(&(dyn ToSql + Sync), Type)]) -> Result<u64, Error> {
-        Ok(self.client.execute_typed(sql, values)?)
+        self.ask(|client| client.execute_typed(sql, values))
     }
 
     fn commit(mut self) -> Result<(), Error> {
         self.is_open = false;
-        // A COMMIT of a transaction that failed would answer ROLLBACK, and no error.
-        Ok(self.client.batch_execute("COMMIT")?)
+        // A COMMIT of a transaction that failed would answer ROLLBACK, and no error: each error ends its method before.
+        self.run("COMMIT")
     }
 
     /// The ledger's present time.
@@ -409,7 +432,7 @@ impl Drop for Work<'_> {
     fn drop(&mut self) {
         if self.is_open {
             // A connection that is lost has rolled back by itself.
-            let _ = self.client.batch_execute("ROLLBACK");
+            let _ = self.run("ROLLBACK");
         }
     }
 }
@@ -631,7 +654,7 @@ impl<E: Into<Error>> From<E> for Lost {
 impl Postgres {
     fn insert(&mut self, kind: Kind, entries: &[Entry]) -> Result<Vec<bool>, Lost> {
         let (operation, amount) = (kind.operation(), kind.amount());
-        let work = self.begin()?;
+        let mut work = self.begin()?;
         let mut new = Vec::with_capacity(entries.len());
         let sql = format!(
             "INSERT INTO takings_{operation} (account, order_id, reference, {amount}, request)
@@ -645,7 +668,7 @@ impl Postgres {
             (column(|entry| &entry.account), column(|entry| &entry.order_id), column(|entry| &entry.reference));
         let amounts: Vec<i64> = entries.iter().map(|entry| entry.amount).collect();
         let requests: Vec<Option<&str>> = entries.iter().map(|entry| entry.request.as_deref()).collect();
-        let rows = work.client.query_typed(
+        let rows = work.read(
             &sql,
             &[
                 (&accounts, Type::TEXT_ARRAY),
@@ -657,10 +680,10 @@ impl Postgres {
         );
         let rows = match rows {
             Ok(rows) => rows,
-            Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => return Err(Lost::Race),
+            Err(error) if error.message.ends_with(RACE) => return Err(Lost::Race),
             Err(error) => {
                 drop(work);
-                return Err(Lost::Error(self.which(kind, entries, error.into())));
+                return Err(Lost::Error(self.which(kind, entries, error)));
             }
         };
         // A name that stands twice among the entries is new once.

@@ -16,6 +16,7 @@ unset PYTHONDONTWRITEBYTECODE
 # The tests must not use the Klarna account of the user's environment.
 unset KLARNA_USERNAME KLARNA_PASSWORD KLARNA_API_KEY KLARNA_REGION KLARNA_ENVIRONMENT KLARNA_BASE_URL ORDER_ID FILE
 began=$SECONDS
+tree=
 notes=$(mktemp -d)
 results=$notes/results
 : >"$results"
@@ -39,6 +40,26 @@ step() {
     fi
     printf '%-8s%5d s  %s\n' "$verdict" $((SECONDS - start)) "$name" >>"$results"
     [ "$verdict" = ok ]
+}
+
+# The sources as they are, with whatever installs the checks' programs; empty without git, and then no check is spared.
+sources() {
+    { git ls-files --cached --others --exclude-standard -z | sort -z | xargs -0 sha256sum; rustc --version; } 2>/dev/null |
+        sha256sum
+}
+
+# A check whose verdict depends on the sources alone. Where nothing has changed since it passed, it would say
+# the same again.
+lint() {
+    local name=$1 stamp
+    stamp=$target/passed/$(tr -c 'a-z\n' - <<<"$name")
+    if [ -n "$tree" ] && [ "$tree" = "$(cat "$stamp" 2>/dev/null)" ]; then
+        printf '%-8s%5s    %s\n' same '' "$name" >>"$results"
+        return
+    fi
+    if step "$@" && [ -n "$tree" ]; then
+        mkdir -p "${stamp%/*}" && echo "$tree" >"$stamp"
+    fi
 }
 
 # Starts a row of steps, whose output `gather` shows.
@@ -113,7 +134,7 @@ of_cargo() {
     step "docs" make --silent docs
     step "docs tests" "$python" -m pytest --quiet tests/docs
     step "bench: takings' own contenders" bench_tests
-    step "bench: instructions" "$venv/python" bench/instructions.py
+    lint "bench: instructions" "$venv/python" bench/instructions.py
     step "demo: its own tests" "$python" -m pytest --quiet scripts
 }
 
@@ -124,7 +145,7 @@ mypy() {
     local name=$1 cache
     shift
     cache=$target/mypy/$(tr -c 'a-z\n' - <<<"$name")
-    step "mypy: $name" env MYPY_CACHE_DIR="$cache" "$python" -m mypy "$@"
+    lint "mypy: $name" env MYPY_CACHE_DIR="$cache" "$python" -m mypy "$@"
 }
 
 of_python_and_lua() {
@@ -137,9 +158,9 @@ of_python_and_lua() {
     mypy docs --strict docs tests/docs
     # The packages that `make bench` compares are not installed here.
     mypy bench --strict --ignore-missing-imports bench
-    step "pyright" "$venv/pyright" --project python
-    step "stubtest" "$python" -m mypy.stubtest --allowlist python/stubtest.txt takings pytest_takings
-    step "luacheck" luacheck --quiet --no-color lua examples tests bench
+    lint "pyright" "$venv/pyright" --project python
+    lint "stubtest" "$python" -m mypy.stubtest --allowlist python/stubtest.txt takings pytest_takings
+    lint "luacheck" luacheck --quiet --no-color lua examples tests bench
     step "Python tests" "$python" -m pytest --quiet "${side_by_side[@]}" python
     step "Lua tests" lua/tests/run
     return 0
@@ -154,7 +175,7 @@ of_packages() {
     step "package tests" "$venv/python" -m pytest --quiet tests/dist
     step "process tests" "$python" -m pytest --quiet "${side_by_side[@]}" tests/process
     step "ledger tests" "$python" -m pytest --quiet "${side_by_side[@]}" tests/ledger
-    step "cargo deny" scripts/cargo-deny.sh
+    lint "cargo deny" scripts/cargo-deny.sh
     return 0
 }
 
@@ -180,6 +201,7 @@ fi
 
 # Without these two steps no other can run.
 step "set-up" make setup || finish
+git rev-parse HEAD >/dev/null 2>&1 && tree=$(sources)
 beside of_packages
 step "build" make build || finish
 : >"$notes/built"

@@ -6,6 +6,8 @@ mod call;
 mod check;
 mod enqueue;
 mod file;
+mod metrics;
+mod page;
 mod place;
 mod rows;
 mod say;
@@ -85,6 +87,14 @@ on where it stopped. Beside the file lies the report afterwards: one line for ea
 
 Exit codes: 0 all are captured; 1 nothing was enqueued; 2 some were refused or need a person; 3 some are not settled yet, \
 and `takings worker` goes on with them.";
+
+const WATCH: &str = "\
+--check keeps the convention of Nagios and Icinga: 0 well, 1 a warning, 2 critical, 3 it cannot be told.
+
+Files are put in place whole, and one that was there keeps its mode. Each minute, by cron:
+  * * * * *  takings status --prometheus /var/lib/prometheus/node-exporter/takings.prom
+  * * * * *  takings status --html /var/www/html/takings.html
+The page names orders, references and amounts. It has no script, fetches nothing, and can be opened as a file.";
 
 const FINDINGS: &str = "\
 Each capture and refund of these orders is a line of the report, with one of these findings:
@@ -193,15 +203,17 @@ enum Command {
         keep_rows: u32,
     },
     /// Says how the ledger stands, and what needs a person
-    #[command(after_help = "--check keeps the convention of Nagios and Icinga: 0 well, 1 a warning, 2 critical, 3 it \
-                            cannot be told.")]
+    #[command(after_help = WATCH)]
     Status {
-        /// The text format of Prometheus, for its textfile collector
-        #[arg(long, group = "form")]
-        prometheus: bool,
-        /// Writes a page that shows it
+        /// The text format of Prometheus; with FILE into that, for the textfile collector
+        #[arg(long, value_name = "FILE", num_args = 0..=1, group = "form")]
+        prometheus: Option<Option<PathBuf>>,
+        /// Writes a page for a browser, which needs no server
         #[arg(long, value_name = "FILE", group = "form")]
         html: Option<PathBuf>,
+        /// After how many seconds a browser reads the page again; 0 is never
+        #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "html", value_parser = clap::value_parser!(u32).range(..=86_400))]
+        refresh: u32,
         /// A line and an exit code, for Nagios and Icinga
         #[arg(long, group = "form")]
         check: bool,
@@ -557,12 +569,12 @@ fn run(cli: Cli, place: Where) -> Ended {
             worker(&place, &settings, keeping(keep_requests, keep_rows), is_json)
         }
         Command::Status { check: true, .. } => Ok(Exit::Code(status::check(&place)?)),
-        Command::Status { prometheus, html, .. } => {
-            let form = match &html {
-                Some(file) => status::Form::Html(file),
-                None if prometheus => status::Form::Prometheus,
-                None if is_json => status::Form::Json,
-                None => status::Form::Text,
+        Command::Status { prometheus, html, refresh, .. } => {
+            let form = match (&html, &prometheus) {
+                (Some(file), _) => status::Form::Html(file, refresh),
+                (None, Some(file)) => status::Form::Prometheus(file.as_deref()),
+                (None, None) if is_json => status::Form::Json,
+                (None, None) => status::Form::Text,
             };
             status::status(&place, form, is_json)
         }

@@ -1,6 +1,6 @@
-//! `status`: for a person, for programs, for Prometheus, for Nagios, and as a page.
+//! `status`: for a person, for programs and for Nagios. The page and the metrics stand in files of their own.
 
-use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -8,65 +8,87 @@ use takings_ledger::office::{Account, Alarm, Count, Office};
 use takings_ledger::policy::State;
 use takings_ledger::store::Kind;
 
-use crate::enqueue::write_whole;
+use crate::metrics::prometheus;
+use crate::page::html;
 use crate::place::{Place, Where, open};
 use crate::say::{Ended, Exit, Failure, moment, number, result, span, why};
 
-const MINUTE: i64 = 60_000;
+pub const MINUTE: i64 = 60_000;
 const DAY: i64 = 24 * 60 * MINUTE;
 
 /// A row that is due for so long means that no worker runs, or that it is far too slow.
-const LATE: i64 = 15 * MINUTE;
+pub const LATE: i64 = 15 * MINUTE;
 
 /// How the state is written.
 #[derive(Clone, Copy, Debug)]
 pub enum Form<'a> {
     Text,
     Json,
-    Prometheus,
-    Html(&'a Path),
+    /// Into a file, else to standard output.
+    Prometheus(Option<&'a Path>),
+    /// The file, and after how many seconds a browser reads it again.
+    Html(&'a Path, u32),
 }
 
 /// An account with its rows.
-struct Books {
-    account: Account,
-    counts: Vec<Count>,
-    alarms: Vec<Alarm>,
+pub struct Books {
+    pub account: Account,
+    pub counts: Vec<Count>,
+    pub alarms: Vec<Alarm>,
 }
 
 /// The state of a ledger at a moment.
-struct Picture {
-    ledger: String,
-    now: i64,
-    has_worker: bool,
-    accounts: Vec<Books>,
+pub struct Picture {
+    pub ledger: String,
+    pub now: i64,
+    pub has_worker: bool,
+    pub accounts: Vec<Books>,
 }
 
 impl Books {
-    fn rows(&self, state: State) -> u64 {
+    pub fn rows(&self, state: State) -> u64 {
         self.counts.iter().filter(|count| count.state == state).map(|count| count.rows).sum()
     }
 
-    fn lately(&self, kind: Kind) -> u64 {
+    pub fn amount(&self, states: &[State]) -> i64 {
+        amount_of(self.counts.iter().filter(|count| states.contains(&count.state)).map(|count| count.amount))
+    }
+
+    pub fn lately(&self, kind: Kind) -> u64 {
         let done = self.counts.iter().filter(|count| count.kind == kind && count.state == State::Done);
         done.map(|count| count.lately).sum()
     }
 
-    fn oldest(&self, states: &[State]) -> Option<i64> {
+    pub fn oldest(&self, states: &[State]) -> Option<i64> {
         self.counts.iter().filter(|count| states.contains(&count.state)).map(|count| count.oldest).min()
     }
 
     /// How long the row that waits longest is due. A pause is no lateness of the row.
-    fn late(&self, now: i64) -> i64 {
+    pub fn late(&self, now: i64) -> i64 {
         let due = self.counts.iter().filter_map(|count| count.next_due).min();
         due.map_or(0, |due| now - due.max(self.account.paused_until.min(now))).max(0)
     }
 
-    fn is_paused(&self, now: i64) -> bool {
+    /// How far the clock is behind the latest time that a worker saw.
+    pub fn clock_went_back(&self, now: i64) -> i64 {
+        self.account.seen_at.saturating_sub(now).max(0)
+    }
+
+    pub fn is_paused(&self, now: i64) -> bool {
         // Klarna's rate limit stops an account for seconds, which is no news.
         let is_short = self.account.paused_why.as_deref() == Some("limited");
         self.account.paused_until.saturating_sub(now) > if is_short { MINUTE } else { 0 }
     }
+}
+
+/// A sum of amounts. That of a strange ledger may be larger than any number.
+pub fn amount_of(amounts: impl Iterator<Item = i64>) -> i64 {
+    amounts.fold(0, i64::saturating_add)
+}
+
+/// How bad a pause is, as Nagios counts: 1 ends by itself or was a person's wish, and 2 does not end well alone.
+pub fn level_of_pause(word: &str) -> u8 {
+    if matches!(word, "person" | "no_answer" | "limited") { 1 } else { 2 }
 }
 
 fn look(store: &mut dyn Office, ledger: &Place, of: Option<&str>) -> Result<Picture, Failure> {
@@ -90,15 +112,42 @@ pub fn status(place: &Where, form: Form<'_>, is_json: bool) -> Ended {
     match form {
         Form::Text => result(text(&picture).trim_end())?,
         Form::Json => result(to_json(&picture))?,
-        Form::Prometheus => result(prometheus(&picture).trim_end())?,
-        Form::Html(file) => {
-            write_whole(file, html(&picture).as_bytes())?;
+        Form::Prometheus(None) => result(prometheus(&picture).trim_end())?,
+        Form::Prometheus(Some(file)) => {
+            publish(file, &prometheus(&picture))?;
+            if is_json {
+                result(json!({"prometheus": file.display().to_string()}))?;
+            }
+        }
+        Form::Html(file, refresh) => {
+            publish(file, &html(&picture, refresh))?;
             if is_json {
                 result(json!({"html": file.display().to_string()}))?;
             }
         }
     }
     Ok(Exit::Done)
+}
+
+/// Puts a text in a file's place, so that others read the old or the new one and never a part. A file that was there
+/// keeps its mode, and a new one gets that of the umask: a web server or a collector runs as another user.
+fn publish(path: &Path, text: &str) -> Result<(), Failure> {
+    // Two runs may overlap, and the collector reads no name that ends so.
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".{}.part", std::process::id()));
+    let write = || {
+        let mut file = std::fs::File::create(&beside)?;
+        file.write_all(text.as_bytes())?;
+        if let Ok(old) = std::fs::metadata(path) {
+            file.set_permissions(old.permissions())?;
+        }
+        std::fs::rename(&beside, path)
+    };
+    write().map_err(|why| {
+        // A part of a file is of no use, and the loss of it is no news.
+        let _ = std::fs::remove_file(&beside);
+        Failure::new(format!("{}: {why}", path.display()))
+    })
 }
 
 fn text(picture: &Picture) -> String {
@@ -238,66 +287,6 @@ fn to_json(picture: &Picture) -> Value {
     })
 }
 
-/// The text format of Prometheus, for its textfile collector.
-fn prometheus(picture: &Picture) -> String {
-    let mut text = String::new();
-    let mut family = |name: &str, help: &str, values: Vec<(String, String)>| {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "# HELP takings_{name} {help}\n# TYPE takings_{name} gauge");
-        for (labels, value) in values {
-            let _ = writeln!(text, "takings_{name}{labels} {value}");
-        }
-    };
-    let labels = |pairs: &[(&str, &str)]| {
-        let escaped = |value: &str| value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-        let pairs: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
-        format!("{{{}}}", pairs.join(","))
-    };
-    let now = picture.now;
-    let each = |value: &dyn Fn(&Books) -> String| -> Vec<(String, String)> {
-        let accounts = picture.accounts.iter();
-        accounts.map(|one| (labels(&[("account", &one.account.account)]), value(one))).collect()
-    };
-    family(
-        "worker_runs",
-        "1 while a worker has the ledger.",
-        vec![(String::new(), u8::from(picture.has_worker).to_string())],
-    );
-    family("paused", "1 while nothing is sent.", each(&|one| u8::from(one.is_paused(now)).to_string()));
-    family(
-        "late_seconds",
-        "How long the row that waits longest is due.",
-        each(&|one| (one.late(now) / 1000).to_string()),
-    );
-    let mut rows = Vec::new();
-    let mut people = Vec::new();
-    for one in &picture.accounts {
-        let account = one.account.account.as_str();
-        for count in &one.counts {
-            let pairs =
-                [("account", account), ("kind", count.kind.operation()), ("state", count.kind.word(count.state))];
-            rows.push((labels(&pairs), count.rows.to_string()));
-        }
-        for kind in Kind::ALL {
-            let alarms = one.alarms.iter().filter(|alarm| alarm.kind == kind);
-            let count: u64 = alarms.map(|alarm| alarm.rows).sum();
-            people.push((labels(&[("account", account), ("kind", kind.operation())]), count.to_string()));
-        }
-    }
-    family("rows", "Rows by state.", rows);
-    family("needs_a_person", "Rows that need a person.", people);
-    text
-}
-
-fn html(picture: &Picture) -> String {
-    let escaped = text(picture).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta http-equiv=\"refresh\" content=\"60\">\n\
-         <title>takings</title></head>\n<body><h1>takings</h1><p>as of {}</p>\n<pre>{escaped}</pre></body></html>\n",
-        moment(picture.now)
-    )
-}
-
 /// A line for Nagios and Icinga, and its code: 0 well, 1 a warning, 2 critical, 3 it cannot be told.
 pub fn check(place: &Where) -> Result<u8, Failure> {
     let picture = place.ledger().and_then(|ledger| look(&mut *open(&ledger)?, &ledger, place.account.as_deref()));
@@ -321,8 +310,7 @@ pub fn check(place: &Where) -> Result<u8, Failure> {
         let whose = if picture.accounts.len() > 1 { format!("{name}: ") } else { String::new() };
         if one.is_paused(now) {
             let word = one.account.paused_why.as_deref().unwrap_or_default();
-            let level = if matches!(word, "person" | "no_answer" | "limited") { 1 } else { 2 };
-            find(level, format!("{name} paused: {}", why(word)));
+            find(level_of_pause(word), format!("{name} paused: {}", why(word)));
         }
         let stuck: u64 = one.alarms.iter().filter(|alarm| alarm.state != State::Unclear).map(|alarm| alarm.rows).sum();
         let unclear: u64 =

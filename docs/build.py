@@ -68,6 +68,7 @@ LANGUAGES = {
     ".py": "python",
     ".rs": "rust",
     ".service": "ini",
+    ".timer": "ini",
     ".txt": "cmake",
     ".xml": "xml",
     ".yaml": "yaml",

@@ -31,7 +31,7 @@ def file_of(block: build.Block) -> str | None:
 
 
 def test_the_pages_are_there() -> None:
-    names = ("erp", "lua", "python", "restore", "shipping-day")
+    names = ("alerts", "erp", "lua", "python", "restore", "shipping-day")
     assert [f"ledger/{name}.md" for name in names] == PAGES
 
 

@@ -85,9 +85,9 @@ pub struct Search {
 pub enum Explanation {
     /// The document shows nothing of it.
     Nothing,
-    /// The order has ended, or less remains than the call would capture.
+    /// Nothing can be captured any more.
     NotCapturable,
-    /// Less of what was captured is left than the call would refund.
+    /// Nothing can be captured any more, and less of what was captured is left than the call would refund.
     NotRefundable,
 }
 

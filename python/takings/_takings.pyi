@@ -5,13 +5,14 @@ from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 from types import GenericAlias
-from typing import Any, Generic, NoReturn, TypeVar, final
+from typing import Any, Generic, Literal, NoReturn, TypeVar, final, overload
 
 from typing_extensions import Self, Unpack, disjoint_base
 
 from ._exchange import Transport
 from ._settings import Options, Settings
 from .outcomes import Attempt, Intent, InvalidInput, OutcomeUnknown, Reply
+from .request import CaptureRequest, RefundRequest
 from .steps import Send, Wait
 
 __all__ = [
@@ -113,8 +114,43 @@ def minor(amount: str | int | Decimal, currency: str) -> int:
     Raises `InvalidInput`, naming the argument.
     """
 
+@overload
 def intent(
-    order_id: str, request: Any = None, /, *, operation: str = "capture", **fields: Any
+    order_id: str,
+    request: CaptureRequest,
+    /,
+    *,
+    operation: Literal["capture"] = "capture",
+    account: str = "default",
+) -> Intent: ...
+@overload
+def intent(
+    order_id: str,
+    request: None = None,
+    /,
+    *,
+    operation: Literal["capture"] = "capture",
+    account: str = "default",
+    **fields: Unpack[CaptureRequest],
+) -> Intent: ...
+@overload
+def intent(
+    order_id: str,
+    request: RefundRequest,
+    /,
+    *,
+    operation: Literal["refund"],
+    account: str = "default",
+) -> Intent: ...
+@overload
+def intent(
+    order_id: str,
+    request: None = None,
+    /,
+    *,
+    operation: Literal["refund"],
+    account: str = "default",
+    **fields: Unpack[RefundRequest],
 ) -> Intent:
     """Make the row of a capture for a ledger in your own database, without a client or I/O.
 

@@ -20,8 +20,6 @@ if not TYPE_CHECKING:
 else:
     from typing import Any, Literal
 
-    from .request import CaptureRequest, RefundRequest
-
 __all__ = [
     "Attempt",
     "Capture",
@@ -812,12 +810,7 @@ class Order(Document):
         set_(self, "selected_shipping_option", selected_shipping_option)
 
     def check_capture(
-        self,
-        request: CaptureRequest | None = None,
-        /,
-        *,
-        now: datetime | None = None,
-        **fields: Any,
+        self, request: Any = None, /, *, now: datetime | None = None, **fields: Any
     ) -> list[str]:
         """The reasons for which this capture is likely to be refused or to be a mistake, each a
         line for a person; none is a good sign.
@@ -831,7 +824,7 @@ class Order(Document):
         return check("capture", self.raw, now or self.answered_at, request, fields)
 
     def check_refund(
-        self, request: RefundRequest | None = None, /, *, now: datetime | None = None, **fields: Any
+        self, request: Any = None, /, *, now: datetime | None = None, **fields: Any
     ) -> list[str]:
         """The reasons for which this refund is likely to be refused or to be a mistake, each a line
         for a person; none is a good sign.

@@ -8,7 +8,9 @@ make one by hand.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias, overload
+
+from typing_extensions import Unpack
 
 from .request import (
     Address,
@@ -349,13 +351,18 @@ class Order:
     selected_shipping_option: SelectedShippingOption | None = None
     """The way of shipping that the customer chose. A plain dict."""
 
+    @overload
+    def check_capture(
+        self, request: CaptureRequest, /, *, now: datetime | None = None
+    ) -> list[str]: ...
+    @overload
     def check_capture(
         self,
-        request: CaptureRequest | None = None,
+        request: None = None,
         /,
         *,
         now: datetime | None = None,
-        **fields: Any,
+        **fields: Unpack[CaptureRequest],
     ) -> list[str]:
         """The reasons for which this capture is likely to be refused or to be a mistake, each a
         line for a person; none is a good sign.
@@ -365,8 +372,18 @@ class Order:
         authorization may have expired: the time of Klarna's answer when absent.
         """
 
+    @overload
     def check_refund(
-        self, request: RefundRequest | None = None, /, *, now: datetime | None = None, **fields: Any
+        self, request: RefundRequest, /, *, now: datetime | None = None
+    ) -> list[str]: ...
+    @overload
+    def check_refund(
+        self,
+        request: None = None,
+        /,
+        *,
+        now: datetime | None = None,
+        **fields: Unpack[RefundRequest],
     ) -> list[str]:
         """The reasons for which this refund is likely to be refused or to be a mistake, each a line
         for a person; none is a good sign.

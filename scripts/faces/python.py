@@ -110,6 +110,15 @@ def spread(head: str, parts: list[str], tail: str) -> str:
     return head + "\n" + "".join(f"{pad}    {part},\n" for part in parts) + f"{pad}{tail}\n"
 
 
+def overloaded(name: str, heads: list[list[str]], gives: str, indent: int) -> str:
+    """The heads of a function; the last one ends where its documentation begins."""
+    pad = " " * indent
+    word = f"{pad}@overload\n" if len(heads) > 1 else ""
+    several = [spread(f"{pad}def {name}(", parts, f") -> {gives}: ...") for parts in heads[:-1]]
+    last = spread(f"{pad}def {name}(", heads[-1], f") -> {gives}:")
+    return "".join(word + head for head in [*several, last])
+
+
 def and_so(words: list[str]) -> str:
     shown = [f"`{word}`" for word in words]
     return f"{', '.join(shown[:-1])} or {shown[-1]}"
@@ -169,13 +178,14 @@ from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 from types import GenericAlias
-from typing import Any, Generic, NoReturn, TypeVar, final
+from typing import Any, Generic, Literal, NoReturn, TypeVar, final, overload
 
 from typing_extensions import Self, Unpack, disjoint_base
 
 from ._exchange import Transport
 from ._settings import Options, Settings
 from .outcomes import Attempt, Intent, InvalidInput, OutcomeUnknown, Reply
+from .request import CaptureRequest, RefundRequest
 from .steps import Send, Wait
 
 __all__ = [
@@ -317,6 +327,10 @@ def function_stub(item: Item, kind: str, indent: int) -> str:
         result = str(parsed.returns.value)
     else:
         result = of_rust(item.head.partition(") -> ")[2].removesuffix(" {"))
+    if item.name in OVERLOADS:
+        return overloaded(item.name, OVERLOADS[item.name], result, indent) + verbatim(
+            item.doc, indent + 4
+        )
     ending = "" if item.doc and item.name != "_call" else " ..."
     out += spread(f"{pad}def {item.name}(", parts, f") -> {result}:{ending}")
     return out + ("" if ending else verbatim(item.doc, indent + 4))
@@ -526,9 +540,9 @@ class ValueClass:
     def offline(self, in_stub: bool) -> str:
         """Methods that need no client."""
         out = ""
-        for name, head, gives, doc, body in OFFLINE.get(self.name, []):
-            out += "\n" + spread(f"    def {name}(", ["self", *head], f") -> {gives}:")
-            out += docstring(doc, 8)
+        for name, head, typed, gives, doc, body in OFFLINE.get(self.name, []):
+            heads = [["self", *parts] for parts in (typed if in_stub else [head])]
+            out += "\n" + overloaded(name, heads, gives, 4) + docstring(doc, 8)
             out += "" if in_stub else textwrap.indent(body, " " * 8)
         return out
 
@@ -621,18 +635,39 @@ INSERT = (
     '`$1` with a tuple, `:name` with a dict.\n\n    cursor.execute(*intent.insert("?"))\n\n'
     "Raises `InvalidInput` for another style."
 )
-# Methods by class: name, parameters, type, doc, body.
-OFFLINE = {
+
+
+def given_as(request: str, words: list[str]) -> list[list[str]]:
+    """The two ways to give a request: as a mapping, and as keywords."""
+    return [
+        [f"request: {request}", "/", "*", *words],
+        ["request: None = None", "/", "*", *words, f"**fields: Unpack[{request}]"],
+    ]
+
+
+NOW = "now: datetime | None = None"
+REQUESTS = {"capture": "CaptureRequest", "refund": "RefundRequest"}
+# The types of a compiled function that no one signature can say.
+OVERLOADS = {
+    "intent": [
+        ["order_id: str", *given]
+        for operation, request in REQUESTS.items()
+        for given in given_as(
+            request,
+            [
+                f'operation: Literal["{operation}"]' + ' = "capture"' * (operation == "capture"),
+                'account: str = "default"',
+            ],
+        )
+    ]
+}
+# Methods by class: name, parameters, those that a type checker sees, type, doc, body.
+OFFLINE: dict[str, list[tuple[str, list[str], list[list[str]], str, str, str]]] = {
     "Order": [
         (
             f"check_{operation}",
-            [
-                f"request: {kind} | None = None",
-                "/",
-                "*",
-                "now: datetime | None = None",
-                "**fields: Any",
-            ],
+            ["request: Any = None", "/", "*", NOW, "**fields: Any"],
+            given_as(request, [NOW]),
             "list[str]",
             CHECK.format(operation),
             f"""\
@@ -641,12 +676,13 @@ from ._takings import check
 return check("{operation}", self.raw, now or self.answered_at, request, fields)
 """,
         )
-        for operation, kind in (("capture", "CaptureRequest"), ("refund", "RefundRequest"))
+        for operation, request in REQUESTS.items()
     ],
     "Intent": [
         (
             "insert",
             ["style: str"],
+            [["style: str"]],
             "tuple[str, Any]",
             INSERT,
             """\
@@ -682,13 +718,13 @@ if not TYPE_CHECKING:
 else:
     from typing import Any, Literal
 
-    from .request import CaptureRequest, RefundRequest
-
 """
 STUB = """from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias, overload
+
+from typing_extensions import Unpack
 
 from .request import {requests}
 

@@ -91,13 +91,12 @@ def request_of(task: dict[str, Any]) -> Any:
     return settings_of(cast("dict[str, Any]", request)) if isinstance(request, dict) else request
 
 
-def row_of(operation: str, style: str, order_id: str, request: Any) -> dict[str, Any]:
-    intent = takings.intent(order_id, request, operation=operation)
-    sql, given = intent.insert(style)
-    values = cast("dict[str, Any] | tuple[Any, ...]", given)
+def row_of(operation: Any, style: str, order_id: str, request: Any) -> dict[str, Any]:
+    intent: takings.Intent = takings.intent(order_id, request, operation=operation)
+    sql, values = intent.insert(style)
     names: list[str] = re.findall(r":(\w+)", sql)
-    in_order = [values[name] for name in names] if isinstance(values, dict) else list(values)
-    return {"row": asdict(cast("Any", intent)), "sql": sql, "values": in_order}
+    listed = [values[name] for name in names] if names else list(values)
+    return {"row": asdict(cast("Any", intent)), "sql": sql, "values": listed}
 
 
 def main() -> None:
@@ -127,8 +126,8 @@ def main() -> None:
                     answer = {"reconciliation": fields_of(found)}
                 elif "check" in task:
                     order: takings.Order = call(client.get_order, task["order_id"])
-                    check = {"capture": order.check_capture, "refund": order.check_refund}
-                    answer = {"check": {"reasons": check[task["check"]](request_of(task))}}
+                    check: Any = getattr(order, f"check_{task['check']}")
+                    answer = {"check": {"reasons": check(request_of(task))}}
                 else:
                     request = request_of(task)
                     key = task.get("idempotency_key")

@@ -89,13 +89,43 @@ impl Members {
                 Ok(PyTuple::new(py, items.collect::<PyResult<Vec<_>>>()?)?.into_any())
             }
             (kind, None) if kind.is_list() => Ok(PyList::empty(py).into_any()),
-            (_, node) => node.map_or_else(|| Ok(py.None().into_bound(py)), |node| node_of(py, node)),
+            (_, node) => {
+                node.map_or_else(|| Ok(py.None().into_bound(py)), |node| node_of(py, node, &mut Names::default()))
+            }
         }
     }
 }
 
+/// The names of members as Python's texts, each made once: the lines of an order have the same ones, in one order.
+#[derive(Default)]
+struct Names<'a, 'py> {
+    known: Vec<(&'a str, Bound<'py, PyString>)>,
+    next: usize,
+}
+
+impl<'a, 'py> Names<'a, 'py> {
+    const MOST: usize = 64;
+
+    fn of(&mut self, py: Python<'py>, name: &'a str) -> Bound<'py, PyString> {
+        let count = self.known.len();
+        let begin = self.next.min(count);
+        let found = (begin..count).chain(0..begin).find(|at| self.known[*at].0 == name);
+        if let Some(at) = found {
+            self.next = at + 1;
+            return self.known[at].1.clone();
+        }
+        // Python keeps one of each as well
+        let text = PyString::intern(py, name);
+        if count < Self::MOST {
+            self.known.push((name, text.clone()));
+            self.next = count + 1;
+        }
+        text
+    }
+}
+
 /// A value of a document, as json.loads would give it.
-fn node_of<'py>(py: Python<'py>, node: &Node) -> PyResult<Bound<'py, PyAny>> {
+fn node_of<'a, 'py>(py: Python<'py>, node: &'a Node, names: &mut Names<'a, 'py>) -> PyResult<Bound<'py, PyAny>> {
     match node {
         Node::Flag(flag) => flag.into_bound_py_any(py),
         Node::Integer(number) => number.into_bound_py_any(py),
@@ -107,14 +137,13 @@ fn node_of<'py>(py: Python<'py>, node: &Node) -> PyResult<Bound<'py, PyAny>> {
         Node::Text(text) => text.into_bound_py_any(py),
         Node::Time(_, time) => time.into_bound_py_any(py),
         Node::List(items) => {
-            let items = items.iter().map(|item| node_of(py, item)).collect::<PyResult<Vec<_>>>()?;
+            let items = items.iter().map(|item| node_of(py, item, names)).collect::<PyResult<Vec<_>>>()?;
             Ok(PyList::new(py, items)?.into_any())
         }
         Node::Object(object) => {
             let dict = PyDict::new(py);
             for (name, node) in object.members() {
-                // the names are few, and Python keeps one of each
-                dict.set_item(PyString::intern(py, name), node_of(py, node)?)?;
+                dict.set_item(names.of(py, name), node_of(py, node, names)?)?;
             }
             Ok(dict.into_any())
         }

@@ -54,6 +54,17 @@ def test_an_order_has_attributes() -> None:
     assert (order.attempts, len(order.attempt_log)) == (1, 1)
 
 
+def test_parts_are_as_json_has_them() -> None:
+    # the names of one part in two orders, more of them than are kept at hand, and one that nests
+    names = [f"member_{number}" for number in range(100)]
+    part: dict[str, Any] = {name: 1 for name in names}
+    part["nested"] = [{name: [None] for name in reversed(names)}, {}, dict.fromkeys(names, "é")]
+    lines = [LINE, dict(reversed(LINE.items())), {"name": "x"}, LINE]
+    order = answered("get_order", {**DOCUMENT, "customer": part, "order_lines": lines})
+    assert (order.customer, order.order_lines) == (part, lines)
+    assert [list(line) for line in order.order_lines] == [list(line) for line in lines]
+
+
 def test_parts_can_be_sent_back() -> None:
     order = answered("get_order", DOCUMENT)
     (capture,) = order.captures

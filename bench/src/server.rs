@@ -190,7 +190,8 @@ impl Klarna {
                 let fields = value.as_object_mut().ok_or("the body is no object")?;
                 fields.remove("reference").ok_or("the reference is missing")?;
             }
-            if !if is_parcel { &self.parcels } else { &self.accepted }.contains(&value) {
+            let accepted = if is_parcel { &self.parcels } else { &self.accepted };
+            if !accepted.contains(&value) {
                 return Err("the request is not the one to send");
             }
             // The bodies of parcels all differ, so none of them comes again.

@@ -372,7 +372,7 @@ impl<S: Store + ?Sized> Desk<'_, S> {
     }
 }
 
-/// Who has what.
+/// The claims of the hands.
 struct Rota {
     /// How many claims each hand has.
     loads: Vec<usize>,

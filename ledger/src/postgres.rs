@@ -909,7 +909,7 @@ fn write_rows(work: &mut Work<'_>, kind: Kind, ends: &[&Settlement]) -> Result<(
                settled_by = CASE WHEN u.due_in IS NULL THEN 'worker' END,
                alert_at = CASE WHEN u.done_as IS NOT NULL THEN NULL
                  WHEN u.alert THEN coalesce(c.alert_at, takings_clock()) ELSE c.alert_at END,
-               why = u.why,
+               why = u.why, seen_at = CASE WHEN c.state = u.state THEN c.seen_at END,
                http_status = CASE WHEN u.refused THEN coalesce(u.http_status, c.http_status) ELSE u.http_status END,
                error_code = CASE WHEN u.refused THEN coalesce(u.error_code, c.error_code) ELSE u.error_code END,
                note = CASE WHEN u.refused THEN coalesce(u.note, c.note) ELSE u.note END

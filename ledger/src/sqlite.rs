@@ -633,6 +633,7 @@ fn write(work: &Transaction<'_>, end: &Settlement, now: i64) -> rusqlite::Result
            looked_at = CASE WHEN ?9 THEN ?10 ELSE looked_at END,
            {operation}_id = ?11, correlation_id = coalesce(?12, correlation_id),
            settled_at = CASE WHEN ?3 IS NULL THEN ?8 END, settled_by = CASE WHEN ?3 IS NULL THEN 'worker' END,
+           seen_at = CASE WHEN state = ?2 THEN seen_at END,
            alert_at = CASE WHEN ?11 IS NOT NULL THEN NULL WHEN ?13 THEN coalesce(alert_at, ?8) ELSE alert_at END,
            why = ?14, http_status = CASE WHEN ?6 THEN coalesce(?15, http_status) ELSE ?15 END,
            error_code = CASE WHEN ?6 THEN coalesce(?16, error_code) ELSE ?16 END,

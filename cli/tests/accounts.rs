@@ -180,7 +180,7 @@ fn an_account_needs_credentials_and_a_row_its_account() {
     let place = Place::new();
     let words = ["enqueue", "--account", "se", "--order", ORDER, "--reference", "p", "--amount", "1"];
     let told = place.json(&words, 1);
-    assert!(told["error"].as_str().unwrap().contains("no such account"), "{told}");
+    assert!(told["error"].as_str().unwrap().contains("the ledger has no account se"), "{told}");
     let told = place.json(&["worker", "--account", "se"], 1);
     assert!(told["error"].as_str().unwrap().contains("takings.toml"), "{told}");
     place.expect(&["account", "add", "a b"], 1);

@@ -120,7 +120,27 @@ impl From<rusqlite::Error> for Error {
                         | ErrorCode::OutOfMemory
                 )
             });
-        Error { message: format!("the ledger: {error}"), retryable }
+        Error { message: format!("the ledger: {error}{}", advice(&error)), retryable }
+    }
+}
+
+/// The words that a person needs beside SQLite's own.
+fn advice(error: &rusqlite::Error) -> &'static str {
+    let Some(error) = error.sqlite_error() else { return "" };
+    match (error.extended_code, error.code) {
+        (ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC, _) => {
+            ": the disk did not confirm what was written, so nobody knows what is on it. See what the system's log says of \
+             the disk, then start again: the ledger goes on from what the disk has"
+        }
+        (_, ErrorCode::SystemIoFailure) => ": see what the system's log says of the disk",
+        (_, ErrorCode::DiskFull) => ": make room on the ledger's disk",
+        (_, ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            ": another program has a transaction open on it; shops must end theirs soon"
+        }
+        (_, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            ": put a backup in its place, and say takings restored"
+        }
+        _ => "",
     }
 }
 
@@ -335,9 +355,7 @@ impl Store for Sqlite {
             })
             .optional()?;
         match bound {
-            None => Err(Error::refused(format!(
-                "the ledger has no account {account}; takings account add {account} makes it"
-            ))),
+            None => Err(Error::no_account(account)),
             Some((Some(url), Some(name))) if (url.as_str(), name.as_str()) == (base_url, merchant) => Ok(()),
             Some((None, None)) => {
                 work.execute(
@@ -365,9 +383,10 @@ impl Store for Sqlite {
                 kind.operation(),
                 kind.amount()
             ))?;
-            for Entry { account, order_id, reference, amount, request } in entries {
+            for entry in entries {
+                let Entry { account, order_id, reference, amount, request } = entry;
                 let inserted = insert.execute(params![account, order_id, reference, amount, request]);
-                new.push(inserted.map_err(|why| told(&why, order_id, reference))? == 1);
+                new.push(inserted.map_err(|why| told(why, entry))? == 1);
             }
         }
         work.commit()?;
@@ -379,7 +398,7 @@ impl Store for Sqlite {
         let now = self.now();
         let work = self.begin()?;
         let Some(held) = read_account(&work, account)? else {
-            return Err(Error::refused(format!("the ledger has no account {account}")));
+            return Err(Error::no_account(account));
         };
         let most = held.room(now, most);
         if most == 0 {
@@ -713,15 +732,18 @@ fn sends(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     row.get::<_, i64>(column).map(i64::unsigned_abs)
 }
 
-/// The error of an `INSERT`, with the row's name.
-fn told(why: &rusqlite::Error, order_id: &str, reference: &str) -> Error {
-    let text = match why {
-        rusqlite::Error::SqliteFailure(_, Some(text)) => text.clone(),
-        other => other.to_string(),
+/// The error of an `INSERT`: that of a trigger with the row's name.
+fn told(why: rusqlite::Error, entry: &Entry) -> Error {
+    let Entry { account, order_id, reference, .. } = entry;
+    let refusal = match &why {
+        rusqlite::Error::SqliteFailure(_, Some(text)) => text.strip_prefix("takings: ").map(str::to_owned),
+        _ => None,
     };
-    let text = text.strip_prefix("takings: ").unwrap_or(&text);
-    let retryable = matches!(why.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DiskFull));
-    Error { message: format!("order {order_id:?}, reference {reference:?}: {text}"), retryable }
+    match refusal {
+        None => why.into(),
+        Some(text) if text.starts_with("there is no such account") => Error::no_account(account),
+        Some(text) => Error::refused(format!("order {order_id:?}, reference {reference:?}: {text}")),
+    }
 }
 
 fn millis(time: Duration) -> i64 {
@@ -841,6 +863,26 @@ mod tests {
                 now.push(steps(db, &earliest, ["default"]));
             }
             assert_eq!(*before.get_or_insert(now.clone()), now, "rows up to {to} {analyse}");
+        }
+    }
+
+    #[test]
+    fn the_trouble_of_a_disk_comes_with_advice() {
+        let told = |code| {
+            let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+            Error::from(error)
+        };
+        for (code, advice, retryable) in [
+            (ffi::SQLITE_IOERR_FSYNC, "then start again", false),
+            (ffi::SQLITE_IOERR_DIR_FSYNC, "then start again", false),
+            (ffi::SQLITE_IOERR_WRITE, "the system's log", true),
+            (ffi::SQLITE_FULL, "make room", true),
+            (ffi::SQLITE_BUSY, "must end theirs soon", true),
+            (ffi::SQLITE_CORRUPT, "say takings restored", false),
+        ] {
+            let error = told(code);
+            assert!(error.message.contains(advice), "{error}");
+            assert_eq!(error.retryable, retryable, "{error}");
         }
     }
 

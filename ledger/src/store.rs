@@ -212,6 +212,12 @@ impl Error {
     pub(crate) fn refused(message: impl Into<String>) -> Error {
         Error { message: message.into(), retryable: false }
     }
+
+    /// There is no such account, and how one is made.
+    #[must_use]
+    pub fn no_account(account: &str) -> Error {
+        Error::refused(format!("the ledger has no account {account}; takings account add {account} makes it"))
+    }
 }
 
 impl fmt::Display for Error {

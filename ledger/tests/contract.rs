@@ -565,7 +565,9 @@ fn a_limit<E: Engine>() {
 fn accounts_apart<E: Engine>() {
     let mut engine = E::new();
     let of = |account: &str, reference: &str| Entry { account: account.into(), ..entry(reference, 1) };
-    assert!(engine.store().enqueue(Kind::Capture, &[of("se", "p")]).is_err(), "there is no such account");
+    let error = engine.store().enqueue(Kind::Capture, &[of("se", "p")]).unwrap_err();
+    assert!(error.message.contains("takings account add se makes it") && !error.retryable, "{error}");
+    assert_eq!(engine.store().pause("se"), Err(error));
     assert_eq!(engine.store().make_account("se", true), Ok(true));
     assert_eq!(engine.store().make_account("se", true), Ok(false));
     for name in ["", "a b", "../x", "\u{e5}", &"x".repeat(65)] {

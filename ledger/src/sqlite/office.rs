@@ -126,7 +126,7 @@ impl Office for Sqlite {
             params![account, per_second, burst],
         )?;
         if rows == 0 {
-            return Err(Error::refused(format!("the ledger has no account {account}")));
+            return Err(Error::no_account(account));
         }
         work.commit()?;
         Ok(())
@@ -158,7 +158,7 @@ impl Office for Sqlite {
             params![account, base_url, merchant, by],
         )?;
         if rows == 0 {
-            return Err(Error::refused(format!("the ledger has no account {account}")));
+            return Err(Error::no_account(account));
         }
         work.commit()?;
         Ok(())
@@ -373,7 +373,7 @@ impl Office for Sqlite {
             params![account, i64::MAX, Why::Person.as_str()],
         )?;
         if rows == 0 {
-            return Err(Error::refused(format!("the ledger has no account {account}")));
+            return Err(Error::no_account(account));
         }
         work.commit()?;
         Ok(())
@@ -389,7 +389,7 @@ impl Office for Sqlite {
             params![account, now, nothing_lost],
         )?;
         if rows == 0 {
-            return Err(Error::refused(format!("the ledger has no account {account}")));
+            return Err(Error::no_account(account));
         }
         hurry(&work, account, now)?;
         work.commit()?;

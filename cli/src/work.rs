@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use takings_ledger::office::Office;
 use takings_ledger::store::{Kind, Shared};
-use takings_ledger::worker::{Settings, Tally, work};
+use takings_ledger::worker::{Hands, Settings, Tally, work};
 
 use crate::place::{Klarna, Place, make};
 use crate::say::{Failure, note, number, span, why};
@@ -29,6 +29,9 @@ const HOUSEKEEPING: Duration = Duration::from_secs(60 * 60);
 
 /// Rows that are due for so long, and that nobody takes, are left alone.
 const LEFT_ALONE: Duration = Duration::from_secs(60);
+
+/// The threads of all accounts of a worker, beside the first of each. More would cost memory, and answers no faster.
+const THREADS: usize = 256;
 
 /// A day.
 pub const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -211,6 +214,7 @@ pub fn run(
     // Looks at the same ledger; at a file by the same copy of SQLite.
     let (mut beside, _) = make(ledger, false)?;
     let is_over = AtomicBool::new(false);
+    let together = Arc::new(Hands::new(THREADS.max(settings.hands)));
     let store = Mutex::new(store);
     let shared = Shared::new(&store);
     let ends = thread::scope(|scope| {
@@ -283,6 +287,7 @@ pub fn run(
                 account: one.account.clone(),
                 merchant: one.klarna.merchant.clone(),
                 progress: Some(ear),
+                together: Some(together.clone()),
                 ..settings.clone()
             };
             let mut shared = shared;

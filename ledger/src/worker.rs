@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -50,6 +50,31 @@ pub const OPTIONS: [&str; 6] = ["first_use", "first_used", "timeout_ms", "max_at
 /// Hears how far the work is.
 pub type Progress = Arc<dyn Fn(&Tally) + Send + Sync>;
 
+/// How long a worker keeps threads that it does not need at the moment.
+const KEEP: Duration = Duration::from_secs(1);
+
+/// The threads that the workers of several accounts may have together, beside the first of each.
+#[derive(Debug)]
+pub struct Hands {
+    free: AtomicUsize,
+}
+
+impl Hands {
+    /// So many.
+    #[must_use]
+    pub fn new(most: usize) -> Hands {
+        Hands { free: AtomicUsize::new(most) }
+    }
+
+    fn take(&self) -> bool {
+        self.free.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |free| free.checked_sub(1)).is_ok()
+    }
+
+    fn give(&self) {
+        self.free.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
 /// How a worker works.
 #[derive(Clone)]
 pub struct Settings {
@@ -57,8 +82,10 @@ pub struct Settings {
     pub account: String,
     /// The merchant its credentials are for, as the ledger names it.
     pub merchant: String,
-    /// How many requests are under way at once.
+    /// How many requests are under way at once. Each has a thread, which is there while it is needed.
     pub hands: usize,
+    /// The threads of all workers of a process, where there are several: none is no limit.
+    pub together: Option<Arc<Hands>>,
     /// How long it has a row. An attempt must end within half of it.
     pub lease: Duration,
     /// How long it waits for one answer. Klarna's own limit is 59 s.
@@ -79,6 +106,7 @@ impl Default for Settings {
             account: "default".into(),
             merchant: String::new(),
             hands: 64,
+            together: None,
             lease: Duration::from_secs(180),
             timeout: Duration::from_secs(65),
             idle: Duration::from_secs(1),
@@ -135,23 +163,23 @@ pub fn work(
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
         let (tell, told) = mpsc::channel();
-        let mut hands = Vec::with_capacity(settings.hands);
-        for _ in 0..settings.hands {
+        let (clients, is_over) = (&clients, &is_over);
+        let start = move || {
             let (give, given) = mpsc::channel();
-            let hand = Hand { clients: &clients, settings, stop, is_over: &is_over };
+            let hand = Hand { clients, settings, stop, is_over };
             let tell = tell.clone();
-            thread::Builder::new()
-                .spawn_scoped(scope, move || hand.run(&given, &tell))
-                .map_err(|why| Error::refused(format!("no thread could be started: {why}")))?;
-            hands.push(give);
-        }
-        drop(tell);
+            thread::Builder::new().spawn_scoped(scope, move || hand.run(&given, &tell)).map(|_| give)
+        };
         let mut desk = Desk {
             store,
             settings,
             stop,
-            rota: Rota::of(hands.len()),
-            hands,
+            rota: Rota::default(),
+            start: Box::new(start),
+            hands: Vec::new(),
+            allowed: 0,
+            peak: 0,
+            trimmed: Instant::now(),
             told,
             under_way: 0,
             unwritten: Vec::new(),
@@ -160,6 +188,8 @@ pub fn work(
             tally: Tally::default(),
         };
         let result = desk.run();
+        desk.hands.clear();
+        desk.give_back_hands();
         // Hands whose words nobody will write begin nothing more.
         is_over.store(true, Ordering::SeqCst);
         result.map(|()| desk.tally)
@@ -191,8 +221,15 @@ struct Desk<'a, S: Store + ?Sized> {
     store: &'a mut S,
     settings: &'a Settings,
     stop: &'a AtomicBool,
-    hands: Vec<Sender<Job>>,
     rota: Rota,
+    /// Starts a thread that sends.
+    start: Box<dyn Fn() -> std::io::Result<Sender<Job>> + 'a>,
+    hands: Vec<Sender<Job>>,
+    /// How many threads it may have now.
+    allowed: usize,
+    /// The most requests that were under way at once since threads were last ended.
+    peak: usize,
+    trimmed: Instant,
     told: Receiver<Ended>,
     under_way: usize,
     /// Ends that the store has not taken yet, with the news about the account and its trouble at the claim.
@@ -216,7 +253,9 @@ impl<S: Store + ?Sized> Desk<'_, S> {
                 self.tell(Some(error));
                 next = Instant::now() + AGAIN;
             } else if !is_stopped && self.under_way < self.settings.hands && Instant::now() >= next {
+                self.ask_for_hands();
                 let claimed = self.claim();
+                self.give_back_hands();
                 self.tell(claimed.as_ref().err().filter(|error| error.retryable).cloned());
                 next = match claimed {
                     Ok(0) if self.is_quiet() => return Ok(()),
@@ -229,7 +268,37 @@ impl<S: Store + ?Sized> Desk<'_, S> {
                 };
             }
             self.gather(next);
+            self.trim();
         }
+    }
+
+    /// Asks for as many threads as it may ever have, for the length of a claim.
+    fn ask_for_hands(&mut self) {
+        let is_allowed = || self.settings.together.as_ref().is_none_or(|together| together.take());
+        while self.allowed < self.settings.hands && (self.allowed == 0 || is_allowed()) {
+            self.allowed += 1;
+        }
+    }
+
+    /// Gives back what it has no threads for.
+    fn give_back_hands(&mut self) {
+        let needed = self.hands.len().max(1);
+        if let Some(together) = &self.settings.together {
+            (needed..self.allowed).for_each(|_| together.give());
+        }
+        self.allowed = self.allowed.min(needed);
+    }
+
+    /// Ends threads that were not needed for a while.
+    fn trim(&mut self) {
+        if self.trimmed.elapsed() < KEEP {
+            return;
+        }
+        while self.hands.len() > self.peak && self.rota.dismiss() {
+            self.hands.pop();
+        }
+        self.give_back_hands();
+        (self.peak, self.trimmed) = (self.under_way, Instant::now());
     }
 
     /// Tells of the ledger's trouble, once while it lasts, and of its end.
@@ -257,7 +326,10 @@ impl<S: Store + ?Sized> Desk<'_, S> {
     fn claim(&mut self) -> Result<usize, Error> {
         // Both clocks are read before the claim, so that a lease never seems to have begun later than it did.
         let (since, wall) = (boot(), (self.settings.clock)());
-        let free = self.settings.hands - self.under_way;
+        let free = self.allowed.saturating_sub(self.under_way);
+        if free == 0 {
+            return Ok(0);
+        }
         let claims = self.store.claim(&self.settings.account, free, self.settings.lease)?;
         let count = claims.len();
         let after = (self.settings.clock)();
@@ -271,12 +343,27 @@ impl<S: Store + ?Sized> Desk<'_, S> {
                 self.take(ended);
                 continue;
             }
-            let hand = self.rota.choose(&claim.order_id);
+            let hand = self.rota.choose(&claim.order_id, self.allowed);
+            if hand == self.hands.len() {
+                match (self.start)() {
+                    Ok(hand) => self.hands.push(hand),
+                    Err(why) if self.hands.is_empty() => {
+                        return Err(Error::refused(format!("no thread could be started: {why}")));
+                    }
+                    Err(_) => {
+                        self.rota.free(&claim.order_id);
+                        self.rota.dismiss();
+                        self.take(Ended::without_request(claim, End::HandedBack, "no thread could be started"));
+                        continue;
+                    }
+                }
+            }
             if self.hands[hand].send(Job { claim, since, wall }).is_err() {
                 return Err(Error::refused("a thread of the worker ended early"));
             }
         }
         self.changes.dedup();
+        self.peak = self.peak.max(self.under_way);
         Ok(count)
     }
 
@@ -373,26 +460,35 @@ impl<S: Store + ?Sized> Desk<'_, S> {
 }
 
 /// The claims of the hands.
+#[derive(Default)]
 struct Rota {
-    /// How many claims each hand has.
+    /// How many claims each hand has that there is.
     loads: Vec<usize>,
     /// The hand of each order under way, and how many claims it has of that order.
     orders: HashMap<String, (usize, usize)>,
 }
 
 impl Rota {
-    fn of(hands: usize) -> Rota {
-        Rota { loads: vec![0; hands], orders: HashMap::new() }
-    }
-
     /// Chooses a hand, and notes that it has one claim more. Two calls of an order at once would be refused with 409, so
-    /// the hand that has the order takes it; else the hand that has least to do.
-    fn choose(&mut self, order_id: &str) -> usize {
-        let idlest = || (0..self.loads.len()).min_by_key(|hand| self.loads[*hand]).unwrap_or_default();
+    /// the hand that has the order takes it; else the first that has nothing to do, or a new one while fewer than `most`
+    /// are there; else the hand that has least to do.
+    fn choose(&mut self, order_id: &str, most: usize) -> usize {
+        let idlest = || {
+            let hand = (0..self.loads.len()).min_by_key(|hand| self.loads[*hand]);
+            hand.filter(|hand| self.loads[*hand] == 0 || self.loads.len() >= most).unwrap_or(self.loads.len())
+        };
         let (hand, count) = self.orders.get(order_id).copied().unwrap_or_else(|| (idlest(), 0));
         self.orders.insert(order_id.to_owned(), (hand, count + 1));
+        if hand == self.loads.len() {
+            self.loads.push(0);
+        }
         self.loads[hand] += 1;
         hand
+    }
+
+    /// Forgets the last hand, if it has nothing to do.
+    fn dismiss(&mut self) -> bool {
+        self.loads.pop_if(|load| *load == 0).is_some()
     }
 
     /// Notes that a hand is done with a claim of this order.
@@ -727,20 +823,32 @@ mod tests {
 
     #[test]
     fn no_hand_is_idle_while_another_has_two_orders() {
-        let mut rota = Rota::of(3);
-        assert_eq!(["a", "b", "a", "c"].map(|order| rota.choose(order)), [0, 1, 0, 2]);
+        let mut rota = Rota::default();
+        assert_eq!(["a", "b", "a", "c"].map(|order| rota.choose(order, 3)), [0, 1, 0, 2]);
         rota.free("b");
-        assert_eq!(rota.choose("d"), 1);
+        assert_eq!(rota.choose("d", 3), 1);
         rota.free("a");
-        assert_eq!(rota.choose("a"), 0, "the other one of this order may be under way");
+        assert_eq!(rota.choose("a", 3), 0, "the other one of this order may be under way");
         rota.free("a");
         rota.free("a");
-        assert_eq!(rota.choose("e"), 0);
-        assert_eq!(rota.choose("a"), 0, "nothing of it is under way, and all have as much");
+        assert_eq!(rota.choose("e", 3), 0);
+        assert_eq!(rota.choose("a", 3), 0, "nothing of it is under way, and all have as much");
         for order in ["a", "c", "d", "e"] {
             rota.free(order);
         }
         assert!(rota.orders.is_empty() && rota.loads.iter().all(|load| *load == 0));
+    }
+
+    #[test]
+    fn a_hand_is_there_while_it_is_needed() {
+        let mut rota = Rota::default();
+        assert_eq!(["a", "b", "c"].map(|order| rota.choose(order, 8)), [0, 1, 2]);
+        rota.free("b");
+        assert!(!rota.dismiss(), "the last one has an order");
+        assert_eq!(rota.choose("d", 8), 1, "an idle hand goes before a new one");
+        rota.free("c");
+        assert!(rota.dismiss() && !rota.dismiss());
+        assert_eq!(rota.loads, [1, 1]);
     }
 
     #[test]

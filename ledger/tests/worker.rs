@@ -1,17 +1,19 @@
 //! The worker against the sandbox: every fault, every step at which it may die, and an audit that finds nothing.
 
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use takings::{Config, Credentials};
+use takings_ledger::office::Office;
 use takings_ledger::policy::{Change, State};
 use takings_ledger::sqlite::{Clock, Options, Sqlite, system_clock};
-use takings_ledger::store::{Claim, Entry, Error, Kept, Kind, Record, Settlement, Store};
-use takings_ledger::worker::{Settings, Tally, work};
+use takings_ledger::store::{Claim, Entry, Error, Kept, Kind, Record, Settlement, Shared, Store};
+use takings_ledger::worker::{Hands, Settings, Tally, work};
 use takings_sandbox::{Fault, NewOrder, PlannedFault, Sandbox};
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -441,4 +443,47 @@ fn a_file_that_is_no_ledger_ends_the_worker() {
     let stop = AtomicBool::new(false);
     let why = work(&mut store, place.config(), &place.settings(), &stop).unwrap_err();
     assert!(why.message.contains("was replaced"), "{why}");
+}
+
+/// Workers of several accounts share their threads, and each has one that the others cannot take.
+#[test]
+fn accounts_share_their_threads() {
+    let place = Place::new();
+    let mut store = place.open(true);
+    store.become_worker().unwrap();
+    let accounts = ["default", "se", "no"];
+    for account in accounts {
+        store.make_account(account, true).unwrap();
+        let of = |n| Entry { account: account.into(), ..entry(&format!("order-{n}"), "p", 100) };
+        store.enqueue(Kind::Capture, &(0..20).map(of).collect::<Vec<_>>()).unwrap();
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let config = Config::at(format!("http://{}", listener.local_addr().unwrap()), Credentials::basic("a", "b"));
+    let (stop, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
+    let store = Mutex::new(&mut store);
+    let together = Arc::new(Hands::new(4));
+    thread::scope(|scope| {
+        let workers = accounts.map(|account| {
+            let settings =
+                Settings { account: account.into(), hands: 8, together: Some(together.clone()), ..place.settings() };
+            let (mut shared, config, stop) = (Shared::new(&store), config.clone(), &stop);
+            scope.spawn(move || work(&mut shared, config, &settings, stop))
+        });
+        // No answer comes before all are under way that may be.
+        let mut asked: Vec<TcpStream> = (0..7).map(|_| listener.accept().unwrap().0).collect();
+        let db = rusqlite::Connection::open(place.path()).unwrap();
+        let count = |sql: &str| db.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+        let claimed = "SELECT count(*) FROM takings_capture WHERE state = 'sending'";
+        assert_eq!(count(claimed), 7, "one for each account, and the four");
+        let served = "SELECT count(DISTINCT account) FROM takings_capture WHERE state = 'sending'";
+        assert_eq!(count(served), 3);
+        stop.store(true, Ordering::SeqCst);
+        asked.clear();
+        scope.spawn(|| listener.incoming().take_while(|_| !is_over.load(Ordering::SeqCst)).for_each(drop));
+        for worker in workers {
+            worker.join().unwrap().unwrap();
+        }
+        is_over.store(true, Ordering::SeqCst);
+        let _ = TcpStream::connect(listener.local_addr().unwrap());
+    });
 }

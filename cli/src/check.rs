@@ -20,7 +20,7 @@ use takings_ledger::store::Kind;
 
 use crate::place::Where;
 use crate::rows::{PAGE, find};
-use crate::say::{Ended, Exit, Failure, guarded, moment, note, number, result};
+use crate::say::{Ended, Exit, Failure, guarded, many, moment, note, number, result};
 use crate::work;
 
 /// How many orders are read by one set of threads.
@@ -607,7 +607,7 @@ fn tell(
             "orders": orders, "checked": orders, "counts": counts, "wrong": wrong, "report": path.display().to_string(),
         }));
     }
-    result(format!("checked {} orders at Klarna", number(orders)))?;
+    result(format!("checked {} at Klarna", many(orders, "order")))?;
     for finding in Finding::ALL {
         if of(finding) > 0 {
             result(format!("  {:>9}  {:25}  {}", number(of(finding)), finding.word(), finding.meaning()))?;

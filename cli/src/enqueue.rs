@@ -8,12 +8,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use takings_ledger::office::{Line, Office, Wanted};
 use takings_ledger::policy::State;
-use takings_ledger::store::{Entry, Kind};
+use takings_ledger::store::{Entry, Error, Kind};
 use takings_ledger::worker::Settings;
 
 use crate::file::{Contents, Parcel, Problem, Reading, read};
 use crate::place::{self, Where};
-use crate::say::{Ended, Exit, Failure, ask, guarded, moment, note, number, result, why};
+use crate::say::{Ended, Exit, Failure, ask, guarded, many, moment, note, number, result, why};
 use crate::work::{self, Progress, Served};
 
 /// How many rows are enqueued in one transaction.
@@ -154,16 +154,18 @@ pub fn bytes_of(order: Order, bytes: &[u8]) -> Ended {
         problems.sort_by_key(|problem| problem.line);
         return Err(refuse(&problems, &name));
     }
+    let Some(held) = store.accounts()?.into_iter().find(|held| held.account == account) else {
+        return Err(Error::no_account(&account).into());
+    };
     if let Some(klarna) = &klarna {
         store.bind(&account, &klarna.base_url, &klarna.merchant)?;
     }
     let sums: Vec<String> = totals.iter().map(|(code, sum)| amount(*sum, code.as_deref())).collect();
     let to = klarna.as_ref().map(|klarna| format!(" ({}, {})", klarna.base_url, klarna.merchant)).unwrap_or_default();
     note(format!(
-        "ledger {ledger}{}{to}: {} {}s, {}",
+        "ledger {ledger}{}{to}: {}, {}",
         if account == place::ACCOUNT { String::new() } else { format!(", account {account}") },
-        number(parcels.len()),
-        kind.operation(),
+        many(parcels.len(), kind.operation()),
         sums.join(" and ")
     ));
     if known > 0 {
@@ -172,20 +174,15 @@ pub fn bytes_of(order: Order, bytes: &[u8]) -> Ended {
     if order.first_ever && !is_new {
         note("--first-ever counts for a new ledger alone, and this one is there already: see takings resume --help");
     }
-    let now = store.time()?;
-    if store.accounts()?.iter().any(|held| held.account == account && held.look_until > now) {
+    if held.look_until > store.time()? {
         note(format!(
             "this ledger is new or was restored: each is looked for before it is sent (--first-ever with a new one, if \
              none of them can have been {} by other means)",
             kind.word(State::Done)
         ));
     }
-    let question = format!(
-        "{} {} {}s?",
-        if order.enqueue_only { "Enqueue" } else { "Send" },
-        number(parcels.len()),
-        kind.operation()
-    );
+    let question =
+        format!("{} {}?", if order.enqueue_only { "Enqueue" } else { "Send" }, many(parcels.len(), kind.operation()));
     if !order.yes && !order.enqueue_only {
         ask(&question, &format!("nothing of {name} was enqueued"))?;
     }

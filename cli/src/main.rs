@@ -28,7 +28,7 @@ use takings_ledger::store::Kind;
 use takings_ledger::worker::Settings;
 
 use crate::place::Where;
-use crate::say::{Ended, Exit, Failure, note, number, result};
+use crate::say::{Ended, Exit, Failure, many, note, number, result};
 use crate::work::{DAY, Keeping, Progress, Served};
 
 const ABOUT: &str = "\
@@ -261,7 +261,8 @@ enum Command {
         #[arg(long)]
         nothing_lost: bool,
     },
-    /// Say this after a backup took the ledger's place: for 30 days rows are looked for before they are sent
+    /// Say this after a backup took the ledger's place: rows that are open, or enqueued in the next 30 days, are looked for
+    /// before they are sent
     Restored,
     /// Wipes old data now, as the worker does every hour
     Purge {
@@ -598,7 +599,11 @@ fn run(cli: Cli, place: Where) -> Ended {
             let (wiped, stubs) = work::keep(&mut *open()?, keeping(keep_requests, keep_rows))?;
             match is_json {
                 true => result(json!({"requests_wiped": wiped, "rows_purged": stubs}))?,
-                false => result(format!("{} requests wiped, {} rows are stubs now", number(wiped), number(stubs)))?,
+                false => result(format!(
+                    "wiped the fields of {}, and made stubs of {}",
+                    many(wiped, "request"),
+                    many(stubs, "row")
+                ))?,
             }
             Ok(Exit::Done)
         }

@@ -248,6 +248,6 @@ pub fn restored(store: &mut dyn Office, is_json: bool) -> Ended {
     store.restored()?;
     let accounts = store.accounts()?;
     let until = accounts.iter().map(|account| account.look_until).max().map(moment);
-    let text = "for 30 days every row that was enqueued before now is looked for before it is sent";
+    let text = "every row that is open now, or is enqueued in the next 30 days, is looked for before it is sent";
     done(is_json, &json!({"looks_first_until": until}), text)
 }

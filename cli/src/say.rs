@@ -142,6 +142,13 @@ pub fn number(number: impl Display) -> String {
     format!("{sign}{out}")
 }
 
+/// A count with its noun: `1 capture`, `2,000 captures`.
+pub fn many(count: impl Display, noun: &str) -> String {
+    let count = number(count);
+    let ending = if count == "1" { "" } else { "s" };
+    format!("{count} {noun}{ending}")
+}
+
 /// A moment in milliseconds since 1970, in UTC: `2026-11-30T09:12:05Z`.
 pub fn moment(at: i64) -> String {
     let seconds = at.div_euclid(1000);
@@ -206,6 +213,8 @@ mod tests {
     fn numbers_and_times_in_words() {
         assert_eq!((number(0), number(999), number(-1000), number(1_234_567)).3, "1,234,567");
         assert_eq!((number(999), number(-1000)), ("999".into(), "-1,000".into()));
+        assert_eq!((many(1, "row"), many(0, "row"), many(2000, "row")).0, "1 row");
+        assert_eq!((many(0, "row"), many(2000, "row")), ("0 rows".into(), "2,000 rows".into()));
         assert_eq!(moment(0), "1970-01-01T00:00:00Z");
         assert_eq!(moment(951_782_400_000), "2000-02-29T00:00:00Z");
         assert_eq!(moment(1_796_031_125_999), "2026-11-30T09:32:05Z");

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use takings_ledger::office::{Account, Alarm, Count, Office};
 use takings_ledger::policy::State;
-use takings_ledger::store::Kind;
+use takings_ledger::store::{Error, Kind};
 
 use crate::metrics::prometheus;
 use crate::page::html;
@@ -101,7 +101,7 @@ fn look(store: &mut dyn Office, ledger: &Place, of: Option<&str>) -> Result<Pict
         accounts.push(Books { account, counts, alarms });
     }
     if let (Some(name), true) = (of, accounts.is_empty()) {
-        return Err(Failure::new(format!("the ledger has no account {name}")));
+        return Err(Error::no_account(name).into());
     }
     Ok(Picture { ledger: ledger.to_string(), now, has_worker, accounts })
 }

@@ -22,6 +22,19 @@ fn enqueue(place: &Place, account: &str, order_id: &str, reference: &str) {
     place.expect(&words, 0);
 }
 
+#[test]
+fn an_account_that_is_not_there_is_told_with_the_command_that_makes_it() {
+    let place = Place::new();
+    place.write("two.csv", &format!("order_id,reference,captured_amount\n{ORDER},p-1,100\n{ORDER},p-2,100\n"));
+    for words in [&["enqueue", "two.csv"][..], &["enqueue", "--order", ORDER, "--reference", "p", "--amount", "100"]] {
+        let words: Vec<&str> = words.iter().copied().chain(["--account", "se"]).collect();
+        let error = place.json(&words, 1);
+        assert_eq!(error, json!({"error": "the ledger has no account se; takings account add se makes it"}));
+    }
+    place.expect(&["account", "add", "se"], 0);
+    assert_eq!(place.json(&["enqueue", "two.csv", "--account", "se"], 0), json!({"enqueued": 2, "known": 0}));
+}
+
 fn states(place: &Place) -> Vec<(String, String)> {
     let text = place.expect(&["list", "--json"], 0);
     let rows = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());

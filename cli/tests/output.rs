@@ -37,6 +37,9 @@ fn a_file_needs_no_set_up() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     assert!(!names.iter().any(|name| name.contains("report")), "{names:?}");
+    let output = place.fed(&["enqueue", "-"], lines.lines().next().unwrap());
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains(": 1 capture, "), "{errors}");
     let output = place.fed(&["capture-file", "-"], &lines);
     assert_eq!(output.status.code(), Some(1), "nobody said yes");
 }
@@ -72,6 +75,9 @@ fn each_command_speaks_json() {
     assert_eq!(place.json(&["settle", ORDER, "p-1", "--captured", id, "--by", "ada"], 0)["state"], "captured");
     assert!(place.json(&["settle", ORDER, "p-1", "--captured", "x", "--by", "ada"], 1)["error"].is_string());
     assert!(place.json(&["restored"], 0)["looks_first_until"].is_string());
+    let output = place.run(&["restored"]);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("open now, or is enqueued in the next 30 days"), "{errors}");
     assert_eq!(place.json(&["purge", "--keep-requests", "0"], 0)["requests_wiped"], 1);
     assert_eq!(place.json(&["check"], 0)["counts"]["agrees"], 1);
     assert_eq!(place.json(&["order", ORDER], 0)["document"]["order_id"], ORDER);

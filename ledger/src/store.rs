@@ -302,8 +302,8 @@ pub trait Store: Send {
     /// Nothing was changed.
     fn change(&mut self, account: &str, change: Change) -> Result<(), Error>;
 
-    /// Says that this ledger was restored, or that other rows may be missing: for 30 days every row that was enqueued
-    /// before is looked for first.
+    /// Says that this ledger was restored, or that other rows may be missing. Every row that is open now or is enqueued
+    /// in the next 30 days is then looked for first.
     ///
     /// # Errors
     ///

@@ -11,13 +11,13 @@ use takings_ledger::policy::State;
 use takings_ledger::store::{Entry, Error, Kind};
 use takings_ledger::worker::Settings;
 
-use crate::file::{Contents, Parcel, Problem, Reading, read};
+use crate::file::{Contents, Origin, Problem, Reading, read};
 use crate::place::{self, Where};
 use crate::say::{Ended, Exit, Failure, ask, guarded, many, moment, note, number, result, why};
 use crate::work::{self, Progress, Served};
 
-/// How many rows are enqueued in one transaction.
-const AT_ONCE: usize = 1000;
+/// How many rows are enqueued in one transaction. A shop that inserts beside it waits for the length of one.
+const AT_ONCE: usize = 5000;
 
 /// A run over a file ends once nothing is to be done for so long; later tries are the worker's.
 const QUIET: Duration = Duration::from_secs(60);
@@ -64,11 +64,14 @@ fn refuse(problems: &[Problem], name: &str) -> Failure {
 }
 
 /// The sum of the amounts by currency; none is the minor units of an unknown one.
-fn totals(parcels: &[Parcel]) -> BTreeMap<Option<String>, i64> {
+fn totals(entries: &[Entry], origins: &[Origin]) -> BTreeMap<Option<String>, i64> {
+    let mut written: BTreeMap<Option<&str>, i64> = BTreeMap::new();
+    for (entry, origin) in entries.iter().zip(origins) {
+        *written.entry(origin.currency.as_deref()).or_insert(0) += entry.amount;
+    }
     let mut totals = BTreeMap::new();
-    for parcel in parcels {
-        let code = parcel.currency.as_ref().map(|code| code.to_ascii_uppercase());
-        *totals.entry(code).or_insert(0_i64) += parcel.entry.amount;
+    for (code, sum) in written {
+        *totals.entry(code.map(str::to_ascii_uppercase)).or_insert(0) += sum;
     }
     totals
 }
@@ -129,11 +132,11 @@ pub fn bytes_of(order: Order, bytes: &[u8]) -> Ended {
     let name = order.file.display().to_string();
     let kind = order.reading.kind;
     let klarna = if order.enqueue_only { None } else { Some(order.place.klarna()?) };
-    let Contents { parcels, mut problems } = read(bytes, &name, &order.reading, place::checker)?;
-    if parcels.is_empty() && problems.is_empty() {
+    let Contents { entries, origins, mut problems } = read(bytes, &name, &order.reading, place::checker)?;
+    if entries.is_empty() && problems.is_empty() {
         return Err(Failure::new(format!("{name} has no parcels, so nothing was enqueued")));
     }
-    let totals = totals(&parcels);
+    let totals = totals(&entries, &origins);
     if let (Some(most), true) = (&order.max_total, problems.is_empty()) {
         check_total(&totals, most)?;
     }
@@ -143,10 +146,9 @@ pub fn bytes_of(order: Order, bytes: &[u8]) -> Ended {
         return Err(refuse(&problems, &name));
     }
     let (mut store, is_new) = place::make(&ledger, order.first_ever)?;
-    let entries: Vec<Entry> = parcels.iter().map(|parcel| parcel.entry.clone()).collect();
     let (known, others) = store.compare(kind, &entries)?;
     problems.extend(others.into_iter().map(|place| Problem {
-        line: parcels[place].line,
+        line: origins[place].line,
         column: order.reading.headings.get("reference").cloned().unwrap_or_else(|| "reference".into()),
         what: "it stands in the ledger already, with another amount or other fields; takings show has it".into(),
     }));
@@ -165,7 +167,7 @@ pub fn bytes_of(order: Order, bytes: &[u8]) -> Ended {
     note(format!(
         "ledger {ledger}{}{to}: {}, {}",
         if account == place::ACCOUNT { String::new() } else { format!(", account {account}") },
-        many(parcels.len(), kind.operation()),
+        many(entries.len(), kind.operation()),
         sums.join(" and ")
     ));
     if known > 0 {
@@ -182,7 +184,7 @@ pub fn bytes_of(order: Order, bytes: &[u8]) -> Ended {
         ));
     }
     let question =
-        format!("{} {}?", if order.enqueue_only { "Enqueue" } else { "Send" }, many(parcels.len(), kind.operation()));
+        format!("{} {}?", if order.enqueue_only { "Enqueue" } else { "Send" }, many(entries.len(), kind.operation()));
     if !order.yes && !order.enqueue_only {
         ask(&question, &format!("nothing of {name} was enqueued"))?;
     }
@@ -195,7 +197,7 @@ pub fn bytes_of(order: Order, bytes: &[u8]) -> Ended {
         new += enqueued.into_iter().filter(|is_new| *is_new).count();
     }
     let Some(klarna) = klarna else {
-        let known = parcels.len() - new;
+        let known = entries.len() - new;
         match order.json {
             true => result(json!({"enqueued": new, "known": known}))?,
             false => result(format!("enqueued {}, {} were there already", number(new), number(known)))?,
@@ -203,7 +205,7 @@ pub fn bytes_of(order: Order, bytes: &[u8]) -> Ended {
         return Ok(Exit::Done);
     };
     work_off(&order, &mut *store, &ledger, klarna)?;
-    report(&order, &mut *store, &parcels)
+    report(&order, &mut *store, &entries, &origins)
 }
 
 fn work_off(
@@ -227,7 +229,7 @@ fn work_off(
 }
 
 /// Says how the file's parcels stand, and writes the report.
-fn report(order: &Order, store: &mut dyn Office, parcels: &[Parcel]) -> Ended {
+fn report(order: &Order, store: &mut dyn Office, entries: &[Entry], origins: &[Origin]) -> Ended {
     let kind = order.reading.kind;
     let path = order.report.clone().or_else(|| {
         let name = order.file.file_name().filter(|name| *name != "-")?;
@@ -256,7 +258,7 @@ fn report(order: &Order, store: &mut dyn Office, parcels: &[Parcel]) -> Ended {
             "account",
         ])
         .map_err(failed)?;
-    for Parcel { line, entry, .. } in parcels {
+    for (entry, Origin { line, .. }) in entries.iter().zip(origins) {
         let wanted = Wanted {
             account: Some(entry.account.clone()),
             order_id: Some(entry.order_id.clone()),

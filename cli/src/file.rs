@@ -2,6 +2,7 @@
 //!
 //! Nothing is guessed: a cell says what it says, or its line is listed with the column and the rule.
 
+use std::collections::hash_map::Entry as Place;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
@@ -11,9 +12,6 @@ use takings::Client;
 use takings_ledger::store::{Entry, Kind};
 
 use crate::say::Failure;
-
-/// How many requests one client checks. It remembers each key.
-const CLIENT: usize = 10_000;
 
 /// How a file is read.
 #[derive(Debug)]
@@ -30,13 +28,12 @@ pub struct Reading {
     pub currency: Option<String>,
 }
 
-/// A line that is a capture or a refund.
+/// Where an entry comes from.
 #[derive(Debug)]
-pub struct Parcel {
+pub struct Origin {
     pub line: u64,
     /// The currency that the file says.
     pub currency: Option<String>,
-    pub entry: Entry,
 }
 
 /// A cell that is wrong.
@@ -88,8 +85,11 @@ impl Columns {
 }
 
 /// The parcels of a file, and all that is wrong with it.
+#[derive(Default)]
 pub struct Contents {
-    pub parcels: Vec<Parcel>,
+    pub entries: Vec<Entry>,
+    /// Those of the entries, in their order.
+    pub origins: Vec<Origin>,
     pub problems: Vec<Problem>,
 }
 
@@ -105,11 +105,10 @@ pub fn read(
     let mut sheet = Sheet {
         reading,
         columns,
-        checker: Box::new(checker),
-        client: None,
+        client: checker()?,
         seen: HashMap::new(),
         is_decimal: false,
-        contents: Contents { parcels: Vec::new(), problems: Vec::new() },
+        contents: Contents::default(),
     };
     let begins_with = text.trim_start().chars().next();
     let ends = |extensions: &[&str]| {
@@ -125,9 +124,9 @@ pub fn read(
         () => begins_with == Some('{'),
     });
     if is_json {
-        sheet.json_lines(text)?
+        sheet.json_lines(text);
     } else {
-        sheet.csv(text)?
+        sheet.csv(text)?;
     }
     Ok(sheet.contents)
 }
@@ -146,8 +145,8 @@ fn text(bytes: &[u8]) -> Result<&str, Failure> {
 struct Sheet<'a> {
     reading: &'a Reading,
     columns: Columns,
-    checker: Box<dyn Fn() -> Result<Client, Failure> + 'a>,
-    client: Option<(Client, usize)>,
+    /// Checks requests, and sends none.
+    client: Client,
     /// The line of each name.
     seen: HashMap<(String, String), u64>,
     /// The amounts are decimal.
@@ -193,9 +192,8 @@ impl Sheet<'_> {
                 self.problem(line, "-", what);
                 continue;
             }
-            let cells = places.iter().map(|(column, place)| (column.clone(), record[*place].to_owned()));
-            let cells: BTreeMap<String, String> = cells.filter(|(_, cell)| !cell.is_empty()).collect();
-            self.cells(line, cells)?;
+            let cells = places.iter().map(|(column, place)| (column.as_str(), &record[*place]));
+            self.cells(line, cells.filter(|(_, cell)| !cell.is_empty()));
         }
         Ok(())
     }
@@ -244,41 +242,40 @@ impl Sheet<'_> {
     }
 
     /// A line of cells, as the object that a JSON line would be.
-    fn cells(&mut self, line: u64, mut cells: BTreeMap<String, String>) -> Result<(), Failure> {
+    fn cells<'b>(&mut self, line: u64, cells: impl Iterator<Item = (&'b str, &'b str)>) {
         let mut object = Map::new();
         let mut shipping = Map::new();
         let amount = self.reading.kind.amount();
-        for name in ["order_id", "reference", "amount", "currency"] {
-            object.extend(cells.remove(name).map(|cell| (name.to_owned(), Value::from(cell))));
-        }
         for (column, cell) in cells {
-            let is_number = column == amount || self.columns.own.get(&column) == Some(&true);
+            let is_number = column == amount || self.columns.own.get(column) == Some(&true);
             // 007 and 1e3 are texts, which the check of the request refuses.
             let number = cell.parse::<i64>().ok().filter(|number| is_number && number.to_string() == cell);
-            let value = number.map_or(Value::from(cell), Value::from);
-            if self.columns.shipping.contains(&column) { &mut shipping } else { &mut object }.insert(column, value);
+            let value = number.map_or_else(|| Value::from(cell), Value::from);
+            let is_shipping = self.columns.shipping.iter().any(|name| name == column);
+            if is_shipping { &mut shipping } else { &mut object }.insert(column.to_owned(), value);
         }
         if !shipping.is_empty() {
             object.insert("shipping_info".into(), Value::from(vec![Value::Object(shipping)]));
         }
-        self.object(line, object)
+        self.object(line, object);
     }
 
-    fn json_lines(&mut self, text: &str) -> Result<(), Failure> {
+    fn json_lines(&mut self, text: &str) {
+        let own = |column: &String| (self.heading(column).to_owned(), column.clone());
+        let names: HashMap<String, String> = self.reading.headings.keys().map(own).collect();
         for (line, text) in (1..).zip(text.lines()) {
             if text.trim().is_empty() {
                 continue;
             }
             match serde_json::from_str::<Once>(text) {
+                Ok(Once(Value::Object(object))) if names.is_empty() => self.object(line, object),
                 Ok(Once(Value::Object(object))) => {
-                    let own = |column: &String| (self.heading(column).to_owned(), column.clone());
-                    let names: HashMap<String, String> = self.reading.headings.keys().map(own).collect();
                     let renamed = object.into_iter().map(|(name, value)| match names.get(&name) {
                         Some(column) => (column.clone(), value),
                         None => (name, value),
                     });
                     let object: Map<String, Value> = renamed.collect();
-                    self.object(line, object)?;
+                    self.object(line, object);
                 }
                 Ok(_) => self.problem(line, "-", "it is not a JSON object"),
                 Err(why) => {
@@ -288,11 +285,10 @@ impl Sheet<'_> {
                 }
             }
         }
-        Ok(())
     }
 
     /// Checks a parcel, and keeps it.
-    fn object(&mut self, line: u64, mut object: Map<String, Value>) -> Result<(), Failure> {
+    fn object(&mut self, line: u64, mut object: Map<String, Value>) {
         let before = self.contents.problems.len();
         let kind = self.reading.kind;
         let order_id = self.name(line, "order_id", object.remove("order_id"));
@@ -301,23 +297,29 @@ impl Sheet<'_> {
         for name in takings_ledger::worker::OPTIONS.into_iter().filter(|name| object.contains_key(*name)) {
             self.problem(line, name, "only the ledger and its worker say how a call is made; it must be left out");
         }
-        self.request(line, &object, amount)?;
-        let (Some(order_id), Some(reference), Some(amount)) = (order_id, reference, amount) else { return Ok(()) };
-        if let Some(first) = self.seen.get(&(order_id.clone(), reference.clone())) {
-            let what = format!(
-                "the order has this reference in line {first} already; it must be another for each {}",
-                kind.operation()
-            );
-            self.problem(line, "reference", what);
+        // A parcel without other fields has nothing more to check.
+        if !object.is_empty() {
+            self.request(line, &mut object, amount);
         }
-        if self.contents.problems.len() > before {
-            return Ok(());
-        }
-        self.seen.insert((order_id.clone(), reference.clone()), line);
+        let (Some(order_id), Some(reference), Some(amount)) = (order_id, reference, amount) else { return };
+        let place = match self.seen.entry((order_id, reference)) {
+            Place::Vacant(place) if self.contents.problems.len() > before => return drop(place),
+            Place::Vacant(place) => place,
+            Place::Occupied(first) => {
+                let what = format!(
+                    "the order has this reference in line {} already; it must be another for each {}",
+                    first.get(),
+                    kind.operation()
+                );
+                return self.problem(line, "reference", what);
+            }
+        };
+        let (order_id, reference) = place.key().clone();
+        place.insert(line);
         let request = (!object.is_empty()).then(|| Value::Object(object).to_string());
-        let entry = Entry { account: self.reading.account.clone(), order_id, reference, amount, request };
-        self.contents.parcels.push(Parcel { line, currency, entry });
-        Ok(())
+        let account = self.reading.account.clone();
+        self.contents.entries.push(Entry { account, order_id, reference, amount, request });
+        self.contents.origins.push(Origin { line, currency });
     }
 
     /// An order id or a reference, which takings would send.
@@ -404,40 +406,32 @@ impl Sheet<'_> {
 
     /// Has takings check the other fields, as it will check them before it sends them. A field that is refused is left
     /// out and the rest checked again, so that each one is listed.
-    fn request(&mut self, line: u64, object: &Map<String, Value>, amount: Option<i64>) -> Result<(), Failure> {
-        let mut rest = object.clone();
-        rest.insert(self.reading.kind.amount().into(), amount.unwrap_or(1).into());
-        rest.insert("reference".into(), "name".into());
+    fn request(&mut self, line: u64, object: &mut Map<String, Value>, amount: Option<i64>) {
+        let (operation, own) = (self.reading.kind.operation(), self.reading.kind.amount());
+        let order_id = "f3392f8b-6116-4073-ab96-e330819e2c07";
+        object.insert(own.into(), amount.unwrap_or(1).into());
+        object.insert("reference".into(), "name".into());
         for _ in 0..10 {
-            let client = match &mut self.client {
-                Some((client, checked)) if *checked < CLIENT => {
-                    *checked += 1;
-                    client
-                }
-                place => &mut place.insert(((self.checker)()?, 0)).0,
-            };
-            let key = takings::new_idempotency_key()?;
-            let text = Value::Object(rest.clone()).to_string();
-            let operation = self.reading.kind.operation();
-            let order_id = "f3392f8b-6116-4073-ab96-e330819e2c07";
-            let Err(error) = client.prepare_call(operation, order_id, &text, Some(&key)) else { return Ok(()) };
+            let text = serde_json::to_string(&object).unwrap_or_default();
+            let Err(error) = self.client.check_call(operation, order_id, &text) else { break };
             let message = error.message().to_owned();
             let (path, what) = message.split_once(' ').unwrap_or((&message, ""));
             let last = path.rsplit('.').next().unwrap_or(path).to_owned();
             let top = path.split(['.', '[']).next().unwrap_or(path);
             let is_cell = self.columns.shipping.contains(&last) && top == "shipping_info";
-            let info = rest.get_mut("shipping_info").and_then(|list| list.get_mut(0)).and_then(Value::as_object_mut);
+            let info = object.get_mut("shipping_info").and_then(|list| list.get_mut(0)).and_then(Value::as_object_mut);
             if is_cell && info.is_some_and(|info| info.remove(&last).is_some()) {
                 self.problem(line, &last, what);
-            } else if !["reference", self.reading.kind.amount()].contains(&top) && rest.remove(top).is_some() {
+            } else if !["reference", own].contains(&top) && object.remove(top).is_some() {
                 let column = if path == top { top } else { path };
                 self.problem(line, column, what);
             } else {
                 self.problem(line, "-", message);
-                return Ok(());
+                break;
             }
         }
-        Ok(())
+        object.remove(own);
+        object.remove("reference");
     }
 }
 

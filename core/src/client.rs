@@ -225,7 +225,21 @@ impl Client {
         self.prepare_text(operation, Ok(order_id), Ok(arguments), Ok(idempotency_key))
     }
 
-    /// For bindings: the same. An argument that could not be read comes as its error. The call is refused with that
+    /// For programs that keep calls for later: whether [`prepare_call`](Client::prepare_call) would take these
+    /// arguments. No key is used or remembered.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_input`.
+    #[doc(hidden)]
+    pub fn check_call(&self, operation: &str, order_id: &str, arguments: &str) -> Result<(), Error> {
+        self.begin(Ok(order_id), Ok(None), || {
+            let checked = operations::read_json(operations::named(operation)?, arguments, self.reading());
+            checked.and_then(|_| ids::check_order_id(order_id))
+        })
+    }
+
+    /// For bindings: as `prepare_call`. An argument that could not be read comes as its error. The call is refused with that
     /// error, which then names the rest of the call.
     ///
     /// # Errors

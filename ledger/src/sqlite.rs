@@ -33,6 +33,13 @@ const APPLICATION: i64 = 0x5441_4b47;
 /// How long a writer waits for another.
 const BUSY: Duration = Duration::from_secs(10);
 
+/// So many rows of one transaction are a file's.
+const MANY: usize = 1000;
+
+/// The ids of orders are random, so the rows of a file change pages all over the index. Those stay in memory (16 MiB), and
+/// a page that several transactions change is copied from the log into the file once (at 4,000 pages of the log).
+const FOR_MANY: &str = "PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 4000";
+
 /// How many statements stay compiled: those of a worker, for both tables.
 const STATEMENTS: usize = 64;
 
@@ -375,6 +382,9 @@ impl Store for Sqlite {
     }
 
     fn enqueue(&mut self, kind: Kind, entries: &[Entry]) -> Result<Vec<bool>, Error> {
+        if entries.len() >= MANY {
+            self.db.execute_batch(FOR_MANY)?;
+        }
         let work = self.begin()?;
         let mut new = Vec::with_capacity(entries.len());
         {

@@ -277,7 +277,9 @@ impl Office for Sqlite {
 
     fn compare(&mut self, kind: Kind, entries: &[Entry]) -> Result<(u64, Vec<usize>), Error> {
         self.check_process()?;
-        let mut read = self.db.prepare_cached(&format!(
+        // Each SELECT on its own would take the file's lock and look at its log.
+        let work = self.db.transaction()?;
+        let mut read = work.prepare_cached(&format!(
             "SELECT {} = ?4 AND (request IS ?5 OR request_wiped_at IS NOT NULL)
              FROM takings_{} WHERE account = ?1 AND order_id = ?2 AND reference = ?3",
             kind.amount(),

@@ -76,6 +76,7 @@ def build(target: Path, made: Path, wheel_only: bool) -> None:
     if OLD_GLIBC:
         linker = f"CARGO_TARGET_{HOST.upper().replace('-', '_')}_LINKER"
         environment[linker] = str(ROOT / "scripts" / "cc-for-old-glibc")
+        environment[f"CC_{HOST.replace('-', '_')}"] = environment[linker]
         # the linker's `python` is this one
         environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         promise = ["--compatibility", "manylinux_2_17"]

@@ -311,7 +311,7 @@ impl Postgres {
             ],
         )?;
         let Some(row) = rows.first() else {
-            return Err(Error::refused(format!("the ledger has no account {account}")));
+            return Err(Error::no_account(account));
         };
         let is_due: bool = row.try_get(0)?;
         if !is_due && row.try_get::<_, i64>(1)? >= SEEN {
@@ -451,9 +451,7 @@ impl Store for Postgres {
             &[(&account, Type::TEXT)],
         )?;
         let Some(row) = rows.first() else {
-            return Err(Error::refused(format!(
-                "the ledger has no account {account}; takings account add {account} makes it"
-            )));
+            return Err(Error::no_account(account));
         };
         match (row.try_get::<_, Option<&str>>(0)?, row.try_get::<_, Option<&str>>(1)?) {
             (Some(url), Some(name)) if (url, name) == (base_url, merchant) => Ok(()),
@@ -497,7 +495,7 @@ impl Store for Postgres {
         let mut work = self.begin()?;
         work.check_origin()?;
         let Some(held) = read_account(&mut work, account)? else {
-            return Err(Error::refused(format!("the ledger has no account {account}")));
+            return Err(Error::no_account(account));
         };
         let now = work.now()?;
         let most = held.room(now, most);

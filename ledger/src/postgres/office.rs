@@ -88,7 +88,7 @@ impl Postgres {
 
     fn account_changed(work: Work<'_>, account: &str, rows: u64) -> Result<(), Error> {
         match rows {
-            0 => Err(Error::refused(format!("the ledger has no account {account}"))),
+            0 => Err(Error::no_account(account)),
             _ => work.commit(),
         }
     }

@@ -40,10 +40,14 @@ WINDOWS = "windows" in HOST
 OLD_GLIBC = sbom.OLD_GLIBC
 # Of the crates; here, as the wheel takes its licences from beside its pyproject.toml.
 THIRD_PARTY = ROOT / "python" / "LICENSE-THIRD-PARTY"
-# How many bytes a file may have, by the end of its name: shared libraries, modules, the wheel.
+# How many bytes a file may have, by its name; the first pattern that fits counts.
 LIMITS = {
-    **dict.fromkeys([f".so.{VERSION}", ".so", ".dylib", ".dll", ".pyd"], 5_000_000),
-    ".whl": 3_000_000,
+    # The sandbox is inside.
+    r"/_takings\.[^/]*$": 7_000_000,
+    rf"\.(so|so\.{re.escape(VERSION)}|dylib|dll|pyd)$": 5_000_000,
+    # Two databases are inside: SQLite as a whole, and what speaks with PostgreSQL.
+    r"^takings_cli-[^/:]*\.whl$": 5_000_000,
+    r"^takings[^/:]*\.whl$": 3_500_000,
 }
 
 
@@ -278,13 +282,18 @@ def contents(path: Path) -> Iterator[tuple[str, bytes]]:
                     yield f"{path.name}: {member.name}", file.read()
 
 
+def limit_of(name: str) -> float:
+    return next(
+        (limit for pattern, limit in LIMITS.items() if re.search(pattern, name)), float("inf")
+    )
+
+
 def too_large(folder: Path) -> list[str]:
     return [
-        f"{name} has {len(content):,} bytes; it may have {limit:,}"
+        f"{name} has {len(content):,} bytes; it may have {limit_of(name):,}"
         for path in sorted(folder.iterdir())
         for name, content in contents(path)
-        for ending, limit in LIMITS.items()
-        if name.endswith(ending) and len(content) > limit
+        if len(content) > limit_of(name)
     ]
 
 

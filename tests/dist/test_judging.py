@@ -10,7 +10,7 @@ from pathlib import Path
 
 import dist as dist_script
 import pytest
-from dist import LIMITS, VERSION, tarball, telling, too_large
+from dist import VERSION, limit_of, tarball, telling, too_large
 from support import ROOT, Program, run
 
 
@@ -22,14 +22,17 @@ def test_a_library_or_wheel_that_is_too_large_is_refused(tmp_path: Path) -> None
     made = tmp_path / "dist"
     made.mkdir()
     tarball(lib.parent, made / "takings-c.tar.gz", 1)
-    with zipfile.ZipFile(made / "takings.whl", "w") as archive:
-        archive.writestr("takings/_takings.abi3.so", bytes(3_000_001))
-    wheel = (made / "takings.whl").stat().st_size
+    for name, size in [("takings.whl", 7_000_001), ("takings_cli-1.whl", 5_000_001)]:
+        with zipfile.ZipFile(made / name, "w") as archive:
+            archive.writestr("takings/_takings.abi3.so", bytes(size))
+    wheel, program = ((made / name).stat().st_size for name in ("takings.whl", "takings_cli-1.whl"))
     assert too_large(made) == [
         f"takings-c.tar.gz: takings-c/lib/libtakings.so.{VERSION} has 5,000,001 bytes; "
         "it may have 5,000,000",
         "takings-c.tar.gz: takings-c/lib/takings.so has 5,000,001 bytes; it may have 5,000,000",
-        f"takings.whl has {wheel:,} bytes; it may have 3,000,000",
+        f"takings.whl has {wheel:,} bytes; it may have 3,500,000",
+        "takings.whl: takings/_takings.abi3.so has 7,000,001 bytes; it may have 7,000,000",
+        f"takings_cli-1.whl has {program:,} bytes; it may have 5,000,000",
     ]
 
 
@@ -42,7 +45,7 @@ def test_what_is_released_is_small_enough(dist: Path, tmp_path: Path) -> None:
     # The shared library is in the archive, and there is a limit for it.
     [c] = tmp_path.glob("takings-c-*")
     assert f"libtakings.so.{VERSION}" in run("tar", "-tzf", c)
-    assert f".so.{VERSION}" in LIMITS
+    assert limit_of(f"takings-c.tar.gz: takings-c/lib/libtakings.so.{VERSION}") == 5_000_000
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "takings.whl", "takings.tar.gz"])

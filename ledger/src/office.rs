@@ -146,7 +146,7 @@ pub struct Swept {
     pub rows: u64,
 }
 
-/// What people ask of a ledger. Each method is one transaction.
+/// The questions and words of people about a ledger. Each method is one transaction.
 pub trait Office: Store {
     /// The accounts, by name.
     ///
@@ -223,7 +223,7 @@ pub trait Office: Store {
     ///
     /// # Errors
     ///
-    /// It could not be found out.
+    /// The answer could not be read.
     fn has_worker(&mut self) -> Result<bool, Error>;
 
     /// Takes a person's word about a row, and notes who said it.
@@ -252,7 +252,7 @@ pub trait Office: Store {
     ///
     /// # Errors
     ///
-    /// Nothing was changed.
+    /// The ledger is as it was.
     fn probe(&mut self, account: &str) -> Result<(), Error>;
 
     /// Wipes the fields of requests (lines, tracking: customers' data) of rows behind the number `after` that are done or
@@ -260,7 +260,7 @@ pub trait Office: Store {
     ///
     /// # Errors
     ///
-    /// Nothing was changed.
+    /// The ledger is as it was.
     fn wipe(&mut self, kind: Kind, age: Duration, after: i64) -> Result<Swept, Error>;
 
     /// Wipes all but a stub of such rows: order, reference, amount, Klarna's id, and times. A name must be remembered as
@@ -268,7 +268,7 @@ pub trait Office: Store {
     ///
     /// # Errors
     ///
-    /// Nothing was changed.
+    /// The ledger is as it was.
     fn purge(&mut self, kind: Kind, age: Duration, after: i64) -> Result<Swept, Error>;
 
     /// The engine in words, if the tables are whole; else what is wrong. It may read all of them.

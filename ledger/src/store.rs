@@ -299,7 +299,7 @@ pub trait Store: Send {
     ///
     /// # Errors
     ///
-    /// Nothing was changed.
+    /// The ledger is as it was.
     fn change(&mut self, account: &str, change: Change) -> Result<(), Error>;
 
     /// Says that this ledger was restored, or that other rows may be missing. Every row that is open now or is enqueued
@@ -307,7 +307,7 @@ pub trait Store: Send {
     ///
     /// # Errors
     ///
-    /// Nothing was changed.
+    /// The ledger is as it was.
     fn restored(&mut self) -> Result<(), Error>;
 
     /// The row of that name.

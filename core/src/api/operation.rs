@@ -85,9 +85,9 @@ pub struct Search {
 pub enum Explanation {
     /// The document shows nothing of it.
     Nothing,
-    /// Nothing can be captured any more.
+    /// No more can be captured.
     NotCapturable,
-    /// Nothing can be captured any more, and less of what was captured is left than the call would refund.
+    /// No more can be captured, and less of what was captured is left than the call would refund.
     NotRefundable,
 }
 

@@ -351,7 +351,7 @@ struct Own {
     member: Option<&'static str>,
     is_seen: bool,
     id: Option<String>,
-    /// It is no text, or stands twice.
+    /// The id is no text, or stands twice.
     is_spoiled: bool,
 }
 

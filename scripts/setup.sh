@@ -76,6 +76,9 @@ cobc gnucobol3
 nginx nginx
 luarocks luarocks
 sqlite3 sqlite3
+pg_config libpq-dev
+mariadbd mariadb-server-core
+mysql mariadb-client-core
 '
 lacking() {
     local program package names=
@@ -91,6 +94,11 @@ lacking() {
         # Programs in C and Lua that insert into the ledger, on the pages of docs/ledger.
         echo '#include <sqlite3.h>' | "${CC:-cc}" -fsyntax-only -x c - 2>/dev/null || names+=" libsqlite3-dev"
         lua5.4 -e 'require "luasql.sqlite3"' 2>/dev/null || names+=" lua-sql-sqlite3"
+        # The ledger's other engine, whose server Debian keeps out of PATH, and what speaks to it.
+        compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || have initdb || names+=" postgresql"
+        compgen -G '/usr/lib/php/*/pdo_pgsql.so' >/dev/null || names+=" php-pgsql"
+        echo '#include <sql.h>' | "${CC:-cc}" -fsyntax-only -x c - 2>/dev/null || names+=" unixodbc-dev"
+        compgen -G '/usr/lib/*/odbc/psqlodbcw.so' >/dev/null || names+=" odbc-postgresql"
     elif [ "$part" = demo ]; then
         lua/find.sh >/dev/null 2>&1 || names+=" lua5.4"
     fi
@@ -173,7 +181,7 @@ fi
 if [ "$part" != rust ]; then
     tools=(scripts/requirements.txt)
     tests=(python/requirements-dev.txt tests/process/requirements.txt tests/hosts/requirements.txt)
-    tests+=(tests/dist/requirements.txt docs/requirements.txt)
+    tests+=(tests/fleet/requirements.txt tests/dist/requirements.txt docs/requirements.txt)
     key() { cat "$@" | cksum; }
     # A virtual environment belongs to one interpreter and one place.
     place=$({ "$PYTHON" -c 'import sys; print(sys.version, sys.executable)'; echo "$venv"; } | cksum)

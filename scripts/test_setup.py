@@ -57,6 +57,9 @@ TESTS = [
     "nginx",
     "luarocks",
     "sqlite3",
+    "pg_config",
+    "mariadbd",
+    "mysql",
 ]
 
 # The package gnucobol3 conflicts with one that is installed; every other one can be installed.

@@ -1,0 +1,8 @@
+"""Tests of a ledger in PostgreSQL, with servers of their own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "process"))

@@ -69,6 +69,8 @@ LANGUAGES = {
     ".rs": "rust",
     ".service": "ini",
     ".timer": "ini",
+    ".sh": "bash",
+    ".sql": "sql",
     ".txt": "cmake",
     ".xml": "xml",
     ".yaml": "yaml",

@@ -1,9 +1,9 @@
--- Invoices of Magento 2 that Klarna's extension (klarna_core_order) took the order for: relay.sh magento.sql
--- Create invoices as "Not Capture" (capture_case not_capture), or the extension captures them too.
+-- relay.sh magento.sql: Magento 2's invoices of orders of Klarna's extension.
+-- Create them as "Not Capture", or the extension captures them too.
 SELECT JSON_OBJECT(
   'order_id', klarna.klarna_order_id,
   'reference', CONCAT('invoice-', invoice.increment_id),
-  -- Magento keeps four decimals; an amount with more than two is not rounded but refused.
+  -- Four decimals are kept: more than two are refused, not rounded.
   'amount', TRIM(TRAILING '.' FROM TRIM(TRAILING '0' FROM CAST(invoice.grand_total AS CHAR))),
   'currency', invoice.order_currency_code
 )

@@ -1,8 +1,9 @@
--- The outcomes of a shop's captures, in its MySQL or MariaDB; relay.sh writes them.
+-- The outcomes of a shop's captures, in its own MySQL or MariaDB.
 CREATE TABLE takings_outcome (
   order_id   VARCHAR(255) NOT NULL,
   reference  VARCHAR(255) NOT NULL,
-  -- captured, rejected (nothing was captured), stuck (a person has to look) or cancelled
+  -- captured, rejected (nothing was captured), stuck (a person has to look),
+  -- cancelled
   state      VARCHAR(20) NOT NULL,
   error_code VARCHAR(255) NOT NULL,
   at         TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP,

@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
-# Relays from a shop's MySQL or MariaDB: relay.sh QUERY. Say it every minute, and as often as you like.
+# Relays from a shop's MySQL or MariaDB: relay.sh QUERY. Run it every minute,
+# and as often as you like.
 #
-# QUERY is a file with a SELECT of one column, a JSON object for each parcel without an outcome. The options of mysql stand
-# in SHOP (--defaults-extra-file=/etc/shop.cnf shop), the ledger in TAKINGS_LEDGER, its database also in PGHOST, PGDATABASE …
-# Outcomes go into the shop's table takings_outcome, which outcome.sql makes.
+# QUERY is a file with a SELECT of one column: a JSON object for each parcel
+# without an outcome. Outcomes go into the table of outcome.sql.
+#
+#   SHOP             options of mysql: --defaults-extra-file=/etc/shop.cnf shop
+#   TAKINGS_LEDGER   the ledger's URL; the same place for psql: PGHOST, PGDATABASE …
 set -euo pipefail
 read -ra shop <<<"$SHOP"
 parcels=$(mktemp)
@@ -12,11 +15,12 @@ trap 'rm -f "$parcels"' EXIT
 shop() { mysql "${shop[@]}" --batch --raw --skip-column-names --default-character-set=utf8mb4; }
 ledger() { psql --no-psqlrc --quiet --no-align --tuples-only --set ON_ERROR_STOP=1; }
 
-# The same parcel again does nothing, so a crash before the outcome is there loses and doubles nothing.
+# The same parcel again does nothing, so a crash loses and doubles nothing.
 shop <"$1" >"$parcels"
 [ ! -s "$parcels" ] || takings enqueue - <"$parcels"
 
-# Outcomes are read, written into the shop, and only then marked as seen. A row that is settled in between stays news.
+# Outcomes are marked as seen only once the shop has them. A row that is settled
+# in between stays news.
 since=$(ledger <<<"SELECT clock_timestamp()")
 news=$(ledger <<<"SELECT id FROM takings_capture
     WHERE settled_at IS NOT NULL AND (seen_at IS NULL OR seen_at < settled_at) AND settled_at <= '$since'

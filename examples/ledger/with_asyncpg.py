@@ -7,7 +7,7 @@ import sys
 import asyncpg
 import takings
 
-# Another transaction inserted the name first, or this one could not be put in order with others.
+# Another transaction inserted the name first, or this one is out of order.
 AGAIN = {"23505", "40001", "40P01"}
 NEWS = """
     UPDATE takings_capture SET seen_at = clock_timestamp() WHERE id = ANY (ARRAY (
@@ -44,7 +44,7 @@ async def outcomes(db):
 
 
 async def main(command, *arguments):
-    # Behind PgBouncer in transaction mode: no statements that outlive their transaction.
+    # For PgBouncer: no statement outlives its transaction.
     db = await asyncpg.connect(statement_cache_size=0)
     try:
         if command == "ship":

@@ -16,7 +16,7 @@ settings.configure(
 )
 django.setup()
 
-# Another transaction inserted the name first, or this one could not be put in order with others.
+# Another transaction inserted the name first, or this one is out of order.
 AGAIN = {"23505", "40001", "40P01"}
 NEWS = """
     UPDATE takings_capture SET seen_at = clock_timestamp() WHERE id = ANY (ARRAY (
@@ -42,7 +42,7 @@ def ship(order_id, parcel, amount):
     intent = takings.intent(order_id, reference=parcel, captured_amount=amount)
     for is_last in (False, False, True):
         try:
-            # durable: inside another transaction this one could not be run again
+            # durable: a part of another could not be run again
             with transaction.atomic(durable=True), connection.cursor() as cursor:
                 Parcel.objects.filter(name=parcel, state="packed").update(state="shipped")
                 cursor.execute(*intent.insert("%s"))

@@ -1,4 +1,4 @@
-/* A shop over libpq: with_libpq ship ORDER PARCEL AMOUNT, or with_libpq outcomes */
+/* A shop over libpq: with_libpq ship ORDER PARCEL AMOUNT, or … outcomes */
 #include <libpq-fe.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -29,7 +29,8 @@ static bool run(PGconn *db, const char *sql, int count, const char *const *value
     return is_well;
 }
 
-/* Whether another transaction inserted the name first, or this one was out of order with others. */
+/* Whether another transaction inserted the name first, or this one is out of
+   order. */
 static bool is_for_again(const char *code)
 {
     return !strcmp(code, "23505") || !strcmp(code, "40001") || !strcmp(code, "40P01");
@@ -85,7 +86,8 @@ static bool outcomes(PGconn *db)
     return is_well;
 }
 
-/* The intent of the words of the command line; a request with lines or tracking has more members. */
+/* The intent of the words of the command line. A request with order lines has
+   more members. */
 static takings_intent_t *intend(char **words, takings_error_t **error)
 {
     char request[256];

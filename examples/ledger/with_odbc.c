@@ -1,5 +1,6 @@
-/* A shop over ODBC: with_odbc CONNECTION ship ORDER PARCEL AMOUNT, or with_odbc CONNECTION outcomes
-   CONNECTION is like "Driver=PostgreSQL Unicode;Servername=db;Database=shop;UID=shop" */
+/* A shop over ODBC: with_odbc CONNECTION ship ORDER PARCEL AMOUNT, or
+   with_odbc CONNECTION outcomes. CONNECTION is like
+   "Driver=PostgreSQL Unicode;Servername=db;Database=shop;UID=shop" */
 #include <sql.h>
 #include <sqlext.h>
 #include <stdbool.h>
@@ -81,7 +82,8 @@ static bool shipped(SQLHDBC db, const char *sql, const takings_intent_t *intent,
     return is_well;
 }
 
-/* Whether another transaction inserted the name first, or this one was out of order with others. */
+/* Whether another transaction inserted the name first, or this one is out of
+   order. */
 static bool is_for_again(const char *code)
 {
     return !strcmp(code, "23505") || !strcmp(code, "40001") || !strcmp(code, "40P01");
@@ -127,7 +129,8 @@ static bool outcomes(SQLHDBC db)
     return is_well;
 }
 
-/* The intent of the words of the command line; a request with lines or tracking has more members. */
+/* The intent of the words of the command line. A request with order lines has
+   more members. */
 static takings_intent_t *intend(char **words, takings_error_t **error)
 {
     char request[256];

@@ -1,5 +1,5 @@
 <?php declare(strict_types=1);
-// A shop over PDO: with_pdo.php ship ORDER PARCEL AMOUNT, or with_pdo.php outcomes
+// A shop over PDO: with_pdo.php ship ORDER PARCEL AMOUNT, or … outcomes
 
 const NEWS = "
     UPDATE takings_capture SET seen_at = clock_timestamp() WHERE id = ANY (ARRAY (

@@ -9,7 +9,7 @@ import sys
 import psycopg
 import takings
 
-# Another transaction inserted the name first, or this one could not be put in order with others.
+# Another transaction inserted the name first, or this one is out of order.
 AGAIN = {"23505", "40001", "40P01"}
 NEWS = """
     UPDATE takings_capture SET seen_at = clock_timestamp() WHERE id = ANY (ARRAY (

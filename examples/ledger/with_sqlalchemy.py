@@ -8,7 +8,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-# Another transaction inserted the name first, or this one could not be put in order with others.
+# Another transaction inserted the name first, or this one is out of order.
 AGAIN = {"23505", "40001", "40P01"}
 SHIPPED = text("UPDATE parcel SET state = 'shipped' WHERE name = :parcel AND state = 'packed'")
 ENDED = text("UPDATE parcel SET state = :state WHERE name = :parcel")

@@ -1,9 +1,10 @@
--- Completed orders of WooCommerce (tables of HPOS) whose Klarna plugin noted _wc_klarna_order_id: relay.sh woocommerce.sql
+-- Completed orders of WooCommerce (HPOS) that were paid by Klarna's plugin:
+-- relay.sh woocommerce.sql
 -- Turn off the plugin's own capture on completion, or it captures them too.
 SELECT JSON_OBJECT(
   'order_id', klarna.meta_value,
   'reference', CONCAT('order-', wc.id),
-  -- WooCommerce keeps eight decimals; an amount with more than two is not rounded but refused.
+  -- Eight decimals are kept: more than two are refused, not rounded.
   'amount', TRIM(TRAILING '.' FROM TRIM(TRAILING '0' FROM CAST(wc.total_amount AS CHAR))),
   'currency', wc.currency
 )

@@ -312,6 +312,11 @@ def is_run(block: build.Block) -> bool:
         return block.text == (ROOT / block.origin).read_text() and any(
             f'"{folder}"' in test or f"/{folder}" in test or f"'{folder}'" in test for test in tests
         )
+    if block.origin.startswith("examples/ledger/"):
+        # The tests run each with_… there is and each query of the relay.
+        tests = [path.read_text() for path in (ROOT / "tests/fleet").glob("test_*.py")]
+        name = Path(block.origin).stem.removeprefix("with_")
+        return any(name in test for test in tests)
     if block.origin == "reference":
         return True
     if block.origin.startswith("docs/ledger/"):

@@ -6,18 +6,24 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "docs"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "fleet"))
 
 import build
+from postgres import Postgres
 
 ROOT = build.ROOT
 SITE = build.Site()
 PAGES = sorted(name for name in SITE.pages if name.startswith("ledger/"))
 UUID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
+# The host of the pages' database.
+HOST = "db.example.com"
 LATER = "for try in $(seq 400); do [ -s url ] && break; sleep 0.05; done"
 
 
@@ -31,7 +37,7 @@ def file_of(block: build.Block) -> str | None:
 
 
 def test_the_pages_are_there() -> None:
-    names = ("alerts", "erp", "lua", "python", "restore", "shipping-day")
+    names = ("alerts", "erp", "fleet", "lua", "mysql", "postgresql", "python", "restore", "shipping-day")
     assert [f"ledger/{name}.md" for name in names] == PAGES
 
 
@@ -55,9 +61,22 @@ def plain(text: str, known: set[str], folder: str) -> str:
     return re.sub(r"[ \t]+$", "", text, flags=re.MULTILINE).rstrip("\n")
 
 
+@pytest.fixture
+def server(page: str) -> Iterator[Postgres | None]:
+    """The database of a page that has one."""
+    if not any(block.language == "sh" and HOST in block.text for block in mine(page)):
+        yield None
+        return
+    # doctor warns of a server that does not wait for its disk.
+    with Postgres("-c fsync=on") as server:
+        server.sql("postgres", "CREATE DATABASE shop")
+        yield server
+
+
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_is_answered_as_it_says(page: str, tmp_path: Path) -> None:
+def test_a_page_is_answered_as_it_says(page: str, server: Postgres | None, tmp_path: Path) -> None:
     folder = tmp_path.resolve()
+    host = str(server.folder) if server else HOST
     known: set[str] = set()
     script = ["trap 'kill $(jobs -p) 2>/dev/null' EXIT"]
     expected: list[str | None] = []
@@ -66,7 +85,8 @@ def test_a_page_is_answered_as_it_says(page: str, tmp_path: Path) -> None:
             (folder / name).write_text(block.text)
         elif block.language == "sh":
             into = folder / f"said.{len(expected)}"
-            script.append(f"{{\n{as_a_script(block.text)}}} >{into} 2>&1\necho $? >{into}.code")
+            typed = block.text.replace(f"@{HOST}", f"@{quote(host, safe='')}").replace(HOST, host)
+            script.append(f"{{\n{as_a_script(typed)}}} >{into} 2>&1\necho $? >{into}.code")
             expected.append(None)
         else:
             assert block.language == "text"
@@ -91,7 +111,7 @@ def test_a_page_is_answered_as_it_says(page: str, tmp_path: Path) -> None:
         finally:
             shell.kill()
     for place, text in enumerate(expected):
-        said = (folder / f"said.{place}").read_text()
+        said = (folder / f"said.{place}").read_text().replace(host, HOST)
         if text is None:
             assert (folder / f"said.{place}.code").read_text() == "0\n", said
         else:

@@ -28,6 +28,10 @@ const SCHEMA: &str = include_str!("../sql/postgres/001.sql");
 /// The table of captures, from which that of refunds is made.
 const ROWS: &str = include_str!("../sql/postgres/001-rows.sql");
 
+/// Which database this is: its identifier and its timeline.
+const ORIGIN: &str =
+    "SELECT system_identifier || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8) FROM pg_control_system()";
+
 /// The version of the tables that this worker makes.
 const VERSION: i32 = 1;
 
@@ -118,7 +122,9 @@ pub fn schema(first_ever: bool) -> String {
     let account = format!(
         "\nINSERT INTO takings_account (account, look_until, look_since) VALUES ('default', {until}, takings_now());\n"
     );
-    format!("{SCHEMA}{ROWS}{refunds}{account}")
+    // Without its origin the first worker would take the new ledger for a restored one.
+    let origin = format!("UPDATE takings_ledger SET origin = ({ORIGIN});\n");
+    format!("{SCHEMA}{ROWS}{refunds}{account}{origin}")
 }
 
 /// The statements that give a shop's role and a worker's role what they need, and no more.
@@ -206,8 +212,6 @@ impl Postgres {
         }
         let mut work = ledger.begin()?;
         work.run(&schema(first_ever))?;
-        let origin = work.origin()?;
-        work.change("UPDATE takings_ledger SET origin = $1", &[(&origin, Type::TEXT)])?;
         work.commit()?;
         Ok((ledger, true))
     }
@@ -377,10 +381,7 @@ impl Work<'_> {
 
     /// The database: its identifier, and the timeline that it writes. A restore or a failover changes one of them.
     fn origin(&mut self) -> Result<String, Error> {
-        let rows = self.read(
-            "SELECT system_identifier || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8) FROM pg_control_system()",
-            &[],
-        )?;
+        let rows = self.read(ORIGIN, &[])?;
         rows.first()
             .map_or_else(|| Err(Error::refused("the database does not say which one it is")), |row| Ok(row.try_get(0)?))
     }

@@ -49,7 +49,9 @@ CREATE TABLE takings_capture (
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX takings_capture_due ON takings_capture (account, due_at, id) WHERE due_at IS NOT NULL;
 CREATE INDEX takings_capture_alert ON takings_capture (alert_at) WHERE alert_at IS NOT NULL;
-CREATE INDEX takings_capture_news ON takings_capture (settled_at) WHERE settled_at IS NOT NULL AND seen_at IS NULL;
+-- The words of a shop's question for news: other words would not find the index.
+CREATE INDEX takings_capture_news ON takings_capture (settled_at)
+  WHERE settled_at IS NOT NULL AND (seen_at IS NULL OR seen_at < settled_at);
 CREATE INDEX takings_capture_found ON takings_capture (capture_id) WHERE capture_id IS NOT NULL;
 
 CREATE FUNCTION takings_capture_enqueue() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$

@@ -59,10 +59,10 @@ def test_parts_are_as_json_has_them() -> None:
     names = [f"member_{number}" for number in range(100)]
     part: dict[str, Any] = {name: 1 for name in names}
     part["nested"] = [{name: [None] for name in reversed(names)}, {}, dict.fromkeys(names, "é")]
-    lines = [LINE, dict(reversed(LINE.items())), {"name": "x"}, LINE]
+    lines: list[dict[str, Any]] = [LINE, dict(reversed(LINE.items())), {"name": "x"}, LINE]
     order = answered("get_order", {**DOCUMENT, "customer": part, "order_lines": lines})
     assert (order.customer, order.order_lines) == (part, lines)
-    assert [list(line) for line in order.order_lines] == [list(cast("Any", line)) for line in lines]
+    assert [list(line) for line in order.order_lines] == [list(line) for line in lines]
 
 
 def test_parts_can_be_sent_back() -> None:

@@ -734,7 +734,8 @@ fn worker(place: &Where, settings: &Settings, keeping: Keeping, is_json: bool) -
     let stop = work::stop()?;
     let mut open = 0;
     for Served { account, klarna } in &served {
-        note(format!("worker of {ledger}, account {account}: {}, {}", klarna.base_url, klarna.merchant));
+        let whose = if account == place::ACCOUNT { String::new() } else { format!(", account {account}") };
+        note(format!("worker of {ledger}{whose}: {}, {}", klarna.base_url, klarna.merchant));
         open += store.open_rows(account)?;
     }
     let progress = Progress::new(open, Kind::Capture, is_json);

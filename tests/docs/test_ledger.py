@@ -37,7 +37,17 @@ def file_of(block: build.Block) -> str | None:
 
 
 def test_the_pages_are_there() -> None:
-    names = ("alerts", "erp", "fleet", "lua", "mysql", "postgresql", "python", "restore", "shipping-day")
+    names = (
+        "alerts",
+        "erp",
+        "fleet",
+        "lua",
+        "mysql",
+        "postgresql",
+        "python",
+        "restore",
+        "shipping-day",
+    )
     assert [f"ledger/{name}.md" for name in names] == PAGES
 
 

@@ -852,19 +852,25 @@ fn write(
     let ids: Vec<i64> = places.iter().map(|place| ends[*place].id).collect();
     let rows = work.read(
         &format!(
-            "SELECT id, state, sends, {operation}_id FROM takings_{operation} WHERE id = ANY($1) ORDER BY id FOR UPDATE"
+            "SELECT id, state, sends, {operation}_id, order_id, reference FROM takings_{operation} WHERE id = ANY($1)
+             ORDER BY id FOR UPDATE"
         ),
         &[(&ids, Type::INT8_ARRAY)],
     )?;
     let mut current = std::collections::HashMap::with_capacity(rows.len());
     for row in &rows {
-        let standing = (state(kind, row, 1)?, natural(row, 2)?, row.try_get::<_, Option<String>>(3)?);
+        let name: (String, String) = (row.try_get(4)?, row.try_get(5)?);
+        let standing = (state(kind, row, 1)?, natural(row, 2)?, row.try_get::<_, Option<String>>(3)?, name);
         current.insert(row.try_get::<_, i64>(0)?, standing);
     }
     let mut written = Vec::with_capacity(places.len());
     for place in places {
         let end = &ends[*place];
-        let Some((state, sends, id)) = current.get_mut(&end.id) else { continue };
+        let Some((state, sends, id, (order_id, reference))) = current.get_mut(&end.id) else { continue };
+        // A standby that took over, or a restored backup, lacks the last rows and gives their numbers anew.
+        if (&*order_id, &*reference) != (&end.order_id, &end.reference) {
+            continue;
+        }
         if *state == State::Done && end.state == State::Done && *id != end.done_as {
             let note =
                 format!("Klarna also named it {}: look at the order", end.done_as.as_deref().unwrap_or_default());

@@ -127,6 +127,10 @@ pub struct Settlement {
     pub kind: Kind,
     /// The row's number.
     pub id: i64,
+    /// The row's order and name. A database that lost rows may give their numbers to others.
+    pub order_id: String,
+    /// Its own name in the order.
+    pub reference: String,
     /// The number of the claim.
     pub sends: u64,
     /// When the claim was made, by the ledger's clock. A look began later.

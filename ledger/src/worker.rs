@@ -392,7 +392,7 @@ impl<S: Store + ?Sized> Desk<'_, S> {
 
     fn take(&mut self, ended: Ended) {
         self.under_way -= 1;
-        let Claim { row, kind, id, sends, at, .. } = ended.claim;
+        let Claim { row, kind, id, order_id, reference, sends, at, .. } = ended.claim;
         let verdict = settle(&row, ended.end);
         let due_in = match verdict.due {
             Due::Never => None,
@@ -401,6 +401,8 @@ impl<S: Store + ?Sized> Desk<'_, S> {
         let settlement = Settlement {
             kind,
             id,
+            order_id,
+            reference,
             sends,
             claimed_at: at,
             state: verdict.state,

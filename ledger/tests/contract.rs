@@ -174,6 +174,8 @@ fn ended(claim: &Claim, end: End) -> Settlement {
     Settlement {
         kind: claim.kind,
         id: claim.id,
+        order_id: claim.order_id.clone(),
+        reference: claim.reference.clone(),
         sends: claim.sends,
         claimed_at: claim.at,
         state: verdict.state,

@@ -36,6 +36,8 @@ fn done(claim: &Claim) -> Settlement {
     Settlement {
         kind: claim.kind,
         id: claim.id,
+        order_id: claim.order_id.clone(),
+        reference: claim.reference.clone(),
         sends: claim.sends,
         claimed_at: claim.at,
         state: verdict.state,
@@ -301,6 +303,20 @@ fn another_origin_is_looked_for_first() {
     let refused = Settlement { state: State::Rejected, done_as: None, ..done(&before) };
     assert_eq!(store.settle(&[refused]).unwrap(), [Kept::Stale]);
     assert_eq!(store.settle(&[done(&before)]).unwrap(), [Kept::Written], "success always counts");
+}
+
+/// A standby that took over may lack a row and give its number to another: an end is never written into that.
+#[test]
+fn an_end_belongs_to_its_name() {
+    let database = Cluster::get().database();
+    let mut store = open(&database);
+    store.enqueue(Kind::Capture, &entries(0..2)).unwrap();
+    let claims = store.claim("default", 2, LEASE).unwrap();
+    let lost = Settlement { order_id: "o-9".into(), ..done(&claims[0]) };
+    let renamed = Settlement { reference: "another".into(), ..done(&claims[1]) };
+    assert_eq!(store.settle(&[lost, renamed]).unwrap(), [Kept::Stale; 2]);
+    let ends: Vec<_> = claims.iter().map(done).collect();
+    assert_eq!(store.settle(&ends).unwrap(), [Kept::Written; 2]);
 }
 
 /// A lost connection is an error that ends, and a claim that was not committed is none.

@@ -60,14 +60,26 @@ class Machine:
 
 
 class Shop:
-    def __init__(self, folder: Path, *, first_ever: bool = True) -> None:
+    # What differs between engines: the place of a value in a statement, and the first of all times.
+    value = "?"
+    epoch = "0"
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        first_ever: bool = True,
+        place: str = "",
+        flags: Iterable[str] = (),
+    ) -> None:
+        """`place`: of the ledger, where it is no file; `flags`: of the sandbox."""
         self.folder = folder
         self.path = folder / "ledger.db"
-        self.sandbox = Sandbox()
+        self.sandbox = Sandbox(*flags)
         self.environment = {
             **CREDENTIALS,
             "KLARNA_BASE_URL": self.sandbox.url,
-            "TAKINGS_LEDGER": str(self.path),
+            "TAKINGS_LEDGER": place or str(self.path),
         }
         self.run("init", *(["--first-ever"] if first_ever else []))
         self.quicken()
@@ -84,15 +96,22 @@ class Shop:
         self.environment |= machine.environment
         return machine
 
-    def start(self, *words: str | Path, before: Iterable[str] = ()) -> Program:
-        """A program that its test ends. Its standard error goes to a file."""
-        with (self.folder / "stderr").open("wb") as stderr:
+    def start(
+        self,
+        *words: str | Path,
+        before: Iterable[str] = (),
+        name: str = "stderr",
+        **environment: str,
+    ) -> Program:
+        """A program that its test ends. Its standard error goes to a file of this name."""
+        with (self.folder / name).open("wb") as stderr:
             program = built(BUILT / "takings")
-            return Program(*before, program, *words, environment=self.environment, stderr=stderr)
+            environment = self.environment | environment
+            return Program(*before, program, *words, environment=environment, stderr=stderr)
 
-    def said(self) -> str:
-        """The words on standard error of the program that was started last."""
-        return (self.folder / "stderr").read_text()
+    def said(self, name: str = "stderr") -> str:
+        """The words on standard error of the program that was started last by this name."""
+        return (self.folder / name).read_text()
 
     def stop(self, worker: Program) -> None:
         """Ends a worker as a person does, once it heeds signals."""
@@ -120,7 +139,7 @@ class Shop:
         return str(told["error"])
 
     @contextlib.contextmanager
-    def ledger(self) -> Iterator[sqlite3.Connection]:
+    def ledger(self) -> Iterator[Any]:
         """The ledger as the shop's own SQLite sees it. What is done in it is one transaction."""
         db = sqlite3.connect(self.path, timeout=60)
         try:
@@ -131,7 +150,8 @@ class Shop:
 
     def sql(self, statement: str, *values: object) -> list[Any]:
         with self.ledger() as db:
-            return db.execute(statement, values).fetchall()
+            told = db.execute(statement.replace("?", self.value), values)
+            return told.fetchall() if told.description else []
 
     def quicken(self) -> None:
         """No rate limit: the sandbox can bear it."""
@@ -152,10 +172,11 @@ class Shop:
 
     def enqueue(self, kind: str, rows: Iterable[Row]) -> None:
         """Inserts rows as a shop does: over its own SQLite, in one transaction."""
+        values = ", ".join([self.value] * 3)
         with self.ledger() as db:
-            db.executemany(
+            db.cursor().executemany(
                 f"INSERT INTO takings_{kind} (order_id, reference, {IDENTIFIERS[kind]}) "
-                "VALUES (?, ?, ?)",
+                f"VALUES ({values})",
                 rows,
             )
 
@@ -172,12 +193,12 @@ class Shop:
         with self.ledger() as db:
             for kind in IDENTIFIERS:
                 db.execute(
-                    f"UPDATE takings_{kind} SET due_at = 0 "
+                    f"UPDATE takings_{kind} SET due_at = {self.epoch} "
                     "WHERE due_at IS NOT NULL AND state <> 'sending'"
                 )
             db.execute(
-                "UPDATE takings_account SET trouble = 0, paused_until = 0, paused_why = NULL, "
-                "alert_at = NULL"
+                f"UPDATE takings_account SET trouble = 0, paused_until = {self.epoch}, "
+                "paused_why = NULL, alert_at = NULL"
             )
 
     def work(self) -> None:

@@ -190,10 +190,7 @@ impl Postgres {
             Error::refused(format!("the database {} has no tables of a ledger: run takings init", ledger.place()))
         })?;
         if version > VERSION {
-            return Err(Error::refused(format!(
-                "the ledger {} has a version above {VERSION}, which this program knows: use a newer one",
-                ledger.place()
-            )));
+            return Err(too_new());
         }
         Ok(ledger)
     }
@@ -328,6 +325,10 @@ impl Postgres {
     }
 }
 
+fn too_new() -> Error {
+    Error::refused(format!("the ledger has a version above {VERSION}, which this program knows: use a newer one"))
+}
+
 /// A result; after an error that ended the connection there is none any more.
 fn kept<T>(client: &mut Option<Client>, result: Result<T, ::postgres::Error>) -> Result<T, Error> {
     result.map_err(|error| {
@@ -386,11 +387,19 @@ impl Work<'_> {
             .map_or_else(|| Err(Error::refused("the database does not say which one it is")), |row| Ok(row.try_get(0)?))
     }
 
-    /// Stops vouching for what was enqueued before, where this is not the database that the last worker saw.
+    /// Stops vouching for what was enqueued before, where this is not the database that the last worker saw. Refuses tables
+    /// that were upgraded beyond this program while it ran.
     fn check_origin(&mut self) -> Result<(), Error> {
         let origin = self.origin()?;
-        let known = "SELECT FROM takings_ledger WHERE origin = $1";
-        if !self.read(known, &[(&origin, Type::TEXT)])?.is_empty() {
+        let known = self.read(
+            "SELECT origin IS NOT DISTINCT FROM $1, oldest_worker > $2 FROM takings_ledger",
+            &[(&origin, Type::TEXT), (&VERSION, Type::INT4)],
+        )?;
+        let Some(known) = known.first() else { return Err(Error::refused("the ledger does not say its version")) };
+        if known.try_get(1)? {
+            return Err(too_new());
+        }
+        if known.try_get(0)? {
             return Ok(());
         }
         // Of several workers that see it, one writes.

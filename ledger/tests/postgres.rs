@@ -319,6 +319,20 @@ fn an_end_belongs_to_its_name() {
     assert_eq!(store.settle(&ends).unwrap(), [Kept::Written; 2]);
 }
 
+/// Tables may be upgraded while workers run. Those that are too old for them claim nothing more.
+#[test]
+fn tables_outgrow_a_worker() {
+    let database = Cluster::get().database();
+    let mut store = open(&database);
+    store.enqueue(Kind::Capture, &entries(0..2)).unwrap();
+    Cluster::get().run(&database, "UPDATE takings_ledger SET version = 2");
+    assert_eq!(store.claim("default", 1, LEASE).unwrap().len(), 1, "they may bear it");
+    Cluster::get().run(&database, "UPDATE takings_ledger SET oldest_worker = 2");
+    let refused = store.claim("default", 1, LEASE).unwrap_err();
+    assert!(!refused.retryable && refused.message.contains("use a newer one"), "{}", refused.message);
+    assert!(!store.become_worker().unwrap_err().retryable);
+}
+
 /// A lost connection is an error that ends, and a claim that was not committed is none.
 #[test]
 fn a_lost_connection_comes_back() {

@@ -14,7 +14,7 @@ venv := target/venv/bin
 warnings := -Wall -Wextra -Wpedantic -Werror
 link := -Ltarget/debug -ltakings -Wl,-rpath,$(CURDIR)/target/debug
 
-.PHONY: help setup setup-rust setup-wheel setup-demo build rust wheel lua lua-dist examples library install uninstall dist test-dist test check demo docs bench bench-contenders bench-ledger fuzz fmt bless clean soak soak-ledger
+.PHONY: help setup setup-rust setup-wheel setup-demo build rust wheel lua lua-dist examples library install uninstall dist test-dist test check demo docs bench bench-contenders bench-ledger fuzz fmt bless clean soak soak-ledger soak-fleet
 .DEFAULT_GOAL := help
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo '  make check   did I break it: what finds most faults, in 90 seconds once everything is built'
 	@echo '  make soak    100,000 captures in 64 threads, with faults: outcomes, ledger, memory'
 	@echo '  make soak-ledger  the ledger: 1,000 kills, a file of 50,000, broken disks, wrong clocks'
+	@echo '  make soak-fleet   workers over PostgreSQL: 1,000 kills, 20 crashes of the server, cuts, freezes'
 	@echo
 	@echo '  make bench   takings beside other ways to send a capture: processor time, memory; then make bench-ledger'
 	@echo '  make bench-ledger what the ledger and its worker reach: rows and captures a second, recovery, memory'
@@ -114,6 +115,9 @@ soak: build
 
 soak-ledger: build
 	TAKINGS_SOAK_LEDGER=1 target/python/bin/python -m pytest -s -n 4 --dist loadfile tests/ledger
+
+soak-fleet: build
+	TAKINGS_SOAK_FLEET=1 target/python/bin/python -m pytest -s -n 4 --dist worksteal tests/fleet
 
 demo: setup-demo rust wheel examples
 	lua/build.sh "$$(lua/find.sh)"

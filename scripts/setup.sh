@@ -79,6 +79,8 @@ sqlite3 sqlite3
 pg_config libpq-dev
 mariadbd mariadb-server-core
 mysql mariadb-client-core
+pgbouncer pgbouncer
+tc iproute2
 '
 lacking() {
     local program package names=
@@ -88,6 +90,8 @@ lacking() {
     if for_tests; then
         # nginx's Lua, which has no program of its own.
         [ -e /usr/lib/nginx/modules/ngx_http_lua_module.so ] || names+=" libnginx-mod-http-lua"
+        # Debian keeps the server's programs out of PATH.
+        { have initdb || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; } || names+=" postgresql"
         # bench/'s contenders in C and Lua encode with these; neither has a program.
         echo '#include <cjson/cJSON.h>' | "${CC:-cc}" -fsyntax-only -x c - 2>/dev/null || names+=" libcjson-dev"
         lua5.1 -e 'require "cjson"' 2>/dev/null || names+=" lua-cjson"
@@ -120,10 +124,14 @@ install_packages() {
         set -eu
         export DEBIAN_FRONTEND=noninteractive
         install() { apt-get -q -o DPkg::Lock::Timeout=300 install -y --no-remove --no-install-recommends "$@"; }
-        # The tests start an nginx of their own; as a service nobody asked for it.
+        # The tests start an nginx and a PostgreSQL of their own; as services nobody asked for them.
         policy=/usr/sbin/policy-rc.d
+        cluster=/etc/postgresql-common/createcluster.d/takings.conf
+        mkdir -p "${cluster%/*}"
+        echo "create_main_cluster = false" >"$cluster"
+        trap "rm -f $cluster" EXIT
         if [ ! -e "$policy" ]; then
-            trap "rm -f $policy" EXIT
+            trap "rm -f $policy $cluster" EXIT
             printf "#!/bin/sh\nexit 101\n" >"$policy"
             chmod +x "$policy"
         fi
@@ -180,8 +188,8 @@ fi
 
 if [ "$part" != rust ]; then
     tools=(scripts/requirements.txt)
-    tests=(python/requirements-dev.txt tests/process/requirements.txt tests/hosts/requirements.txt)
-    tests+=(tests/fleet/requirements.txt tests/dist/requirements.txt docs/requirements.txt)
+    tests=(python/requirements-dev.txt tests/{process,hosts,fleet}/requirements.txt)
+    tests+=(tests/dist/requirements.txt docs/requirements.txt)
     key() { cat "$@" | cksum; }
     # A virtual environment belongs to one interpreter and one place.
     place=$({ "$PYTHON" -c 'import sys; print(sys.version, sys.executable)'; echo "$venv"; } | cksum)

@@ -155,7 +155,7 @@ of_python_and_lua() {
     mypy scripts --strict scripts
     MYPYPATH=scripts:tests/process:tests/hosts mypy "package tests" --strict --follow-imports=silent tests/dist
     MYPYPATH=tests/process mypy "ledger tests" --strict --follow-imports=silent tests/ledger
-    MYPYPATH=tests/process mypy "fleet tests" --strict --follow-imports=silent tests/fleet
+    MYPYPATH=tests/process:tests/ledger mypy "fleet tests" --strict --follow-imports=silent tests/fleet
     mypy docs --strict docs tests/docs
     # The packages that `make bench` compares are not installed here.
     mypy bench --strict --ignore-missing-imports bench
@@ -176,7 +176,8 @@ of_packages() {
     step "package tests" "$venv/python" -m pytest --quiet tests/dist
     step "process tests" "$python" -m pytest --quiet "${side_by_side[@]}" tests/process
     step "ledger tests" "$python" -m pytest --quiet "${side_by_side[@]}" tests/ledger
-    step "fleet tests" "$python" -m pytest --quiet "${side_by_side[@]}" tests/fleet
+    # Tests of one file have nothing in common but a server that each row starts.
+    step "fleet tests" "$python" -m pytest --quiet -n 4 --dist worksteal tests/fleet
     lint "cargo deny" scripts/cargo-deny.sh
     return 0
 }

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "docs"))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "fleet"))
 
 import build
-from postgres import Postgres
+from postgres import Cluster
 
 ROOT = build.ROOT
 SITE = build.Site()
@@ -78,13 +78,13 @@ def server(page: str) -> Iterator[Postgres | None]:
         yield None
         return
     # doctor warns of a server that does not wait for its disk.
-    with Postgres("-c fsync=on") as server:
+    with Cluster(fsync="on") as server:
         server.sql("postgres", "CREATE DATABASE shop")
         yield server
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_is_answered_as_it_says(page: str, server: Postgres | None, tmp_path: Path) -> None:
+def test_a_page_is_answered_as_it_says(page: str, server: Cluster | None, tmp_path: Path) -> None:
     folder = tmp_path.resolve()
     host = str(server.folder) if server else HOST
     known: set[str] = set()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from postgres import Postgres
+from postgres import Cluster
 from support import BUILT, ENVIRONMENT, ROOT, Sandbox, built, run, until
 
 EXAMPLES = ROOT / "examples/ledger"
@@ -136,14 +136,14 @@ def mariadb() -> Iterator[MariaDb]:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Postgres]:
-    with Postgres() as server:
+def server() -> Iterator[Cluster]:
+    with Cluster() as server:
         yield server
 
 
 @pytest.mark.parametrize("shop", TABLES)
 def test_parcels_are_relayed_and_outcomes_come_back(
-    shop: str, mariadb: MariaDb, server: Postgres
+    shop: str, mariadb: MariaDb, server: Cluster
 ) -> None:
     database = f"shop_{shop}"
     server.sql("postgres", f"CREATE DATABASE {database}")

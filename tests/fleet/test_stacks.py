@@ -18,7 +18,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from postgres import Postgres
+from postgres import Cluster
 from support import BUILT, ENVIRONMENT, ROOT, Program, built, compiled, run, until
 
 EXAMPLES = ROOT / "examples/ledger"
@@ -57,7 +57,7 @@ class Ended:
 class Ledger:
     """A database with a ledger and a shop's own table."""
 
-    def __init__(self, server: Postgres, name: str) -> None:
+    def __init__(self, server: Cluster, name: str) -> None:
         self.server = server
         self.name = name
         server.sql("postgres", f"CREATE DATABASE {name}")
@@ -102,14 +102,14 @@ class Ledger:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Postgres]:
-    with Postgres() as server:
+def server() -> Iterator[Cluster]:
+    with Cluster() as server:
         server.sql("postgres", "CREATE ROLE shop LOGIN; CREATE ROLE worker LOGIN")
         yield server
 
 
 @pytest.fixture(scope="module")
-def ledger(server: Postgres) -> Ledger:
+def ledger(server: Cluster) -> Ledger:
     return Ledger(server, "stacks")
 
 

@@ -31,9 +31,11 @@ __attribute__((constructor)) static void begin(void)
 {
     const char *file = getenv("MACHINE");
     int page = file ? open(file, O_RDWR) : -1;
-    ledger = getenv("LEDGER");
-    if (page < 0 || !ledger)
+    const char *beginning = getenv("LEDGER");
+    if (page < 0 || !beginning)
         return;
+    /* PostgreSQL writes the titles of its processes over the environment. */
+    ledger = strdup(beginning);
     void *shared = mmap(NULL, sizeof(struct machine), PROT_READ | PROT_WRITE, MAP_SHARED, page, 0);
     if (shared != MAP_FAILED)
         machine = shared;

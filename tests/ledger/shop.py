@@ -107,7 +107,9 @@ class Shop:
         with (self.folder / name).open("wb") as stderr:
             program = built(BUILT / "takings")
             environment = self.environment | environment
-            return Program(*before, program, *words, environment=environment, stderr=stderr)
+            command = (*before, program, *words)
+            # A worker waits for its ledger for ever: it must not outlive tests that are killed.
+            return Program(*command, environment=environment, stderr=stderr, server=True)
 
     def said(self, name: str = "stderr") -> str:
         """The words on standard error of the program that was started last by this name."""

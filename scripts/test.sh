@@ -156,7 +156,7 @@ of_python_and_lua() {
     MYPYPATH=scripts:tests/process:tests/hosts mypy "package tests" --strict --follow-imports=silent tests/dist
     MYPYPATH=tests/process mypy "ledger tests" --strict --follow-imports=silent tests/ledger
     MYPYPATH=tests/process:tests/ledger mypy "fleet tests" --strict --follow-imports=silent tests/fleet
-    mypy docs --strict docs tests/docs
+    MYPYPATH=tests/process:tests/ledger:tests/fleet mypy docs --strict --follow-imports=silent docs tests/docs
     # The packages that `make bench` compares are not installed here.
     mypy bench --strict --ignore-missing-imports bench
     lint "pyright" "$venv/pyright" --project python

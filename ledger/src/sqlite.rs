@@ -636,8 +636,13 @@ fn due_rows(
 fn write(work: &Transaction<'_>, end: &Settlement, now: i64) -> rusqlite::Result<Kept> {
     let (kind, operation) = (end.kind, end.kind.operation());
     let current = work
-        .prepare_cached(&format!("SELECT state, sends, {operation}_id FROM takings_{operation} WHERE id = ?"))?
-        .query_row([end.id], |row| Ok((state(kind, row, 0)?, sends(row, 1)?, row.get::<_, Option<String>>(2)?)))
+        // A backup in the file's place lacks the last rows, and gives their numbers anew.
+        .prepare_cached(&format!(
+            "SELECT state, sends, {operation}_id FROM takings_{operation} WHERE id = ?1 AND order_id = ?2 AND reference = ?3"
+        ))?
+        .query_row(params![end.id, end.order_id, end.reference], |row| {
+            Ok((state(kind, row, 0)?, sends(row, 1)?, row.get::<_, Option<String>>(2)?))
+        })
         .optional()?;
     let Some((current, current_sends, id)) = current else { return Ok(Kept::Stale) };
     if current == State::Done && end.state == State::Done && id != end.done_as {

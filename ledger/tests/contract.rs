@@ -323,6 +323,18 @@ fn a_look<E: Engine>() {
     assert_eq!(lines[0].error_code.as_deref(), Some("CAPTURE_NOT_ALLOWED"), "a look does not hide the refusal");
 }
 
+/// An end is written into no row of another name, whatever its number: a restored ledger gives numbers anew.
+fn another_name<E: Engine>() {
+    let mut engine = E::new();
+    engine.store().enqueue(Kind::Capture, &[entry("p", 1)]).unwrap();
+    let claim = claim_one(&mut engine);
+    let end = ended(&claim, done("c-1"));
+    let of_another_order = Settlement { order_id: "another".into(), ..end.clone() };
+    let of_another_name = Settlement { reference: "q".into(), ..end };
+    assert_eq!(engine.store().settle(&[of_another_order, of_another_name]), Ok(vec![Kept::Stale, Kept::Stale]));
+    assert_eq!(found(&mut engine, Kind::Capture, "p").state, State::Sending);
+}
+
 /// A second id for a row is an alarm, and the first one stays.
 fn another_id<E: Engine>() {
     let mut engine = E::new();
@@ -797,7 +809,7 @@ macro_rules! contract {
     };
 }
 
-contract!(a_row_is_done a_lease_ends news_again maybe_stays a_look another_id one_name an_account a_place a_restore a_death
+contract!(a_row_is_done a_lease_ends news_again maybe_stays a_look another_name another_id one_name an_account a_place a_restore a_death
     a_persons_word sent_again withdrawn withdrawn_after_a_restore a_lease_is_no_quiet_time a_limit accounts_apart shared
     bound_anew a_persons_pause nothing_lost purged counted compared a_quiet_time trouble_over);
 

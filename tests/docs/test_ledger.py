@@ -13,6 +13,8 @@ from urllib.parse import quote
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "docs"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "process"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "ledger"))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "fleet"))
 
 import build
@@ -72,7 +74,7 @@ def plain(text: str, known: set[str], folder: str) -> str:
 
 
 @pytest.fixture
-def server(page: str) -> Iterator[Postgres | None]:
+def server(page: str) -> Iterator[Cluster | None]:
     """The database of a page that has one."""
     if not any(block.language == "sh" and HOST in block.text for block in mine(page)):
         yield None

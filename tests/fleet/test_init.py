@@ -32,7 +32,7 @@ def test_a_printed_ledger_vouches_for_its_rows(server: Cluster) -> None:
         server.sql(
             "printed",
             f"INSERT INTO takings_capture ({columns}) VALUES ('{order}', 'parcel-1', 6000)",
-            user="shop",
+            role="shop",
         )
         run(
             built(BUILT / "takings"),

@@ -85,9 +85,9 @@ pub struct Search {
 pub enum Explanation {
     /// The document shows nothing of it.
     Nothing,
-    /// No more can be captured.
+    /// The order has ended, or less remains than the call would capture.
     NotCapturable,
-    /// No more can be captured, and less of what was captured is left than the call would refund.
+    /// Less of what was captured is left than the call would refund.
     NotRefundable,
 }
 

@@ -43,15 +43,15 @@ pub(crate) fn is_cancelled(order: &Value, _: &Value) -> Option<bool> {
     }
 }
 
-/// The order has no rest to capture, and a part of it was captured. An order that ended with a rest keeps it. Before that,
-/// a rest may have been released after the document: also that of an order without captures, which may have followed.
+/// The order has no rest to capture, and a part of it was captured. Without a capture there is nothing to release,
+/// and an order that ended with a rest keeps it.
 pub(crate) fn has_nothing_left(order: &Value, _: &Value) -> Option<bool> {
     let (left, captured) = (order["remaining_authorized_amount"].as_i64()?, order["captured_amount"].as_i64()?);
     let has_ended = matches!(order["status"].as_str(), Some("CANCELLED" | "EXPIRED" | "CLOSED"));
     match (left, captured) {
         (0, 0) => None,
         (0, _) => Some(true),
-        _ => has_ended.then_some(false),
+        (_, captured) => (captured == 0 || has_ended).then_some(false),
     }
 }
 
@@ -124,9 +124,7 @@ mod tests {
             (json!({"remaining_authorized_amount": 0, "captured_amount": 10}), Some(true)),
             (json!({"remaining_authorized_amount": 1, "captured_amount": 10, "status": "PART_CAPTURED"}), None),
             (json!({"remaining_authorized_amount": 1, "captured_amount": 10, "status": "EXPIRED"}), Some(false)),
-            (json!({"remaining_authorized_amount": 1, "captured_amount": 0, "status": "EXPIRED"}), Some(false)),
-            // A capture and a release may have followed.
-            (json!({"remaining_authorized_amount": 1, "captured_amount": 0, "status": "AUTHORIZED"}), None),
+            (json!({"remaining_authorized_amount": 1, "captured_amount": 0}), Some(false)),
             (json!({"remaining_authorized_amount": 0, "captured_amount": 0}), None),
             (json!({"captured_amount": 10}), None),
         ] {

@@ -107,28 +107,19 @@ impl Shown {
     /// Whether the document explains that Klarna refuses a call of `amount`. Then an earlier call would be in the list, or
     /// was refused as well, however old the document is. `listed` is the sum of the entries: a list that lacks some of the
     /// total shows nothing.
-    ///
-    /// An open order that shows too little explains nothing, since more may have been authorized or captured after it.
     fn explains(&self, explanation: Explanation, amount: i64, listed: Option<i64>) -> bool {
         let is_less = |left: Option<i64>| left.is_some_and(|left| left < amount);
-        let is_whole = |total: Option<i64>| total.is_some() && listed == total;
         match explanation {
             Explanation::Nothing => false,
             Explanation::NotRefundable => {
                 let left = self.captured_amount.zip(self.refunded_amount).map(|(all, back)| all.saturating_sub(back));
-                self.takes_no_more_captures() && is_less(left) && is_whole(self.refunded_amount)
+                is_less(left) && listed == self.refunded_amount
             }
-            Explanation::NotCapturable => self.takes_no_more_captures() && is_whole(self.captured_amount),
-        }
-    }
-
-    /// Whether nothing can be captured of the order from now on. Klarna raises the amount of no order that is fully
-    /// captured, and opens none again that has ended.
-    fn takes_no_more_captures(&self) -> bool {
-        match self.status.as_deref() {
-            Some("CANCELLED" | "EXPIRED" | "CLOSED") => true,
-            Some("CAPTURED") => self.remaining_authorized_amount == Some(0),
-            _ => false,
+            Explanation::NotCapturable => {
+                let has_ended = matches!(self.status.as_deref(), Some("CANCELLED" | "EXPIRED" | "CLOSED"));
+                let is_whole = self.captured_amount.is_some() && listed == self.captured_amount;
+                (has_ended || is_less(self.remaining_authorized_amount)) && is_whole
+            }
         }
     }
 }

@@ -37,8 +37,6 @@ pub(crate) struct Course {
     reads: u32,
     /// A request that may change something was begun.
     has_written: bool,
-    /// The last write, or another call with its key, may have been carried out.
-    is_open: bool,
 }
 
 enum Stage {
@@ -61,8 +59,6 @@ struct Tried {
     captured: i64,
     old_end: String,
     warnings: Vec<String>,
-    /// It, or another call with its key, may have been carried out.
-    is_open: bool,
     /// Klarna's refusal, or the open end.
     error: Option<Error>,
 }
@@ -143,13 +139,7 @@ impl Course {
             stage: Stage::Reading(None),
             reads: 0,
             has_written: false,
-            is_open: true,
         }
-    }
-
-    /// Notes, before its end is taken, whether a request may have been carried out.
-    pub fn note_open(&mut self, is_open: bool) {
-        self.is_open = is_open;
     }
 
     pub fn operation(&self) -> &'static Operation {
@@ -187,7 +177,6 @@ impl Course {
                 }
                 tried.key = tried.key.or_else(|| error.idempotency_key().map(str::to_owned));
                 tried.error = Some(error);
-                tried.is_open = self.is_open;
                 self.stage = Stage::Reading(Some(tried));
                 Next::Call(self.first())
             }
@@ -321,21 +310,15 @@ impl Course {
         let given = self.arguments["refunded_amount"].as_i64();
         // A write that may have been carried out is found by its own amount, or stays open.
         if let Some(Tried {
-            action: Action::Capture(amount) | Action::Refund(amount),
-            known,
-            is_open,
-            error: Some(error),
-            ..
+            action: Action::Capture(amount) | Action::Refund(amount), known, error: Some(error), ..
         }) = &tried
             && error.kind() != ErrorKind::Rejected
         {
             let new: Vec<&Entry> = with(Some(*amount)).into_iter().filter(|entry| !known.contains(&entry.id)).collect();
-            match new.as_slice() {
-                [found] => return self.found(found, facts),
-                // Where only a call that nobody knows may have been carried out, the rest of now is another amount.
-                _ if *is_open => return self.end(error.clone()),
-                _ => {}
-            }
+            return match new.as_slice() {
+                [found] => self.found(found, facts),
+                _ => self.end(error.clone()),
+            };
         }
         // Klarna may count a refund for another capture, so the rest of this one does not show whether it was made.
         if self.plan == Plan::RefundCapture {
@@ -451,7 +434,7 @@ impl Course {
             action,
             Some(key),
             texts,
-            Tried { action, key: None, known, captured, old_end: String::new(), warnings, is_open: true, error: None },
+            Tried { action, key: None, known, captured, old_end: String::new(), warnings, error: None },
         )
     }
 
@@ -594,7 +577,6 @@ impl Course {
                 captured,
                 old_end: String::new(),
                 warnings: Vec::new(),
-                is_open: true,
                 error: None,
             },
         )
@@ -624,7 +606,6 @@ impl Course {
                 captured: 0,
                 old_end: old,
                 warnings: Vec::new(),
-                is_open: true,
                 error: None,
             },
         )

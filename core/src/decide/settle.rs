@@ -79,11 +79,6 @@ impl Settlement {
         self.call.ending()
     }
 
-    /// Whether it, or another call with its key, may have been carried out. A call that nobody knows does not count.
-    pub fn is_open(&self) -> bool {
-        self.call.is_open()
-    }
-
     /// Whether it was found before it was made.
     pub fn is_found_before(&self) -> bool {
         self.is_found_before

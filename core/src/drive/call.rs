@@ -303,7 +303,6 @@ impl Call {
         let mut step = self.decided_alone(own, now, event);
         while let Step::Done(result) = step {
             let Some((course, options)) = &mut self.course else { return Step::Done(result) };
-            course.note_open(self.settlement.is_open());
             let part = match course.next(result) {
                 Next::End(result) => return Step::Done(result),
                 Next::Call(part) => part,

@@ -32,9 +32,6 @@ pub(super) fn acknowledge(order: &mut Order, call: &Call<'_>) -> Result<Done, Re
 pub(super) fn update_authorization(order: &mut Order, call: &Call<'_>) -> Result<Done, Refusal> {
     let amount = call.integer("order_amount");
     unless_ended(order, call)?;
-    if order.status(call.about.now) == OrderStatus::Captured {
-        return Err(not_allowed("the order is fully captured"));
-    }
     if order.released {
         return Err(not_allowed("the remaining authorization was released"));
     }

@@ -148,18 +148,6 @@ fn a_refusal_after_the_read_is_followed_by_a_read() {
     calls(open.next(failed(ErrorKind::OutcomeUnknown, Some(state))));
     assert_eq!(refused(open.next(left(4000, json!([])))).0, ErrorKind::OutcomeUnknown);
 
-    // A call that nobody knows may have made the first. Another rest is made nevertheless, the same one is not.
-    for (rest_of_now, is_made) in [(4000, true), (10_000, false), (0, false)] {
-        let mut unknown = rest();
-        calls(unknown.next(left(10_000, json!([]))));
-        unknown.note_open(false);
-        calls(unknown.next(failed(ErrorKind::OutcomeUnknown, Some(state))));
-        match unknown.next(left(rest_of_now, json!([]))) {
-            Next::Call(part) => assert!(is_made && part.arguments[0].contains("4000")),
-            end => assert_eq!((refused(end).0, is_made), (ErrorKind::OutcomeUnknown, false), "{rest_of_now}"),
-        }
-    }
-
     // A refusal stays what it is where the read after it fails.
     for (kind, read) in [(ErrorKind::Rejected, ErrorKind::NotSent), (ErrorKind::OutcomeUnknown, ErrorKind::Rejected)] {
         let mut unread = rest();

@@ -105,14 +105,6 @@ fn a_cancel_ends_an_order_without_captures() {
 }
 
 #[test]
-fn the_amount_of_a_fully_captured_order_stays() {
-    let (mut klarna, _) = captured(fresh(), 100);
-    let message =
-        refused(&mut klarna, Operation::UpdateAuthorization, "", &json!({"order_amount": 200}), 403, "NOT_ALLOWED");
-    assert_eq!(message, "the order is fully captured");
-}
-
-#[test]
 fn a_second_cancel_may_be_no_content() {
     let mut klarna = with_knob("second_cancel", json!("no_content"));
     done(&mut klarna, Operation::Cancel, "", &NONE);

@@ -549,7 +549,8 @@ fn a_refusal_of_the_orders_state_is_looked_into() {
     sent(call.step(Event::Start));
     sent(call.step(no()));
     assert_eq!((call.request().method(), call.request().body()), ("GET", &b""[..]));
-    let error = done(call.step(refused(200, &json!([])))).unwrap_err();
+    let order = json!({"order_id": ORDER, "status": "EXPIRED", "captured_amount": 0, "captures": []});
+    let error = done(call.step(refused(200, &order))).unwrap_err();
     assert_eq!((error.kind(), error.attempt_log().len()), (ErrorKind::Rejected, 2));
     let client = Client::new(config()).unwrap();
     let error = ended(given(&client, r#"{"captured_amount": 6000}"#), no()).unwrap_err();

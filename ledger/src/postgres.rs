@@ -709,9 +709,16 @@ impl Postgres {
     /// The error of an `INSERT` of many, with the name of the row that it is about.
     fn which(&mut self, kind: Kind, entries: &[Entry], error: Error) -> Error {
         if error.retryable || entries.len() == 1 {
-            let Some(Entry { order_id, reference, .. }) = entries.first() else { return error };
-            let message = format!("order {order_id:?}, reference {reference:?}: {}", error.message);
-            return if entries.len() == 1 { Error { message, ..error } } else { error };
+            return match entries {
+                [Entry { account, .. }] if error.message.starts_with("there is no such account") => {
+                    Error::no_account(account)
+                }
+                [Entry { order_id, reference, .. }] => Error {
+                    message: format!("order {order_id:?}, reference {reference:?}: {}", error.message),
+                    ..error
+                },
+                _ => error,
+            };
         }
         // Each half alone, and never committed: the first that fails has it.
         let (first, second) = entries.split_at(entries.len() / 2);

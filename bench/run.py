@@ -47,7 +47,8 @@ class Contender:
         if operation == "capture":
             return self.command
         script = Path(self.command[-1])
-        return (*self.command[:-1], str(script.with_name(f"{script.stem}_{operation}.py")))
+        name = f"{script.stem}_{operation}{script.suffix}"
+        return (*self.command[:-1], str(script.with_name(name)))
 
     def makes(self, workload: Workload) -> bool:
         if workload.concurrency > 1 and not self.at_once:

@@ -368,7 +368,11 @@ class Office:
     def captured(self) -> set[str]:
         """The orders of the file that the sandbox has captured."""
         entries = self.klarna.everything()
-        return {entry["order_id"] for entry in entries if str(entry.get("reference")).startswith("demo-")}
+        return {
+            entry["order_id"]
+            for entry in entries
+            if str(entry.get("reference")).startswith("demo-")
+        }
 
     @contextmanager
     def worker(self) -> Iterator[Callable[[Callable[[], bool]], None]]:

@@ -90,8 +90,6 @@ lacking() {
     if for_tests; then
         # nginx's Lua, which has no program of its own.
         [ -e /usr/lib/nginx/modules/ngx_http_lua_module.so ] || names+=" libnginx-mod-http-lua"
-        # Debian keeps the server's programs out of PATH.
-        { have initdb || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; } || names+=" postgresql"
         # bench/'s contenders in C and Lua encode with these; neither has a program.
         echo '#include <cjson/cJSON.h>' | "${CC:-cc}" -fsyntax-only -x c - 2>/dev/null || names+=" libcjson-dev"
         lua5.1 -e 'require "cjson"' 2>/dev/null || names+=" lua-cjson"

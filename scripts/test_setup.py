@@ -24,6 +24,7 @@ SHELL = [
     "grep",
     "head",
     "id",
+    "mkdir",
     "printf",
     "rm",
     "sed",
@@ -60,6 +61,9 @@ TESTS = [
     "pg_config",
     "mariadbd",
     "mysql",
+    "pgbouncer",
+    "tc",
+    "strace",
 ]
 
 # The package gnucobol3 conflicts with one that is installed; every other one can be installed.
@@ -74,7 +78,7 @@ esac
 # Runs what would run under the lock, without the real system's folders.
 FLOCK = """#!/bin/sh
 shift 3
-script=$(printf '%s' "$1" | sed "s,/usr/sbin,$FOLDER,g")
+script=$(printf '%s' "$1" | sed "s,/usr/sbin,$FOLDER,g; s,/etc/,$FOLDER/,g")
 shift
 exec bash -c "$script" "$@"
 """

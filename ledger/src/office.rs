@@ -282,6 +282,6 @@ pub trait Office: Store {
     ///
     /// # Errors
     ///
-    /// It could not be read.
+    /// The answer could not be read.
     fn time(&mut self) -> Result<i64, Error>;
 }

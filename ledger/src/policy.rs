@@ -31,11 +31,11 @@ const FIVE_HOURS: Duration = Duration::from_secs(5 * 60 * 60);
 /// The state of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
-    /// Nothing of it can have reached Klarna, or Klarna did not carry it out.
+    /// No request of the row can have reached Klarna, or Klarna did not carry it out.
     Queued,
     /// A worker has it; its request may be on the wire.
     Sending,
-    /// It may have been carried out. A worker asks again, or looks.
+    /// The row may have been carried out. A worker asks again, or looks.
     Unclear,
     /// Klarna carried it out: captured, or refunded.
     Done,
@@ -67,7 +67,7 @@ pub enum Why {
     AmountDiffers,
     /// Klarna refused the look.
     LookRefused,
-    /// It was asked for again and again, and is still not known.
+    /// The row was asked for again and again, and its end is still not known.
     Unclear,
     /// The same, and no worker asks again by itself.
     GivenUp,
@@ -153,12 +153,12 @@ pub struct Claimed {
     pub trouble: u32,
 }
 
-/// What a worker does with a row.
+/// The action of a worker with a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// It sends the request.
+    /// The worker sends the request.
     Send,
-    /// It looks whether the order shows it.
+    /// The worker looks whether the order shows it.
     Look,
 }
 
@@ -186,7 +186,7 @@ pub struct Moments {
     pub enqueued_at: i64,
     /// When the last look began that did not find it.
     pub looked_at: Option<i64>,
-    /// What was enqueued before this moment, the ledger cannot vouch for.
+    /// The ledger cannot vouch for rows that were enqueued before this moment.
     pub look_until: i64,
     /// When the ledger was made, or restored.
     pub look_since: i64,

@@ -318,7 +318,7 @@ pub trait Store: Send {
     ///
     /// # Errors
     ///
-    /// It could not be read.
+    /// The answer could not be read.
     fn find(&mut self, kind: Kind, account: &str, order_id: &str, reference: &str) -> Result<Option<Record>, Error>;
 
     /// How many rows of the account are not settled.

@@ -67,7 +67,7 @@ pub use api::reply::{Capture, Confirmation, Extension, Found, OrderEnd, Reconcil
 pub use api::request::{
     CaptureRequest, Interval, OrderLine, OrderLineType, ProductIdentifiers, ShippingInfo, ShippingMethod, Subscription,
 };
-pub use api::tree::{Node, Object};
+pub use api::tree::{Node, Object, Text};
 pub use client::Client;
 pub use decide::machine::Event;
 pub use decide::settle::Step;

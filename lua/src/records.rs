@@ -98,7 +98,8 @@ fn node_of(lua: &Lua, node: &Node) -> mlua::Result<Value> {
         Node::Flag(flag) => Value::Boolean(*flag),
         Node::Integer(number) => Value::Integer(*number),
         Node::Number(number) => Value::Number(number.as_f64().unwrap_or(f64::NAN)),
-        Node::Text(text) | Node::Time(text, _) => Value::String(lua.create_string(text.as_bytes())?),
+        Node::Text(text) => Value::String(lua.create_string(text.as_bytes())?),
+        Node::Time(text, _) => Value::String(lua.create_string(text.as_bytes())?),
         Node::List(items) => {
             let items = items.iter().map(|item| node_of(lua, item)).collect::<mlua::Result<Vec<_>>>()?;
             Value::Table(lua.create_sequence_from(items)?)

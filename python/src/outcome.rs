@@ -134,7 +134,7 @@ fn node_of<'a, 'py>(py: Python<'py>, node: &'a Node, names: &mut Names<'a, 'py>)
             (_, Some(number)) => number.into_bound_py_any(py),
             _ => number.as_f64().into_bound_py_any(py),
         },
-        Node::Text(text) => text.into_bound_py_any(py),
+        Node::Text(text) => (**text).into_bound_py_any(py),
         Node::Time(_, time) => time.into_bound_py_any(py),
         Node::List(items) => {
             let items = items.iter().map(|item| node_of(py, item, names)).collect::<PyResult<Vec<_>>>()?;

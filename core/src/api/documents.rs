@@ -78,7 +78,7 @@ macro_rules! documents {
 
             /// The JSON text, exactly as Klarna wrote it.
             pub fn raw(&self) -> &str {
-                self.0.0.text_at(&self.0.1.place)
+                self.0.0.text_at(self.0.1.place)
             }
         }
 

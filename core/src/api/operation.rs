@@ -321,7 +321,7 @@ impl Reply {
     /// For bindings: the text of a part of the document.
     #[doc(hidden)]
     pub fn text_of(&self, part: &Object) -> &str {
-        self.facts.text_at(&part.place)
+        self.facts.text_at(part.place)
     }
 
     /// All fields as a JSON object, under the names that the operation gives them, for a host that takes one text.

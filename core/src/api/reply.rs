@@ -1,10 +1,9 @@
 //! How a call ends when it goes well: the facts of a reply, and the typed faces over them, each field declared once.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::api::tree::{Document, DocumentInfo};
+use crate::api::tree::{Document, DocumentInfo, Place};
 use crate::record::{Attempt, Fact, IntoFact, RecordInfo, record};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,8 +141,8 @@ impl Facts {
     }
 
     /// A part of it.
-    pub(crate) fn text_at(&self, place: &Range<usize>) -> &str {
-        self.raw().get(place.clone()).unwrap_or_default()
+    pub(crate) fn text_at(&self, place: Place) -> &str {
+        place.within(self.raw())
     }
 }
 

@@ -1,14 +1,17 @@
 //! Reads a document of Klarna's leniently, by the members that are declared for it. Nothing is coerced: a member of
 //! another type is left out, and a warning names it. Members that are not declared are kept.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt::{self, Write as _};
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::value::RawValue;
+use smol_str::SmolStr;
 
 use crate::record::text_of;
 use crate::strict::schema::{Kind, ObjectInfo};
@@ -26,7 +29,7 @@ pub enum Node {
     /// Any other number, in a member that takings does not know.
     Number(serde_json::Number),
     /// A text.
-    Text(Box<str>),
+    Text(Text),
     /// A point in time, as Klarna wrote it and as this machine's clock has it.
     Time(Box<str>, SystemTime),
     /// A list.
@@ -35,13 +38,66 @@ pub enum Node {
     Object(Arc<Object>),
 }
 
+/// A text in a document of Klarna's. A short one has no memory of its own, since a document has hundreds.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Text(SmolStr);
+
+impl Deref for Text {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Text {
+    fn from(text: &str) -> Text {
+        Text(text.into())
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
+    }
+}
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&**self, f)
+    }
+}
+
 /// An object of a document of Klarna's.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Object {
     pub(crate) info: Option<&'static DocumentInfo>,
     pub(crate) members: Vec<(Name, Node)>,
-    /// Where its text stands in the whole document.
-    pub(crate) place: Range<usize>,
+    pub(crate) place: Place,
+}
+
+/// Where the text of an object's document stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Whole,
+    /// In this list of the whole document, which may be the document itself.
+    Item {
+        list: &'static str,
+        index: usize,
+    },
+}
+
+impl Place {
+    /// The part of a whole document's text. Each call searches for it, since few programs ask.
+    pub(crate) fn within(self, whole: &str) -> &str {
+        let Place::Item { list, index } = self else { return whole };
+        let list = match serde_json::from_str::<HashMap<Cow<'_, str>, &RawValue>>(whole) {
+            Ok(members) => members.get(list).map_or("", |list| list.get()),
+            // The document is the list.
+            Err(_) => whole,
+        };
+        let items: Vec<&RawValue> = serde_json::from_str(list).unwrap_or_default();
+        items.get(index).map_or("", |item| item.get())
+    }
 }
 
 /// The name of a member: one that is declared, or any other.
@@ -82,7 +138,8 @@ impl Node {
     /// The text, if it is one; that of a time, too.
     pub fn as_text(&self) -> Option<&str> {
         match self {
-            Node::Text(text) | Node::Time(text, _) => Some(text),
+            Node::Text(text) => Some(text),
+            Node::Time(text, _) => Some(text),
             _ => None,
         }
     }
@@ -125,7 +182,8 @@ impl Serialize for Node {
             Node::Flag(flag) => sink.serialize_bool(*flag),
             Node::Integer(number) => sink.serialize_i64(*number),
             Node::Number(number) => number.serialize(sink),
-            Node::Text(text) | Node::Time(text, _) => sink.serialize_str(text),
+            Node::Text(text) => sink.serialize_str(text),
+            Node::Time(text, _) => sink.serialize_str(text),
             Node::List(items) => sink.collect_seq(items),
             Node::Object(object) => object.serialize(sink),
         }
@@ -296,7 +354,6 @@ pub(crate) fn read(
     whole: Whole,
 ) -> Result<(Document, Option<String>), serde_json::Error> {
     let mut reading = Reading {
-        text,
         path: Vec::new(),
         warnings: Vec::new(),
         more: 0,
@@ -313,9 +370,8 @@ pub(crate) fn read(
             Class::Object(Fields::Document(info))
         }
     };
-    let place = 0..text.len();
     let mut source = serde_json::Deserializer::from_str(text);
-    let read = Seed { reading: &mut reading, class, place: place.clone() }.deserialize(&mut source)?;
+    let read = Seed { reading: &mut reading, class, place: Place::Whole }.deserialize(&mut source)?;
     source.end()?;
     // Without a value that was left out for the number of values, only another shape gives none.
     if reading.own.is_spoiled || (read.is_none() && reading.left > 0) {
@@ -325,7 +381,7 @@ pub(crate) fn read(
         Some(Node::Object(root)) => root,
         list => {
             let members = info.members.iter().zip(list).map(|(only, list)| (Name::Known(only.name), list)).collect();
-            Arc::new(Object { info: Some(info), members, place })
+            Arc::new(Object { info: Some(info), members, place: Place::Whole })
         }
     };
     let Reading { mut warnings, more, own, .. } = reading;
@@ -335,8 +391,7 @@ pub(crate) fn read(
     Ok((Document { text: text.into(), root, warnings }, own.id))
 }
 
-struct Reading<'a> {
-    text: &'a str,
+struct Reading {
     path: Vec<Step>,
     warnings: Vec<String>,
     /// How many warnings are not told.
@@ -374,7 +429,7 @@ impl Own {
     }
 }
 
-impl Reading<'_> {
+impl Reading {
     /// Notes that the member at hand is left out. No value shows: it may be the customer's.
     fn leave_out(&mut self, got: &str, wanted: &str) {
         self.own.is_spoiled |= self.is_at_own();
@@ -396,12 +451,6 @@ impl Reading<'_> {
 
     fn is_at_own(&self) -> bool {
         matches!((&self.path[..], self.own.member), ([Step::Name(name)], Some(own)) if *name == own)
-    }
-
-    /// Where a part of the text stands in it.
-    fn place_of(&self, part: &str) -> Range<usize> {
-        let start = (part.as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize);
-        start..start + part.len()
     }
 }
 
@@ -522,13 +571,13 @@ impl Fields {
 }
 
 /// Reads one value; none where it is left out.
-struct Seed<'r, 'a> {
-    reading: &'r mut Reading<'a>,
+struct Seed<'r> {
+    reading: &'r mut Reading,
     class: Class,
-    place: Range<usize>,
+    place: Place,
 }
 
-impl Seed<'_, '_> {
+impl Seed<'_> {
     fn wrong<E>(self, got: &str) -> Result<Option<Node>, E> {
         self.reading.leave_out(got, self.class.wanted());
         Ok(None)
@@ -566,14 +615,14 @@ impl Seed<'_, '_> {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Seed<'_, '_> {
+impl<'de> DeserializeSeed<'de> for Seed<'_> {
     type Value = Option<Node>;
     fn deserialize<D: Deserializer<'de>>(self, source: D) -> Result<Option<Node>, D::Error> {
         source.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Seed<'_, '_> {
+impl<'de> Visitor<'de> for Seed<'_> {
     type Value = Option<Node>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -635,18 +684,14 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
         };
         let Seed { reading, place, .. } = self;
         let mut list = Vec::new();
+        let name = match reading.path.last() {
+            Some(Step::Name(name)) if item.is_document => Some(*name),
+            _ => None,
+        };
         for index in 0.. {
             reading.path.push(Step::Index(index));
-            let place = place.clone();
-            let found = if item.is_document {
-                items.next_element::<&RawValue>()?.map(|raw| {
-                    let place = reading.place_of(raw.get());
-                    Seed { reading: &mut *reading, class: item.class(), place }.part(raw)
-                })
-            } else {
-                items.next_element_seed(Seed { reading: &mut *reading, class: item.class(), place })?.map(Ok)
-            };
-            let node = found.transpose()?;
+            let place = name.map_or(place, |list| Place::Item { list, index });
+            let node = items.next_element_seed(Seed { reading: &mut *reading, class: item.class(), place })?;
             reading.path.pop();
             match node {
                 Some(node) => list.extend(node),
@@ -674,11 +719,7 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
                     next = at + 1;
                     let name = fields.name(at).unwrap_or_default();
                     reading.path.push(Step::Name(name));
-                    let node = map.next_value_seed(Seed {
-                        reading: &mut *reading,
-                        class: fields.class(at),
-                        place: place.clone(),
-                    })?;
+                    let node = map.next_value_seed(Seed { reading: &mut *reading, class: fields.class(at), place })?;
                     // Which of the two is meant cannot be known.
                     let bit = 1_u64.checked_shl(at.try_into().unwrap_or(u32::MAX)).unwrap_or_default();
                     if seen & bit != 0 {
@@ -695,14 +736,14 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
                     map.next_value::<IgnoredAny>()?;
                 }
                 (Err(name), None) => {
-                    let seed = Seed { reading: &mut *reading, class: Class::Any, place: place.clone() };
+                    let seed = Seed { reading: &mut *reading, class: Class::Any, place };
                     members.extend(map.next_value_seed(seed)?.map(|node| (Name::Other(name), node)));
                 }
                 (Err(name), Some(Fields::Document(_))) => {
                     let raw = map.next_value::<&RawValue>()?;
                     reading.own.note(&name, raw, reading.path.is_empty());
                     // A value that is too deep stands in the text alone.
-                    let seed = Seed { reading: &mut *reading, class: Class::Any, place: place.clone() };
+                    let seed = Seed { reading: &mut *reading, class: Class::Any, place };
                     if let Ok(Some(node)) = seed.part::<de::value::Error>(raw) {
                         members.push((Name::Other(name), node));
                     }
@@ -714,7 +755,7 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
             Some(Fields::Document(info)) => Some(info),
             _ => None,
         };
-        let object = Object { info, members, place: place.clone() };
+        let object = Object { info, members, place };
         Seed { reading, class, place }.kept(Node::Object(Arc::new(object)))
     }
 }

@@ -26,6 +26,9 @@ pub(crate) fn bytes_without_mark(bytes: &[u8]) -> &[u8] {
 
 /// A text as one line without characters that steer how it is shown.
 pub(crate) fn visible(text: &str) -> String {
+    if is_plain(text) {
+        return text.to_owned();
+    }
     // A text that grows would leave copies behind that nobody wipes.
     let mut clean = String::with_capacity(text.len());
     let shown = text.chars().filter(|c| !is_invisible(*c));
@@ -77,6 +80,52 @@ pub(crate) fn strange(text: &str) -> Option<String> {
 pub(crate) fn holds(text: &str, index: usize) -> String {
     let code = text.chars().nth(index).map_or(0, u32::from);
     format!("holds U+{code:04X} at position {}", index + 1)
+}
+
+/// A set of ASCII characters, which a byte is looked up in.
+pub(crate) struct Bytes([bool; 256]);
+
+impl Bytes {
+    /// Letters, digits, and these.
+    pub const fn alphanumeric_or(others: &[u8]) -> Bytes {
+        let mut set = [false; 256];
+        let mut byte = 0_u8;
+        while byte < 128 {
+            set[byte as usize] = byte.is_ascii_alphanumeric();
+            byte += 1;
+        }
+        let mut index = 0;
+        while index < others.len() {
+            set[others[index] as usize] = true;
+            index += 1;
+        }
+        Bytes(set)
+    }
+
+    /// All that are printed, without these.
+    pub const fn graphic_without(others: &[u8]) -> Bytes {
+        let mut set = [false; 256];
+        let mut byte = b'!';
+        while byte <= b'~' {
+            set[byte as usize] = true;
+            byte += 1;
+        }
+        let mut index = 0;
+        while index < others.len() {
+            set[others[index] as usize] = false;
+            index += 1;
+        }
+        Bytes(set)
+    }
+
+    pub fn has(&self, byte: u8) -> bool {
+        self.0[usize::from(byte)]
+    }
+
+    /// Whether all bytes of a text are in the set.
+    pub fn have(&self, text: &[u8]) -> bool {
+        text.iter().all(|byte| self.has(*byte))
+    }
 }
 
 /// A time as ISO 8601 writes it, with a zone, in seconds since 1970; fractions of a second are left out.

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::text::{is_invisible, without_mark};
+use crate::text::{Bytes, is_invisible, without_mark};
 
 /// An HTTP answer whose head was complete. The body may have been cut: the status alone decides,
 /// and an error body is read as far as it is one.
@@ -58,11 +58,10 @@ impl Answer {
     /// The reason why HTTP does not allow this head, for people. Not every host's HTTP client checks that. Such a head
     /// may belong to an answer cut in two, or to another request's.
     pub(crate) fn nonsense(&self) -> Option<&'static str> {
-        let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
         if (100..200).contains(&self.status) && self.status != 101 {
             // The answer is still to come, and must not meet the next request.
             Some("an interim answer is none")
-        } else if self.headers.iter().any(|(name, _)| name.is_empty() || !name.bytes().all(is_token)) {
+        } else if self.headers.iter().any(|(name, _)| name.is_empty() || !TOKEN.have(name.as_bytes())) {
             Some("a header without a proper name")
         } else if self.headers.iter().any(|(_, value)| value.iter().any(|b| b.is_ascii_control() && *b != b'\t')) {
             Some("a header with a control character")
@@ -139,11 +138,15 @@ impl Answer {
     }
 }
 
+/// The characters of a header's name (RFC 9110, 5.6.2).
+const TOKEN: Bytes = Bytes::alphanumeric_or(b"!#$%&'*+-.^_`|~");
+
+const ID: Bytes = Bytes::graphic_without(br#"/\%?#,""#);
+
 /// An id from outside is believed only in this shape: no path, no part of one that is escaped, no two
 /// that somebody joined.
 pub(crate) fn is_id(text: &str) -> bool {
-    let is_plain = |b: u8| b.is_ascii_graphic() && !br#"/\%?#,""#.contains(&b);
-    (1..=255).contains(&text.len()) && text.bytes().all(is_plain) && text != "." && text != ".."
+    (1..=255).contains(&text.len()) && ID.have(text.as_bytes()) && text != "." && text != ".."
 }
 
 /// Klarna's error body, as far as there is one: a gateway answers in HTML, and any member

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use reqwest::Method;
+use http::Method;
 use serde_json::json;
 
 use crate::api::documents::{CaptureDetails, Captures, DueDateOptions, Order, RefundDetails};

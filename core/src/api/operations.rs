@@ -4,7 +4,7 @@
 //! Paths, status codes and error codes follow the OpenAPI description of the Order Management API that Klarna
 //! published in 2024.
 
-use reqwest::Method;
+use http::Method;
 use serde::Deserializer;
 
 use crate::api::arguments::{self, Checked, Reading, ReconcileRequest};

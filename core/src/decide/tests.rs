@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Method;
 use proptest::prelude::*;
-use reqwest::Method;
 
 use super::doubt::{Doubt, Ending, FirstUse};
 use super::find::Identity;

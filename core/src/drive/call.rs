@@ -251,7 +251,7 @@ impl Call {
     pub(crate) fn advance(&mut self, own: &PerProcess, mut event: Event) -> Step {
         let now = self.session.now();
         match &mut event {
-            Event::Answered(answer) => match answer.nonsense() {
+            Event::Answered(answer) => match if answer.is_checked { None } else { answer.nonsense() } {
                 Some(what) => event = Event::MaybeSent(format!("the answer's head makes no sense: {what}")),
                 None => {
                     answer.body.truncate(self.settlement.request().most_answer.of(answer.status));

@@ -1,6 +1,6 @@
 //! Where requests go: Klarna's hosts, and rules for other ones.
 
-use reqwest::Url;
+use url::Url;
 
 use crate::error::Error;
 use crate::strict::words;

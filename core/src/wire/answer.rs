@@ -18,6 +18,8 @@ pub struct Answer {
     pub(crate) body: Vec<u8>,
     /// The body is known to have ended early. The status still decides, but no document is whole.
     pub(crate) is_cut: bool,
+    /// The head was checked by takings' own reader.
+    pub(crate) is_checked: bool,
     /// When it came, by this machine's clock.
     pub(crate) received: Option<SystemTime>,
     /// The error body, read once: the log of attempts and the decision both need it.
@@ -43,7 +45,7 @@ impl Answer {
         body: Vec<u8>,
     ) -> Answer {
         let headers = headers.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-        Answer { status, headers, body, is_cut: false, received: None, error: OnceLock::new() }
+        Answer { status, headers, body, is_cut: false, is_checked: false, received: None, error: OnceLock::new() }
     }
 
     /// Every value of a header, whatever the case of its name; `None` for one that is not

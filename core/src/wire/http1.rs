@@ -2,8 +2,10 @@
 //! a socket nor a clock.
 
 use std::fmt;
+use std::mem;
+use std::ops::{Deref, Range};
 
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::wire::answer::Answer;
 use crate::wire::{HttpRequest, Most};
@@ -64,7 +66,12 @@ impl fmt::Debug for Http1 {
 impl Http1 {
     /// The exchange, and the bytes to send: head and body. They hold the credential, and are wiped when dropped.
     pub fn begin(request: &HttpRequest) -> (Http1, Zeroizing<Vec<u8>>) {
-        let exchange = Http1 {
+        (Http1::new(request), Zeroizing::new(mem::take(&mut Sent::new(request).bytes)))
+    }
+
+    /// The exchange alone.
+    pub(crate) fn new(request: &HttpRequest) -> Http1 {
+        Http1 {
             most: request.most_answer,
             part: Part::Head,
             held: Vec::new(),
@@ -72,8 +79,7 @@ impl Http1 {
             answer: None,
             keeps_open: false,
             nonsense: None,
-        };
-        (exchange, bytes_of(request))
+        }
     }
 
     /// Takes the bytes that were received, which may be none. Gives how many bytes at most to receive next, or `None`
@@ -135,6 +141,18 @@ impl Http1 {
         }
     }
 
+    /// Whether the body that is being read lasts to the end of the connection.
+    pub(crate) fn ends_with_connection(&self) -> bool {
+        matches!(self.part, Part::UntilClosed)
+    }
+
+    /// Takes note that the connection did not end as it should: a body that lasts to the end is not whole.
+    pub(crate) fn broke_off(&mut self) {
+        if matches!(self.part, Part::UntilClosed) {
+            self.part = Part::Broken;
+        }
+    }
+
     /// Whether the connection may serve another request: the answer came whole, with nothing behind it, and the server
     /// keeps the connection open. Otherwise the host has to close it.
     pub fn is_reusable(&self) -> bool {
@@ -160,9 +178,12 @@ impl Http1 {
         }
     }
 
-    /// Keeps bytes up to the end of a line, and gives the rest.
+    /// Keeps bytes up to the end of a line, or of a head that is whole, and gives the rest.
     fn hold<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
-        let end = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| at + 1);
+        let begins = matches!(self.part, Part::Head) && self.held.is_empty();
+        let whole = if begins { end_of_head(bytes) } else { None };
+        let line = || bytes.iter().position(|byte| *byte == b'\n').map(|at| at + 1);
+        let end = whole.or_else(line).unwrap_or(bytes.len());
         let (line, rest) = bytes.split_at(end);
         self.held.extend_from_slice(line);
         if matches!(self.part, Part::Head) {
@@ -225,7 +246,7 @@ impl Http1 {
         }
     }
 
-    fn begin_body(&mut self, answer: Answer, is_modern: bool) {
+    fn begin_body(&mut self, mut answer: Answer, is_modern: bool) {
         if let Some(what) = answer.nonsense() {
             return self.refuse(what);
         }
@@ -247,6 +268,7 @@ impl Http1 {
             // The request asked for no coding, so such a body cannot be read.
             (_, None, _) => Part::Broken,
         };
+        answer.is_checked = true;
         self.answer = Some(answer);
     }
 
@@ -271,33 +293,76 @@ impl Http1 {
     }
 }
 
-/// The head, as every HTTP client would write it, and the body.
-fn bytes_of(request: &HttpRequest) -> Zeroizing<Vec<u8>> {
-    let has_body = request.method() != "GET";
-    let usual = if request.is_tls() { 443 } else { 80 };
-    let port = if request.port() == usual { String::new() } else { format!(":{}", request.port()) };
-    let length = request.body.len().to_string();
-    let host = [request.host(), &port].concat();
-    let mut fields: Vec<(&str, &str)> = vec![("host", &host)];
-    fields.extend(request.headers());
-    if has_body {
-        fields.push(("content-length", &length));
+/// Where a head ends that begins here, if its blank line is among these bytes.
+fn end_of_head(bytes: &[u8]) -> Option<usize> {
+    let mut lines = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+    lines.find_map(|(at, _)| match bytes.get(at + 1..) {
+        Some([b'\n', ..]) => Some(at + 2),
+        Some([b'\r', b'\n', ..]) => Some(at + 3),
+        _ => None,
+    })
+}
+
+/// A request as it is sent: the head, as every HTTP client would write it, and the body. The credential is wiped when this
+/// is dropped.
+pub(crate) struct Sent {
+    bytes: Vec<u8>,
+    credential: Range<usize>,
+}
+
+impl Deref for Sent {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.bytes
     }
-    let mut parts: Vec<&[u8]> = [request.method(), " ", request.target(), " HTTP/1.1\r\n"].map(str::as_bytes).into();
-    for (name, value) in fields {
-        parts.extend([name, ": ", value, "\r\n"].map(str::as_bytes));
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        if let Some(credential) = self.bytes.get_mut(self.credential.clone()) {
+            credential.zeroize();
+        }
     }
-    parts.extend([&b"\r\n"[..], request.body()]);
-    // As one piece: a vector that grows leaves copies behind that nobody wipes.
-    Zeroizing::new(parts.concat())
+}
+
+impl Sent {
+    pub fn new(request: &HttpRequest) -> Sent {
+        let headers: usize = request.headers().map(|(name, value)| name.len() + value.len() + 4).sum();
+        let room = 96 + request.target().len() + request.host().len() + headers + request.body.len();
+        // As one piece: a vector that grows leaves copies behind that nobody wipes.
+        let mut bytes = Vec::with_capacity(room);
+        fn add(bytes: &mut Vec<u8>, parts: &[&str]) {
+            parts.iter().for_each(|part| bytes.extend_from_slice(part.as_bytes()));
+        }
+        add(&mut bytes, &[request.method(), " ", request.target(), " HTTP/1.1\r\nhost: ", request.host()]);
+        let port = request.port();
+        if port != if request.is_tls() { 443 } else { 80 } {
+            add(&mut bytes, &[":", &port.to_string()]);
+        }
+        add(&mut bytes, &["\r\n"]);
+        let mut credential = 0..0;
+        for (name, value) in request.headers() {
+            add(&mut bytes, &[name, ": ", value, "\r\n"]);
+            if name == "authorization" {
+                credential = bytes.len() - value.len() - 2..bytes.len() - 2;
+            }
+        }
+        if request.method() != "GET" {
+            add(&mut bytes, &["content-length: ", &request.body.len().to_string(), "\r\n"]);
+        }
+        add(&mut bytes, &["\r\n"]);
+        bytes.extend_from_slice(request.body());
+        debug_assert!(bytes.len() <= room, "the bytes moved");
+        Sent { bytes, credential }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::fmt::Debug;
 
+    use http::Method;
     use proptest::prelude::*;
-    use reqwest::Method;
 
     use super::*;
     use crate::wire::Endpoint;

@@ -1,146 +1,185 @@
-//! Sends one request over pooled connections and reads its answer.
+//! Sends one request over a connection that rests, or a new one, and reads its answer.
 
-use std::io;
-use std::pin::Pin;
-use std::sync::Arc;
+use std::io::{self, Read as _, Write as _};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tokio::task::yield_now;
-use tokio::time::timeout_at;
-
-use super::failure::{causes, innermost, lost, tunnel};
-use super::tls::handshake_failure;
+use super::connect::Target;
+use super::failure::lost;
+use super::link::Link;
+use super::wait::{Wait, held};
 use crate::decide::machine::Event;
-use crate::wire::Most;
-use crate::wire::answer::Answer;
+use crate::wire::HttpRequest;
+use crate::wire::http1::{Http1, Sent};
 
-pub(super) struct Pool {
-    pub client: reqwest::Client,
-    /// The certificate authorities that are trusted, in words.
-    pub trusted: Arc<str>,
-    /// The proxy, without its password.
-    pub proxy: Option<Arc<str>>,
-}
+/// How long a connection rests at most. Servers and the boxes before them close it sooner or later.
+const REST: Duration = Duration::from_secs(90);
 
-/// How long after its deadline an attempt still waits for its connection to be closed.
-const CLOSING: Duration = Duration::from_millis(10);
+/// How much is read at once.
+const PIECE: usize = 16 * 1024;
 
 /// The time of one attempt.
 #[derive(Clone, Copy)]
 pub(super) struct Deadline {
     given: Duration,
-    end: tokio::time::Instant,
+    end: Instant,
 }
 
 impl Deadline {
     pub fn after(given: Duration) -> Deadline {
-        Deadline { given, end: (Instant::now() + given).into() }
+        Deadline { given, end: Instant::now() + given }
     }
+}
+
+/// A connection, and the memory that its answers are read into.
+struct Line {
+    link: Link,
+    piece: Vec<u8>,
+    since: Instant,
+}
+
+pub(super) struct Pool {
+    pub target: Target,
+    pub connect_timeout: Duration,
+    resting: Mutex<Vec<Line>>,
 }
 
 impl Pool {
-    /// Sends a request and gives its answer, or what is known of it at the deadline.
-    pub async fn exchange(self: Arc<Self>, request: reqwest::Request, most: Most, deadline: Deadline) -> Event {
-        let url = request.url().clone();
-        let event = match timeout_at(deadline.end, self.send(request)).await {
-            Ok(Ok(answer)) => match read(answer, most, deadline).await {
-                (answer, Body::Whole) => return Event::Answered(answer),
-                (mut answer, Body::Cut) => {
-                    answer.is_cut = true;
-                    Event::Answered(answer)
+    pub fn new(target: Target, connect_timeout: Duration) -> Pool {
+        Pool { target, connect_timeout, resting: Mutex::default() }
+    }
+
+    /// A request that is ready to be sent, so that its end needs nothing of the caller's.
+    pub fn exchange(
+        self: &Arc<Self>,
+        request: &HttpRequest,
+        deadline: Deadline,
+        wait: Arc<Wait>,
+    ) -> impl Future<Output = Event> + Send + use<> {
+        let (pool, reader, request) = (self.clone(), Http1::new(request), Sent::new(request));
+        async move {
+            let rested = pool.rested();
+            let is_silent = rested.is_some();
+            let line = match rested {
+                Some(line) => line,
+                None => {
+                    let until = deadline.end.min(Instant::now() + pool.connect_timeout);
+                    match pool.target.connect(&wait, until).await {
+                        Ok(link) => Line { link, piece: vec![0; PIECE], since: Instant::now() },
+                        Err(why) => return Event::NotSent(why),
+                    }
                 }
-            },
-            // Only a failure to connect, or to build the request, proves that nothing left. No other error of reqwest's
-            // counts as proof.
-            Ok(Err(error)) if error.is_connect() => Event::NotSent(self.no_connection(&error, &url)),
-            Ok(Err(error)) if error.is_builder() => Event::NotSent(innermost(&error)),
-            Ok(Err(error)) => Event::MaybeSent(lost(&error)),
-            Err(_) => Event::MaybeSent(format!("no answer within {:.1?}", deadline.given)),
-        };
-        // The task of the connection has been woken, because nobody waits for the rest of the answer any more. This
-        // empty task is queued behind it, so that the connection is closed before this call ends. If other connections
-        // are flooded, that may take long; their calls close this one then.
-        let _ = timeout_at(deadline.end + CLOSING, tokio::spawn(async {})).await;
-        event
-    }
-
-    /// Sends over a pooled connection that still stands, else over a new one.
-    async fn send(&self, request: reqwest::Request) -> Result<reqwest::Response, reqwest::Error> {
-        // Connections are not polled between calls. A connection that was closed meanwhile, or has received bytes that
-        // nobody asked for, must not be used. The yield lets such events in; the tasks that they wake are queued before
-        // this one. Another thread may be running the connections, so a task yields, not this future. The task does not
-        // send: buffers made in the one thread and freed in another leave holes in its heap.
-        // The task fails only when the runtime shuts down.
-        let _ = tokio::spawn(yield_now()).await;
-        self.begun(request).await
-    }
-
-    /// The sending of a request. It is made apart from the poll that runs it, below which the stack is deepest.
-    #[inline(never)]
-    fn begun(
-        &self,
-        request: reqwest::Request,
-    ) -> Pin<Box<dyn Future<Output = reqwest::Result<reqwest::Response>> + Send>> {
-        Box::pin(self.client.execute(request))
-    }
-
-    /// Why no connection was made, in words.
-    #[inline(never)]
-    fn no_connection(&self, error: &reqwest::Error, url: &reqwest::Url) -> String {
-        let host = url.host_str().unwrap_or_default();
-        let port = url.port_or_known_default().unwrap_or_default();
-        if let (Some(proxy), Some(did)) = (&self.proxy, tunnel(error)) {
-            return format!("no connection to {host}:{port}: the proxy {proxy} {did}");
+            };
+            pool.send(line, is_silent, &request, reader, deadline, &wait).await
         }
-        let why = if error.is_timeout() {
-            "it took too long".to_owned()
-        } else if let Some(tls) = causes(error).find_map(|cause| cause.downcast_ref()) {
-            handshake_failure(tls, host, &self.trusted)
-        } else {
-            match causes(error).filter_map(|cause| cause.downcast_ref()).last().map(io::Error::kind) {
-                Some(io::ErrorKind::UnexpectedEof) => "it was closed during the TLS handshake".to_owned(),
-                Some(io::ErrorKind::ConnectionReset) if url.scheme() == "https" => {
-                    "it was reset, perhaps during the TLS handshake".to_owned()
+    }
+
+    /// The connection that was used last, if it still stands and no byte has come that nobody asked for.
+    fn rested(&self) -> Option<Line> {
+        loop {
+            let mut line = held(&self.resting).pop()?;
+            if line.since.elapsed() > REST {
+                // Those below have rested longer.
+                held(&self.resting).retain(|line| line.since.elapsed() <= REST);
+            } else if is_quiet(&mut line.link) {
+                return Some(line);
+            }
+        }
+    }
+
+    /// Sends the request and gives its answer, or what is known of it at the deadline. Of a connection that `is_silent`
+    /// all is read that has come.
+    async fn send(
+        &self,
+        mut line: Line,
+        mut is_silent: bool,
+        bytes: &[u8],
+        mut reader: Http1,
+        deadline: Deadline,
+        wait: &Wait,
+    ) -> Event {
+        let mut unsent = bytes;
+        let Line { link, piece, .. } = &mut line;
+        let why = loop {
+            let written = write(link, &mut unsent);
+            if !std::mem::take(&mut is_silent) {
+                match read(link, &mut reader, piece, deadline) {
+                    Ok(true) => break String::new(),
+                    Ok(false) => {}
+                    Err(error) => {
+                        reader.broke_off();
+                        break lost(&error);
+                    }
                 }
-                _ => innermost(error),
+            }
+            // A server may answer before it stops reading, so that the answer is looked for first.
+            if let Err(error) = written {
+                reader.broke_off();
+                break lost(&error);
+            }
+            let writes = !unsent.is_empty() || link.is_full();
+            if !wait.ready(vec![(link.socket().clone(), writes)], deadline.end).await {
+                reader.broke_off();
+                break format!("no answer within {:.1?}", deadline.given);
             }
         };
-        match &self.proxy {
-            // NO_PROXY may leave this host out; reqwest does not say whether it did.
-            Some(proxy) => format!("no connection to {host}:{port} (where a proxy is used, {proxy}): {why}"),
-            None => format!("no connection to {host}:{port}: {why}"),
+        if reader.is_reusable() && unsent.is_empty() && !link.is_full() {
+            line.since = Instant::now();
+            held(&self.resting).push(line);
+        }
+        match reader.end(&why) {
+            Ok(answer) => Event::Answered(answer),
+            Err(why) => Event::MaybeSent(why),
         }
     }
 }
 
-enum Body {
-    Whole,
-    /// Too long, broken off, or not over at the deadline. The status still decides.
-    Cut,
+/// Writes as much as the socket takes.
+fn write(link: &mut Link, unsent: &mut &[u8]) -> io::Result<()> {
+    let mut step = || -> io::Result<()> {
+        while !unsent.is_empty() {
+            let sent = link.write(unsent)?;
+            *unsent = &unsent[sent..];
+        }
+        link.flush()
+    };
+    match step() {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+        ended => ended,
+    }
 }
 
-async fn read(mut answer: reqwest::Response, most: Most, deadline: Deadline) -> (Answer, Body) {
-    let status = answer.status().as_u16();
-    let most = most.of(status);
-    let headers: Vec<_> =
-        answer.headers().iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect();
-    let mut body = Vec::new();
-    let ended = loop {
-        if body.len() == most {
-            break Body::Cut;
+/// Reads what has come; true once the reader wants no more.
+fn read(link: &mut Link, reader: &mut Http1, piece: &mut [u8], deadline: Deadline) -> io::Result<bool> {
+    loop {
+        match link.read(piece) {
+            Ok(0) if reader.ends_with_connection() => return Ok(true),
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => {
+                if reader.received(&piece[..read]).is_none() {
+                    return Ok(true);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) => return Err(error),
         }
-        let chunk = match timeout_at(deadline.end, answer.chunk()).await {
-            Ok(Ok(Some(chunk))) => chunk,
-            Ok(Ok(None)) => break Body::Whole,
-            _ => break Body::Cut,
-        };
-        let chunk = &chunk[..chunk.len().min(most - body.len())];
-        // `Vec` would grow to twice the limit. The capacity is doubled here instead, and stops there.
-        if body.capacity() - body.len() < chunk.len() {
-            let more = (body.capacity().max(8192) * 2).min(most) - body.len();
-            body.reserve_exact(more.max(chunk.len()));
+        // Whoever floods is left at the deadline.
+        if deadline.end <= Instant::now() {
+            return Ok(false);
         }
-        body.extend_from_slice(chunk);
-    };
-    (Answer::new(status, headers, body), ended)
+    }
+}
+
+/// Whether a connection stands and is silent. TLS may have something to say for itself, such as a ticket.
+fn is_quiet(link: &mut Link) -> bool {
+    const MOST: usize = 16;
+    for _ in 0..MOST {
+        match link.read(&mut [0]) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
+            Ok(_) => return false,
+        }
+    }
+    false
 }

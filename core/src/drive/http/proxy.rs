@@ -1,13 +1,82 @@
 //! Chooses the proxy: the one in the settings, else the one that curl would use for HTTPS.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use reqwest::Url;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use ipnet::IpNet;
+use percent_encoding::percent_decode_str;
+use url::{Host, Url};
+use zeroize::Zeroizing;
 
 use crate::error::Error;
 use crate::settings::config::{Config, is_loopback};
 use crate::text::strange;
 use crate::wire::Endpoint;
+
+/// A proxy that https requests take.
+#[derive(Clone)]
+pub(super) struct Proxy {
+    pub host: Host,
+    pub port: u16,
+    /// The proxy itself is spoken to in TLS.
+    pub is_tls: bool,
+    /// The value of `Proxy-Authorization`.
+    authorization: Option<Arc<Zeroizing<String>>>,
+    shown: Arc<str>,
+}
+
+impl Proxy {
+    fn of(url: &Url) -> Option<Proxy> {
+        let (host, port) = (url.host()?.to_owned(), url.port_or_known_default()?);
+        let decoded = |text: &str| Zeroizing::new(percent_decode_str(text).collect::<Vec<u8>>());
+        let authorization = (!url.username().is_empty() || url.password().is_some()).then(|| {
+            let (user, password) = (decoded(url.username()), decoded(url.password().unwrap_or_default()));
+            let both = Zeroizing::new([&user[..], b":", &password[..]].concat());
+            Arc::new(Zeroizing::new(format!("Basic {}", *Zeroizing::new(BASE64_STANDARD.encode(&both[..])))))
+        });
+        let shown = format!("{host}:{port}").into();
+        Some(Proxy { host, port, is_tls: url.scheme() == "https", authorization, shown })
+    }
+
+    /// Its host and port for people, without its password.
+    pub fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// The request for a tunnel.
+    pub fn connect(&self, host: &Host, port: u16) -> Zeroizing<Vec<u8>> {
+        let to = format!("{host}:{port}");
+        let authorization = self.authorization.as_ref().map_or("", |value| value.as_str());
+        let name = if authorization.is_empty() { "" } else { "\r\nProxy-Authorization: " };
+        let parts = ["CONNECT ", &to, " HTTP/1.1\r\nHost: ", &to, name, authorization, "\r\n\r\n"];
+        Zeroizing::new(parts.map(str::as_bytes).concat())
+    }
+}
+
+/// Whether a list of hosts that take no proxy has this one, by curl's rules: names with what is below them, addresses
+/// and networks.
+fn is_excepted(list: &str, host: &Host<&str>) -> bool {
+    list.split(',').map(str::trim).filter(|entry| !entry.is_empty()).any(|entry| {
+        let is_in = |address: IpAddr| {
+            entry.parse().is_ok_and(|network: IpNet| network.contains(&address))
+                || entry.trim_matches(['[', ']']).parse() == Ok(address)
+        };
+        match host {
+            _ if entry == "*" => true,
+            Host::Ipv4(address) => is_in((*address).into()),
+            Host::Ipv6(address) => is_in((*address).into()),
+            Host::Domain(name) => {
+                let (name, entry) = (name.trim_end_matches('.'), entry.trim_start_matches('.').trim_end_matches('.'));
+                let above = name.len().checked_sub(entry.len()).and_then(|at| name.split_at_checked(at));
+                above.is_some_and(|(below, same)| {
+                    same.eq_ignore_ascii_case(entry) && (below.is_empty() || below.ends_with('.'))
+                })
+            }
+        }
+    })
+}
 
 /// A proxy as somebody asked for it, not yet checked.
 struct ProxyChoice {
@@ -29,8 +98,7 @@ impl ProxyChoice {
         Ok(Some(ProxyChoice { asked_by, url, exceptions: variable(&["no_proxy", "NO_PROXY"])? }))
     }
 
-    /// The proxy, and its host and port for people.
-    fn checked(&self) -> Result<(reqwest::Proxy, String), Error> {
+    fn checked(&self) -> Result<Proxy, Error> {
         // No message repeats the value: a proxy's URL may hold a password.
         let refuse = |is: &str| {
             let must = "it must be like http://proxy.example:3128, with http or https";
@@ -68,9 +136,7 @@ impl ProxyChoice {
                 )));
             }
         }
-        let (host, port) = url.host_str().zip(url.port_or_known_default()).ok_or_else(no_url)?;
-        let shown = format!("{host}:{port}");
-        Ok((reqwest::Proxy::https(url).map_err(|_| no_url())?, shown))
+        Proxy::of(&url).ok_or_else(no_url)
     }
 }
 
@@ -84,19 +150,18 @@ fn variable(names: &[&str]) -> Result<Option<(String, String)>, Error> {
     .transpose()
 }
 
-/// The proxy that requests take, and its host and port for people.
-pub(super) fn proxy(config: &Config, endpoint: &Endpoint) -> Result<Option<(reqwest::Proxy, Arc<str>)>, Error> {
+/// The proxy that requests take.
+pub(super) fn proxy(config: &Config, endpoint: &Endpoint) -> Result<Option<Proxy>, Error> {
     if is_loopback(endpoint.base_url()) {
         return Ok(None);
     }
     let Some(choice) = ProxyChoice::of(config)? else { return Ok(None) };
-    // For curl "*" means every host. For reqwest it leaves out hosts that are written as addresses.
-    if choice.exceptions.as_ref().is_some_and(|(_, list)| list.trim() == "*") {
+    let url = endpoint.base_url();
+    let is_excepted = |host| choice.exceptions.as_ref().is_some_and(|(_, list)| is_excepted(list, &host));
+    if url.scheme() != "https" || url.host().is_some_and(is_excepted) {
         return Ok(None);
     }
-    let (proxy, shown) = choice.checked()?;
-    let proxy = proxy.no_proxy(choice.exceptions.and_then(|(_, list)| reqwest::NoProxy::from_string(&list)));
-    Ok(Some((proxy, shown.into())))
+    choice.checked().map(Some)
 }
 
 /// The proxy that a configuration takes, in words.
@@ -106,9 +171,11 @@ pub(crate) fn proxy_in_words(config: &Config, endpoint: &Endpoint) -> String {
         (Ok(None), Ok(Some(ProxyChoice { asked_by, .. }))) => {
             format!("none for {}, though {asked_by} is set", endpoint.base_url().host_str().unwrap_or_default())
         }
-        (Ok(Some((_, shown))), Ok(Some(ProxyChoice { asked_by, exceptions, .. }))) => match exceptions {
-            Some((variable, list)) => format!("{shown}, by {asked_by}, but for the hosts in {variable}: {list:?}"),
-            None => format!("{shown}, by {asked_by}"),
+        (Ok(Some(proxy)), Ok(Some(ProxyChoice { asked_by, exceptions, .. }))) => match exceptions {
+            Some((variable, list)) => {
+                format!("{}, by {asked_by}, but for the hosts in {variable}: {list:?}", proxy.shown())
+            }
+            None => format!("{}, by {asked_by}", proxy.shown()),
         },
         (Ok(_), Ok(None)) => "none".to_owned(),
     }

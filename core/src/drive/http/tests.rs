@@ -5,9 +5,11 @@ use std::net::TcpListener;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
-use reqwest::Url;
+use http::Method;
+use zeroize::Zeroizing;
 
 use super::*;
+use crate::wire::Most;
 use crate::{CaptureRequest, Client, Credentials};
 
 /// The lines of a head in lower case, and the body.
@@ -51,8 +53,12 @@ fn config(url: &str) -> Config {
 fn a_write_announces_its_length_and_a_get_none() {
     let (url, received) = server();
     let trust = Trust::new(&config(&url)).expect("a set-up");
-    let transport = Transport { trust, proxy: None, is_tls: false, connect_timeout: Duration::from_secs(5) };
+    let base_url: Url = url.parse().expect("a URL");
+    let transport =
+        Transport { trust, proxy: None, base_url: base_url.clone(), connect_timeout: Duration::from_secs(5) };
     let connections = transport.open().expect("connections");
+    let secret = |text: &str| Zeroizing::new(text.to_owned());
+    let endpoint = Endpoint::new(base_url, secret("Basic x"), "takings/0".into(), vec![secret("Basic x")]);
     for (method, body, announced) in [
         ("POST", "{}", Some("content-length: 2")),
         ("PATCH", "{\"a\":1}", Some("content-length: 7")),
@@ -61,12 +67,12 @@ fn a_write_announces_its_length_and_a_get_none() {
         ("GET", "", None),
     ] {
         let method = Method::from_bytes(method.as_bytes()).expect("a method");
-        let mut request = reqwest::Request::new(method.clone(), Url::parse(&url).expect("a URL"));
-        set_body(&mut request, body.into());
-        let answer = connections.reactor.run(connections.pool.client.execute(request), None);
-        answer.expect("an end").expect("an answer");
+        let request = endpoint.request(&method, "/", None, body.into(), Most::ERROR);
+        let answer = connections.exchange(&request, Duration::from_secs(5)).wait(None).expect("an end");
+        assert!(matches!(answer, Event::Answered(_)), "{answer:?}");
         let (head, sent) = received.recv().expect("a request");
-        let lengths: Vec<&str> = head.iter().map(String::as_str).filter(|line| line.starts_with("content-")).collect();
+        let lengths: Vec<&str> =
+            head.iter().map(String::as_str).filter(|line| line.starts_with("content-length")).collect();
         assert_eq!(lengths, Vec::from_iter(announced), "{method} {body:?}");
         assert_eq!(head[0], format!("{method} / http/1.1").to_lowercase());
         assert_eq!(sent, body.as_bytes());

@@ -52,8 +52,8 @@ impl Trust {
         self.in_words.clone()
     }
 
-    /// The TLS set-up of one pool. Without `verifies`, for plain http, nothing is trusted and nothing is loaded.
-    pub fn client_config(&self, verifies: bool) -> Result<ClientConfig, String> {
+    /// The TLS set-up of one pool.
+    pub fn client_config(&self) -> Result<ClientConfig, String> {
         // The provider is handed over, so that none is installed for the whole process, which is the host's.
         let provider = Arc::new(crypto::ring::default_provider());
         let tls = ClientConfig::builder_with_details(provider.clone(), Arc::new(Clock))
@@ -61,9 +61,6 @@ impl Trust {
             .map_err(|error| unusable("TLS could not be set up", &error))?;
         if let Some(roots) = &self.roots {
             return Ok(tls.with_root_certificates(roots.clone()).with_no_client_auth());
-        }
-        if !verifies {
-            return Ok(tls.with_root_certificates(RootCertStore::empty()).with_no_client_auth());
         }
         // Authorities that could not be read for want of a descriptor would be missing from then on.
         if let Some(shortage) = shortage() {
@@ -92,7 +89,7 @@ fn unix_time(time: SystemTime) -> Option<UnixTime> {
 }
 
 /// The reason why no connection can be made at all, in words.
-pub(super) fn unusable(what: &str, why: &dyn fmt::Display) -> String {
+fn unusable(what: &str, why: &dyn fmt::Display) -> String {
     format!("{what} ({why})")
 }
 

@@ -262,3 +262,37 @@ fn answer_to_connect(head: &[u8]) -> Result<(), &'static str> {
         _ => Err("answered CONNECT with a refusal, or with something that is not HTTP"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
+
+    use super::*;
+
+    #[test]
+    fn families_take_turns() {
+        let of = |last: u8| SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), 1));
+        let six = |last: u16| SocketAddr::from((Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, last), 1));
+        assert_eq!(alternating(vec![six(1), six(2), of(1), of(2)]), [six(1), of(1), six(2), of(2)]);
+        assert_eq!(alternating(vec![of(1), six(1), six(2)]), [of(1), six(1), six(2)]);
+        assert_eq!(alternating(vec![of(1)]), [of(1)]);
+    }
+
+    #[test]
+    fn an_address_that_refuses_is_followed_by_the_next() {
+        let refusing = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listening = listener.local_addr().unwrap();
+        let reached = |addresses: Vec<SocketAddr>| {
+            let wait = Arc::new(Wait::default());
+            let until = Instant::now() + Duration::from_secs(20);
+            let own = wait.clone();
+            let mut racing: std::pin::Pin<Box<dyn Future<Output = _> + Send>> =
+                Box::pin(async move { race(addresses, &own, until).await.map(|socket| socket.peer_addr().unwrap()) });
+            wait.run(&mut racing, None).unwrap().map_err(|error| error.kind())
+        };
+        assert_eq!(reached(vec![refusing, listening]), Ok(listening));
+        assert_eq!(reached(vec![refusing]), Err(io::ErrorKind::ConnectionRefused));
+        assert_eq!(reached(vec![]), Err(io::ErrorKind::NotFound));
+    }
+}

@@ -180,3 +180,48 @@ pub(crate) fn proxy_in_words(config: &Config, endpoint: &Endpoint) -> String {
         (Ok(_), Ok(None)) => "none".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_that_take_no_proxy() {
+        for (list, host, is_in) in [
+            ("klarna.com", "api.klarna.com", true),
+            (".klarna.com", "api.KLARNA.com", true),
+            ("klarna.com", "klarna.com.", true),
+            ("api.klarna.com", "klarna.com", false),
+            ("larna.com", "klarna.com", false),
+            ("x.example, klarna.com ,", "api.klarna.com", true),
+            (" * ", "api.klarna.com", true),
+            ("", "api.klarna.com", false),
+            ("10.0.0.0/8", "10.1.2.3", true),
+            ("10.0.0.0/8", "11.1.2.3", false),
+            ("10.1.2.3", "10.1.2.3", true),
+            ("1.2.3", "10.1.2.3", false),
+            ("[::1]", "[::1]", true),
+            ("fd00::/8", "[fd12::1]", true),
+            ("fd00::/8", "[fe80::1]", false),
+        ] {
+            let url: Url = format!("https://{host}/").parse().unwrap();
+            assert_eq!(is_excepted(list, &url.host().unwrap()), is_in, "{list:?} {host}");
+        }
+    }
+
+    #[test]
+    fn a_tunnel_is_asked_for_with_the_password_of_the_url() {
+        let proxy = |url: &str| Proxy::of(&url.parse().unwrap()).unwrap();
+        let asked = |url: &str| {
+            let asked = proxy(url).connect(&Host::parse("api.klarna.com").unwrap(), 443);
+            String::from_utf8(asked.to_vec()).unwrap()
+        };
+        let bare = "CONNECT api.klarna.com:443 HTTP/1.1\r\nHost: api.klarna.com:443\r\n\r\n";
+        assert_eq!(asked("http://proxy:3128"), bare);
+        assert_eq!(
+            asked("https://us%40er:p%2Fw@proxy:3128"),
+            bare.replace("443\r\n\r\n", "443\r\nProxy-Authorization: Basic dXNAZXI6cC93\r\n\r\n")
+        );
+        assert_eq!(proxy("https://u:p@proxy").shown(), "proxy:443");
+    }
+}

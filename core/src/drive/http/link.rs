@@ -80,7 +80,12 @@ impl Write for Link {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             // `send` of the standard library raises no SIGPIPE; `write_vectored` would.
-            Link::Plain(socket) => (&**socket).write(bytes),
+            Link::Plain(socket) => loop {
+                match (&**socket).write(bytes) {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    written => return written,
+                }
+            },
             Link::Tls(tls) => tls.session.writer().write(bytes),
         }
     }

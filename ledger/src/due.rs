@@ -1,5 +1,7 @@
 //! The parts of a claim that every engine does alike: what an account lets through, and the facts of a row.
 
+use std::time::Duration;
+
 use crate::policy::{Claimed, Moments, Rate, State, maybe_when_claimed};
 use crate::store::{Claim, Kind};
 
@@ -31,6 +33,14 @@ impl Account {
                 most.min(self.tokens_at(now).floor() as usize).min(if is_in_trouble { 1 } else { usize::MAX })
             }
         }
+    }
+
+    /// Whether a claim of `most` rows is worth its transaction: the rate lets them through, or a quarter of what it ever
+    /// lets through at once. Where it is low, what comes within `soon` is enough.
+    pub fn is_worth(&self, now: i64, most: usize, soon: Duration) -> bool {
+        let wanted = (self.burst / 4.0).min(self.rate.at(now) * soon.as_secs_f64()).max(1.0);
+        let wanted = if self.trouble > 0 { 1 } else { wanted.floor() as usize };
+        self.room(now, most) >= wanted.min(most)
     }
 }
 
@@ -97,4 +107,42 @@ pub(crate) fn first(mut due: Vec<DueRow>, most: usize) -> Vec<DueRow> {
     due.sort_by_key(|row| (row.due_at, row.kind, row.id));
     due.truncate(most);
     due
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(50);
+
+    fn account(per_second: f64, burst: f64, tokens: f64) -> Account {
+        Account {
+            rate: Rate { full: per_second, slowed: None },
+            burst,
+            tokens,
+            tokens_since: 0,
+            trouble: 0,
+            paused_until: 0,
+            look_until: 0,
+            look_since: 0,
+            seen_at: 0,
+        }
+    }
+
+    #[test]
+    fn a_claim_waits_for_rows_that_share_its_transaction() {
+        let usual = account(180.0, 20.0, 0.0);
+        assert!(!usual.is_worth(22, 64, SOON), "{}", usual.tokens_at(22));
+        assert!(usual.is_worth(28, 64, SOON));
+        assert!(usual.is_worth(6, 1, SOON), "no more is wanted");
+        assert!(!usual.is_worth(5, 1, SOON), "nothing is let through");
+        assert!(!Account { paused_until: 29, ..account(180.0, 20.0, 20.0) }.is_worth(28, 64, SOON));
+        assert!(Account { trouble: 1, ..account(180.0, 20.0, 1.0) }.is_worth(0, 64, SOON), "a probe is one row");
+    }
+
+    #[test]
+    fn a_low_rate_is_not_waited_for() {
+        assert!(account(1.0, 40.0, 1.0).is_worth(0, 64, SOON));
+        assert!(account(1.0, 1.0, 1.0).is_worth(0, 64, SOON));
+    }
 }

@@ -18,7 +18,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::due::{Account, DueRow, first};
 use crate::policy::{Change, Rate, State, Why, counts};
-use crate::store::{Claim, Entry, Error, Kept, Kind, Record, Settlement, Store};
+use crate::store::{Claim, Entry, Error, Kept, Kind, Pace, Record, Settlement, Store};
 
 mod moving;
 mod office;
@@ -46,6 +46,13 @@ const SILENCE: Duration = Duration::from_secs(30);
 
 /// How often a claim looks for rows that came behind its cursor.
 const FROM_START: Duration = Duration::from_secs(10);
+
+/// How long a worker gathers ends. A commit is an answer of the network and of the disk, and the whole fleet shares them.
+const GATHER: Duration = Duration::from_millis(50);
+
+/// How often a worker asks again where the rate let nothing through. An account saves up only what its rate lets through in
+/// a tenth of a second or more.
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// How often an idle worker notes that it is there.
 const SEEN: i64 = 60_000;
@@ -76,6 +83,8 @@ pub struct Postgres {
     client: Option<Client>,
     /// By table.
     cursors: [Cursor; 2],
+    /// The last claim took as many rows as it asked for, so there may be more.
+    has_more: bool,
     /// When the cursors were set to the start.
     started: Instant,
     /// The process that opened it: a connection may not be used in a fork.
@@ -231,7 +240,9 @@ impl Postgres {
             false => Some(MakeRustlsConnect::new(trust(root)?)),
         };
         let process = std::process::id();
-        let mut ledger = Postgres { config, tls, client: None, cursors: [START; 2], started: Instant::now(), process };
+        let cursors = [START; 2];
+        let mut ledger =
+            Postgres { config, tls, client: None, cursors, has_more: false, started: Instant::now(), process };
         ledger.client()?;
         Ok(ledger)
     }
@@ -292,17 +303,19 @@ impl Postgres {
         Ok(rows.first().map(|row| row.get(0)))
     }
 
-    /// Whether rows of the account are due, without a lock and mostly without a write.
-    fn is_due(&mut self, account: &str) -> Result<bool, Error> {
+    /// Whether a claim would find rows of the account and may take some, without a lock and mostly without a write.
+    fn is_due(&mut self, account: &str, most: usize) -> Result<bool, Error> {
         let [(at, id), (refund_at, refund_id)] = self.cursors;
         let rows = self.read(
-            "SELECT paused_until <= takings_now()
-                AND (EXISTS (SELECT FROM takings_capture WHERE account = $1 AND due_at <= takings_now()
-                       AND (due_at, id) > (to_timestamp($2 / 1000000.0), $3))
-                  OR EXISTS (SELECT FROM takings_refund WHERE account = $1 AND due_at <= takings_now()
-                       AND (due_at, id) > (to_timestamp($4 / 1000000.0), $5))),
-                takings_ms(takings_now()) - takings_ms(seen_at)
-             FROM takings_account WHERE account = $1",
+            &format!(
+                "SELECT {ACCOUNT}, takings_ms(takings_now()),
+                   paused_until <= takings_now()
+                   AND (EXISTS (SELECT FROM takings_capture WHERE account = $1 AND due_at <= takings_now()
+                          AND (due_at, id) > (to_timestamp($2 / 1000000.0), $3))
+                     OR EXISTS (SELECT FROM takings_refund WHERE account = $1 AND due_at <= takings_now()
+                          AND (due_at, id) > (to_timestamp($4 / 1000000.0), $5)))
+                 FROM takings_account WHERE account = $1"
+            ),
             &[
                 (&account, Type::TEXT),
                 (&at, Type::INT8),
@@ -314,14 +327,14 @@ impl Postgres {
         let Some(row) = rows.first() else {
             return Err(Error::no_account(account));
         };
-        let is_due: bool = row.try_get(0)?;
-        if !is_due && row.try_get::<_, i64>(1)? >= SEEN {
+        let (held, now, is_due) = (of_account(row)?, row.try_get(11)?, row.try_get::<_, bool>(12)?);
+        if !is_due && now - held.seen_at >= SEEN {
             self.read(
                 "UPDATE takings_account SET seen_at = takings_now() WHERE account = $1 AND seen_at < takings_now()",
                 &[(&account, Type::TEXT)],
             )?;
         }
-        Ok(is_due)
+        Ok(is_due && held.is_worth(now, most, AGAIN))
     }
 }
 
@@ -448,6 +461,10 @@ impl Drop for Work<'_> {
 }
 
 impl Store for Postgres {
+    fn pace(&self) -> Pace {
+        Pace { gather: GATHER, again: AGAIN }
+    }
+
     fn become_worker(&mut self) -> Result<(), Error> {
         let mut work = self.begin()?;
         work.check_origin()?;
@@ -498,9 +515,11 @@ impl Store for Postgres {
             self.cursors = [START; 2];
             self.started = Instant::now();
         }
-        if !self.is_due(account)? {
+        // Where the last claim left rows, the transaction itself finds out.
+        if !std::mem::take(&mut self.has_more) && !self.is_due(account, most)? {
             return Ok(Vec::new());
         }
+        let wanted = most;
         let cursors = self.cursors;
         let mut work = self.begin()?;
         work.check_origin()?;
@@ -548,6 +567,7 @@ impl Store for Postgres {
         )?;
         work.commit()?;
         self.cursors = next;
+        self.has_more = due.len() == wanted;
         Ok(due.into_iter().map(|row| row.claimed(now, &held)).collect())
     }
 
@@ -754,16 +774,12 @@ impl Postgres {
     }
 }
 
-/// Reads what a claim needs to know of the account, and keeps it from other workers until the transaction ends.
-fn read_account(work: &mut Work<'_>, account: &str) -> Result<Option<Account>, Error> {
-    let rows = work.read(
-        "SELECT per_second, burst, tokens, takings_ms(tokens_at), trouble, takings_ms(paused_until), takings_ms(look_until),
-           takings_ms(look_since), takings_ms(seen_at), slowed, takings_ms(slowed_at)
-         FROM takings_account WHERE account = $1 FOR UPDATE",
-        &[(&account, Type::TEXT)],
-    )?;
-    let Some(row) = rows.first() else { return Ok(None) };
-    Ok(Some(Account {
+/// The columns of an account that a claim needs to know.
+const ACCOUNT: &str = "per_second, burst, tokens, takings_ms(tokens_at), trouble, takings_ms(paused_until), \
+                       takings_ms(look_until), takings_ms(look_since), takings_ms(seen_at), slowed, takings_ms(slowed_at)";
+
+fn of_account(row: &Row) -> Result<Account, Error> {
+    Ok(Account {
         rate: rate(row, 0, 9)?,
         burst: row.try_get(1)?,
         tokens: row.try_get(2)?,
@@ -773,7 +789,16 @@ fn read_account(work: &mut Work<'_>, account: &str) -> Result<Option<Account>, E
         look_until: row.try_get(6)?,
         look_since: row.try_get(7)?,
         seen_at: row.try_get(8)?,
-    }))
+    })
+}
+
+/// Reads what a claim needs to know of the account, and keeps it from other workers until the transaction ends.
+fn read_account(work: &mut Work<'_>, account: &str) -> Result<Option<Account>, Error> {
+    let rows = work.read(
+        &format!("SELECT {ACCOUNT} FROM takings_account WHERE account = $1 FOR UPDATE"),
+        &[(&account, Type::TEXT)],
+    )?;
+    rows.first().map(of_account).transpose()
 }
 
 /// The rate from `per_second`, and from `slowed` and `slowed_at` in the columns behind it.

@@ -18,7 +18,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, Trans
 
 use crate::due::{Account, DueRow, first};
 use crate::policy::{Change, Rate, State, Why, counts};
-use crate::store::{Claim, Entry, Error, Kept, Kind, Record, Settlement, Store};
+use crate::store::{Claim, Entry, Error, Kept, Kind, Pace, Record, Settlement, Store};
 
 mod office;
 
@@ -304,6 +304,10 @@ impl Sqlite {
 }
 
 impl Store for Sqlite {
+    fn pace(&self) -> Pace {
+        Pace { gather: Duration::from_millis(5), again: Duration::from_millis(50) }
+    }
+
     fn become_worker(&mut self) -> Result<(), Error> {
         let path = self.lock_path();
         let failed = |why: &dyn fmt::Display| Error::refused(format!("{}: {why}", path.display()));

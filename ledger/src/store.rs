@@ -259,8 +259,20 @@ pub fn check_rate(per_second: f64, burst: f64) -> Result<(), Error> {
     }
 }
 
+/// How a worker paces its transactions: where one costs more, more rows share it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// How long ends are gathered at most. They are written at once where nothing else is under way.
+    pub gather: Duration,
+    /// How soon rows are asked for again, while there was work a moment ago and the rate let nothing through.
+    pub again: Duration,
+}
+
 /// An engine. Each method is one transaction: an error means that nothing of it was done.
 pub trait Store: Send {
+    /// How a worker paces its transactions.
+    fn pace(&self) -> Pace;
+
     /// Makes this process one that claims. An engine on a file takes the file's lock; rows of a worker that died are
     /// then due at once.
     ///
@@ -367,6 +379,10 @@ impl<S: ?Sized> fmt::Debug for Shared<'_, '_, S> {
 }
 
 impl<S: Store + ?Sized> Store for Shared<'_, '_, S> {
+    fn pace(&self) -> Pace {
+        self.held().pace()
+    }
+
     /// The process is the worker already. Rows that another account's thread has must stay its own.
     fn become_worker(&mut self) -> Result<(), Error> {
         Ok(())

@@ -31,14 +31,8 @@ const CLIENT_OPEN: u32 = 10_000;
 /// How many ends are written at once.
 const BATCH: usize = 500;
 
-/// How long ends are gathered.
-const GATHER: Duration = Duration::from_millis(5);
-
 /// How often a worker that waits looks whether it has to stop.
 const STOP: Duration = Duration::from_millis(100);
-
-/// How often a worker asks for rows while there was work a moment ago.
-const RATE: Duration = Duration::from_millis(50);
 
 /// How long a worker waits after the store failed.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -260,7 +254,9 @@ impl<S: Store + ?Sized> Desk<'_, S> {
                 next = match claimed {
                     Ok(0) if self.is_quiet() => return Ok(()),
                     // The rate may have let nothing through, and will in a moment.
-                    Ok(0) if last_work.is_some_and(|at| at.elapsed() < self.settings.idle) => Instant::now() + RATE,
+                    Ok(0) if last_work.is_some_and(|at| at.elapsed() < self.settings.idle) => {
+                        Instant::now() + self.store.pace().again
+                    }
                     Ok(0) => Instant::now() + self.settings.idle.mul_f64(0.75 + 0.5 * chance()),
                     Ok(_) => *last_work.insert(Instant::now()),
                     Err(error) if error.retryable => Instant::now() + AGAIN,
@@ -367,7 +363,8 @@ impl<S: Store + ?Sized> Desk<'_, S> {
         Ok(count)
     }
 
-    /// Waits for ends: no longer than to the next claim, unless all hands are busy.
+    /// Waits for an end: no longer than to the next claim, unless all hands are busy. Then gathers those that follow
+    /// soon, since each write costs a commit.
     fn gather(&mut self, next: Instant) {
         let free = self.under_way < self.settings.hands && !self.stop.load(Ordering::SeqCst);
         let wait = if free { next.saturating_duration_since(Instant::now()).min(STOP) } else { STOP };
@@ -375,7 +372,12 @@ impl<S: Store + ?Sized> Desk<'_, S> {
             Ok(ended) => self.hear(ended),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
         }
-        let end = Instant::now() + GATHER;
+        let now = Instant::now();
+        let mut end = now + self.store.pace().gather;
+        if free && next > now {
+            // The rate allows little at once, so the next claim must not be late.
+            end = end.min(next);
+        }
         while self.unwritten.len() < BATCH && self.under_way > 0 {
             match self.told.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok(ended) => self.hear(ended),

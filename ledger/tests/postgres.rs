@@ -364,6 +364,19 @@ fn a_claim_reads_an_index() {
     assert!(!plan.iter().any(|line| line.contains("Sort") || line.contains("Seq Scan")), "{plan:#?}");
 }
 
+/// A worker whom the rate lets nothing through keeps nobody from the account, and is kept by nobody.
+#[test]
+fn a_claim_of_nothing_takes_no_lock() {
+    let database = Cluster::get().database();
+    let mut store = open(&database);
+    store.enqueue(Kind::Capture, &entries(0..100)).unwrap();
+    store.set_rate("default", 0.001, 1.0).unwrap();
+    assert_eq!(store.claim("default", 10, LEASE).unwrap().len(), 1);
+    let mut other = Cluster::get().shop(&database);
+    other.batch_execute("BEGIN; SELECT FROM takings_account FOR UPDATE").unwrap();
+    assert_eq!(store.claim("default", 10, LEASE), Ok(vec![]));
+}
+
 #[test]
 fn places_are_told_without_the_password() {
     let refused = |url: &str| Postgres::open(url).unwrap_err().message;

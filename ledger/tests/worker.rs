@@ -12,7 +12,7 @@ use takings::{Config, Credentials};
 use takings_ledger::office::Office;
 use takings_ledger::policy::{Change, State};
 use takings_ledger::sqlite::{Clock, Options, Sqlite, system_clock};
-use takings_ledger::store::{Claim, Entry, Error, Kept, Kind, Record, Settlement, Shared, Store};
+use takings_ledger::store::{Claim, Entry, Error, Kept, Kind, Pace, Record, Settlement, Shared, Store};
 use takings_ledger::worker::{Hands, Settings, Tally, work};
 use takings_sandbox::{Fault, NewOrder, PlannedFault, Sandbox};
 
@@ -347,6 +347,14 @@ struct Mortal {
     store: Sqlite,
     steps: u32,
     after: bool,
+    gather: Duration,
+}
+
+impl Place {
+    fn mortal(&self) -> Mortal {
+        let store = self.open(true);
+        Mortal { steps: u32::MAX, after: false, gather: store.pace().gather, store }
+    }
 }
 
 impl Mortal {
@@ -365,6 +373,10 @@ impl Mortal {
 }
 
 impl Store for Mortal {
+    fn pace(&self) -> Pace {
+        Pace { gather: self.gather, ..self.store.pace() }
+    }
+
     fn become_worker(&mut self) -> Result<(), Error> {
         self.store.become_worker()
     }
@@ -417,7 +429,7 @@ fn a_worker_may_die_at_every_step() {
         place.open(true).enqueue(Kind::Capture, &entries).unwrap();
         let mut deaths = 0;
         // The first dies at its first step, the next at its second; the last lives.
-        while let Err(why) = place.run(&mut Mortal { store: place.open(true), steps: deaths + 1, after }) {
+        while let Err(why) = place.run(&mut Mortal { steps: deaths + 1, after, ..place.mortal() }) {
             assert_eq!(why.message, "killed");
             deaths += 1;
             assert!(deaths < 200);
@@ -432,6 +444,22 @@ fn a_worker_may_die_at_every_step() {
         }
         assert_eq!(place.sandbox.audit(), []);
     }
+}
+
+/// Each commit costs, so ends wait for those that follow soon; the last one waits for nothing.
+#[test]
+fn ends_are_gathered_into_one_write() {
+    let steps_with = |gather| {
+        let place = Place::new();
+        let slow = json!({"fault": "delay", "seconds": 0.3});
+        let orders = [vec![], vec![slow.clone()], vec![], vec![slow]].map(|faults| place.order(100, &faults));
+        let mut store = Mortal { gather, ..place.mortal() };
+        store.enqueue(Kind::Capture, &orders.map(|order| entry(&order, "p", 100))).unwrap();
+        assert_eq!(place.run(&mut store).unwrap().done, 4);
+        u32::MAX - store.steps
+    };
+    assert_eq!(steps_with(PATIENCE), 2, "a claim and a write");
+    assert!(steps_with(Duration::ZERO) > 2);
 }
 
 #[test]

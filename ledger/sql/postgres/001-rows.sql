@@ -57,10 +57,12 @@ CREATE INDEX takings_capture_found ON takings_capture (capture_id) WHERE capture
 CREATE FUNCTION takings_capture_enqueue() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
   why text;
-  old takings_capture;
+  old record;
 BEGIN
+  -- Apart from the others: an expression that asks a table is begun anew for each row.
+  PERFORM FROM takings_account WHERE account = NEW.account;
   why := CASE
-    WHEN NOT EXISTS (SELECT FROM takings_account WHERE account = NEW.account)
+    WHEN NOT FOUND
       THEN 'there is no such account in takings_account'
     WHEN NEW.order_id IS NULL OR length(NEW.order_id) NOT BETWEEN 1 AND 255
       THEN 'order_id must be a text of 1 to 255 characters'
@@ -86,7 +88,7 @@ BEGIN
   IF why IS NOT NULL THEN
     RAISE EXCEPTION 'takings: %', why USING ERRCODE = 'check_violation';
   END IF;
-  SELECT * INTO old FROM takings_capture
+  SELECT captured_amount, request, request_wiped_at INTO old FROM takings_capture
     WHERE account = NEW.account AND order_id = NEW.order_id AND reference = NEW.reference;
   IF NOT FOUND THEN
     RETURN NEW;

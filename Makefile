@@ -14,7 +14,7 @@ venv := target/venv/bin
 warnings := -Wall -Wextra -Wpedantic -Werror
 link := -Ltarget/debug -ltakings -Wl,-rpath,$(CURDIR)/target/debug
 
-.PHONY: help setup setup-rust setup-wheel setup-demo build rust wheel lua lua-dist examples library install uninstall dist test-dist test check demo docs bench bench-contenders bench-ledger fuzz fmt bless clean soak soak-ledger soak-fleet
+.PHONY: help setup setup-rust setup-wheel setup-demo build rust wheel lua lua-dist examples library install uninstall dist test-dist test check demo docs bench bench-contenders bench-ledger bench-fleet fuzz fmt bless clean soak soak-ledger soak-fleet
 .DEFAULT_GOAL := help
 
 help:
@@ -28,8 +28,9 @@ help:
 	@echo '  make soak-ledger  the ledger: 1,000 kills, a file of 50,000, broken disks, wrong clocks'
 	@echo '  make soak-fleet   workers over PostgreSQL: 1,000 kills, 20 crashes of the server, cuts, freezes'
 	@echo
-	@echo '  make bench   takings beside other ways to send a capture: processor time, memory; then make bench-ledger'
+	@echo '  make bench   takings beside other ways to send a capture: processor time, memory; then the two below'
 	@echo '  make bench-ledger what the ledger and its worker reach: rows and captures a second, recovery, memory'
+	@echo '  make bench-fleet  the same of two workers over PostgreSQL; twenty that share a rate; an old snapshot'
 	@echo
 	@echo '  make setup   what make test needs: interpreters, Python packages'
 	@echo '  make build   libraries, sandbox, wheel, Lua modules, examples; into target/'
@@ -129,7 +130,7 @@ docs: setup
 	$(venv)/python docs/build.py
 
 # BENCH, LEDGER: see bench/README.md
-bench: bench-contenders bench-ledger
+bench: bench-contenders bench-ledger bench-fleet
 
 bench-contenders:
 	@bench/setup.sh
@@ -139,6 +140,11 @@ bench-contenders:
 bench-ledger:
 	CARGO_TARGET_DIR=$(CURDIR)/target/bench cargo build --locked --release --package takings-cli --package takings-bench --bin takings --bin bench-server
 	$(PYTHON) bench/run_ledger.py $(LEDGER)
+
+# The ledger in PostgreSQL, whose server and driver are those of the tests.
+bench-fleet: setup
+	CARGO_TARGET_DIR=$(CURDIR)/target/bench cargo build --locked --release --package takings-cli --package takings-bench --bin takings --bin bench-server
+	$(venv)/python bench/run_fleet.py $(FLEET)
 
 # Runs each target for ten minutes; new inputs join fuzz/corpus/.
 fuzz:

@@ -158,7 +158,8 @@ of_python_and_lua() {
     MYPYPATH=tests/process:tests/ledger mypy "fleet tests" --strict --follow-imports=silent tests/fleet
     MYPYPATH=tests/process:tests/ledger:tests/fleet mypy docs --strict --follow-imports=silent docs tests/docs
     # The packages that `make bench` compares are not installed here.
-    mypy bench --strict --ignore-missing-imports bench
+    MYPYPATH=tests/process:tests/ledger:tests/fleet \
+        mypy bench --strict --ignore-missing-imports --follow-imports=silent bench
     lint "pyright" "$venv/pyright" --project python
     lint "stubtest" "$python" -m mypy.stubtest --allowlist python/stubtest.txt takings pytest_takings
     lint "luacheck" luacheck --quiet --no-color lua examples tests bench

@@ -24,7 +24,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde_json::json;
 use takings_ledger::office::Said;
 use takings_ledger::policy::Word;
-use takings_ledger::store::Kind;
+use takings_ledger::store::{Kind, usual_burst};
 use takings_ledger::worker::Settings;
 
 use crate::place::Where;
@@ -330,7 +330,7 @@ enum OfAccount {
         /// Requests a second
         #[arg(long, value_name = "N")]
         per_second: f64,
-        /// Requests at once, after a time without any; else a quarter of that
+        /// Requests at once, after a time without any; else a ninth of the rate
         #[arg(long, value_name = "N")]
         burst: Option<f64>,
     },
@@ -697,7 +697,7 @@ fn account(place: &Where, what: OfAccount, is_json: bool) -> Ended {
             (json!({"account": name, "new": is_new}), format!("account {name}: it {text}"))
         }
         OfAccount::Rate { name, per_second, burst } => {
-            let burst = burst.unwrap_or((per_second / 4.0).max(1.0));
+            let burst = burst.unwrap_or_else(|| usual_burst(per_second));
             store.set_rate(&name, per_second, burst)?;
             let text = format!("account {name}: {per_second} requests a second, {burst} at once");
             (json!({"account": name, "per_second": per_second, "burst": burst}), text)

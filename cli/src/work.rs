@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use takings_ledger::office::Office;
-use takings_ledger::store::{Kind, Shared};
+use takings_ledger::store::{Kind, Shared, usual_burst};
 use takings_ledger::worker::{Hands, Settings, Tally, work};
 
 use crate::place::{Klarna, Place, make};
@@ -337,7 +337,7 @@ fn bind(store: &mut dyn Office, one: &Served) -> Result<(), Failure> {
     let Klarna { base_url, merchant, rate, .. } = &one.klarna;
     store.bind(&one.account, base_url, merchant)?;
     if let (Some(per_second), burst) = rate {
-        store.set_rate(&one.account, *per_second, burst.unwrap_or((per_second / 4.0).max(1.0)))?;
+        store.set_rate(&one.account, *per_second, burst.unwrap_or_else(|| usual_burst(*per_second)))?;
     }
     Ok(())
 }

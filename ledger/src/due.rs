@@ -22,7 +22,12 @@ impl Account {
     /// The requests that the rate lets through now.
     pub fn tokens_at(&self, now: i64) -> f64 {
         let seconds = now.saturating_sub(self.tokens_since).max(0) as f64 / 1000.0;
-        self.burst.min(self.tokens + self.rate.at(now) * seconds).max(0.0)
+        self.most_at_once(now).min(self.tokens + self.rate.at(now) * seconds).max(0.0)
+    }
+
+    /// The most that is saved up. It shrinks with the rate that Klarna's limit left: less fits into a second then.
+    fn most_at_once(&self, now: i64) -> f64 {
+        (self.burst * self.rate.at(now) / self.rate.full).max(1.0)
     }
 
     /// How many of `most` rows may be claimed now: none while it is paused, one at a time while it is in trouble.
@@ -38,7 +43,7 @@ impl Account {
     /// Whether a claim of `most` rows is worth its transaction: the rate lets them through, or a quarter of what it ever
     /// lets through at once. Where it is low, what comes within `soon` is enough.
     pub fn is_worth(&self, now: i64, most: usize, soon: Duration) -> bool {
-        let wanted = (self.burst / 4.0).min(self.rate.at(now) * soon.as_secs_f64()).max(1.0);
+        let wanted = (self.most_at_once(now) / 4.0).min(self.rate.at(now) * soon.as_secs_f64()).max(1.0);
         let wanted = if self.trouble > 0 { 1 } else { wanted.floor() as usize };
         self.room(now, most) >= wanted.min(most)
     }
@@ -112,6 +117,7 @@ pub(crate) fn first(mut due: Vec<DueRow>, most: usize) -> Vec<DueRow> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::usual_burst;
 
     const SOON: Duration = Duration::from_millis(50);
 
@@ -138,6 +144,21 @@ mod tests {
         assert!(!usual.is_worth(5, 1, SOON), "nothing is let through");
         assert!(!Account { paused_until: 29, ..account(180.0, 20.0, 20.0) }.is_worth(28, 64, SOON));
         assert!(Account { trouble: 1, ..account(180.0, 20.0, 1.0) }.is_worth(0, 64, SOON), "a probe is one row");
+    }
+
+    /// Klarna takes 200 requests in a second: what was saved up and what the rate lets through fit into it.
+    #[test]
+    fn no_second_lets_more_through_than_klarna_takes() {
+        let most = |account: &Account| account.tokens_at(60_000) + account.rate.at(60_000);
+        for per_second in [180.0, 90.0, 20.0, 9.0] {
+            let usual = account(per_second, usual_burst(per_second), 0.0);
+            let allowed = per_second * 200.0 / 180.0;
+            assert!((most(&usual) - allowed).abs() < 1e-6, "{}", most(&usual));
+            let slowed = Rate { full: per_second, slowed: Some((per_second / 2.0, 60_000)) };
+            let left = most(&Account { rate: slowed, ..usual });
+            assert!(left <= (allowed / 2.0).max(1.0 + per_second / 2.0) + 1e-6, "{left}");
+        }
+        assert_eq!(account(0.5, usual_burst(0.5), 0.0).tokens_at(60_000), 1.0, "never less than a request");
     }
 
     #[test]

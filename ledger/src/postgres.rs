@@ -4,24 +4,28 @@
 //! other transaction has (`FOR UPDATE SKIP LOCKED`). A lease ends by itself. Each method is one short transaction without
 //! session state and without named statements, so PgBouncer may stand between, in transaction mode.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ::postgres::config::{Host, SslMode};
 use ::postgres::error::{Severity, SqlState};
 use ::postgres::types::{ToSql, Type};
-use ::postgres::{Client, Config, NoTls, Row};
+use ::postgres::{Client, Config, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::due::{Account, DueRow, first};
 use crate::policy::{Change, Rate, State, Why, counts};
 use crate::store::{Claim, Entry, Error, Kept, Kind, Pace, Record, Settlement, Store};
 
+mod lane;
 mod moving;
 mod office;
+
+use lane::{Connect, Cursor, Lane, look, went_back};
 
 const SCHEMA: &str = include_str!("../sql/postgres/001.sql");
 
@@ -43,9 +47,6 @@ const CONNECT: Duration = Duration::from_secs(10);
 
 /// How long a host may be silent before its connection counts as lost.
 const SILENCE: Duration = Duration::from_secs(30);
-
-/// How often a claim looks for rows that came behind its cursor.
-const FROM_START: Duration = Duration::from_secs(10);
 
 /// How long a worker gathers ends. A commit is an answer of the network and of the disk, and the whole fleet shares them.
 const GATHER: Duration = Duration::from_millis(50);
@@ -74,24 +75,13 @@ const ALONG_THE_INDEX: &str =
 /// The end of the message where another transaction has inserted the same name: the code of a unique violation.
 const RACE: &str = "(23505)";
 
-/// The place in the order of due rows behind which no claim of this worker has looked: microseconds since 1970, and the
-/// row's number.
-type Cursor = (i64, i64);
-
-const START: Cursor = (-1, 0);
-
 /// A ledger in a database.
 pub struct Postgres {
-    config: Config,
-    tls: Option<MakeRustlsConnect>,
+    connect: Connect,
     /// None after the connection was lost, until it is needed again.
     client: Option<Client>,
-    /// By table.
-    cursors: [Cursor; 2],
-    /// The last claim took as many rows as it asked for, so there may be more.
-    has_more: bool,
-    /// When the cursors were set to the start.
-    started: Instant,
+    /// By account. A new connection begins anew, since another database may stand behind it.
+    lanes: HashMap<String, Lane>,
     /// The process that opened it: a connection may not be used in a fork.
     process: u32,
 }
@@ -245,16 +235,14 @@ impl Postgres {
             false => Some(MakeRustlsConnect::new(trust(root)?)),
         };
         let process = std::process::id();
-        let cursors = [START; 2];
-        let mut ledger =
-            Postgres { config, tls, client: None, cursors, has_more: false, started: Instant::now(), process };
+        let mut ledger = Postgres { connect: Connect { config, tls }, client: None, lanes: HashMap::new(), process };
         ledger.client()?;
         Ok(ledger)
     }
 
     /// The database in words.
     fn place(&self) -> String {
-        place(&self.config)
+        place(&self.connect.config)
     }
 
     fn check_process(&self) -> Result<(), Error> {
@@ -273,11 +261,8 @@ impl Postgres {
         let client = match self.client.take() {
             Some(client) => client,
             None => {
-                self.cursors = [START; 2];
-                match &self.tls {
-                    Some(tls) => self.config.connect(tls.clone())?,
-                    None => self.config.connect(NoTls)?,
-                }
+                self.lanes.clear();
+                self.connect.connect()?
             }
         };
         Ok(self.client.insert(client))
@@ -310,7 +295,10 @@ impl Postgres {
 
     /// Whether a claim would find rows of the account and may take some, without a lock and mostly without a write.
     fn is_due(&mut self, account: &str, most: usize) -> Result<bool, Error> {
-        let [(at, id), (refund_at, refund_id)] = self.cursors;
+        let Some(lane) = self.lanes.get(account) else { return Ok(true) };
+        let has_stragglers = lane.stragglers.iter().any(|ids| !ids.is_empty());
+        let cursors = lane.cursors;
+        let [(at, id), (refund_at, refund_id)] = cursors;
         let rows = self.read(
             &format!(
                 "SELECT {ACCOUNT}, takings_ms(takings_now()),
@@ -332,14 +320,40 @@ impl Postgres {
         let Some(row) = rows.first() else {
             return Err(Error::no_account(account));
         };
-        let (held, now, is_due) = (of_account(row)?, row.try_get(11)?, row.try_get::<_, bool>(12)?);
+        let (held, now, is_due) = (of_account(row)?, row.try_get::<_, i64>(11)?, row.try_get::<_, bool>(12)?);
+        if went_back(cursors, now) {
+            self.lanes.remove(account);
+            self.look_behind(account)?;
+            return self.is_due(account, most);
+        }
         if !is_due && now - held.seen_at >= SEEN {
             self.read(
                 "UPDATE takings_account SET seen_at = takings_now() WHERE account = $1 AND seen_at < takings_now()",
                 &[(&account, Type::TEXT)],
             )?;
         }
-        Ok(is_due && held.is_worth(now, most, AGAIN))
+        if !is_due && held.paused_until <= now {
+            // All was searched.
+            let lane = self.lanes.get_mut(account);
+            lane.into_iter().for_each(|lane| lane.nothing_is_due(now));
+        }
+        Ok((is_due || has_stragglers) && held.is_worth(now, most, AGAIN))
+    }
+
+    /// Begins the searches of an account, or looks for rows behind them once it is time.
+    fn look_behind(&mut self, account: &str) -> Result<(), Error> {
+        // A lost connection forgets the lanes.
+        self.client()?;
+        let is_to_look = self.lanes.get_mut(account).is_none_or(|lane| lane.is_to_look(&self.connect, account));
+        if is_to_look {
+            let seen = look(self.client()?, account);
+            let seen = kept(&mut self.client, seen)?;
+            match self.lanes.get_mut(account) {
+                Some(lane) => lane.take(seen),
+                None => drop(self.lanes.insert(account.to_owned(), Lane::new(seen))),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -516,44 +530,55 @@ impl Store for Postgres {
     }
 
     fn claim(&mut self, account: &str, most: usize, lease: Duration) -> Result<Vec<Claim>, Error> {
-        if self.started.elapsed() >= FROM_START {
-            self.cursors = [START; 2];
-            self.started = Instant::now();
-        }
+        self.look_behind(account)?;
         // Where the last claim left rows, the transaction itself finds out.
-        if !std::mem::take(&mut self.has_more) && !self.is_due(account, most)? {
+        let has_more = self.lanes.get_mut(account).is_some_and(|lane| std::mem::take(&mut lane.has_more));
+        if !has_more && !self.is_due(account, most)? {
             return Ok(Vec::new());
         }
         let wanted = most;
-        let cursors = self.cursors;
+        let Some(lane) = self.lanes.get(account) else { return Ok(Vec::new()) };
+        let (cursors, stragglers) = (lane.cursors, lane.stragglers.clone());
         let mut work = self.begin()?;
         work.check_origin()?;
         let Some(held) = read_account(&mut work, account)? else {
             return Err(Error::no_account(account));
         };
         let now = work.now()?;
+        if went_back(cursors, now) {
+            drop(work);
+            self.lanes.remove(account);
+            return self.claim(account, most, lease);
+        }
         let most = held.room(now, most);
         if most == 0 {
             return Ok(Vec::new());
         }
         work.run(ALONG_THE_INDEX)?;
         let mut due = Vec::new();
-        for (kind, cursor) in Kind::ALL.into_iter().zip(cursors) {
-            due_rows(&mut work, kind, account, now, cursor, most, &mut due)?;
+        let mut found = [0; 2];
+        for (place, kind) in Kind::ALL.into_iter().enumerate() {
+            let ids = stragglers[place].get(..most).unwrap_or(&stragglers[place]);
+            due.extend(due_stragglers(&mut work, kind, now, cursors[place], ids)?);
+            let rows = due_rows(&mut work, kind, account, now, cursors[place], most)?;
+            found[place] = rows.len();
+            due.extend(rows);
         }
         if due.is_empty() {
+            drop(work);
+            if let Some(lane) = self.lanes.get_mut(account) {
+                lane.searched(now, most, found, &due);
+            }
             return Ok(Vec::new());
         }
         let due = first(due, most);
         let end = now.saturating_add(millis(lease));
-        let mut next = cursors;
-        for (kind, next) in Kind::ALL.into_iter().zip(&mut next) {
+        for kind in Kind::ALL {
             let rows = due.iter().filter(|row| row.kind == kind);
-            let ids: Vec<i64> = rows.clone().map(|row| row.id).collect();
+            let ids: Vec<i64> = rows.map(|row| row.id).collect();
             if ids.is_empty() {
                 continue;
             }
-            *next = rows.map(|row| (row.due_at, row.id)).max().unwrap_or(*next);
             // maybe_when_claimed() in SQL: a row that another worker had may have been sent by it.
             work.change(
                 &format!(
@@ -572,8 +597,10 @@ impl Store for Postgres {
             &[(&account, Type::TEXT), (&left, Type::FLOAT8), (&now, Type::INT8)],
         )?;
         work.commit()?;
-        self.cursors = next;
-        self.has_more = due.len() == wanted;
+        if let Some(lane) = self.lanes.get_mut(account) {
+            lane.searched(now, most, found, &due);
+            lane.has_more = due.len() == wanted;
+        }
         Ok(due.into_iter().map(|row| row.claimed(now, &held)).collect())
     }
 
@@ -837,6 +864,42 @@ fn limited(work: &mut Work<'_>, account: &str, time: Duration) -> Result<u64, Er
     )
 }
 
+/// The columns of a due row, with its table.
+fn of_due_row(kind: Kind) -> String {
+    format!(
+        "SELECT (extract(epoch FROM due_at) * 1000000)::bigint, id, state, maybe, refused, tries, sends, order_id, reference,
+           {}::bigint, request, idempotency_key, takings_ms(enqueued_at), takings_ms(looked_at) FROM takings_{}",
+        kind.amount(),
+        kind.operation()
+    )
+}
+
+/// The rows behind the cursor that a look has found, and that nobody has taken since. By their numbers alone: a condition
+/// on the time could lead the server to the index of due rows, with all its old entries.
+fn due_stragglers(
+    work: &mut Work<'_>,
+    kind: Kind,
+    now: i64,
+    cursor: Cursor,
+    ids: &[i64],
+) -> Result<Vec<DueRow>, Error> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = work.read(
+        &format!("{} WHERE id = ANY($1) FOR UPDATE SKIP LOCKED", of_due_row(kind)),
+        &[(&ids, Type::INT8_ARRAY)],
+    )?;
+    let mut due = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let Some(at) = row.try_get::<_, Option<i64>>(0)? else { continue };
+        if at <= now.saturating_mul(1000) && (at, row.try_get(1)?) <= cursor {
+            due.push(due_row(kind, row)?);
+        }
+    }
+    Ok(due)
+}
+
 fn due_rows(
     work: &mut Work<'_>,
     kind: Kind,
@@ -844,17 +907,12 @@ fn due_rows(
     now: i64,
     (at, id): Cursor,
     most: usize,
-    due: &mut Vec<DueRow>,
-) -> Result<(), Error> {
+) -> Result<Vec<DueRow>, Error> {
     let rows = work.read(
         &format!(
-            "SELECT (extract(epoch FROM due_at) * 1000000)::bigint, id, state, maybe, refused, tries, sends, order_id, reference,
-               {}::bigint, request, idempotency_key, takings_ms(enqueued_at), takings_ms(looked_at)
-             FROM takings_{} WHERE account = $1 AND due_at <= takings_at($2)
-               AND (due_at, id) > (to_timestamp($4 / 1000000.0), $5)
+            "{} WHERE account = $1 AND due_at <= takings_at($2) AND (due_at, id) > (to_timestamp($4 / 1000000.0), $5)
              ORDER BY due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED",
-            kind.amount(),
-            kind.operation()
+            of_due_row(kind)
         ),
         &[
             (&account, Type::TEXT),
@@ -864,26 +922,27 @@ fn due_rows(
             (&id, Type::INT8),
         ],
     )?;
-    for row in &rows {
-        due.push(DueRow {
-            kind,
-            due_at: row.try_get(0)?,
-            id: row.try_get(1)?,
-            state: state(kind, row, 2)?,
-            maybe: row.try_get(3)?,
-            refused: row.try_get(4)?,
-            tries: small(row, 5)?,
-            sends: natural(row, 6)?,
-            order_id: row.try_get(7)?,
-            reference: row.try_get(8)?,
-            amount: row.try_get(9)?,
-            request: row.try_get(10)?,
-            idempotency_key: row.try_get(11)?,
-            enqueued_at: row.try_get(12)?,
-            looked_at: row.try_get(13)?,
-        });
-    }
-    Ok(())
+    rows.iter().map(|row| due_row(kind, row)).collect()
+}
+
+fn due_row(kind: Kind, row: &Row) -> Result<DueRow, Error> {
+    Ok(DueRow {
+        kind,
+        due_at: row.try_get(0)?,
+        id: row.try_get(1)?,
+        state: state(kind, row, 2)?,
+        maybe: row.try_get(3)?,
+        refused: row.try_get(4)?,
+        tries: small(row, 5)?,
+        sends: natural(row, 6)?,
+        order_id: row.try_get(7)?,
+        reference: row.try_get(8)?,
+        amount: row.try_get(9)?,
+        request: row.try_get(10)?,
+        idempotency_key: row.try_get(11)?,
+        enqueued_at: row.try_get(12)?,
+        looked_at: row.try_get(13)?,
+    })
 }
 
 /// Writes the ends of one table that count. The rows are locked in the order of their numbers, as by every worker, so
@@ -904,7 +963,7 @@ fn write(
         ),
         &[(&ids, Type::INT8_ARRAY)],
     )?;
-    let mut current = std::collections::HashMap::with_capacity(rows.len());
+    let mut current = HashMap::with_capacity(rows.len());
     for row in &rows {
         let name: (String, String) = (row.try_get(4)?, row.try_get(5)?);
         let standing = (state(kind, row, 1)?, natural(row, 2)?, row.try_get::<_, Option<String>>(3)?, name);

@@ -273,7 +273,22 @@ fn settled_in_batches() {
 /// A row that becomes due behind the place where the last claim ended is found within ten seconds.
 #[test]
 fn no_row_is_left_behind() {
+    no_row_is_left(|_| {});
+}
+
+/// Where the look for such rows is slow, it has a connection of its own.
+#[test]
+fn no_row_is_left_behind_by_a_slow_look() {
+    no_row_is_left(|database| {
+        let clock = "CREATE OR REPLACE FUNCTION takings_now() RETURNS timestamptz LANGUAGE plpgsql STABLE
+                     AS 'BEGIN PERFORM pg_sleep(0.02); RETURN now(); END'";
+        Cluster::get().run(database, clock);
+    });
+}
+
+fn no_row_is_left(prepare: impl Fn(&str)) {
     let database = Cluster::get().database();
+    prepare(&database);
     let mut store = open(&database);
     store.enqueue(Kind::Capture, &[entry("o-1", "p", 1)]).unwrap();
     assert_eq!(store.claim("default", 1, LEASE).unwrap().len(), 1);
@@ -285,6 +300,66 @@ fn no_row_is_left_behind() {
     while store.claim("default", 1, LEASE).unwrap().is_empty() {
         assert!(began.elapsed() < Duration::from_secs(60), "the row is not found");
         thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// An old snapshot keeps the entries of all former versions of rows. No claim passes those of rows that ended long ago.
+#[test]
+fn a_held_snapshot_keeps_no_claim() {
+    const OLD: i64 = 2000;
+    let database = Cluster::get().database();
+    let mut shop = Cluster::get().shop(&database);
+    let mut holder = Cluster::get().shop(&database);
+    let insert = "INSERT INTO takings_capture (order_id, reference, captured_amount, due_at)";
+    let old = format!("{insert} SELECT 'old-' || n, 'p', 1, '2001-01-01' FROM generate_series(1, {OLD}) AS n");
+    shop.batch_execute(&old).unwrap();
+    holder.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM takings_capture LIMIT 1").unwrap();
+    let mut store = open(&database);
+    store.set_rate("default", 1e6, 1e6).unwrap();
+    let mut ends = Vec::new();
+    while ends.len() < 2000 {
+        ends.extend(store.claim("default", 500, LEASE).unwrap().iter().map(done));
+    }
+    store.settle(&ends).unwrap();
+    drop(store);
+    let mut read = || {
+        shop.query_one("SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'takings_capture_due'", &[])
+            .unwrap()
+            .get::<_, i64>(0)
+    };
+    while read() < OLD {
+        thread::sleep(Duration::from_millis(50));
+    }
+    let before = read();
+    let mut store = open(&database);
+    for n in 0..20 {
+        store.enqueue(Kind::Capture, &[entry(&format!("new-{n}"), "p", 1)]).unwrap();
+        assert_eq!(store.claim("default", 1, LEASE).unwrap().len(), 1);
+    }
+    drop(store);
+    // Its counts arrive with its end.
+    while read() < before + 20 {
+        thread::sleep(Duration::from_millis(50));
+    }
+    let passed = read() - before;
+    assert!(passed < 10 * OLD, "{passed} entries for 20 rows");
+    holder.batch_execute("ROLLBACK").unwrap();
+}
+
+/// Each account has its own place in the order of due rows: none waits for the other's looks.
+#[test]
+fn accounts_keep_their_own_places() {
+    let database = Cluster::get().database();
+    let mut store = open(&database);
+    store.make_account("other", true).unwrap();
+    Cluster::get().run(
+        &database,
+        "INSERT INTO takings_capture (account, order_id, reference, captured_amount, due_at) VALUES
+           ('other', 'o-1', 'p', 1, '2001-01-01'), ('other', 'o-2', 'p', 1, '2001-01-02'),
+           ('default', 'o-3', 'p', 1, '2001-01-03')",
+    );
+    for account in ["other", "default", "other"] {
+        assert_eq!(store.claim(account, 1, LEASE).unwrap().len(), 1, "{account}");
     }
 }
 

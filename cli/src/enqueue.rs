@@ -281,7 +281,7 @@ fn report(order: &Order, store: &mut dyn Office, entries: &[Entry], origins: &[O
         let bytes = writer.into_inner().map_err(|why| Failure::new(format!("the report: {why}")))?;
         write_whole(path, &bytes)?;
     }
-    let trouble = work::trouble(store, order.place.account());
+    let trouble = work::trouble(&store.accounts().unwrap_or_default(), order.place.account());
     let word = kind.word(State::Done);
     if order.json {
         result(json!({

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use takings_ledger::office::Office;
+use takings_ledger::office::{Account, Office};
 use takings_ledger::store::{Kind, Shared, usual_burst};
 use takings_ledger::worker::{Hands, Settings, Tally, work};
 
@@ -23,6 +23,9 @@ const LOOK: Duration = Duration::from_millis(200);
 
 /// The open rows are not counted again for so many times the duration of a count, which reads an index of all of them.
 const RARELY: u32 = 100;
+
+/// How often a worker asks whether an account is paused. An idle one asks the ledger little.
+const PAUSES: Duration = Duration::from_secs(2);
 
 /// How often old rows are wiped.
 const HOUSEKEEPING: Duration = Duration::from_secs(60 * 60);
@@ -224,7 +227,7 @@ pub fn run(
         let watcher = scope.spawn(move || {
             let mut kept: Option<Instant> = None;
             let mut paused: BTreeMap<&str, String> = BTreeMap::new();
-            let (mut asked, mut count_again): (Option<Instant>, Option<Instant>) = (None, None);
+            let [mut asked, mut looked, mut count_again] = [None::<Instant>; 3];
             let mut is_well = true;
             while !is_over.load(Ordering::SeqCst) {
                 let is_stopped = stop.load(Ordering::SeqCst);
@@ -245,9 +248,14 @@ pub fn run(
                         }
                         progress.show();
                     }
-                    for name in &names {
+                }
+                if looked.is_none_or(|at| at.elapsed() >= PAUSES) || is_stopped {
+                    looked = Some(Instant::now());
+                    // While they cannot be read, nothing is new.
+                    let accounts = beside.accounts().ok();
+                    for name in names.iter().filter(|_| accounts.is_some()) {
                         let whose = if names.len() > 1 { format!("account {name}: ") } else { String::new() };
-                        match (trouble(&mut *beside, name), paused.get(name)) {
+                        match (trouble(accounts.as_deref().unwrap_or_default(), name), paused.get(name)) {
                             (Some(why), before) if before != Some(&why) => {
                                 progress.say(&format!("{whose}PAUSED: {why}"));
                                 paused.insert(name, why);
@@ -351,18 +359,17 @@ fn add(sum: &mut Tally, tally: &Tally) {
 }
 
 /// Why nothing is sent for the account now, in words; none if all is well.
-pub fn trouble(store: &mut dyn Office, account: &str) -> Option<String> {
-    let now = store.time().ok()?;
-    let accounts = store.accounts().ok()?;
-    let account = accounts.into_iter().find(|held| held.account == account)?;
-    let word = account.paused_why.filter(|word| account.paused_until > now && word != "limited")?;
+pub fn trouble(accounts: &[Account], account: &str) -> Option<String> {
+    let account = accounts.iter().find(|held| held.account == account)?;
+    let now = account.at;
+    let word = account.paused_why.as_deref().filter(|word| account.paused_until > now && *word != "limited")?;
     let until = match account.paused_until {
         i64::MAX => "until `takings resume`".to_owned(),
         until => format!("tries again in {}", span(until - now + 999)),
     };
     // The time goes down, which is no news.
     let until = if word == "person" { until } else { until.split(" in ").next().unwrap_or_default().to_owned() };
-    Some(format!("{} ({until})", why(&word)))
+    Some(format!("{} ({until})", why(word)))
 }
 
 /// Wipes what need not be kept any longer. Gives the number of rows that were wiped, and of those that became stubs.

@@ -32,6 +32,8 @@ pub struct Account {
     pub seen_at: i64,
     /// Since when a person should know of its pause.
     pub alert_at: Option<i64>,
+    /// The ledger's time at which it was read.
+    pub at: i64,
 }
 
 /// The rows of an account in one state.

@@ -122,6 +122,7 @@ impl Office for Postgres {
                     look_until: row.try_get(7)?,
                     seen_at: row.try_get(8)?,
                     alert_at: row.try_get(9)?,
+                    at: row.try_get(13)?,
                 })
             })
             .collect()

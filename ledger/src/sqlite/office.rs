@@ -99,6 +99,7 @@ impl Office for Sqlite {
                 look_until: row.get(7)?,
                 seen_at: row.get(8)?,
                 alert_at: row.get(9)?,
+                at: now,
             })
         })?;
         Ok(accounts.collect::<Result<_, _>>()?)

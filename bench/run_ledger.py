@@ -5,31 +5,22 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import datetime
 import itertools
 import json
 import os
-import re
-import signal
 import sqlite3
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from run import ROOT, SAMPLE, Server, machine, server, table
-
-AT_ONCE = 1000
-"""Rows of one transaction."""
-
-PATIENCE = 300
-"""Seconds without a capture after which nobody waits any longer."""
+import ledgers
+from ledgers import AT_ONCE, PATIENCE, Figure, Given, Programs, Worker, order, request, rows
+from run import SAMPLE, server
 
 
 @dataclass(frozen=True)
@@ -56,117 +47,25 @@ class Scale:
         )
 
 
-@dataclass
-class Figure:
-    """A figure beside its goal. `is_met` is None where it has none."""
-
-    what: str
-    value: str
-    goal: str = ""
-    is_met: bool | None = None
-
-    def row(self) -> list[str]:
-        verdict = {None: "", True: "met", False: "MISSED"}[self.is_met]
-        return [self.what, self.value, self.goal, verdict]
-
-
 @dataclass(frozen=True)
-class Place:
+class Place(Programs):
     """The programs, the server that plays Klarna, and a folder for ledgers."""
 
-    takings: Path
-    server: Server
     folder: Path
-    hands: int
-
-    def environment(self) -> dict[str, str]:
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        return kept | {
-            "KLARNA_USERNAME": "bench",
-            "KLARNA_PASSWORD": "bench-password",
-            "KLARNA_BASE_URL": f"{self.server.urls['tls']}/parcels",
-            "KLARNA_CA_FILE": str(self.server.ca_file),
-        }
-
-    def command(self, ledger: Path, *words: str) -> list[str]:
-        return [str(self.takings), "--ledger", str(ledger), *words]
 
     def ledger(self, name: str, rate: float | None = None) -> Path:
         """A new ledger; `rate` in place of the account's 180 requests a second."""
         path = self.folder / name / "ledger.db"
         path.parent.mkdir()
-        subprocess.run(self.command(path, "init", "--first-ever"), check=True, capture_output=True)
+        init = self.command(str(path), "init", "--first-ever")
+        subprocess.run(init, check=True, capture_output=True)
         if rate is not None:
             with opened(path) as db, db:
                 db.execute("UPDATE takings_account SET per_second = ?1, burst = ?1", (rate,))
         return path
 
-    @contextlib.contextmanager
-    def worker(self, ledger: Path, *words: str) -> Iterator[Worker]:
-        with (ledger.parent / "worker.log").open("a") as log:
-            process = subprocess.Popen(
-                self.command(ledger, "worker", "--hands", str(self.hands), *words),
-                env=self.environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        worker = Worker(process, ledger.parent.name)
-        try:
-            yield worker
-        finally:
-            if process.poll() is None:
-                worker.kill()
-
-    def captured(
-        self,
-        count: int,
-        worker: Worker,
-        often: float = 0.002,
-        note: Callable[[int], None] = lambda captured: None,
-    ) -> None:
-        """Waits until the server has made so many captures; `note` hears how many there are."""
-        last, changed = -1, time.monotonic()
-        while last < count:
-            time.sleep(often)
-            captured = self.server.captured()
-            if captured != last:
-                last, changed = captured, time.monotonic()
-            if worker.process.poll() is not None or time.monotonic() - changed > PATIENCE:
-                log = (self.folder / worker.name / "worker.log").read_text()
-                raise SystemExit(f"{worker.name}: {captured} of {count} captures were made\n{log}")
-            note(captured)
-
-
-@dataclass
-class Worker:
-    """A running worker."""
-
-    process: subprocess.Popen[bytes]
-    name: str
-
-    def stop(self) -> None:
-        """Lets it write how the requests under way ended."""
-        self.process.terminate()
-        self.process.wait()
-
-    def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-
-    def cpu(self) -> float:
-        """Seconds of processor time so far, of all its threads."""
-        spent = 0
-        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
-            with contextlib.suppress(OSError):
-                spent += int((task / "schedstat").read_text().split()[0])
-        return spent / 1e9
-
-    def resident(self) -> float:
-        """The memory that it holds now, in MiB."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        found = re.search(r"VmRSS:\s*(\d+)", status)
-        return int(found[1]) / 1024 if found else 0
+    def worker(self, ledger: Path, *words: str) -> AbstractContextManager[Worker]:
+        return self.running(str(ledger), ledger.parent / "worker.log", *words)
 
 
 @contextlib.contextmanager
@@ -178,14 +77,6 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
         yield db
     finally:
         db.close()
-
-
-def request() -> str:
-    sample = json.loads(SAMPLE.read_text())
-    return json.dumps({name: sample[name] for name in sample if name not in NAMED})
-
-
-NAMED = ("captured_amount", "reference")
 
 
 def enqueue(ledger: Path, count: int, first: int = 0, due_in: float = 0) -> tuple[float, float]:
@@ -212,12 +103,6 @@ def enqueue(ledger: Path, count: int, first: int = 0, due_in: float = 0) -> tupl
         return time.monotonic() - wall, time.process_time() - cpu
 
 
-def order(number: int) -> str:
-    # The ids of orders are random, and so are their places in the index.
-    number = number * 0x9E37_79B9_7F4A_7C15 % 2**64
-    return f"{number >> 32:08x}-{number >> 16 & 0xFFFF:04x}-4073-ab96-{number & 0xFFFF:012x}"
-
-
 def measured_enqueue(place: Place, scale: Scale) -> Iterator[Figure]:
     ledger = place.ledger("enqueue")
     wall, cpu = enqueue(ledger, scale.enqueued)
@@ -231,7 +116,7 @@ def measured_enqueue(place: Place, scale: Scale) -> Iterator[Figure]:
             file.write(json.dumps({**sample, "order_id": order(n), "reference": f"p-{n}"}) + "\n")
     begun, spent = time.monotonic(), os.times()
     subprocess.run(
-        place.command(place.ledger("file"), "enqueue", str(lines)),
+        place.command(str(place.ledger("file")), "enqueue", str(lines)),
         env=place.environment(),
         check=True,
         capture_output=True,
@@ -244,11 +129,6 @@ def measured_enqueue(place: Place, scale: Scale) -> Iterator[Figure]:
         time.monotonic() - begun,
         cpu,
     )
-
-
-def rows(what: str, count: int, wall: float, cpu: float) -> Figure:
-    value = f"{count / wall:,.0f} rows/s, {cpu / count * 1e6:.0f} µs of CPU a row"
-    return Figure(what, value, "≥ 10,000 rows/s", count / wall >= 10_000)
 
 
 @dataclass
@@ -293,7 +173,7 @@ def measured_captures(place: Place, scale: Scale) -> Iterator[Figure]:
         moments.append(Moment(time.monotonic(), captured - before, *cpu, worker.resident()))
 
     with place.worker(ledger) as worker:
-        place.captured(before + scale.parcels, worker, often=0.05, note=note)
+        place.captured(before + scale.parcels, [worker], often=0.05, note=note)
         worker.stop()
     made = place.server.captured() - before
     with opened(ledger) as db:
@@ -350,7 +230,7 @@ def measured_recovery(place: Place, scale: Scale) -> Iterator[Figure]:
     times = []
     for kill in range(scale.kills):
         with place.worker(ledger) as worker:
-            place.captured(before + part * (kill + 1), worker)
+            place.captured(before + part * (kill + 1), [worker], often=0.002)
             worker.kill()
         # Requests of the dead may still arrive.
         time.sleep(0.2)
@@ -358,7 +238,7 @@ def measured_recovery(place: Place, scale: Scale) -> Iterator[Figure]:
         if captured - before >= scale.killed:
             break
         with place.worker(ledger) as worker:
-            place.captured(captured + 1, worker)
+            place.captured(captured + 1, [worker], often=0.002)
             times.append(time.monotonic() - begun)
             worker.kill()
     # The last to be settled may be requests that the server has already counted.
@@ -385,7 +265,7 @@ def measured_idle(place: Place, scale: Scale) -> Iterator[Figure]:
     empty, waiting, paused = (place.ledger(name) for name in ("empty", "waiting", "paused"))
     enqueue(waiting, scale.waiting, due_in=24 * 60 * 60)
     enqueue(paused, scale.waiting)
-    subprocess.run(place.command(paused, "pause"), check=True, capture_output=True)
+    subprocess.run(place.command(str(paused), "pause"), check=True, capture_output=True)
     for what, ledger in {
         "an empty ledger": empty,
         f"{scale.waiting:,} rows due tomorrow": waiting,
@@ -409,7 +289,7 @@ def measured_backlog(place: Place, scale: Scale) -> Iterator[Figure]:
     enqueue(ledger, scale.backlog)
     before, begun = place.server.captured(), time.monotonic()
     with place.worker(ledger) as worker:
-        place.captured(before + scale.backlog, worker, often=0.05)
+        place.captured(before + scale.backlog, [worker], often=0.05)
         took, cpu = time.monotonic() - begun, worker.cpu()
     most = 15 * 60 * scale.backlog / 100_000
     yield Figure(
@@ -430,15 +310,7 @@ MEASURES: dict[str, Callable[[Place, Scale], Iterator[Figure]]] = {
 
 
 def measure(place: Place, scale: Scale, only: str) -> list[Figure]:
-    figures = []
-    for name, measured in MEASURES.items():
-        if re.search(only, name):
-            print(f"ledger: {name}", file=sys.stderr)
-            for figure in measured(place, scale):
-                print("  " + "   ".join(filter(None, figure.row())), file=sys.stderr)
-                figures.append(figure)
-            print(f"  load {os.getloadavg()[0]:.1f}", file=sys.stderr)
-    return figures
+    return ledgers.measure(MEASURES, place, scale, only)
 
 
 @contextlib.contextmanager
@@ -448,40 +320,15 @@ def place(programs: Path, folder: Path, hands: int) -> Iterator[Place]:
         tempfile.TemporaryDirectory(prefix="ledger-", dir=folder) as directory,
         server(programs / "bench-server") as running,
     ):
-        yield Place(programs / "takings", running, Path(directory), hands)
+        yield Place(programs / "takings", running, hands, Path(directory))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a twentieth of everything: a try-out")
-    parser.add_argument("--scale", type=int, default=1, metavar="N", help="a N-th of everything")
-    parser.add_argument("--only", default="", help=f"a pattern of {', '.join(MEASURES)}")
-    parser.add_argument("--hands", type=int, default=64, help="requests under way at once")
-    parser.add_argument("--target", type=Path, default=ROOT / "target" / "bench", help="the build")
-    parser.add_argument("--out", type=Path, help="a folder for ledger.json and ledger.md")
-    given = parser.parse_args()
-
-    # Server, worker and this program share two cores, and so do all that they start.
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
-    target = given.target.resolve()
-    out = given.out or target
-    out.mkdir(parents=True, exist_ok=True)
-    scale = Scale().divided(20 if given.quick else given.scale)
-    results: dict[str, Any] = {
-        "when": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "machine": machine(),
-        "scale": vars(scale),
-    }
-    with place(target / "release", out, given.hands) as at:
+    given = Given(__doc__, "ledger", MEASURES)
+    scale = Scale().divided(given.divisor)
+    with place(given.programs, given.out, given.hands) as at:
         figures = measure(at, scale, given.only)
-    load = results["load_at_end"] = os.getloadavg()[0]
-    results["figures"] = [vars(figure) for figure in figures]
-    title = f"the ledger in an SQLite file, the machine's load {load:.1f} at the end"
-    text = table(title, ["figure", "is", "goal", ""], [f.row() for f in figures])
-    print(text)
-    (out / "ledger.json").write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
-    (out / "ledger.md").write_text(text.lstrip("\n") + "\n")
-    print(f"\nwritten: ledger.json and ledger.md in {out}")
+    given.write("the ledger in an SQLite file", vars(scale), figures)
 
 
 if __name__ == "__main__":

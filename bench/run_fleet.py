@@ -114,12 +114,16 @@ class Fleet(Programs):
         sets = f"per_second = {rate}, burst = {rate / 9}, tokens = 0"
         self.cluster.ask(f"UPDATE takings_account SET {sets}", database)
 
-    def enqueue(self, database: str, count: int, first: int = 0) -> float:
-        """Inserts rows as a shop does, each of an order of its own. Gives the time that it took."""
+    def enqueue(self, database: str, count: int, first: int = 0, one_by_one: bool = False) -> float:
+        """Inserts rows as a shop does, each of an order of its own. Gives the time that it took.
+
+        `one_by_one`: a statement for each row, else for each transaction.
+        """
         amount, fields = json.loads(SAMPLE.read_text())["captured_amount"], request()
-        sql = (
-            "INSERT INTO takings_capture (order_id, reference, captured_amount, request)"
-            " VALUES (%s, %s, %s, %s)"
+        insert = "INSERT INTO takings_capture (order_id, reference, captured_amount, request)"
+        of_arrays = (
+            " SELECT * FROM unnest(%s::text[], %s::text[], %s::numeric[], %s::text[])"
+            " AS parcel (order_id, reference, captured_amount, request)"
         )
         with self.cluster.connection(database) as db, db.cursor() as cursor:
             begun = time.monotonic()
@@ -128,7 +132,11 @@ class Fleet(Programs):
                 # The server remembers the keys, and so the names, of all ledgers.
                 part = [(order(n), f"{database}-{n}", amount, fields) for n in numbers]
                 with db.transaction():
-                    cursor.executemany(sql, part)
+                    if one_by_one:
+                        cursor.executemany(f"{insert} VALUES (%s, %s, %s, %s)", part)
+                    else:
+                        columns = [list(column) for column in zip(*part, strict=True)]
+                        cursor.execute(insert + of_arrays, columns)
             return time.monotonic() - begun
 
     def worker(self, database: str, *words: str) -> AbstractContextManager[Worker]:
@@ -186,12 +194,16 @@ class Fleet(Programs):
 
 
 def measured_enqueue(fleet: Fleet, scale: Scale) -> Iterator[Figure]:
-    database = fleet.ledger("enqueue")
-    cpu = fleet.cpu()
-    wall = fleet.enqueue(database, scale.enqueued)
-    yield rows(
-        "INSERTs of a shop (psycopg), 1,000 a transaction", scale.enqueued, wall, fleet.cpu() - cpu
-    )
+    for what, one_by_one in {"a statement": False, "executemany of a statement each": True}.items():
+        database = fleet.ledger("one_by_one" if one_by_one else "enqueue")
+        cpu = fleet.cpu()
+        wall = fleet.enqueue(database, scale.enqueued, one_by_one=one_by_one)
+        yield rows(
+            f"INSERTs of a shop (psycopg), 1,000 a transaction, {what}",
+            scale.enqueued,
+            wall,
+            fleet.cpu() - cpu,
+        )
 
 
 def measured_captures(fleet: Fleet, scale: Scale) -> Iterator[Figure]:

@@ -111,7 +111,7 @@ class Fleet(Programs):
         return name
 
     def limit(self, database: str, rate: float) -> None:
-        sets = f"per_second = {rate}, burst = {rate / 9}, tokens = 0"
+        sets = f"per_second = {rate}, burst = {rate / 12}, tokens = 0"
         self.cluster.ask(f"UPDATE takings_account SET {sets}", database)
 
     def enqueue(self, database: str, count: int, first: int = 0, one_by_one: bool = False) -> float:

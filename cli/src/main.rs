@@ -330,7 +330,7 @@ enum OfAccount {
         /// Requests a second
         #[arg(long, value_name = "N")]
         per_second: f64,
-        /// Requests at once, after a time without any; else a ninth of the rate
+        /// Requests at once, after a time without any; else a twelfth of the rate
         #[arg(long, value_name = "N")]
         burst: Option<f64>,
     },

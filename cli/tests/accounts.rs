@@ -104,8 +104,8 @@ fn one_worker_serves_several_accounts() {
 
     assert_eq!(place.json(&["pause", "kustom-se"], 0), json!({"account": "kustom-se", "paused": true}));
     assert_eq!(place.json(&["resume", "--account", "kustom-se"], 0), json!({"account": "kustom-se", "paused": false}));
-    let rate = place.json(&["account", "rate", "kustom-se", "--per-second", "18"], 0);
-    assert_eq!(rate, json!({"account": "kustom-se", "per_second": 18.0, "burst": 2.0}));
+    let rate = place.json(&["account", "rate", "kustom-se", "--per-second", "24"], 0);
+    assert_eq!(rate, json!({"account": "kustom-se", "per_second": 24.0, "burst": 2.0}));
     let settings = place.json(&["doctor"], 0)["found"].to_string();
     assert!(settings.contains("account kustom-se: ") && !settings.contains("a-password"), "{settings}");
 }

@@ -247,9 +247,9 @@ fn workers_share_the_rate() {
     once.sort_unstable();
     once.dedup();
     assert_eq!(once.len(), claimed.len(), "a row was claimed twice");
-    let most = 20.0 + 180.0 * seconds + 1.0;
+    let most = 15.0 + 180.0 * seconds + 1.0;
     assert!(claimed.len() as f64 <= most, "{} of at most {most}", claimed.len());
-    assert!(claimed.len() >= 20);
+    assert!(claimed.len() >= 15);
 }
 
 /// Two workers settle the same row: the holder's word counts, and success always does.
@@ -257,12 +257,12 @@ fn workers_share_the_rate() {
 fn settled_in_batches() {
     let database = Cluster::get().database();
     let (mut first, mut second) = (open(&database), open(&database));
-    first.enqueue(Kind::Capture, &entries(0..20)).unwrap();
-    let claims = first.claim("default", 20, LEASE).unwrap();
-    assert_eq!(claims.len(), 20);
+    first.enqueue(Kind::Capture, &entries(0..15)).unwrap();
+    let claims = first.claim("default", 15, LEASE).unwrap();
+    assert_eq!(claims.len(), 15);
     let ends: Vec<Settlement> = claims.iter().chain(&claims).map(done).collect();
     let kept = first.settle(&ends).unwrap();
-    assert!(kept[..20].iter().all(|kept| *kept == Kept::Written) && kept[20..].iter().all(|kept| *kept == Kept::Stale));
+    assert!(kept[..15].iter().all(|kept| *kept == Kept::Written) && kept[15..].iter().all(|kept| *kept == Kept::Stale));
     assert!(second.settle(&ends).unwrap().iter().all(|kept| *kept == Kept::Stale));
     let other = Settlement { done_as: Some("another".into()), ..done(&claims[3]) };
     assert_eq!(second.settle(&[other]).unwrap(), [Kept::AnotherId]);

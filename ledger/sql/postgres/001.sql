@@ -35,11 +35,11 @@ CREATE TABLE takings_account (
   -- The person who bound it anew.
   bound_by     text,
   per_second   double precision NOT NULL DEFAULT 180,
-  burst        double precision NOT NULL DEFAULT 20,
+  burst        double precision NOT NULL DEFAULT 15,
   -- The rate that Klarna's limit left, and since when. It comes back by itself.
   slowed       double precision,
   slowed_at    timestamptz,
-  tokens       double precision NOT NULL DEFAULT 20,
+  tokens       double precision NOT NULL DEFAULT 15,
   tokens_at    timestamptz NOT NULL DEFAULT takings_now(),
   -- How often in a row it was paused. Above 0 one row at a time probes.
   trouble      integer NOT NULL DEFAULT 0,

@@ -23,11 +23,11 @@ CREATE TABLE takings_account (
   -- The person who bound it anew.
   bound_by     TEXT,
   per_second   REAL NOT NULL DEFAULT 180,
-  burst        REAL NOT NULL DEFAULT 20,
+  burst        REAL NOT NULL DEFAULT 15,
   -- The rate that Klarna's limit left, and since when. It comes back by itself.
   slowed       REAL,
   slowed_at    INTEGER,
-  tokens       REAL NOT NULL DEFAULT 20,
+  tokens       REAL NOT NULL DEFAULT 15,
   tokens_at    INTEGER NOT NULL DEFAULT 0,
   -- How often in a row it was paused. Above 0 one row at a time probes.
   trouble      INTEGER NOT NULL DEFAULT 0,

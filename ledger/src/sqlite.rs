@@ -329,19 +329,10 @@ impl Store for Sqlite {
                 lock
             }
         };
-        lock.rewind().map_err(|why| failed(&why))?;
-        let mut seen = String::new();
-        lock.read_to_string(&mut seen).map_err(|why| failed(&why))?;
-        // A lock that was cut off while it was written says nothing.
-        let seen: i64 = seen.strip_suffix('\n').and_then(|seen| seen.parse().ok()).unwrap_or(0);
+        let seen = claims_seen(&mut lock).map_err(|why| failed(&why))?;
         let (now, origin) = (self.now(), self.origin.clone());
         let work = self.begin()?;
-        let (claims, made_in): (i64, Option<String>) =
-            work.query_row("SELECT claims, origin FROM takings_ledger", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        if seen > claims || made_in.as_ref() != Some(&origin) {
-            restored(&work, now)?;
-            work.execute("UPDATE takings_ledger SET origin = ?1, claims = max(claims, ?2)", params![origin, seen])?;
-        }
+        check_origin(&work, seen, &origin, now)?;
         for kind in Kind::ALL {
             // The lock says that the worker is gone, so nobody has to wait for the ends of its leases.
             work.execute(
@@ -716,6 +707,27 @@ fn write(work: &Transaction<'_>, end: &Settlement, now: i64) -> rusqlite::Result
         ])?;
     }
     Ok(Kept::Written)
+}
+
+/// How many claims the lock of the worker has counted.
+fn claims_seen(lock: &mut File) -> std::io::Result<i64> {
+    let mut seen = String::new();
+    lock.rewind()?;
+    lock.read_to_string(&mut seen)?;
+    // A lock that was cut off while it was written says nothing.
+    Ok(seen.strip_suffix('\n').and_then(|seen| seen.parse().ok()).unwrap_or(0))
+}
+
+/// Stops vouching for what was enqueued before, where a backup took the place of the file: another file is at the path, or
+/// the worker's lock has `seen` claims that the file does not know.
+fn check_origin(work: &Transaction<'_>, seen: i64, origin: &str, now: i64) -> rusqlite::Result<()> {
+    let (claims, made_in): (i64, Option<String>) =
+        work.query_row("SELECT claims, origin FROM takings_ledger", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    if seen > claims || made_in.as_deref() != Some(origin) {
+        restored(work, now)?;
+        work.execute("UPDATE takings_ledger SET origin = ?1, claims = max(claims, ?2)", params![origin, seen])?;
+    }
+    Ok(())
 }
 
 fn restored(work: &Transaction<'_>, now: i64) -> rusqlite::Result<()> {

@@ -532,6 +532,18 @@ fn withdrawn_after_a_restore<E: Engine>() {
     assert_eq!(say(&mut engine, Kind::Refund, Word::NotDone), Ok(State::Rejected));
 }
 
+/// A standby or a backup took the ledger's place, and no worker has seen it yet: a person's word sees it too.
+fn withdrawn_after_a_failover<E: Engine>() {
+    let mut engine = E::new();
+    engine.store().enqueue(Kind::Capture, &[entry("p", 1)]).unwrap();
+    engine.shop_runs("UPDATE takings_ledger SET origin = 'another'");
+    let why = say(&mut engine, Kind::Capture, Word::Withdraw).unwrap_err();
+    assert!(why.contains("another one may have sent it"), "{why}");
+    assert_eq!(say(&mut engine, Kind::Capture, Word::Done("c".into())), Ok(State::Done));
+    engine.store().enqueue(Kind::Capture, &[entry("q", 1)]).unwrap();
+    assert!(claim_one(&mut engine).row.unvouched);
+}
+
 /// The lease of a claim that nobody settled counts as a request, also after the next claim was handed back.
 fn a_lease_is_no_quiet_time<E: Engine>() {
     let mut engine = E::new();
@@ -810,7 +822,7 @@ macro_rules! contract {
 }
 
 contract!(a_row_is_done a_lease_ends news_again maybe_stays a_look another_name another_id one_name an_account a_place a_restore a_death
-    a_persons_word sent_again withdrawn withdrawn_after_a_restore a_lease_is_no_quiet_time a_limit accounts_apart shared
+    a_persons_word sent_again withdrawn withdrawn_after_a_restore withdrawn_after_a_failover a_lease_is_no_quiet_time a_limit accounts_apart shared
     bound_anew a_persons_pause nothing_lost purged counted compared a_quiet_time trouble_over);
 
 fn refusal(shop: &rusqlite::Connection, sql: &str) -> String {
@@ -985,6 +997,22 @@ fn sqlite_sees_a_backup_that_was_written_into_its_file() {
     assert!(claim_one(&mut file).row.unvouched);
     file.restart();
     assert!(claim_one(&mut file).row.maybe);
+}
+
+/// Nobody started a worker since, and a person's word sees it all the same.
+#[test]
+fn sqlite_withdraws_nothing_from_a_backup() {
+    let mut file = File::new();
+    file.store().enqueue(Kind::Capture, &[entry("p", 1)]).unwrap();
+    let backup = file.directory.path().join("backup");
+    file.shop().execute("VACUUM INTO ?", [backup.to_str()]).unwrap();
+    claim_one(&mut file);
+    file.store = None;
+    let backup = std::fs::read(backup).unwrap();
+    std::fs::write(file.path(), backup).unwrap();
+    file.store = Some(Sqlite::open(file.path(), file.options(false)).unwrap());
+    let why = say(&mut file, Kind::Capture, Word::Withdraw).unwrap_err();
+    assert!(why.contains("another one may have sent it"), "{why}");
 }
 
 #[test]

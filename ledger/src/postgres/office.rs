@@ -348,6 +348,8 @@ impl Office for Postgres {
             ))
         };
         let mut work = self.begin()?;
+        // A failover or a restore that no worker has seen yet. A refusal rolls the note of it back, too.
+        work.check_origin()?;
         let now = work.now()?;
         let Some((id, claims, row)) = work.standing(kind, [account, order_id, reference], now)? else {
             return Err(refused("the ledger has no such row"));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rusqlite::{OptionalExtension, Row, params, params_from_iter, types::Value};
 
-use super::{LOOK_FIRST, Sqlite, millis, open_own, sends, state};
+use super::{LOOK_FIRST, Sqlite, check_origin, claims_seen, millis, open_own, sends, state};
 use crate::office::{Account, Alarm, Count, Line, Office, Said, Swept, Wanted};
 use crate::policy::{Moments, Rate, Standing, State, Why, Word, heed};
 use crate::store::{Entry, Error, Kind, Request, check_account, check_rate};
@@ -319,7 +319,17 @@ impl Office for Sqlite {
                 "{operation} of order {order_id:?}, reference {reference:?}: {why}; nothing was changed"
             ))
         };
+        let (origin, path) = (self.origin.clone(), self.lock_path());
+        let failed = |why: &dyn std::fmt::Display| Error::refused(format!("{}: {why}", path.display()));
+        let mut lock = open_own(&path).map_err(|why| failed(&why))?;
+        let seen = match lock.try_lock() {
+            Ok(()) => claims_seen(&mut lock).map_err(|why| failed(&why))?,
+            // A worker has it, which has compared the counts.
+            Err(_) => 0,
+        };
         let work = self.begin()?;
+        // A backup that no worker has seen yet. A refusal rolls the note of it back, too.
+        check_origin(&work, seen, &origin, now)?;
         let Some((id, claims, row)) = Sqlite::standing(&work, kind, [account, order_id, reference], now)? else {
             return Err(refused("the ledger has no such row"));
         };

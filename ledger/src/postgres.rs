@@ -978,6 +978,9 @@ fn write(
             continue;
         }
         if *state == State::Done && end.state == State::Done && *id != end.done_as {
+            // The first id may still wait to be written, and would take the alarm away.
+            write_rows(work, kind, &written)?;
+            written.clear();
             let note =
                 format!("Klarna also named it {}: look at the order", end.done_as.as_deref().unwrap_or_default());
             work.change(

@@ -348,6 +348,20 @@ fn another_id<E: Engine>() {
     assert!(record.alert_at.is_some());
 }
 
+/// Both ids come in one write, and the alarm stays.
+fn another_id_at_once<E: Engine>() {
+    let mut engine = E::new();
+    engine.store().enqueue(Kind::Capture, &[entry("p", 1)]).unwrap();
+    let first = claim_one(&mut engine);
+    engine.advance(LEASE + SECOND);
+    let second = claim_one(&mut engine);
+    let ends = [ended(&first, done("c-1")), ended(&second, done("c-2"))];
+    assert_eq!(engine.store().settle(&ends), Ok(vec![Kept::Written, Kept::AnotherId]));
+    let record = found(&mut engine, Kind::Capture, "p");
+    assert_eq!((record.done_as.as_deref(), record.why.as_deref()), (Some("c-1"), Some("another_id")));
+    assert!(record.alert_at.is_some());
+}
+
 /// One name stands for one content.
 fn one_name<E: Engine>() {
     let mut engine = E::new();
@@ -821,7 +835,7 @@ macro_rules! contract {
     };
 }
 
-contract!(a_row_is_done a_lease_ends news_again maybe_stays a_look another_name another_id one_name an_account a_place a_restore a_death
+contract!(a_row_is_done a_lease_ends news_again maybe_stays a_look another_name another_id another_id_at_once one_name an_account a_place a_restore a_death
     a_persons_word sent_again withdrawn withdrawn_after_a_restore withdrawn_after_a_failover a_lease_is_no_quiet_time a_limit accounts_apart shared
     bound_anew a_persons_pause nothing_lost purged counted compared a_quiet_time trouble_over);
 

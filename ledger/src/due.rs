@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::policy::{Claimed, Moments, Rate, State, maybe_when_claimed};
-use crate::store::{Claim, Kind};
+use crate::store::{Claim, Error, Kind};
 
 /// The parts of an account that a claim reads. Times are milliseconds since 1970.
 pub(crate) struct Account {
@@ -16,9 +16,29 @@ pub(crate) struct Account {
     pub look_until: i64,
     pub look_since: i64,
     pub seen_at: i64,
+    /// The address and the merchant that it is bound to.
+    pub place: Option<Place>,
 }
 
+/// The address of a worker's requests, and the merchant that its credentials are for.
+pub(crate) type Place = (String, String);
+
 impl Account {
+    /// Refuses a worker whose account was bound anew while it did not look: its requests would go to the former place.
+    ///
+    /// # Errors
+    ///
+    /// The account is bound to another place than the one that `worker` began with.
+    pub fn check_place(&self, account: &str, worker: Option<&Place>) -> Result<(), Error> {
+        match worker {
+            Some((url, merchant)) if self.place.as_ref() != worker => Err(Error::refused(format!(
+                "the account {account} was bound anew while a worker for {merchant} at {url} ran, so that one sends nothing \
+                 more; start it again with the credentials that the account is bound to"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// The requests that the rate lets through now.
     pub fn tokens_at(&self, now: i64) -> f64 {
         let seconds = now.saturating_sub(self.tokens_since).max(0) as f64 / 1000.0;
@@ -132,6 +152,7 @@ mod tests {
             look_until: 0,
             look_since: 0,
             seen_at: 0,
+            place: None,
         }
     }
 

@@ -17,7 +17,7 @@ use ::postgres::types::{ToSql, Type};
 use ::postgres::{Client, Config, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::due::{Account, DueRow, first};
+use crate::due::{Account, DueRow, Place, first};
 use crate::policy::{Change, Rate, State, Why, counts};
 use crate::store::{Claim, Entry, Error, Kept, Kind, Pace, Record, Settlement, Store};
 
@@ -82,6 +82,8 @@ pub struct Postgres {
     client: Option<Client>,
     /// By account. A new connection begins anew, since another database may stand behind it.
     lanes: HashMap<String, Lane>,
+    /// By account: the place that its worker began with.
+    bound: HashMap<String, Place>,
     /// The process that opened it: a connection may not be used in a fork.
     process: u32,
 }
@@ -235,7 +237,13 @@ impl Postgres {
             false => Some(MakeRustlsConnect::new(trust(root)?)),
         };
         let process = std::process::id();
-        let mut ledger = Postgres { connect: Connect { config, tls }, client: None, lanes: HashMap::new(), process };
+        let mut ledger = Postgres {
+            connect: Connect { config, tls },
+            client: None,
+            lanes: HashMap::new(),
+            bound: HashMap::new(),
+            process,
+        };
         ledger.client()?;
         Ok(ledger)
     }
@@ -320,7 +328,7 @@ impl Postgres {
         let Some(row) = rows.first() else {
             return Err(Error::no_account(account));
         };
-        let (held, now, is_due) = (of_account(row)?, row.try_get::<_, i64>(11)?, row.try_get::<_, bool>(12)?);
+        let (held, now, is_due) = (of_account(row)?, row.try_get::<_, i64>(13)?, row.try_get::<_, bool>(14)?);
         if went_back(cursors, now) {
             self.lanes.remove(account);
             self.look_behind(account)?;
@@ -500,21 +508,25 @@ impl Store for Postgres {
             return Err(Error::no_account(account));
         };
         match (row.try_get::<_, Option<&str>>(0)?, row.try_get::<_, Option<&str>>(1)?) {
-            (Some(url), Some(name)) if (url, name) == (base_url, merchant) => Ok(()),
+            (Some(url), Some(name)) if (url, name) == (base_url, merchant) => {}
             (None, None) => {
                 work.change(
                     "UPDATE takings_account SET base_url = $2, merchant = $3 WHERE account = $1",
                     &[(&account, Type::TEXT), (&base_url, Type::TEXT), (&merchant, Type::TEXT)],
                 )?;
-                work.commit()
             }
-            (url, name) => Err(Error::refused(format!(
-                "the account {account} of this ledger belongs to {} at {}, and the credentials to {merchant} at {base_url}; \
-                 if they are new ones of the same merchant: takings account rebind {account}",
-                name.unwrap_or_default(),
-                url.unwrap_or_default()
-            ))),
+            (url, name) => {
+                return Err(Error::refused(format!(
+                    "the account {account} of this ledger belongs to {} at {}, and the credentials to {merchant} at \
+                     {base_url}; if they are new ones of the same merchant: takings account rebind {account}",
+                    name.unwrap_or_default(),
+                    url.unwrap_or_default()
+                )));
+            }
         }
+        work.commit()?;
+        self.bound.insert(account.to_owned(), (base_url.to_owned(), merchant.to_owned()));
+        Ok(())
     }
 
     fn enqueue(&mut self, kind: Kind, entries: &[Entry]) -> Result<Vec<bool>, Error> {
@@ -539,11 +551,13 @@ impl Store for Postgres {
         let wanted = most;
         let Some(lane) = self.lanes.get(account) else { return Ok(Vec::new()) };
         let (cursors, stragglers) = (lane.cursors, lane.stragglers.clone());
+        let place = self.bound.get(account).cloned();
         let mut work = self.begin()?;
         work.check_origin()?;
         let Some(held) = read_account(&mut work, account)? else {
             return Err(Error::no_account(account));
         };
+        held.check_place(account, place.as_ref())?;
         let now = work.now()?;
         if went_back(cursors, now) {
             drop(work);
@@ -809,7 +823,8 @@ impl Postgres {
 
 /// The columns of an account that a claim needs to know.
 const ACCOUNT: &str = "per_second, burst, tokens, takings_ms(tokens_at), trouble, takings_ms(paused_until), \
-                       takings_ms(look_until), takings_ms(look_since), takings_ms(seen_at), slowed, takings_ms(slowed_at)";
+                       takings_ms(look_until), takings_ms(look_since), takings_ms(seen_at), slowed, takings_ms(slowed_at), \
+                       base_url, merchant";
 
 fn of_account(row: &Row) -> Result<Account, Error> {
     Ok(Account {
@@ -822,6 +837,7 @@ fn of_account(row: &Row) -> Result<Account, Error> {
         look_until: row.try_get(6)?,
         look_since: row.try_get(7)?,
         seen_at: row.try_get(8)?,
+        place: row.try_get::<_, Option<String>>(11)?.zip(row.try_get(12)?),
     })
 }
 

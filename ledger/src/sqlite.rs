@@ -6,6 +6,7 @@
 //! Never open the file by this module in a process that opens it with another copy of SQLite as well. Two copies in one
 //! process lose each other's locks, and the file is then damaged (sqlite.org/howtocorrupt.html, 2.2.1).
 
+use std::collections::HashMap;
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
@@ -16,7 +17,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Transaction, TransactionBehavior, ffi, params};
 
-use crate::due::{Account, DueRow, first};
+use crate::due::{Account, DueRow, Place, first};
 use crate::policy::{Change, Rate, State, Why, counts};
 use crate::store::{Claim, Entry, Error, Kept, Kind, Pace, Record, Settlement, Store};
 
@@ -97,6 +98,8 @@ pub struct Sqlite {
     origin: String,
     /// The lock of the worker, with the count of its claims inside.
     lock: Option<File>,
+    /// By account: the place that its worker began with.
+    bound: HashMap<String, Place>,
     /// The process that opened it: neither connection nor lock may be used in a fork.
     process: u32,
 }
@@ -179,7 +182,7 @@ impl Sqlite {
         db.execute_batch("PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA trusted_schema = OFF")?;
         let origin = origin(&path).map_err(|why| place(&why))?;
         let process = std::process::id();
-        let mut ledger = Sqlite { db, path, clock: options.clock, origin, lock: None, process };
+        let mut ledger = Sqlite { db, path, clock: options.clock, origin, lock: None, bound: HashMap::new(), process };
         ledger.make_tables(options.first_ever)?;
         Ok(ledger)
     }
@@ -357,23 +360,26 @@ impl Store for Sqlite {
             })
             .optional()?;
         match bound {
-            None => Err(Error::no_account(account)),
-            Some((Some(url), Some(name))) if (url.as_str(), name.as_str()) == (base_url, merchant) => Ok(()),
+            None => return Err(Error::no_account(account)),
+            Some((Some(url), Some(name))) if (url.as_str(), name.as_str()) == (base_url, merchant) => {}
             Some((None, None)) => {
                 work.execute(
                     "UPDATE takings_account SET base_url = ?2, merchant = ?3 WHERE account = ?1",
                     params![account, base_url, merchant],
                 )?;
-                work.commit()?;
-                Ok(())
             }
-            Some((url, name)) => Err(Error::refused(format!(
-                "the account {account} of this ledger belongs to {} at {}, and the credentials to {merchant} at {base_url}; \
-                 if they are new ones of the same merchant: takings account rebind {account}",
-                name.unwrap_or_default(),
-                url.unwrap_or_default()
-            ))),
+            Some((url, name)) => {
+                return Err(Error::refused(format!(
+                    "the account {account} of this ledger belongs to {} at {}, and the credentials to {merchant} at \
+                     {base_url}; if they are new ones of the same merchant: takings account rebind {account}",
+                    name.unwrap_or_default(),
+                    url.unwrap_or_default()
+                )));
+            }
         }
+        work.commit()?;
+        self.bound.insert(account.to_owned(), (base_url.to_owned(), merchant.to_owned()));
+        Ok(())
     }
 
     fn enqueue(&mut self, kind: Kind, entries: &[Entry]) -> Result<Vec<bool>, Error> {
@@ -401,10 +407,12 @@ impl Store for Sqlite {
     fn claim(&mut self, account: &str, most: usize, lease: Duration) -> Result<Vec<Claim>, Error> {
         self.check_worker()?;
         let now = self.now();
+        let place = self.bound.get(account).cloned();
         let work = self.begin()?;
         let Some(held) = read_account(&work, account)? else {
             return Err(Error::no_account(account));
         };
+        held.check_place(account, place.as_ref())?;
         let most = held.room(now, most);
         if most == 0 {
             return Ok(Vec::new());
@@ -558,7 +566,7 @@ fn limited(work: &Transaction<'_>, account: &str, now: i64, time: Duration) -> r
 fn read_account(work: &Transaction<'_>, account: &str) -> rusqlite::Result<Option<Account>> {
     let mut read = work.prepare_cached(
         "SELECT per_second, burst, tokens, tokens_at, trouble, paused_until, look_until, look_since, seen_at, slowed,
-           slowed_at FROM takings_account WHERE account = ?",
+           slowed_at, base_url, merchant FROM takings_account WHERE account = ?",
     )?;
     let account = read.query_row([account], |row| {
         let slowed = row.get::<_, Option<f64>>(9)?.zip(row.get(10)?);
@@ -572,6 +580,7 @@ fn read_account(work: &Transaction<'_>, account: &str) -> rusqlite::Result<Optio
             look_until: row.get(6)?,
             look_since: row.get(7)?,
             seen_at: row.get(8)?,
+            place: row.get::<_, Option<String>>(11)?.zip(row.get(12)?),
         })
     });
     account.optional()

@@ -665,6 +665,19 @@ fn bound_anew<E: Engine>() {
     }
 }
 
+/// A worker that was frozen while its account was bound anew has the former credentials.
+fn bound_anew_under_a_worker<E: Engine>() {
+    for change in ["base_url = 'https://two.example'", "merchant = 'API key 2'"] {
+        let mut engine = E::new();
+        engine.store().bind("default", "https://one.example", "API key 1").unwrap();
+        engine.store().enqueue(Kind::Capture, &[entry("p", 1)]).unwrap();
+        engine.shop_runs(&format!("UPDATE takings_account SET {change}"));
+        let why = engine.store().claim("default", 1, LEASE).unwrap_err();
+        assert!(!why.retryable && why.message.contains("was bound anew"), "{why}");
+        assert_eq!(found(&mut engine, Kind::Capture, "p").state, State::Queued);
+    }
+}
+
 /// A person's pause holds until a person ends it; a resume also ends the memory of a clock that ran ahead.
 fn a_persons_pause<E: Engine>() {
     let mut engine = E::new();
@@ -837,7 +850,7 @@ macro_rules! contract {
 
 contract!(a_row_is_done a_lease_ends news_again maybe_stays a_look another_name another_id another_id_at_once one_name an_account a_place a_restore a_death
     a_persons_word sent_again withdrawn withdrawn_after_a_restore withdrawn_after_a_failover a_lease_is_no_quiet_time a_limit accounts_apart shared
-    bound_anew a_persons_pause nothing_lost purged counted compared a_quiet_time trouble_over);
+    bound_anew bound_anew_under_a_worker a_persons_pause nothing_lost purged counted compared a_quiet_time trouble_over);
 
 fn refusal(shop: &rusqlite::Connection, sql: &str) -> String {
     shop.execute(sql, []).unwrap_err().to_string()

@@ -183,7 +183,9 @@ impl Office for Postgres {
             "UPDATE takings_account SET base_url = $2, merchant = $3, bound_by = $4 WHERE account = $1",
             &[(&account, Type::TEXT), (&base_url, Type::TEXT), (&merchant, Type::TEXT), (&by, Type::TEXT)],
         )?;
-        Postgres::account_changed(work, account, rows)
+        Postgres::account_changed(work, account, rows)?;
+        self.bound.remove(account);
+        Ok(())
     }
 
     fn counts(&mut self, account: &str, since: i64) -> Result<Vec<Count>, Error> {

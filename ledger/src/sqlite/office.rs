@@ -162,6 +162,7 @@ impl Office for Sqlite {
             return Err(Error::no_account(account));
         }
         work.commit()?;
+        self.bound.remove(account);
         Ok(())
     }
 

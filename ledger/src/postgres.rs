@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::postgres::config::{Host, SslMode};
-use ::postgres::error::{Severity, SqlState};
+use ::postgres::error::{DbError, Severity, SqlState};
 use ::postgres::types::{ToSql, Type};
 use ::postgres::{Client, Config, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -101,7 +101,9 @@ impl From<::postgres::Error> for Error {
             return Error { message: format!("the ledger: {error}{cause}"), retryable: true };
         };
         let code = db.code().code();
-        let retryable = ["08", "40", "53", "55", "57", "58"].iter().any(|class| code.starts_with(class))
+        // The end of a connection says nothing of the next one: a server that restarts, a role whose password changes.
+        let retryable = is_end(db)
+            || ["08", "40", "53", "55", "57", "58"].iter().any(|class| code.starts_with(class))
             || [&SqlState::READ_ONLY_SQL_TRANSACTION, &SqlState::UNIQUE_VIOLATION].contains(&db.code());
         let text = db.message();
         // A detail would show the row, and with it customers' data.
@@ -369,10 +371,15 @@ fn too_new() -> Error {
     Error::refused(format!("the ledger has a version above {VERSION}, which this program knows: use a newer one"))
 }
 
+/// Whether the server ended the connection with this error.
+fn is_end(error: &DbError) -> bool {
+    matches!(error.parsed_severity(), Some(Severity::Fatal | Severity::Panic))
+}
+
 /// A result; after an error that ended the connection there is none any more.
 fn kept<T>(client: &mut Option<Client>, result: Result<T, ::postgres::Error>) -> Result<T, Error> {
     result.map_err(|error| {
-        let is_lost = error.as_db_error().is_none_or(|db| db.parsed_severity() == Some(Severity::Fatal));
+        let is_lost = error.as_db_error().is_none_or(is_end);
         if is_lost {
             *client = None;
         }

@@ -574,3 +574,11 @@ fn a_ledger_moves_from_its_file() {
     let why = store.take_over(&path).unwrap_err();
     assert!(why.message.contains("into a new one"), "{why}");
 }
+
+/// The server's last word to a connection says nothing of the next one.
+#[test]
+fn the_end_of_a_connection_is_not_the_end_of_a_worker() {
+    let url = Cluster::get().url(&Cluster::get().database()).replace("user=owner", "user=nobody");
+    let why = Postgres::open(&url).unwrap_err();
+    assert!(why.retryable && why.message.contains("(28000)"), "{why}");
+}

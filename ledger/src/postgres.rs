@@ -292,8 +292,18 @@ impl Postgres {
 
     /// The version of the tables; none if there are none.
     fn version(&mut self) -> Result<Option<i32>, Error> {
-        let is_there = self.read("SELECT to_regclass('takings_ledger') IS NOT NULL", &[])?;
-        if !is_there.first().is_some_and(|row| row.get(0)) {
+        let rows =
+            self.read("SELECT to_regclass('takings_ledger') IS NOT NULL, current_setting('server_encoding')", &[])?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let encoding: &str = row.try_get(1)?;
+        if encoding != "UTF8" {
+            return Err(Error::refused(format!(
+                "the database {} has the encoding {encoding}, which has not every letter of Klarna's answers: make one WITH \
+                 ENCODING 'UTF8' TEMPLATE template0",
+                self.place()
+            )));
+        }
+        if !row.try_get(0)? {
             return Ok(None);
         }
         let rows = self.read(

@@ -582,3 +582,14 @@ fn the_end_of_a_connection_is_not_the_end_of_a_worker() {
     let why = Postgres::open(&url).unwrap_err();
     assert!(why.retryable && why.message.contains("(28000)"), "{why}");
 }
+
+/// Klarna's words may have any letter, and a database that cannot take them could not take the captures beside them.
+#[test]
+fn a_database_has_every_letter() {
+    let cluster = Cluster::get();
+    cluster.run("postgres", "CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0");
+    let why = Postgres::init(&cluster.url("latin"), true).unwrap_err();
+    assert!(!why.retryable && why.message.contains("ENCODING 'UTF8'"), "{why}");
+    let why = cluster.shop("latin").batch_execute(&schema(true)).unwrap_err();
+    assert!(why.as_db_error().is_some_and(|why| why.message().contains("ENCODING 'UTF8'")), "{why:?}");
+}

@@ -36,6 +36,20 @@ const ROWS: &str = include_str!("../sql/postgres/001-rows.sql");
 const ORIGIN: &str =
     "SELECT system_identifier || '/' || left(pg_walfile_name(pg_current_wal_lsn()), 8) FROM pg_control_system()";
 
+/// The triggers look into the schema of their own tables, and into temporary tables last. `FROM CURRENT` would keep the
+/// text of the path, which leads elsewhere once another ledger is made; a setting of the transaction would be lost where
+/// somebody runs the statements one by one.
+const OWN_TABLES: &str = "
+DO $$ DECLARE
+  own regprocedure;
+BEGIN
+  FOREACH own IN ARRAY ARRAY['takings_capture_enqueue()', 'takings_capture_keep()', 'takings_refund_enqueue()',
+                             'takings_refund_keep()']::regprocedure[] LOOP
+    EXECUTE format('ALTER FUNCTION %s SET search_path = %I, pg_temp', own, current_schema());
+  END LOOP;
+END $$;
+";
+
 /// The version of the tables that this worker makes.
 const VERSION: i32 = 1;
 
@@ -132,7 +146,7 @@ pub fn schema(first_ever: bool) -> String {
     );
     // Without its origin the first worker would take the new ledger for a restored one.
     let origin = format!("UPDATE takings_ledger SET origin = ({ORIGIN});\n");
-    format!("{SCHEMA}{ROWS}{refunds}{account}{origin}")
+    format!("{SCHEMA}{ROWS}{refunds}{OWN_TABLES}{account}{origin}")
 }
 
 /// The statements that give a shop's role and a worker's role what they need, and no more.

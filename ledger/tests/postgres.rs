@@ -593,3 +593,25 @@ fn a_database_has_every_letter() {
     let why = cluster.shop("latin").batch_execute(&schema(true)).unwrap_err();
     assert!(why.as_db_error().is_some_and(|why| why.message().contains("ENCODING 'UTF8'")), "{why:?}");
 }
+
+/// A trigger looks into the tables of its own ledger, whatever else is in the database or in a session.
+#[test]
+fn two_ledgers_in_one_database() {
+    let cluster = Cluster::get();
+    let database = cluster.database();
+    cluster.run(&database, "CREATE SCHEMA owner");
+    cluster.run(&database, &format!("SET search_path = owner; {}", schema(true)));
+    let mut shop = cluster.shop(&database);
+    for ledger in ["owner", "public"] {
+        let insert =
+            format!("INSERT INTO {ledger}.takings_capture (order_id, reference, captured_amount) VALUES ('o', 'p', 1)");
+        assert_eq!(shop.execute(&insert, &[]).unwrap(), 1, "{ledger}");
+        shop.batch_execute(&format!("DELETE FROM {ledger}.takings_account")).unwrap();
+        let why = refusal(&mut shop, &insert);
+        assert!(why.contains("no such account"), "{why}");
+    }
+    shop.batch_execute("CREATE TEMP TABLE takings_account AS SELECT 'default' AS account").unwrap();
+    let why =
+        refusal(&mut shop, "INSERT INTO takings_capture (order_id, reference, captured_amount) VALUES ('o', 'q', 1)");
+    assert!(why.contains("no such account"), "{why}");
+}

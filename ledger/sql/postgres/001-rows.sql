@@ -55,7 +55,7 @@ CREATE INDEX takings_capture_news ON takings_capture (settled_at)
   WHERE settled_at IS NOT NULL AND (seen_at IS NULL OR seen_at < settled_at);
 CREATE INDEX takings_capture_found ON takings_capture (capture_id) WHERE capture_id IS NOT NULL;
 
-CREATE FUNCTION takings_capture_enqueue() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+CREATE FUNCTION takings_capture_enqueue() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
   why text;
   old record;
@@ -105,7 +105,7 @@ END $$;
 CREATE TRIGGER takings_capture_enqueue BEFORE INSERT ON takings_capture
   FOR EACH ROW EXECUTE FUNCTION takings_capture_enqueue();
 
-CREATE FUNCTION takings_capture_keep() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+CREATE FUNCTION takings_capture_keep() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   RAISE EXCEPTION 'takings: %', TG_ARGV[0] USING ERRCODE = 'check_violation';
 END $$;

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::postgres::config::{Host, SslMode};
+use ::postgres::config::{Host, SslMode, TargetSessionAttrs};
 use ::postgres::error::{DbError, Severity, SqlState};
 use ::postgres::types::{ToSql, Type};
 use ::postgres::{Client, Config, Row};
@@ -403,7 +403,11 @@ fn is_end(error: &DbError) -> bool {
 /// A result; after an error that ended the connection there is none any more.
 fn kept<T>(client: &mut Option<Client>, result: Result<T, ::postgres::Error>) -> Result<T, Error> {
     result.map_err(|error| {
-        let is_lost = error.as_db_error().is_none_or(is_end);
+        // A server that takes no writes is a standby: the primary is behind another connection.
+        let is_standby = |db: &DbError| {
+            [&SqlState::READ_ONLY_SQL_TRANSACTION, &SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE].contains(&db.code())
+        };
+        let is_lost = error.as_db_error().is_none_or(|db| is_end(db) || is_standby(db));
         if is_lost {
             *client = None;
         }
@@ -1173,6 +1177,8 @@ fn settings(url: &str) -> Result<(Config, Option<PathBuf>), Error> {
         config.connect_timeout(CONNECT);
     }
     config.tcp_user_timeout(SILENCE).keepalives_idle(SILENCE).keepalives_interval(SILENCE / 3).keepalives_retries(3);
+    // After a failover the name may still lead to a server that takes no writes, or lead there again.
+    config.target_session_attrs(TargetSessionAttrs::ReadWrite);
     match (is_near(&config), config.get_ssl_mode()) {
         (true, SslMode::Require) | (false, SslMode::Disable) => {
             return Err(Error::refused(

@@ -615,3 +615,25 @@ fn two_ledgers_in_one_database() {
         refusal(&mut shop, "INSERT INTO takings_capture (order_id, reference, captured_amount) VALUES ('o', 'q', 1)");
     assert!(why.contains("no such account"), "{why}");
 }
+
+/// After a failover the same name may lead to a server that takes no writes: a worker does not stay there.
+#[test]
+fn a_server_that_takes_no_writes_is_left() {
+    let cluster = Cluster::get();
+    let database = cluster.database();
+    let mut store = open(&database);
+    let mut shop = cluster.shop(&database);
+    let sql = |body: &str| {
+        format!("CREATE OR REPLACE FUNCTION takings_clock() RETURNS timestamptz LANGUAGE plpgsql AS $$ {body} $$")
+    };
+    store.enqueue(Kind::Capture, &entries(0..1)).unwrap();
+    shop.batch_execute(&sql("BEGIN RAISE 'read only' USING ERRCODE = '25006'; END")).unwrap();
+    let why = store.claim("default", 1, LEASE).unwrap_err();
+    assert!(why.retryable, "{why}");
+    shop.batch_execute(&sql("BEGIN RETURN clock_timestamp(); END")).unwrap();
+    cluster.run("postgres", &format!("ALTER DATABASE {database} SET default_transaction_read_only = on"));
+    let why = store.claim("default", 1, LEASE).unwrap_err();
+    assert!(why.retryable && why.message.contains("does not allow writes"), "{why}");
+    cluster.run("postgres", &format!("ALTER DATABASE {database} RESET default_transaction_read_only"));
+    assert_eq!(store.claim("default", 1, LEASE).unwrap().len(), 1);
+}

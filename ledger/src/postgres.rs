@@ -362,7 +362,9 @@ impl Postgres {
         }
         if !is_due && now - held.seen_at >= SEEN {
             self.read(
-                "UPDATE takings_account SET seen_at = takings_now() WHERE account = $1 AND seen_at < takings_now()",
+                // A worker that has the row notes it itself, or the next question does.
+                "UPDATE takings_account SET seen_at = takings_now() WHERE account = (SELECT account FROM takings_account
+                   WHERE account = $1 AND seen_at < takings_now() FOR UPDATE SKIP LOCKED)",
                 &[(&account, Type::TEXT)],
             )?;
         }

@@ -637,3 +637,20 @@ fn a_server_that_takes_no_writes_is_left() {
     cluster.run("postgres", &format!("ALTER DATABASE {database} RESET default_transaction_read_only"));
     assert_eq!(store.claim("default", 1, LEASE).unwrap().len(), 1);
 }
+
+/// An idle worker notes that it is there, and waits for nobody to do so.
+#[test]
+fn an_idle_worker_takes_no_lock() {
+    let database = Cluster::get().database();
+    let mut store = open(&database);
+    let mut other = Cluster::get().shop(&database);
+    // A claim that waits for the row comes back once the server ends the row's holder.
+    other
+        .batch_execute("SET idle_in_transaction_session_timeout = '20s'; BEGIN; SELECT FROM takings_account FOR UPDATE")
+        .unwrap();
+    assert_eq!(store.claim("default", 10, LEASE), Ok(vec![]));
+    other.batch_execute("COMMIT").expect("the claim came back before");
+    assert_eq!(store.has_worker(), Ok(false));
+    assert_eq!(store.claim("default", 10, LEASE), Ok(vec![]));
+    assert_eq!(store.has_worker(), Ok(true));
+}

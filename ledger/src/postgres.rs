@@ -69,7 +69,7 @@ const GATHER: Duration = Duration::from_millis(50);
 /// a tenth of a second or more.
 const AGAIN: Duration = Duration::from_millis(50);
 
-/// How often an idle worker notes that it is there.
+/// How often a worker that claims nothing notes that it is there.
 const SEEN: i64 = 60_000;
 
 /// How long after its last note a worker counts as running.
@@ -294,7 +294,11 @@ impl Postgres {
 
     fn begin(&mut self) -> Result<Work<'_>, Error> {
         let begun = self.client()?.batch_execute(BEGIN);
-        kept(&mut self.client, begun)?;
+        if let Err(why) = begun {
+            // A failed transaction may be open on it.
+            self.client = None;
+            return Err(why.into());
+        }
         Ok(Work { client: &mut self.client, is_open: true })
     }
 
@@ -360,7 +364,8 @@ impl Postgres {
             self.look_behind(account)?;
             return self.is_due(account, most);
         }
-        if !is_due && now - held.seen_at >= SEEN {
+        let is_worth = (is_due || has_stragglers) && held.is_worth(now, most, AGAIN);
+        if !is_worth && now - held.seen_at >= SEEN {
             self.read(
                 // A worker that has the row notes it itself, or the next question does.
                 "UPDATE takings_account SET seen_at = takings_now() WHERE account = (SELECT account FROM takings_account
@@ -373,7 +378,7 @@ impl Postgres {
             let lane = self.lanes.get_mut(account);
             lane.into_iter().for_each(|lane| lane.nothing_is_due(now));
         }
-        Ok((is_due || has_stragglers) && held.is_worth(now, most, AGAIN))
+        Ok(is_worth)
     }
 
     /// Begins the searches of an account, or looks for rows behind them once it is time.

@@ -654,3 +654,47 @@ fn an_idle_worker_takes_no_lock() {
     assert_eq!(store.claim("default", 10, LEASE), Ok(vec![]));
     assert_eq!(store.has_worker(), Ok(true));
 }
+
+/// A worker that the rate or a pause keeps from claiming is a worker all the same.
+#[test]
+fn a_worker_that_waits_is_there() {
+    let database = Cluster::get().database();
+    let mut store = open(&database);
+    store.enqueue(Kind::Capture, &entries(0..5)).unwrap();
+    store.set_rate("default", 0.001, 1.0).unwrap();
+    assert_eq!(store.claim("default", 10, LEASE).unwrap().len(), 1);
+    for trouble in ["tokens = 0", "tokens_at = now() + interval '1 hour'", "paused_until = 'infinity'"] {
+        Cluster::get()
+            .run(&database, &format!("UPDATE takings_account SET {trouble}, seen_at = now() - interval '1 hour'"));
+        assert_eq!(store.has_worker(), Ok(false));
+        for _ in 0..2 {
+            assert_eq!(store.claim("default", 10, LEASE), Ok(vec![]));
+        }
+        assert_eq!(store.has_worker(), Ok(true), "{trouble}");
+    }
+}
+
+/// A transaction that failed while it was begun is not gone on with.
+#[test]
+fn a_transaction_that_did_not_begin() {
+    let cluster = Cluster::get();
+    let database = cluster.database();
+    cluster.run(
+        &database,
+        &format!(
+            "CREATE TABLE is_broken (); CREATE SCHEMA before;
+             CREATE FUNCTION before.current_setting(text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN
+               IF EXISTS (SELECT FROM is_broken) THEN RAISE 'no' USING ERRCODE = '53000'; END IF;
+               RETURN pg_catalog.current_setting($1);
+             END $$;
+             ALTER DATABASE {database} SET search_path = before, public, pg_catalog"
+        ),
+    );
+    let mut store = open(&database);
+    store.enqueue(Kind::Capture, &entries(0..1)).unwrap();
+    cluster.run(&database, "INSERT INTO is_broken DEFAULT VALUES");
+    let why = store.claim("default", 1, LEASE).unwrap_err();
+    assert!(why.retryable, "{why}");
+    cluster.run(&database, "DELETE FROM is_broken");
+    assert_eq!(store.claim("default", 1, LEASE).unwrap().len(), 1);
+}

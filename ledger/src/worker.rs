@@ -430,27 +430,36 @@ impl<S: Store + ?Sized> Desk<'_, S> {
     fn write(&mut self) -> Result<Option<Error>, Error> {
         if !self.unwritten.is_empty() {
             let ends: Vec<Settlement> = self.unwritten.iter().map(|(end, ..)| end.clone()).collect();
-            let kept = match self.store.settle(&ends) {
-                Ok(kept) => kept,
-                // A worker that has to stop does not wait for a disk with room: leases end by themselves.
-                Err(error) if error.retryable && !self.stop.load(Ordering::SeqCst) => return Ok(Some(error)),
-                Err(error) => return Err(error),
+            let (kept, failure) = match self.store.settle(&ends) {
+                Ok(kept) => (kept.into_iter().map(Some).collect(), None),
+                Err(error) if error.retryable => (Vec::new(), Some(error)),
+                Err(_) => self.write_apart(&ends),
             };
-            for ((end, news, trouble), kept) in self.unwritten.drain(..).zip(kept) {
-                let count = match (kept, end.state) {
-                    (Kept::Stale, _) => &mut self.tally.stale,
-                    (Kept::AnotherId, _) => &mut self.tally.stuck,
-                    (Kept::Written, State::Done) => &mut self.tally.done,
-                    (Kept::Written, State::Rejected) => &mut self.tally.rejected,
-                    (Kept::Written, State::Stuck) => &mut self.tally.stuck,
-                    (Kept::Written, _) => &mut self.tally.again,
+            let mut kept = kept.into_iter();
+            for (end, news, trouble) in std::mem::take(&mut self.unwritten) {
+                let count = match (kept.next().flatten(), end.state) {
+                    (None, _) => {
+                        self.unwritten.push((end, news, trouble));
+                        continue;
+                    }
+                    (Some(Kept::Stale), _) => &mut self.tally.stale,
+                    (Some(Kept::AnotherId), _) => &mut self.tally.stuck,
+                    (Some(Kept::Written), State::Done) => &mut self.tally.done,
+                    (Some(Kept::Written), State::Rejected) => &mut self.tally.rejected,
+                    (Some(Kept::Written), State::Stuck) => &mut self.tally.stuck,
+                    (Some(Kept::Written), _) => &mut self.tally.again,
                 };
                 *count += 1;
                 self.changes.extend(self.breaker.note(news, trouble));
             }
             // Many rows of one claim meet the same trouble. It is one trouble of the account.
             self.changes.dedup();
-            self.report();
+            match failure {
+                None => self.report(),
+                // A worker that has to stop does not wait for a disk with room: leases end by themselves.
+                Some(error) if error.retryable && !self.stop.load(Ordering::SeqCst) => return Ok(Some(error)),
+                Some(error) => return Err(error),
+            }
         }
         while let Some(change) = self.changes.first() {
             match self.store.change(&self.settings.account, *change) {
@@ -460,6 +469,34 @@ impl<S: Store + ?Sized> Desk<'_, S> {
             }
         }
         Ok(None)
+    }
+
+    /// Writes each end by itself after all together were refused for good: no end may be lost by the trouble of another. An
+    /// end that is refused alone is written without its words. Gives what became of the first ones, none for an end that
+    /// is not written, and the error.
+    fn write_apart(&mut self, ends: &[Settlement]) -> (Vec<Option<Kept>>, Option<Error>) {
+        let (mut all, mut failure) = (Vec::with_capacity(ends.len()), None);
+        for end in ends {
+            let kept = self.store.settle(std::slice::from_ref(end)).or_else(|error| {
+                let wordless = Settlement {
+                    note: None,
+                    error_code: None,
+                    correlation_id: None,
+                    requests: Vec::new(),
+                    ..end.clone()
+                };
+                if error.retryable { Err(error) } else { self.store.settle(&[wordless]) }
+            });
+            match kept {
+                Ok(kept) => all.push(kept.first().copied()),
+                Err(error) if error.retryable => return (all, Some(error)),
+                Err(error) => {
+                    all.push(None);
+                    failure = Some(error);
+                }
+            }
+        }
+        (all, failure)
     }
 }
 

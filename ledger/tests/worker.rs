@@ -166,6 +166,49 @@ fn a_limit_pauses_the_account_for_as_long_as_klarna_asks() {
     }
 }
 
+/// A row whose words the ledger cannot take keeps no other end from being written, and has its own without the words.
+#[test]
+fn no_end_is_lost_by_the_words_of_another() {
+    let place = Place::new();
+    let mut store = place.open(true);
+    let orders = [10_000, 5_000].map(|amount| place.order(amount, &[]));
+    let shop = rusqlite::Connection::open(place.path()).unwrap();
+    shop.execute_batch(
+        "CREATE TRIGGER poison BEFORE UPDATE ON takings_capture WHEN NEW.error_code IS NOT NULL
+         BEGIN SELECT RAISE(ABORT, 'no such letter'); END",
+    )
+    .unwrap();
+    let entries: Vec<Entry> = orders.iter().map(|order| entry(order, "parcel-1", 10_000)).collect();
+    store.enqueue(Kind::Capture, &entries).unwrap();
+    let tally = place.run(&mut store).unwrap();
+    assert_eq!((tally.done, tally.rejected), (1, 1));
+    let states = orders.map(|order| find(&mut store, Kind::Capture, &order, "parcel-1").state);
+    assert_eq!(states, [State::Done, State::Rejected]);
+}
+
+/// An end that cannot be written at all ends the worker, and the other ends stand.
+#[test]
+fn a_row_that_takes_no_end_loses_no_other() {
+    let place = Place::new();
+    let mut store = place.open(true);
+    let orders: Vec<String> = (0..4).map(|_| place.order(10_000, &[])).collect();
+    let shop = rusqlite::Connection::open(place.path()).unwrap();
+    shop.execute_batch(&format!(
+        "CREATE TRIGGER poison BEFORE UPDATE ON takings_capture
+         WHEN NEW.capture_id IS NOT NULL AND NEW.order_id = '{}' BEGIN SELECT RAISE(ABORT, 'never'); END",
+        orders[0]
+    ))
+    .unwrap();
+    let entries: Vec<Entry> = orders.iter().map(|order| entry(order, "parcel-1", 10_000)).collect();
+    store.enqueue(Kind::Capture, &entries).unwrap();
+    let mut store = Mortal { gather: PATIENCE, store, ..place.mortal() };
+    let why = place.run(&mut store).unwrap_err();
+    assert!(why.message.contains("never"), "{why}");
+    for order in &orders[1..] {
+        assert_eq!(find(&mut store.store, Kind::Capture, order, "parcel-1").state, State::Done);
+    }
+}
+
 #[test]
 fn every_fault_ends_in_one_capture_and_one_refund() {
     let place = Place::new();

@@ -4,7 +4,7 @@
 //! other transaction has (`FOR UPDATE SKIP LOCKED`). A lease ends by itself. Each method is one short transaction without
 //! session state and without named statements, so PgBouncer may stand between, in transaction mode.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -804,7 +804,7 @@ impl Postgres {
             }
         };
         // A name that stands twice among the entries is new once.
-        let mut inserted = std::collections::HashSet::with_capacity(rows.len());
+        let mut inserted = HashSet::with_capacity(rows.len());
         for row in &rows {
             inserted.insert((row.try_get::<_, String>(0)?, row.try_get::<_, String>(1)?, row.try_get::<_, String>(2)?));
         }
@@ -1003,8 +1003,8 @@ fn due_row(kind: Kind, row: &Row) -> Result<DueRow, Error> {
     })
 }
 
-/// Writes the ends of one table that count. The rows are locked in the order of their numbers, as by every worker, so
-/// that none waits for another for ever.
+/// Writes the ends of one table that count. Rows that others have locked are left for later: a shop that holds one of them
+/// would keep the whole worker waiting.
 fn write(
     work: &mut Work<'_>,
     kind: Kind,
@@ -1017,7 +1017,7 @@ fn write(
     let rows = work.read(
         &format!(
             "SELECT id, state, sends, {operation}_id, order_id, reference FROM takings_{operation} WHERE id = ANY($1)
-             ORDER BY id FOR UPDATE"
+             ORDER BY id FOR UPDATE SKIP LOCKED"
         ),
         &[(&ids, Type::INT8_ARRAY)],
     )?;
@@ -1027,10 +1027,24 @@ fn write(
         let standing = (state(kind, row, 1)?, natural(row, 2)?, row.try_get::<_, Option<String>>(3)?, name);
         current.insert(row.try_get::<_, i64>(0)?, standing);
     }
+    let others: Vec<i64> = ids.into_iter().filter(|id| !current.contains_key(id)).collect();
+    let mut locked = HashSet::new();
+    if !others.is_empty() {
+        let rows = work
+            .read(&format!("SELECT id FROM takings_{operation} WHERE id = ANY($1)"), &[(&others, Type::INT8_ARRAY)])?;
+        for row in &rows {
+            locked.insert(row.try_get::<_, i64>(0)?);
+        }
+    }
     let mut written = Vec::with_capacity(places.len());
     for place in places {
         let end = &ends[*place];
-        let Some((state, sends, id, (order_id, reference))) = current.get_mut(&end.id) else { continue };
+        let Some((state, sends, id, (order_id, reference))) = current.get_mut(&end.id) else {
+            if locked.contains(&end.id) {
+                kept[*place] = Kept::Locked;
+            }
+            continue;
+        };
         // A standby that took over, or a restored backup, lacks the last rows and gives their numbers anew.
         if (&*order_id, &*reference) != (&end.order_id, &end.reference) {
             continue;

@@ -174,6 +174,8 @@ pub enum Kept {
     Written,
     /// The worker no longer had the row, so nothing was written.
     Stale,
+    /// Another transaction has the row locked, so nothing was written yet. The same is to be written again.
+    Locked,
     /// The row was carried out under another id before. A person is told.
     AnotherId,
 }

@@ -34,6 +34,9 @@ const BATCH: usize = 500;
 /// How often a worker that waits looks whether it has to stop.
 const STOP: Duration = Duration::from_millis(100);
 
+/// How long a worker that has to stop waits for rows that others have locked.
+const LOCKED: Duration = Duration::from_secs(10);
+
 /// How long a worker waits after the store failed.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -177,6 +180,7 @@ pub fn work(
             told,
             under_way: 0,
             unwritten: Vec::new(),
+            locked: None,
             breaker: Breaker::default(),
             changes: Vec::new(),
             tally: Tally::default(),
@@ -228,6 +232,8 @@ struct Desk<'a, S: Store + ?Sized> {
     under_way: usize,
     /// Ends that the store has not taken yet, with the news about the account and its trouble at the claim.
     unwritten: Vec<(Settlement, News, u32)>,
+    /// Since when rows of such ends have been locked by others.
+    locked: Option<Instant>,
     breaker: Breaker,
     changes: Vec<Change>,
     tally: Tally,
@@ -438,7 +444,7 @@ impl<S: Store + ?Sized> Desk<'_, S> {
             let mut kept = kept.into_iter();
             for (end, news, trouble) in std::mem::take(&mut self.unwritten) {
                 let count = match (kept.next().flatten(), end.state) {
-                    (None, _) => {
+                    (None | Some(Kept::Locked), _) => {
                         self.unwritten.push((end, news, trouble));
                         continue;
                     }
@@ -454,7 +460,19 @@ impl<S: Store + ?Sized> Desk<'_, S> {
             }
             // Many rows of one claim meet the same trouble. It is one trouble of the account.
             self.changes.dedup();
+            let is_locked = failure.is_none() && !self.unwritten.is_empty();
+            self.locked = if is_locked { self.locked.or_else(|| Some(Instant::now())) } else { None };
             match failure {
+                None if self.locked.is_some_and(|since| since.elapsed() >= LOCKED)
+                    && self.stop.load(Ordering::SeqCst) =>
+                {
+                    return Err(Error {
+                        message: "the ledger: rows are locked by another transaction, so their ends are not written; they are \
+                                  looked for later"
+                            .into(),
+                        retryable: true,
+                    });
+                }
                 None => self.report(),
                 // A worker that has to stop does not wait for a disk with room: leases end by themselves.
                 Some(error) if error.retryable && !self.stop.load(Ordering::SeqCst) => return Ok(Some(error)),

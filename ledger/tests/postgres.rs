@@ -698,3 +698,20 @@ fn a_transaction_that_did_not_begin() {
     cluster.run(&database, "DELETE FROM is_broken");
     assert_eq!(store.claim("default", 1, LEASE).unwrap().len(), 1);
 }
+
+/// A shop that locks one row keeps no other from being written, and no worker waiting.
+#[test]
+fn a_locked_row_is_left_for_later() {
+    let database = Cluster::get().database();
+    let mut store = open(&database);
+    store.enqueue(Kind::Capture, &entries(0..3)).unwrap();
+    let claims = store.claim("default", 3, LEASE).unwrap();
+    let ends: Vec<_> = claims.iter().map(done).collect();
+    let mut shop = Cluster::get().shop(&database);
+    shop.batch_execute("BEGIN; SELECT FROM takings_capture WHERE order_id = 'o-1' FOR UPDATE").unwrap();
+    let gone = Settlement { id: 1_000_000, ..ends[0].clone() };
+    let kept = store.settle(&[vec![gone], ends.clone()].concat()).unwrap();
+    assert_eq!(kept, [Kept::Stale, Kept::Written, Kept::Locked, Kept::Written]);
+    shop.batch_execute("COMMIT").unwrap();
+    assert_eq!(store.settle(&ends[1..2]).unwrap(), [Kept::Written]);
+}

@@ -391,12 +391,14 @@ struct Mortal {
     steps: u32,
     after: bool,
     gather: Duration,
+    /// So many writes find their rows locked by another transaction.
+    locked: u32,
 }
 
 impl Place {
     fn mortal(&self) -> Mortal {
         let store = self.open(true);
-        Mortal { steps: u32::MAX, after: false, gather: store.pace().gather, store }
+        Mortal { steps: u32::MAX, after: false, gather: store.pace().gather, locked: 0, store }
     }
 }
 
@@ -439,6 +441,10 @@ impl Store for Mortal {
     }
 
     fn settle(&mut self, ends: &[Settlement]) -> Result<Vec<Kept>, Error> {
+        if self.locked > 0 {
+            self.locked -= 1;
+            return Ok(vec![Kept::Locked; ends.len()]);
+        }
         self.step(|store| store.settle(ends))
     }
 
@@ -487,6 +493,32 @@ fn a_worker_may_die_at_every_step() {
         }
         assert_eq!(place.sandbox.audit(), []);
     }
+}
+
+/// An end whose row somebody has locked waits for the next write. A worker that has to stop waits ten seconds for it.
+#[test]
+fn a_locked_row_is_written_later() {
+    let place = Place::new();
+    let order = place.order(10_000, &[]);
+    let mut store = Mortal { locked: 3, ..place.mortal() };
+    store.enqueue(Kind::Capture, &[entry(&order, "parcel-1", 4_000)]).unwrap();
+    assert_eq!(place.run(&mut store).unwrap().done, 1);
+    assert_eq!(find(&mut store.store, Kind::Capture, &order, "parcel-1").state, State::Done);
+    store.locked = u32::MAX;
+    store.enqueue(Kind::Capture, &[entry(&order, "parcel-2", 4_000)]).unwrap();
+    let stop = AtomicBool::new(false);
+    let sent = || place.sandbox.ledger_of(&order).len();
+    let why = thread::scope(|scope| {
+        scope.spawn(|| {
+            let begun = Instant::now();
+            while sent() < 2 && begun.elapsed() < PATIENCE {
+                thread::sleep(Duration::from_millis(20));
+            }
+            stop.store(true, Ordering::SeqCst);
+        });
+        work(&mut store, place.config(), &place.settings(), &stop).unwrap_err()
+    });
+    assert!(why.message.contains("locked by another transaction"), "{why}");
 }
 
 /// Each commit costs, so ends wait for those that follow soon; the last one waits for nothing.

@@ -53,17 +53,22 @@ impl fmt::Display for Place {
     }
 }
 
-impl From<PathBuf> for Place {
-    fn from(given: PathBuf) -> Place {
+impl Place {
+    /// A path or a URL. The words are not repeated: they may hold a password.
+    fn of(given: PathBuf) -> Result<Place, Failure> {
         let text = given.to_string_lossy();
-        match ["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme)) {
-            true => Place::Database(text.into_owned()),
-            false => Place::File(given),
+        if ["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme)) {
+            return Ok(Place::Database(text.into_owned()));
+        }
+        match ["://", "host=", "hostaddr=", "dbname=", "password="].iter().any(|part| text.contains(part)) {
+            true => Err(Failure::new(
+                "a ledger is the path of a file, or a URL like postgres://user@host/database with the password in the \
+                 variable PGPASSWORD; what was given is neither",
+            )),
+            false => Ok(Place::File(given)),
         }
     }
-}
 
-impl Place {
     /// Whether there may be a ledger. Only the file can be looked for without a connection.
     pub fn is_there(&self) -> bool {
         match self {
@@ -85,8 +90,8 @@ impl Where {
             .clone()
             .or_else(|| variable("TAKINGS_LEDGER"))
             .or_else(|| variable("STATE_DIRECTORY").or_else(folder).map(|folder| folder.join("ledger.db")))
-            .map(Place::from)
             .ok_or_else(|| Failure::new("where is the ledger? Give --ledger FILE or URL, or set TAKINGS_LEDGER"))
+            .and_then(Place::of)
     }
 
     /// The account of a command that is about one.

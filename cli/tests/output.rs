@@ -154,3 +154,25 @@ fn a_run_that_is_told_to_stop_ends_what_it_has_begun() {
     assert_eq!(place.sandbox.ledger().len(), PARCELS);
     assert!(place.sandbox.audit().is_empty(), "{:?}", place.sandbox.audit());
 }
+
+/// A connection string is no path: SQLite would make a file of that name, and the password would stand in it.
+#[test]
+fn a_ledger_is_a_path_or_a_url() {
+    let place = Place::empty();
+    for given in [
+        "host=db.example.com dbname=shop user=shop password=hunter2",
+        "password=hunter2",
+        "Postgres://shop:hunter2@db.example.com/shop",
+        "mysql://shop:hunter2@db.example.com/shop",
+    ] {
+        for words in [&["init"][..], &["status"], &["worker"]] {
+            let output = place.command(&[words, &["--ledger", given]].concat()).output().unwrap();
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{given}: {errors}");
+            assert!(errors.contains("postgres://user@host/database") && !errors.contains("hunter2"), "{errors}");
+        }
+    }
+    let names = std::fs::read_dir(place.path(".")).unwrap().map(|entry| entry.unwrap().file_name());
+    let names: Vec<_> = names.filter(|name| name.to_string_lossy().contains("hunter2")).collect();
+    assert!(names.is_empty(), "{names:?}");
+}

@@ -1180,8 +1180,21 @@ fn millis(time: Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// Refuses a URL whose password would be taken for a host, a database or an option, and be told with it.
+fn check_url(url: &str) -> Result<(), Error> {
+    let Some((_, rest)) = url.split_once("://") else { return Ok(()) };
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    match rest.matches('@').count() == authority.matches('@').count() && authority.matches('@').count() <= 1 {
+        true => Ok(()),
+        false => Err(Error::refused(
+            "the ledger's URL: a password in it has @ as %40, / as %2F and ? as %3F; it may also stand in the variable PGPASSWORD",
+        )),
+    }
+}
+
 /// The settings of a connection, and the file of `sslrootcert`, which the library does not know.
 fn settings(url: &str) -> Result<(Config, Option<PathBuf>), Error> {
+    check_url(url)?;
     let (text, root) = without_root(url);
     let mut config: Config = text
         .parse()

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use postgres::error::SqlState;
 use takings_ledger::office::{Office, Wanted};
 use takings_ledger::policy::{End, State, settle};
-use takings_ledger::postgres::{Postgres, grants, schema};
+use takings_ledger::postgres::{Postgres, grants, schema, shown};
 use takings_ledger::sqlite::{Options, Sqlite};
 use takings_ledger::store::{Claim, Entry, Kept, Kind, Settlement, Store};
 
@@ -474,6 +474,12 @@ fn places_are_told_without_the_password() {
     assert!(why.contains("/none/ca.pem") && !why.contains("geheim"), "{why}");
     let why = refused(&Cluster::get().url("postgres"));
     assert!(why.contains("run takings init"), "{why}");
+    for password in ["g@heim", "g/heim", "g?heim=1", "g@h/eim", "g#heim"] {
+        let url = format!("postgres://u:{password}@127.0.0.1:1/x");
+        let told = format!("{} {}", refused(&url), shown(&url));
+        assert!(!told.contains("heim") && !told.contains("eim@"), "{told}");
+        assert!(password.contains('#') || told.contains("%40"), "{told}");
+    }
 }
 
 /// The statements for an administrator make the same tables as `takings init`, and the version of a newer program is

@@ -31,6 +31,10 @@ const OFTEN: Duration = Duration::from_secs(10);
 /// The part of the time that looks may take: a fiftieth.
 const RARELY: u32 = 50;
 
+/// The longest time between two looks, and the longest that one may take beside the claims. For so long a row may wait
+/// that became due behind a cursor.
+const SELDOM: Duration = Duration::from_secs(120);
+
 /// A look that took longer has a connection of its own the next time.
 const CHEAP: Duration = Duration::from_millis(10);
 
@@ -59,7 +63,7 @@ pub(super) struct Lane {
     /// The last claim took as many rows as it asked for, so there may be more.
     pub has_more: bool,
     /// A look on a connection of its own.
-    beside: Option<JoinHandle<Result<Seen, Error>>>,
+    beside: Option<(Instant, JoinHandle<Result<Seen, Error>>)>,
     next: Instant,
     took: Duration,
 }
@@ -83,8 +87,14 @@ impl Lane {
     /// and takes over what it found.
     pub fn is_to_look(&mut self, connect: &Connect, account: &str) -> bool {
         match self.beside.take() {
-            Some(look) if !look.is_finished() => self.beside = Some(look),
-            Some(look) => match look.join() {
+            Some((since, look)) if !look.is_finished() => {
+                // Its server may be gone without a word. The thread ends with its connection.
+                if since.elapsed() > SELDOM {
+                    return true;
+                }
+                self.beside = Some((since, look));
+            }
+            Some((_, look)) => match look.join() {
                 Ok(Ok(seen)) => self.take(seen),
                 // No connection, or it was lost: rows must not be forgotten for that.
                 Ok(Err(_)) | Err(_) => return true,
@@ -95,7 +105,7 @@ impl Lane {
                 let (connect, account) = (connect.clone(), account.to_owned());
                 let look = thread::Builder::new().spawn(move || Ok(look(&mut connect.connect()?, &account)?));
                 let Ok(look) = look else { return true };
-                self.beside = Some(look);
+                self.beside = Some((Instant::now(), look));
             }
         }
         false
@@ -118,7 +128,7 @@ impl Lane {
             }
         }
         self.took = seen.took;
-        self.next = Instant::now() + OFTEN.max(seen.took * RARELY);
+        self.next = Instant::now() + OFTEN.max((seen.took * RARELY).min(SELDOM));
     }
 
     /// Notes that the searches of both tables came to their end.
@@ -203,4 +213,38 @@ pub(super) fn look(client: &mut Client, account: &str) -> Result<Seen, ::postgre
     }
     due.iter_mut().for_each(|places| places.sort_unstable());
     Ok(Seen { until, due, took: begun.elapsed() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(took: Duration) -> Seen {
+        Seen { until: 0, due: [Vec::new(), Vec::new()], took }
+    }
+
+    #[test]
+    fn no_row_waits_for_a_look_that_takes_long() {
+        let lane = Lane::new(seen(Duration::from_secs(60)));
+        assert!(lane.next <= Instant::now() + SELDOM);
+        assert!(Lane::new(seen(Duration::from_millis(500))).next > Instant::now() + OFTEN);
+    }
+
+    #[test]
+    fn a_look_that_does_not_end_is_given_up() {
+        let connect = Connect { config: Config::new(), tls: None };
+        let begun = Instant::now();
+        for (age, is_given_up) in [(SELDOM / 2, false), (SELDOM + OFTEN, true)] {
+            let mut lane = Lane::new(seen(Duration::from_secs(1)));
+            let (end, wait) = std::sync::mpsc::channel::<()>();
+            let look = thread::spawn(move || {
+                let _ = wait.recv();
+                Ok(seen(Duration::ZERO))
+            });
+            lane.beside = begun.checked_sub(age).map(|since| (since, look));
+            assert_eq!(lane.is_to_look(&connect, "default"), is_given_up);
+            assert_eq!(lane.beside.is_none(), is_given_up);
+            drop(end);
+        }
+    }
 }

@@ -56,6 +56,9 @@ const VERSION: i32 = 1;
 /// How long a new or restored ledger looks first.
 const LOOK_FIRST: i64 = 30 * 24 * 60 * 60 * 1000;
 
+/// The port that need not be told.
+const USUAL_PORT: u16 = 5432;
+
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(10);
 
@@ -188,7 +191,11 @@ fn place(config: &Config) -> String {
         Some(Host::Unix(path)) => path.display().to_string(),
         None => String::new(),
     };
-    format!("postgres://{host}/{}", config.get_dbname().or(config.get_user()).unwrap_or_default())
+    let port = match config.get_ports().first() {
+        Some(port) if *port != USUAL_PORT => format!(":{port}"),
+        _ => String::new(),
+    };
+    format!("postgres://{host}{port}/{}", config.get_dbname().or(config.get_user()).unwrap_or_default())
 }
 
 /// A name as PostgreSQL writes names.

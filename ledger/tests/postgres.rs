@@ -474,6 +474,9 @@ fn places_are_told_without_the_password() {
     assert!(why.contains("/none/ca.pem") && !why.contains("geheim"), "{why}");
     let why = refused(&Cluster::get().url("postgres"));
     assert!(why.contains("run takings init"), "{why}");
+    // A file that moves once would otherwise move into another server's database of the same name, too.
+    assert_eq!(shown("postgres://u:geheim@db.example:5433/x"), "postgres://db.example:5433/x");
+    assert_eq!(shown("postgres://u:geheim@db.example:5432/x"), shown("postgres://db.example/x"));
     for password in ["g@heim", "g/heim", "g?heim=1", "g@h/eim", "g#heim"] {
         let url = format!("postgres://u:{password}@127.0.0.1:1/x");
         let told = format!("{} {}", refused(&url), shown(&url));

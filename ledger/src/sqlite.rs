@@ -98,6 +98,8 @@ pub struct Sqlite {
     origin: String,
     /// The lock of the worker, with the count of its claims inside.
     lock: Option<File>,
+    /// Nobody knows what of the ends is on the disk, so no other is written behind them.
+    is_lost: bool,
     /// By account: the place that its worker began with.
     bound: HashMap<String, Place>,
     /// The process that opened it: neither connection nor lock may be used in a fork.
@@ -112,13 +114,7 @@ impl fmt::Debug for Sqlite {
 
 impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Error {
-        // After a failed fsync nobody knows what is on the disk (SQLite and the kernel both forget the pages).
-        let is_lost = error.sqlite_error().is_some_and(|error| {
-            let code = error.extended_code;
-            [ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_IOERR_DIR_FSYNC].contains(&code)
-                || [ErrorCode::DatabaseCorrupt, ErrorCode::NotADatabase].contains(&error.code)
-        });
-        let retryable = !is_lost
+        let retryable = !is_lost(&error)
             && error.sqlite_error_code().is_some_and(|code| {
                 matches!(
                     code,
@@ -132,6 +128,15 @@ impl From<rusqlite::Error> for Error {
             });
         Error { message: format!("the ledger: {error}{}", advice(&error)), retryable }
     }
+}
+
+/// Whether nobody knows what is on the disk: after a failed fsync SQLite and the kernel both forget the pages.
+fn is_lost(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| {
+        let code = error.extended_code;
+        [ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_IOERR_DIR_FSYNC].contains(&code)
+            || [ErrorCode::DatabaseCorrupt, ErrorCode::NotADatabase].contains(&error.code)
+    })
 }
 
 /// The words that a person needs beside SQLite's own.
@@ -182,7 +187,16 @@ impl Sqlite {
         db.execute_batch("PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA trusted_schema = OFF")?;
         let origin = origin(&path).map_err(|why| place(&why))?;
         let process = std::process::id();
-        let mut ledger = Sqlite { db, path, clock: options.clock, origin, lock: None, bound: HashMap::new(), process };
+        let mut ledger = Sqlite {
+            db,
+            path,
+            clock: options.clock,
+            origin,
+            lock: None,
+            is_lost: false,
+            bound: HashMap::new(),
+            process,
+        };
         ledger.make_tables(options.first_ever)?;
         Ok(ledger)
     }
@@ -454,14 +468,20 @@ impl Store for Sqlite {
     }
 
     fn settle(&mut self, ends: &[Settlement]) -> Result<Vec<Kept>, Error> {
-        let now = self.now();
-        let work = self.begin()?;
-        let mut kept = Vec::with_capacity(ends.len());
-        for end in ends {
-            kept.push(write(&work, end, now)?);
+        if self.is_lost {
+            return Err(Error::refused("the ledger: its disk failed before; start the worker again"));
         }
-        work.commit()?;
-        Ok(kept)
+        self.check_process()?;
+        let now = self.now();
+        let mut write_all = || {
+            let work = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let kept = ends.iter().map(|end| write(&work, end, now)).collect::<rusqlite::Result<_>>()?;
+            work.commit().map(|()| kept)
+        };
+        write_all().map_err(|why| {
+            self.is_lost = is_lost(&why);
+            why.into()
+        })
     }
 
     fn change(&mut self, account: &str, change: Change) -> Result<(), Error> {
@@ -924,6 +944,55 @@ mod tests {
             assert!(error.message.contains(advice), "{error}");
             assert_eq!(error.retryable, retryable, "{error}");
         }
+    }
+
+    /// A damaged file takes no end, and none after it: a worker would take it for good news.
+    #[test]
+    fn no_end_is_written_behind_one_that_is_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store =
+            Sqlite::open(folder.path().join("ledger.db"), Options { first_ever: true, ..Options::default() }).unwrap();
+        store.become_worker().unwrap();
+        let row =
+            Entry { account: "default".into(), order_id: "o".into(), reference: "p".into(), amount: 1, request: None };
+        store.enqueue(Kind::Capture, &[row]).unwrap();
+        let claim = store.claim("default", 1, Duration::from_secs(180)).unwrap().remove(0);
+        let end = Settlement {
+            kind: claim.kind,
+            id: claim.id,
+            order_id: claim.order_id,
+            reference: claim.reference,
+            sends: claim.sends,
+            claimed_at: claim.at,
+            state: State::Done,
+            maybe: true,
+            refused: false,
+            tries: 0,
+            due_in: None,
+            vouches: false,
+            was_sent: true,
+            done_as: Some("c".into()),
+            why: None,
+            alert: false,
+            note: None,
+            http_status: None,
+            error_code: None,
+            correlation_id: None,
+            requests: Vec::new(),
+        };
+        // The file has none of the pages that the tables are in.
+        let ledger = store.path.clone();
+        store.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+        let whole = std::fs::read(&ledger).unwrap();
+        let mut damaged = whole.clone();
+        damaged[4096..].fill(0x55);
+        std::fs::write(&ledger, damaged).unwrap();
+        store.db.execute_batch("PRAGMA cache_size = 0; PRAGMA shrink_memory").unwrap();
+        let why = store.settle(std::slice::from_ref(&end)).unwrap_err();
+        assert!(!why.retryable && why.message.contains("put a backup in its place"), "{why}");
+        std::fs::write(&ledger, whole).unwrap();
+        let why = store.settle(&[end]).unwrap_err();
+        assert!(why.message.contains("its disk failed before"), "{why}");
     }
 
     #[test]

@@ -445,7 +445,8 @@ fn a_claim_reads_an_index() {
         thread::sleep(Duration::from_millis(50));
     }
     let read = count(&format!("SELECT idx_tup_read {index}"));
-    assert!(read < 1000, "{read} entries for 40 rows");
+    // A search that sorts reads all 20,000 at each claim. A look from the start reads some hundred, and more often on a slow machine.
+    assert!(read < 5000, "{read} entries for 40 rows");
     assert_eq!(count("SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'takings_capture'"), 0);
 }
 

@@ -120,17 +120,17 @@ def test_the_start_is_not_counted_and_ratios_are_of_one_round() -> None:
     assert found.cpu_ms == pytest.approx([1, 1, 1])
     rows = run.judged({}, figures)
     assert [row[1:] for row in rows] == [
-        ["0.50 x reqwest::blocking", "must ≤ 1.1", "met"],
-        ["0.50 x reqwest::blocking", "must ≤ 1.1", "met"],
+        ["0.50 x reqwest::blocking", "must ≤ 1", "met"],
     ]
     assert run.ratio([1, 2, 30], [2, 2, 10]) == 1
     assert "Rust: takings" in run.chart(figures["one after another"])
     assert "reqwest::blocking" in run.tables({"judged": rows}, figures)
 
 
-def test_system_calls_have_a_limit() -> None:
-    def told(calls: float) -> dict[str, Any]:
-        return {"language": "Rust", "name": "takings", "system_calls": calls}
+def test_instructions_and_system_calls_have_a_limit() -> None:
+    def told(calls: float, count: int) -> dict[str, Any]:
+        steady = {"system_calls": calls, "instructions": count}
+        return {"language": "Rust", "name": "takings", **steady}
 
-    rows = run.judged({"steady": [told(10.1), told(11.0)]}, {})
-    assert [row[3] for row in rows] == ["met", "MISSED"]
+    rows = run.judged({"steady": [told(9.1, 115_001), told(10.0, 115_000)]}, {})
+    assert [row[3] for row in rows] == ["met", "MISSED", "MISSED", "met"]

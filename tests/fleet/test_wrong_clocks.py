@@ -85,8 +85,8 @@ def test_frozen_with_claims_in_hand(wrong: Fleet, clocks: Clocks) -> None:
     rows = 0
     claimed = 0
     for number in range(1, FREEZES + 1):
-        # The parcels of an order are sent one after the other. Each takes so long that the rest waits
-        # in the worker when that is frozen.
+        # The parcels of an order are sent one after the other. Each takes so long that the rest
+        # waits in the worker when that is frozen.
         orders = wrong.orders([[{"fault": "delay", "seconds": 0.1}] * 20] * 3)
         parcels = [(order, f"p-{n}", 100) for order in orders for n in range(20)]
         rows += len(parcels)

@@ -187,7 +187,7 @@ class Given:
         )
         parser.add_argument("--out", type=Path, help=f"a folder for {name}.json and {name}.md")
         given = parser.parse_args()
-        # Whatever is measured shares two cores with this program, and so do all that they start.
+        # The programs and all that they start share two cores with this one.
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
         target = given.target.resolve()
         self.name = name

@@ -40,7 +40,7 @@ class Scale:
     workers: int = 20
     shared_seconds: float = 60
     idle_seconds: float = 60
-    # What an hour at 180/s leaves behind.
+    # Dead rows that an hour at 180/s leaves behind.
     dead: int = 648_000
     held_seconds: float = 30
 

@@ -226,7 +226,7 @@ async fn tunnel(link: &mut Link, request: &[u8], wait: &Wait, until: Instant) ->
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(BROKE_OFF),
             _ => {}
         }
-        // One byte at a time: the bytes behind the head belong to the tunnel.
+        // Bytes are read singly, since those behind the head belong to the tunnel.
         let mut byte = [0];
         match link.read(&mut byte) {
             Ok(0) => return Err("closed the connection before it answered CONNECT"),

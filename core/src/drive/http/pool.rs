@@ -79,7 +79,7 @@ impl Pool {
         loop {
             let mut line = held(&self.resting).pop()?;
             if line.since.elapsed() > REST {
-                // Those below have rested longer.
+                // The connections below it have rested longer.
                 held(&self.resting).retain(|line| line.since.elapsed() <= REST);
             } else if is_quiet(&mut line.link) {
                 return Some(line);
@@ -164,7 +164,7 @@ fn read(link: &mut Link, reader: &mut Http1, piece: &mut [u8], deadline: Deadlin
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
             Err(error) => return Err(error),
         }
-        // Whoever floods is left at the deadline.
+        // A server that floods is left at the deadline.
         if deadline.end <= Instant::now() {
             return Ok(false);
         }

@@ -131,7 +131,7 @@ fn wait_for(sockets: &[(Socket, bool)], left: Duration) {
         sockets.iter().map(|(socket, writes)| PollFd::new(socket.as_fd(), flags(*writes))).collect();
     // Rounded up: a thread that wakes too early would ask again and again.
     let milliseconds = i32::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX);
-    // Whoever asked looks at the sockets and the clock, whatever this says.
+    // The future looks at the sockets and the clock itself, so an error here changes nothing.
     let _ = poll(&mut fds, PollTimeout::try_from(milliseconds).unwrap_or(PollTimeout::MAX));
 }
 

@@ -380,8 +380,9 @@ pub fn keep(store: &mut dyn Office, keeping: Keeping) -> Result<(u64, u64), Fail
         loop {
             let swept = store.wipe(kind, keeping.requests, after)?;
             wiped += swept.rows;
-            stubs += store.purge(kind, keeping.rows, after)?.rows;
-            match swept.last {
+            let purged = store.purge(kind, keeping.rows, after)?;
+            stubs += purged.rows;
+            match swept.last.max(purged.last) {
                 Some(last) => after = last,
                 None => break,
             }

@@ -142,7 +142,8 @@ pub struct Said {
 /// A part of the rows was gone through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Swept {
-    /// The number of the last row that was looked at; none if there are no more.
+    /// The number of the last row that was looked at; none if there are no more, or none that is old enough: rows are
+    /// numbered as they are enqueued, so a worker need not go through all rows each hour.
     pub last: Option<i64>,
     /// How many rows were changed.
     pub rows: u64,

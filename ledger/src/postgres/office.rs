@@ -72,18 +72,24 @@ impl Postgres {
         let age = millis(age);
         let mut work = self.begin()?;
         let rows = work.read(
-            &format!("SELECT max(id) FROM (SELECT id FROM takings_{operation} WHERE id > $1 ORDER BY id LIMIT {SWEEP}) AS part"),
-            &[(&after, Type::INT8)],
+            &format!(
+                "SELECT max(id), min(enqueued_at) > takings_now() - $2 * interval '1 ms'
+                 FROM (SELECT id, enqueued_at FROM takings_{operation} WHERE id > $1 ORDER BY id LIMIT {SWEEP}) AS part"
+            ),
+            &[(&after, Type::INT8), (&age, Type::INT8)],
         )?;
-        let last: Option<i64> = rows.first().and_then(|row| row.get(0));
-        let end = last.unwrap_or(after);
+        let Some(row) = rows.first() else { return Ok(Swept { last: None, rows: 0 }) };
+        let Some(end) = row.try_get::<_, Option<i64>>(0)? else { return Ok(Swept { last: None, rows: 0 }) };
+        if row.try_get(1)? {
+            return Ok(Swept { last: None, rows: 0 });
+        }
         let mut first = None;
         for change in changes {
             let count = work.change(change, &[(&after, Type::INT8), (&end, Type::INT8), (&age, Type::INT8)])?;
             first.get_or_insert(count);
         }
         work.commit()?;
-        Ok(Swept { last, rows: first.unwrap_or(0) })
+        Ok(Swept { last: Some(end), rows: first.unwrap_or(0) })
     }
 
     fn account_changed(work: Work<'_>, account: &str, rows: u64) -> Result<(), Error> {

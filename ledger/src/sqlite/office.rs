@@ -56,20 +56,23 @@ impl Sqlite {
         let now = self.now();
         let operation = kind.operation();
         let work = self.begin()?;
-        let last: Option<i64> = work.query_row(
+        let old = now.saturating_sub(millis(age));
+        let last: Option<(i64, i64)> = work.query_row(
             &format!(
-                "SELECT max(id) FROM (SELECT id FROM takings_{operation} WHERE id > ?1 ORDER BY id LIMIT {SWEEP})"
+                "SELECT max(id), min(enqueued_at)
+                 FROM (SELECT id, enqueued_at FROM takings_{operation} WHERE id > ?1 ORDER BY id LIMIT {SWEEP})"
             ),
             [after],
-            |row| row.get(0),
+            |row| Ok(row.get::<_, Option<i64>>(0)?.zip(row.get(1)?)),
         )?;
+        let last = last.filter(|(_, enqueued_at)| *enqueued_at <= old).map(|(last, _)| last);
         let end = last.unwrap_or(after);
         let rows = work.execute(
             &format!(
                 "UPDATE takings_{operation} SET {set}
                  WHERE id > ?1 AND id <= ?2 AND settled_at <= ?3 AND alert_at IS NULL AND state <> 'stuck' AND {and}"
             ),
-            params![after, end, now.saturating_sub(millis(age))],
+            params![after, end, old],
         )?;
         work.commit()?;
         Ok((end, Swept { last, rows: rows as u64 }))

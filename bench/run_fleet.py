@@ -372,7 +372,13 @@ def fleet(programs: Path, hands: int) -> Iterator[Fleet]:
     """A database that writes to its disk before it answers, and the programs."""
     with (
         tempfile.TemporaryDirectory(prefix="takings-fleet-") as logs,
-        Cluster(fsync="on", shared_preload_libraries="pg_stat_statements") as cluster,
+        Cluster(
+            fsync="on",
+            shared_preload_libraries="pg_stat_statements",
+            # docs/ledger/fleet.md: behind a checkpoint the log repeats each page that is written again.
+            max_wal_size="16GB",
+            wal_compression="on",
+        ) as cluster,
         server(programs / "bench-server") as running,
     ):
         yield Fleet(programs / "takings", running, hands, cluster, Path(logs))

@@ -6,4 +6,5 @@ max_comment_line_length = false
 -- Run inside nginx alone
 files["lua/src/cosocket.lua"] = {std = "ngx_lua"}
 files["examples/hosts/nginx/*.lua"] = {std = "ngx_lua"}
+files["bench/contenders/with_nginx.lua"] = {std = "ngx_lua"}
 files["**/*.d.lua"] = {ignore = {"212", "241"}}

@@ -132,7 +132,7 @@ docs: setup
 # BENCH, LEDGER: see bench/README.md
 bench: bench-contenders bench-ledger bench-fleet
 
-bench-contenders:
+bench-contenders: setup
 	@bench/setup.sh
 	target/bench/venv/bin/python bench/run.py $(BENCH)
 

@@ -31,12 +31,14 @@ SAMPLE = ROOT / "examples" / "capture.json"
 
 @dataclass(frozen=True)
 class Contender:
-    """A program to measure; `at_once` if it can have many captures in flight."""
+    """A program to measure: whether it can have many captures in flight, and whether it is told
+    to make one after another."""
 
     name: str
     language: str
     command: tuple[str, ...]
     at_once: bool = True
+    one_by_one: bool = True
 
     @property
     def is_takings(self) -> bool:
@@ -51,7 +53,7 @@ class Contender:
         return (*self.command[:-1], str(script.with_name(name)))
 
     def makes(self, workload: Workload) -> bool:
-        if workload.concurrency > 1 and not self.at_once:
+        if not (self.at_once if workload.concurrency > 1 else self.one_by_one):
             return False
         script = Path(self.command_for(workload.operation)[-1])
         return workload.operation == "capture" or script.exists()
@@ -78,6 +80,10 @@ class Built:
             name = {"luasocket": "luasocket + luasec", "curl": "lua-curl"}.get(library, library)
             return Contender(name, "Lua", ("lua5.1", str(script)), at_once=False)
 
+        def nginx(way: str) -> Contender:
+            command = (str(HERE / "contenders" / "with_nginx.sh"), way)
+            return Contender(way, "nginx", command, one_by_one=False)
+
         return [
             native("raw sockets", "Rust", "bench-raw"),
             native("reqwest::blocking", "Rust", "bench-reqwest"),
@@ -90,6 +96,7 @@ class Built:
                 ["requests", "urllib3", "httpx", "aiohttp", "pycurl", "pyreqwest", "takings"],
             ),
             *map(lua, ["luasocket", "curl", "takings"]),
+            *map(nginx, ["cosocket", "takings"]),
         ]
 
 
@@ -349,6 +356,7 @@ REQUESTS: Key = ("Python", "requests")
 PYREQWEST: Key = ("Python", "pyreqwest")
 PYCURL: Key = ("Python", "pycurl")
 LUA_CURL: Key = ("Lua", "lua-curl")
+COSOCKET: Key = ("nginx", "cosocket")
 MUSTS = [
     Must("Rust", "one after another", "cpu_ms", EASY, 0.75, 0.6),
     Must("Rust", "one after another", "cpu_ms", REQWEST, 1.0),
@@ -363,6 +371,7 @@ MUSTS = [
     Must("Python", "64 at once, 5 ms", "cpu_ms", PYREQWEST, 0.75, 0.6),
     # as many captures in the same time: a fifth of the time for each
     Must("Python", "64 at once, 5 ms", "wall_ms", REQUESTS, 0.2),
+    Must("nginx", "64 at once, 5 ms", "cpu_ms", COSOCKET, 1.0, 0.8),
     Must("C", "1,000 lines", "cpu_ms", EASY, 1.2, 1.0),
     Must("Lua", "1,000 lines", "cpu_ms", LUA_CURL, 0.9, 0.7),
     Must("Python", "1,000 lines", "cpu_ms", REQUESTS, 0.3, 0.2),
@@ -592,8 +601,8 @@ def tables(results: dict[str, Any], figures: dict[str, dict[Key, Figures]]) -> s
     return "\n".join(text)
 
 
-def chart(figures: dict[Key, Figures]) -> str:
-    """Processor time of a capture, as SVG: a bar for each contender."""
+def chart(workload: str, figures: dict[Key, Figures]) -> str:
+    """Processor time of a call of this workload, as SVG: a bar for each contender."""
     bars = sorted(
         (statistics.median(of.cpu_ms) * 1000, f"{who[0]}: {who[1]}", who[1].startswith("takings"))
         for who, of in figures.items()
@@ -614,14 +623,18 @@ def chart(figures: dict[Key, Figures]) -> str:
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
             'font-family="sans-serif" font-size="12" fill="#1f2933" role="img">',
-            "<title>Processor time of the client for one capture</title>",
+            f"<title>Processor time of the client: {workload}</title>",
             f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
-            '<text x="10" y="20" font-weight="bold">Processor time of the client for one capture '
-            "(kept-alive TLS, one after another)</text>",
+            '<text x="10" y="20" font-weight="bold">Processor time of the client for one call '
+            f"({workload})</text>",
             *lines,
             "</svg>\n",
         ]
     )
+
+
+def file_name(workload: str) -> str:
+    return re.sub("[^a-z0-9]+", "-", workload.lower())
 
 
 def machine() -> dict[str, str | int | None]:
@@ -682,7 +695,7 @@ def main() -> None:
         }
         if not given.no_steady:
             results["steady"] = []
-            for contender in contenders:
+            for contender in filter(lambda contender: contender.one_by_one, contenders):
                 print(f"instructions: {contender.language} {contender.name}", file=sys.stderr)
                 results["steady"].append(
                     {
@@ -695,7 +708,7 @@ def main() -> None:
             results["memory_captures"] = given.memory
             results["memory"] = []
             for contender in contenders:
-                if contender.is_takings:
+                if contender.is_takings and contender.one_by_one:
                     print(f"memory: {contender.language} {contender.name}", file=sys.stderr)
                     results["memory"].append(
                         {
@@ -714,9 +727,11 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     (out / "results.md").write_text(text.lstrip("\n") + "\n")
-    if "one after another" in figures:
-        (out / "results.svg").write_text(chart(figures["one after another"]))
-    print(f"\nwritten: results.json, results.md and results.svg in {out}")
+    for name, found in figures.items():
+        # "load" makes no call.
+        if name != "load" and found:
+            (out / f"{file_name(name)}.svg").write_text(chart(name, found))
+    print(f"\nwritten: results.json, results.md and a chart of each workload in {out}")
 
 
 if __name__ == "__main__":

@@ -375,7 +375,7 @@ def fleet(programs: Path, hands: int) -> Iterator[Fleet]:
         Cluster(
             fsync="on",
             shared_preload_libraries="pg_stat_statements",
-            # docs/ledger/fleet.md: behind a checkpoint the log repeats each page that is written again.
+            # docs/ledger/fleet.md: the log repeats pages that are written behind a checkpoint.
             max_wal_size="16GB",
             wal_compression="on",
         ) as cluster,

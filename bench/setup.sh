@@ -65,4 +65,4 @@ compile bench/contenders/with_takings.c -o "$built/bench-c-takings" \
     -L"$built" -ltakings -lcjson -lpthread -Wl,-rpath,"$built"
 compile bench/contenders/with_curl_easy.c -o "$built/bench-c-curl-easy" -lcurl -lcjson -lpthread
 compile bench/contenders/with_curl_multi.c -o "$built/bench-c-curl-multi" -lcurl -lcjson -lpthread
-lua/build.sh --release 5.1 >/dev/null
+lua/build.sh --release 5.1 jit >/dev/null

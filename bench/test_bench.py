@@ -123,7 +123,7 @@ def test_the_start_is_not_counted_and_ratios_are_of_one_round() -> None:
         ["0.50 x reqwest::blocking", "must ≤ 1", "met"],
     ]
     assert run.ratio([1, 2, 30], [2, 2, 10]) == 1
-    assert "Rust: takings" in run.chart(figures["one after another"])
+    assert "Rust: takings" in run.chart("one after another", figures["one after another"])
     assert "reqwest::blocking" in run.tables({"judged": rows}, figures)
 
 

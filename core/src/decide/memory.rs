@@ -4,7 +4,7 @@
 //! key is therefore judged by all calls with that key, not by its own answer alone.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, DefaultHasher, Hasher};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::mem;
 use std::time::Duration;
 
@@ -145,12 +145,27 @@ pub(crate) enum MatchedTo {
 /// A hash against accidents alone, since nobody gains by forging one. Among 10,000 hashes two are equal once in some
 /// 10^11 times.
 pub(crate) fn fingerprint(parts: &[&[u8]]) -> u64 {
-    let mut hasher = DefaultHasher::new();
+    // Odd numbers with as many ones as zeros, without a pattern.
+    const FIRST: u64 = 0x9e37_79b9_7f4a_7c15;
+    const SECOND: u64 = 0xd6e8_feb8_6659_fd93;
+    // The halves of a product depend on every bit of both factors.
+    let mixed = |a: u64, b: u64| {
+        let product = u128::from(a) * u128::from(b);
+        product as u64 ^ (product >> 64) as u64
+    };
+    let word = |bytes: &[u8]| bytes.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+    let mut hash = FIRST;
     for part in parts {
-        hasher.write_usize(part.len());
-        hasher.write(part);
+        hash = mixed(hash ^ part.len() as u64, SECOND);
+        let (blocks, rest) = part.as_chunks::<16>();
+        for block in blocks {
+            let block = u128::from_le_bytes(*block);
+            hash = mixed(hash ^ block as u64, SECOND ^ (block >> 64) as u64);
+        }
+        let (low, high) = rest.split_at(rest.len().min(8));
+        hash = mixed(hash ^ word(low), SECOND ^ word(high));
     }
-    hasher.finish()
+    mixed(hash, FIRST)
 }
 
 /// Fingerprints are hashes already.

@@ -36,13 +36,74 @@ pub(crate) fn visible(text: &str) -> String {
     clean
 }
 
+/// Eight times a byte.
+const fn eight(byte: u8) -> u64 {
+    u64::from_ne_bytes([byte; 8])
+}
+
+/// The highest bit of each byte of `x` that is less than `limit`, which is at most 128. Bits above the lowest one that is
+/// right may be wrong.
+#[inline]
+const fn less(x: u64, limit: u8) -> u64 {
+    x.wrapping_sub(eight(limit)) & !x & eight(0x80)
+}
+
+/// The same of each byte that JSON does not write as it is.
+#[inline]
+const fn special(x: u64) -> u64 {
+    less(x, b' ') | less(x ^ eight(b'"'), 1) | less(x ^ eight(b'\\'), 1)
+}
+
+/// The same of each byte that is no printable ASCII character.
+#[inline]
+const fn unprintable(x: u64) -> u64 {
+    less(x, b' ') | ((x | x.wrapping_add(eight(1))) & eight(0x80))
+}
+
+/// Whether `found` finds nothing in any eight bytes of a text, nor in the rest filled up with a letter.
+#[inline]
+fn is_without(found: impl Fn(u64) -> u64, bytes: &[u8]) -> bool {
+    let mut all = 0;
+    let (chunks, rest) = bytes.as_chunks::<8>();
+    for chunk in chunks {
+        all |= found(u64::from_le_bytes(*chunk));
+    }
+    match bytes.last_chunk::<8>() {
+        Some(last) => all |= found(u64::from_le_bytes(*last)),
+        None => {
+            let filled = rest.iter().fold(eight(b'a'), |filled, byte| filled << 8 | u64::from(*byte));
+            all |= found(filled);
+        }
+    }
+    all == 0
+}
+
 /// Whether a text has printable ASCII characters alone, and no blank at an end. Most texts are of this kind.
 #[inline]
 pub(crate) fn is_plain(text: &str) -> bool {
     let bytes = text.as_bytes();
-    // A fold is several times as fast as a search that may end early.
-    let is_printable = bytes.iter().fold(true, |printable, byte| printable & matches!(byte, b' '..=b'~'));
-    is_printable && bytes.first() != Some(&b' ') && bytes.last() != Some(&b' ')
+    is_without(unprintable, bytes) && bytes.first() != Some(&b' ') && bytes.last() != Some(&b' ')
+}
+
+/// Whether a text stands in JSON as it is.
+#[inline]
+pub(crate) fn needs_no_escape(text: &str) -> bool {
+    is_without(special, text.as_bytes())
+}
+
+/// The number of bytes before the first one that is no printable ASCII character, or that JSON does not write as it is.
+#[inline(always)]
+pub(crate) fn until_unusual(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        let x = u64::from_le_bytes(*chunk);
+        match special(x) | unprintable(x) {
+            0 => at += 8,
+            found => return at + found.trailing_zeros() as usize / 8,
+        }
+    }
+    let rest = bytes[at..].iter().position(|byte| !matches!(byte, b' '..=b'~') || matches!(byte, b'"' | b'\\'));
+    rest.map_or(bytes.len(), |rest| at + rest)
 }
 
 /// The thing in a text that nobody means, if the text is to identify something: "holds U+200B at position 37". Copying

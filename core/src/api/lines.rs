@@ -3,7 +3,7 @@
 
 use crate::api::request::{OrderLine, OrderLineType};
 use crate::error::Error;
-use crate::strict::words;
+use crate::strict::{Watch, words};
 
 words! {
     /// The treatment of order lines that do not add up.
@@ -25,10 +25,13 @@ pub(crate) fn check(
     choice: CheckLines,
 ) -> Result<Vec<String>, Error> {
     let lines = lines.unwrap_or_default();
-    let findings = match choice {
-        CheckLines::Off => return Ok(Vec::new()),
-        CheckLines::Warn | CheckLines::Refuse => findings(lines, amount),
-    };
+    match choice {
+        CheckLines::Off => Ok(Vec::new()),
+        CheckLines::Warn | CheckLines::Refuse => chosen(findings(lines, amount), choice),
+    }
+}
+
+fn chosen(findings: Vec<String>, choice: CheckLines) -> Result<Vec<String>, Error> {
     match (choice, findings.first()) {
         (CheckLines::Refuse, Some(first)) => {
             let more = match findings.len() - 1 {
@@ -46,6 +49,10 @@ pub(crate) fn check_return_fee(lines: Option<&[OrderLine]>, (field, amount): (&s
     let lines = lines.unwrap_or_default();
     let sum: i128 = lines.iter().map(|line| i128::from(line.total_amount)).sum();
     let has_fee = lines.iter().any(|line| line.line_type == Some(OrderLineType::ReturnFee));
+    fee_fits(has_fee, sum, (field, amount))
+}
+
+fn fee_fits(has_fee: bool, sum: i128, (field, amount): (&str, i64)) -> Result<(), Error> {
     if !has_fee || sum == amount.into() {
         return Ok(());
     }
@@ -55,50 +62,173 @@ pub(crate) fn check_return_fee(lines: Option<&[OrderLine]>, (field, amount): (&s
     )))
 }
 
-fn findings(lines: &[OrderLine], (field, amount): (&str, i64)) -> Vec<String> {
-    let mut findings = Vec::new();
-    // 128 bits: quantity alone may fill 64
-    let mut sum = 0_i128;
-    for (index, line) in lines.iter().enumerate() {
+fn findings(lines: &[OrderLine], amount: (&str, i64)) -> Vec<String> {
+    let mut sums = Sums::default();
+    for line in lines {
+        sums.add(&Amounts {
+            quantity: line.quantity,
+            unit_price: line.unit_price,
+            total_amount: line.total_amount,
+            total_discount_amount: line.total_discount_amount.unwrap_or(0),
+            tax_rate: line.tax_rate,
+            total_tax_amount: line.total_tax_amount,
+        });
+    }
+    sums.findings(amount)
+}
+
+/// The amounts of a line.
+#[derive(Default)]
+struct Amounts {
+    quantity: i64,
+    unit_price: i64,
+    total_amount: i64,
+    total_discount_amount: i64,
+    tax_rate: Option<i64>,
+    total_tax_amount: Option<i64>,
+}
+
+/// The sum of lines, and the findings about each of them.
+#[derive(Default)]
+struct Sums {
+    count: usize,
+    /// 128 bits: quantity alone may fill 64.
+    sum: i128,
+    findings: Vec<String>,
+}
+
+impl Sums {
+    #[inline]
+    fn add(&mut self, line: &Amounts) {
         let total = i128::from(line.total_amount);
-        let (quantity, price) = (i128::from(line.quantity), i128::from(line.unit_price));
-        let discount = i128::from(line.total_discount_amount.unwrap_or(0));
-        sum += total;
-        let expected = quantity * price - discount;
+        self.sum += total;
+        let expected = i128::from(line.quantity) * i128::from(line.unit_price) - i128::from(line.total_discount_amount);
         if total != expected {
-            findings.push(format!(
-                "order_lines[{index}].total_amount is {total}; {quantity} x {price} - {discount} is {expected} \
-                 (difference {})",
-                total - expected
-            ));
+            self.note_total(line, expected);
         }
         if let (Some(rate), Some(tax)) = (line.tax_rate, line.total_tax_amount) {
             let (rate, tax) = (i128::from(rate), i128::from(tax));
             // total - total * 10000 / (10000 + rate), compared without rounding
             let base = 10_000 + rate;
             if base > 0 && (tax * base - total * rate).abs() > base {
-                // in hundredths, rounded away from the tax, so that the difference shown is above 1 as well
-                let exact = 100 * total * rate;
-                let expected =
-                    if tax * base > total * rate { exact.div_euclid(base) } else { -(-exact).div_euclid(base) };
-                findings.push(format!(
-                    "order_lines[{index}].total_tax_amount is {tax}; {total} at a tax_rate of {rate} contains {} \
-                     (difference {}, 1 is allowed)",
-                    hundredths(expected),
-                    hundredths(100 * tax - expected)
-                ));
+                self.note_tax(total, rate, tax);
             }
         }
+        self.count += 1;
     }
-    let amount = i128::from(amount);
-    if !lines.is_empty() && sum != amount {
-        findings.push(format!(
-            "{field} is {amount}; the total_amount of {} lines sums to {sum} (difference {})",
-            lines.len(),
-            amount - sum
+
+    #[cold]
+    fn note_total(&mut self, line: &Amounts, expected: i128) {
+        let &Amounts { quantity, unit_price, total_amount, total_discount_amount, .. } = line;
+        self.findings.push(format!(
+            "order_lines[{}].total_amount is {total_amount}; {quantity} x {unit_price} - {total_discount_amount} is \
+             {expected} (difference {})",
+            self.count,
+            i128::from(total_amount) - expected
         ));
     }
-    findings
+
+    #[cold]
+    fn note_tax(&mut self, total: i128, rate: i128, tax: i128) {
+        let base = 10_000 + rate;
+        // in hundredths, rounded away from the tax, so that the difference shown is above 1 as well
+        let exact = 100 * total * rate;
+        let expected = if tax * base > total * rate { exact.div_euclid(base) } else { -(-exact).div_euclid(base) };
+        self.findings.push(format!(
+            "order_lines[{}].total_tax_amount is {tax}; {total} at a tax_rate of {rate} contains {} (difference {}, 1 \
+             is allowed)",
+            self.count,
+            hundredths(expected),
+            hundredths(100 * tax - expected)
+        ));
+    }
+
+    /// The findings about each line, and about their sum.
+    fn findings(mut self, (field, amount): (&str, i64)) -> Vec<String> {
+        let amount = i128::from(amount);
+        if self.count > 0 && self.sum != amount {
+            self.findings.push(format!(
+                "{field} is {amount}; the total_amount of {} lines sums to {} (difference {})",
+                self.count,
+                self.sum,
+                amount - self.sum
+            ));
+        }
+        self.findings
+    }
+}
+
+/// The facts of a request that is written while it is read: its amount, its reference and its lines.
+pub(crate) struct Tally {
+    /// The name of the request's type, and of the field with its amount.
+    request: &'static str,
+    field: &'static str,
+    amount: i64,
+    reference: String,
+    line: Amounts,
+    sums: Sums,
+    has_return_fee: bool,
+}
+
+impl Tally {
+    pub fn new(request: &'static str, field: &'static str) -> Tally {
+        Tally {
+            request,
+            field,
+            amount: 0,
+            reference: String::new(),
+            line: Amounts::default(),
+            sums: Sums::default(),
+            has_return_fee: false,
+        }
+    }
+
+    /// The reference, if it names something, and the amount.
+    pub fn identity(&self) -> Option<(String, i64)> {
+        (!self.reference.is_empty()).then(|| (self.reference.clone(), self.amount))
+    }
+
+    /// As [`check`], and before it [`check_return_fee`] where a `fee` is Klarna's concern.
+    pub fn findings(self, fee: bool, choice: CheckLines) -> Result<Vec<String>, Error> {
+        let amount = (self.field, self.amount);
+        fee_fits(fee && self.has_return_fee, self.sums.sum, amount)?;
+        match choice {
+            CheckLines::Off => Ok(Vec::new()),
+            CheckLines::Warn | CheckLines::Refuse => chosen(self.sums.findings(amount), choice),
+        }
+    }
+}
+
+impl Watch for Tally {
+    #[inline(always)]
+    fn saw(&mut self, object: &'static str, field: &'static str, number: Option<i64>, written: &[u8]) {
+        let value = number.unwrap_or_default();
+        match (object, field) {
+            ("OrderLine", "type") => self.has_return_fee |= written == br#""return_fee""#,
+            ("OrderLine", "quantity") => self.line.quantity = value,
+            ("OrderLine", "unit_price") => self.line.unit_price = value,
+            ("OrderLine", "total_amount") => self.line.total_amount = value,
+            ("OrderLine", "total_discount_amount") => self.line.total_discount_amount = value,
+            ("OrderLine", "tax_rate") => self.line.tax_rate = number,
+            ("OrderLine", "total_tax_amount") => self.line.total_tax_amount = number,
+            ("CaptureRequest" | "RefundRequest", "reference") => {
+                self.reference = serde_json::from_slice(written).unwrap_or_default();
+            }
+            (_, "captured_amount" | "refunded_amount" | "order_amount")
+                if object == self.request && field == self.field =>
+            {
+                self.amount = value;
+            }
+            _ => {}
+        }
+    }
+
+    #[inline(always)]
+    fn ended(&mut self, object: &'static str) {
+        if object == "OrderLine" {
+            self.sums.add(&std::mem::take(&mut self.line));
+        }
+    }
 }
 
 /// 110040 as 1100.4

@@ -8,7 +8,9 @@ use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde::{Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
-use super::reader::{At, Field, Item, Seed, shown_word, suggestion};
+use super::copy::{Sink, Watch};
+use super::plain::{Piece, Plain};
+use super::reader::{At, CopySeed, Field, Item, Reader, Seed, shown_word, suggestion};
 use super::rule::{MOST_SECONDS, Rule, Unit};
 use super::schema::{Kind, ListInfo};
 use crate::error::Error;
@@ -31,19 +33,21 @@ impl<T: Field> Written<'_, T> {
 }
 
 /// Visits a scalar; every other kind is refused by its name.
-struct ScalarVisitor<'a> {
+struct ScalarVisitor<'a, F> {
     at: &'a At<'a>,
     rule: &'a Rule,
+    /// Takes a text.
+    take: F,
 }
 
-/// A value without parts.
-enum Scalar {
+/// A value without parts. A text was taken, and `T` is left of it.
+enum Scalar<T> {
     Integer(i64),
     Bool(bool),
-    Text(String),
+    Text(T),
 }
 
-impl ScalarVisitor<'_> {
+impl<F> ScalarVisitor<'_, F> {
     fn wants_text(&self) -> bool {
         matches!(self.rule, Rule::Text { .. } | Rule::Name { .. } | Rule::Url { .. } | Rule::Secret | Rule::Word(_))
     }
@@ -58,14 +62,14 @@ impl ScalarVisitor<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for ScalarVisitor<'_> {
-    type Value = Scalar;
+impl<'de, T, F: FnOnce(&str) -> T> Visitor<'de> for ScalarVisitor<'_, F> {
+    type Value = Scalar<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.at.allowed(self.rule))
     }
 
-    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Scalar, E> {
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Scalar<T>, E> {
         if self.wants_number() {
             Ok(Scalar::Integer(value))
         } else {
@@ -73,31 +77,31 @@ impl<'de> Visitor<'de> for ScalarVisitor<'_> {
         }
     }
 
-    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Scalar, E> {
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Scalar<T>, E> {
         match i64::try_from(value) {
             Ok(value) => self.visit_i64(value),
             Err(_) => Err(self.number(format_args!("the number {value}"))),
         }
     }
 
-    fn visit_i128<E: de::Error>(self, value: i128) -> Result<Scalar, E> {
+    fn visit_i128<E: de::Error>(self, value: i128) -> Result<Scalar<T>, E> {
         Err(self.number(format_args!("the number {value}")))
     }
 
-    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Scalar, E> {
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Scalar<T>, E> {
         Err(self.number(self.rule.fraction(value, self.at.reader.voice)))
     }
 
-    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Scalar, E> {
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Scalar<T>, E> {
         match self.rule {
             Rule::Bool => Ok(Scalar::Bool(value)),
             _ => Err(self.at.wrong(self.at.reader.voice.boolean(value), self.rule)),
         }
     }
 
-    fn visit_str<E: de::Error>(self, value: &str) -> Result<Scalar, E> {
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<Scalar<T>, E> {
         if self.wants_text() {
-            return Ok(Scalar::Text(value.to_owned()));
+            return Ok(Scalar::Text((self.take)(value)));
         }
         let looks_numeric = value.len() <= 20 && value.bytes().all(|b| b.is_ascii_digit() || b"+-., eE".contains(&b));
         Err(if looks_numeric && self.wants_number() {
@@ -107,25 +111,45 @@ impl<'de> Visitor<'de> for ScalarVisitor<'_> {
         })
     }
 
-    fn visit_unit<E: de::Error>(self) -> Result<Scalar, E> {
+    fn visit_unit<E: de::Error>(self) -> Result<Scalar<T>, E> {
         Err(self.at.fail(self.at.nothing(self.rule)))
     }
 
-    fn visit_none<E: de::Error>(self) -> Result<Scalar, E> {
+    fn visit_none<E: de::Error>(self) -> Result<Scalar<T>, E> {
         self.visit_unit()
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<Scalar, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<Scalar<T>, A::Error> {
         Err(self.at.wrong("a list", self.rule))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<Scalar, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<Scalar<T>, A::Error> {
         Err(self.at.wrong(self.at.reader.voice.object(), self.rule))
     }
 }
 
-fn scalar<'de, D: Deserializer<'de>>(source: D, at: &At<'_>, rule: &Rule) -> Result<Scalar, D::Error> {
-    source.deserialize_any(ScalarVisitor { at, rule })
+#[inline]
+fn scalar<'de, D: Deserializer<'de>, T>(
+    source: D,
+    at: &At<'_>,
+    rule: &Rule,
+    take: impl FnOnce(&str) -> T,
+) -> Result<Scalar<T>, D::Error> {
+    source.deserialize_any(ScalarVisitor { at, rule, take })
+}
+
+/// The text of a source, which `take` takes.
+#[inline]
+fn text<'de, D: Deserializer<'de>, T>(
+    source: D,
+    at: &At<'_>,
+    rule: &Rule,
+    take: impl FnOnce(&str) -> T,
+) -> Result<T, D::Error> {
+    match scalar(source, at, rule, take)? {
+        Scalar::Text(taken) => Ok(taken),
+        _ => unreachable!("a text rule admits strings only"),
+    }
 }
 
 impl Field for i64 {
@@ -136,10 +160,29 @@ impl Field for i64 {
     }
 
     fn read<'de, D: Deserializer<'de>>(source: D, at: &At<'_>, rule: &Rule) -> Result<i64, D::Error> {
-        match scalar(source, at, rule)? {
+        match scalar(source, at, rule, |_| ())? {
             Scalar::Integer(value) => Ok(at.checked(value, rule)),
             _ => unreachable!("an integer rule admits integers only"),
         }
+    }
+
+    #[inline]
+    fn copy<'de, D: Deserializer<'de>, W: Watch>(
+        source: D,
+        at: &At<'_>,
+        rule: &Rule,
+        sink: &mut Sink<W>,
+    ) -> Result<Option<i64>, D::Error> {
+        let value = i64::read(source, at, rule)?;
+        sink.integer(value);
+        Ok(Some(value))
+    }
+
+    #[inline(always)]
+    fn plain<W: Watch>(source: &mut Plain<'_>, rule: &Rule, _: &mut W) -> Option<(Piece, Option<i64>)> {
+        let (piece, value) = source.integer()?;
+        let Rule::Integer { min, max, .. } = rule else { return None };
+        (*min..=*max).contains(&value).then_some((piece, Some(value)))
     }
 
     fn check(&self, at: &At<'_>, rule: &Rule) -> Result<(), Error> {
@@ -184,7 +227,7 @@ impl Field for bool {
     }
 
     fn read<'de, D: Deserializer<'de>>(source: D, at: &At<'_>, rule: &Rule) -> Result<bool, D::Error> {
-        match scalar(source, at, rule)? {
+        match scalar(source, at, rule, |_| ())? {
             Scalar::Bool(value) => Ok(value),
             _ => unreachable!("a boolean rule admits booleans only"),
         }
@@ -248,9 +291,10 @@ impl SecondsVisitor<'_> {
     /// The refusal of a value that is no number.
     fn refuse<E: de::Error>(
         &self,
-        visited: impl FnOnce(ScalarVisitor<'_>) -> Result<Scalar, E>,
+        visited: impl FnOnce(ScalarVisitor<'_, fn(&str)>) -> Result<Scalar<()>, E>,
     ) -> Result<Duration, E> {
-        visited(ScalarVisitor { at: self.at, rule: self.rule }).map(|_| unreachable!("no other kind is a time"))
+        visited(ScalarVisitor { at: self.at, rule: self.rule, take: |_| () })
+            .map(|_| unreachable!("no other kind is a time"))
     }
 }
 
@@ -324,10 +368,34 @@ impl Field for String {
     }
 
     fn read<'de, D: Deserializer<'de>>(source: D, at: &At<'_>, rule: &Rule) -> Result<String, D::Error> {
-        match scalar(source, at, rule)? {
-            Scalar::Text(value) => Ok(at.checked(value, rule)),
-            _ => unreachable!("a text rule admits strings only"),
-        }
+        Ok(at.checked(text(source, at, rule, str::to_owned)?, rule))
+    }
+
+    #[inline]
+    fn copy<'de, D: Deserializer<'de>, W: Watch>(
+        source: D,
+        at: &At<'_>,
+        rule: &Rule,
+        sink: &mut Sink<W>,
+    ) -> Result<Option<i64>, D::Error> {
+        text(source, at, rule, |text| {
+            at.kept(check_text(text, at, rule));
+            sink.text(text);
+        })?;
+        Ok(None)
+    }
+
+    #[inline(always)]
+    fn plain<W: Watch>(source: &mut Plain<'_>, rule: &Rule, _: &mut W) -> Option<(Piece, Option<i64>)> {
+        let (Rule::Text { min, max } | Rule::Name { min, max } | Rule::Url { min, max }) = rule else { return None };
+        let (min, max) = (*min, *max);
+        let piece = source.text(|text, is_printable| {
+            let bytes = text.as_bytes();
+            let has_blanks = bytes.first() == Some(&b' ') || bytes.last() == Some(&b' ');
+            is_printable && !has_blanks && (min..=max).contains(&bytes.len())
+                || check_closely(text, &Reader::new("", true).root(), rule, (min, max)).is_ok()
+        })?;
+        Some((piece, None))
     }
 
     fn check(&self, at: &At<'_>, rule: &Rule) -> Result<(), Error> {
@@ -458,6 +526,49 @@ impl<T: Field + Item> Field for Vec<T> {
         self.iter().enumerate().try_for_each(|(index, item)| item.check(&at.index(index), &T::RULE))
     }
 
+    fn copy<'de, D: Deserializer<'de>, W: Watch>(
+        source: D,
+        at: &At<'_>,
+        rule: &Rule,
+        sink: &mut Sink<W>,
+    ) -> Result<Option<i64>, D::Error> {
+        struct Items<'a, T, W>(Seed<'a, T>, &'a mut Sink<W>);
+        impl<'de, T: Field + Item, W: Watch> Visitor<'de> for Items<'_, T, W> {
+            type Value = ();
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}", self.0.at.allowed(self.0.rule))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+                let Items(Seed { at, rule, .. }, sink) = self;
+                sink.byte(b'[');
+                for index in 0..max_of(rule) {
+                    let (item, before) = (at.index(index), sink.length());
+                    if index > 0 {
+                        sink.byte(b',');
+                    }
+                    if items.next_element_seed(CopySeed::<T, W>::new(&item, &T::RULE, sink))?.is_none() {
+                        sink.shorten(before);
+                        sink.byte(b']');
+                        return Ok(());
+                    }
+                }
+                match items.next_element::<de::IgnoredAny>()? {
+                    None => {
+                        sink.byte(b']');
+                        Ok(())
+                    }
+                    Some(_) => Err(at.wrong(format_args!("a list of more than {}", max_of(rule)), rule)),
+                }
+            }
+        }
+        source.deserialize_seq(Items(Seed::<T>::new(at, rule), sink))?;
+        Ok(None)
+    }
+
+    fn plain<W: Watch>(source: &mut Plain<'_>, rule: &Rule, watch: &mut W) -> Option<(Piece, Option<i64>)> {
+        Some((source.list(max_of(rule), |source| Some(T::plain(source, &T::RULE, watch)?.0))?, None))
+    }
+
     fn write<S: Serializer>(&self, sink: S) -> Result<S::Ok, S::Error> {
         sink.collect_seq(self.iter().map(Written))
     }
@@ -493,10 +604,48 @@ pub(crate) fn word<'de, D: Deserializer<'de>, T: Field>(
     make: impl FnOnce(String) -> T,
     open: bool,
 ) -> Result<T, D::Error> {
-    let text = String::read(source, at, rule)?;
+    let text = text(source, at, rule, str::to_owned)?;
     if known.contains(&text.as_str()) || (open && at.reader.accept_unknown_values) {
         return Ok(at.checked(make(text), rule));
     }
+    another_word(text, at, rule, known, make, open)
+}
+
+/// Reads one of an enumeration's words and writes it.
+#[inline]
+pub(crate) fn copy_word<'de, D: Deserializer<'de>, T: Field, W: Watch>(
+    source: D,
+    at: &At<'_>,
+    rule: &Rule,
+    known: &[&str],
+    make: impl FnOnce(String) -> T,
+    open: bool,
+    sink: &mut Sink<W>,
+) -> Result<(), D::Error> {
+    let other = text(source, at, rule, |text| {
+        if known.contains(&text) {
+            sink.text(text);
+            return None;
+        }
+        Some(text.to_owned())
+    })?;
+    match other {
+        None => Ok(()),
+        Some(text) if open && at.reader.accept_unknown_values => sink.other(&at.checked(make(text), rule)),
+        Some(text) => sink.other(&another_word(text, at, rule, known, make, open)?),
+    }
+}
+
+/// A text that is none of an enumeration's words.
+#[cold]
+fn another_word<T: Field, E: de::Error>(
+    text: String,
+    at: &At<'_>,
+    rule: &Rule,
+    known: &[&str],
+    make: impl FnOnce(String) -> T,
+    open: bool,
+) -> Result<T, E> {
     // These words are takings' own; those of Klarna's fields go out as they are.
     let is_place = OTHER_WORDS.iter().any(|(_, word)| known.contains(word));
     if let Some(same) = known.iter().find(|word| is_place && word.eq_ignore_ascii_case(&text)) {

@@ -5,8 +5,10 @@
 //! [`Rule`]s and their documentation. Reading, checking, writing, `Debug` and the description
 //! for other languages follow from that.
 
+mod copy;
 mod fields;
 mod object;
+mod plain;
 mod reader;
 mod route;
 mod rule;
@@ -15,8 +17,13 @@ pub(crate) mod schema;
 mod tests;
 mod voice;
 
-pub(crate) use fields::{Written, word};
+pub(crate) use copy::{Open, Sink, Watch};
+pub(crate) use fields::{Written, copy_word, word};
 pub(crate) use object::{Hidden, doc_line, object, words};
-pub(crate) use reader::{At, Field, Item, KeySeed, Object, Reader, Seed, object, shown_word, suggestion};
+pub(crate) use plain::{Key, Name, Piece, Plain, Walk};
+pub(crate) use reader::{
+    At, CopySeed, Field, Item, KeySeed, Object, Reader, Seed, copy_object, object, shown_word, suggestion,
+};
+pub(crate) use route::Copied;
 pub(crate) use rule::{Rule, Unit};
 pub(crate) use voice::Voice;

@@ -96,7 +96,72 @@ macro_rules! object {
             #[derive(Default)]
             pub struct Slots { $( $field: Option<$T>, )* }
 
-            #[allow(unused_variables, unreachable_code, reason = "an object may be without fields")]
+            #[allow(unused_variables, unused_mut, unreachable_code, reason = "an object may be without fields")]
+            impl $crate::strict::Walk for $Name {
+                fn straight<W: $crate::strict::Watch>(
+                    source: &mut $crate::strict::Plain<'_>,
+                    watch: &mut W,
+                ) -> Option<Option<$crate::strict::Piece>> {
+                    let object = source.begin()?;
+                    let mut goes_on = true;
+                    $(
+                        if goes_on && source.takes($crate::strict::object!(@bytes concat!("\"", $wire, "\":"))) {
+                            let from = source.place();
+                            let (piece, number) = <$T as $crate::strict::Field>::plain(source, &$rule, watch)?;
+                            watch.saw(stringify!($Name), $wire, number, source.bytes(piece));
+                            match source.follows(from, piece) {
+                                Some(more) => goes_on = more,
+                                None => return Some(None),
+                            }
+                        } else {
+                            $crate::strict::object!(@straight $need);
+                        }
+                    )*
+                    if goes_on {
+                        return Some(None);
+                    }
+                    watch.ended(stringify!($Name));
+                    Some(Some(source.since(object)))
+                }
+
+                fn walk<W: $crate::strict::Watch>(
+                    source: &mut $crate::strict::Plain<'_>,
+                    watch: &mut W,
+                    mut other: impl FnMut(&mut $crate::strict::Plain<'_>, &str) -> Option<()>,
+                ) -> Option<$crate::strict::Piece> {
+                    #[allow(non_camel_case_types, reason = "the names of the fields")]
+                    #[derive(Clone, Copy)]
+                    enum Known { $( $field, )* }
+                    const COUNT: usize = $Name::FIELDS.len();
+                    static NAMES: [$crate::strict::Name; COUNT] =
+                        [$( $crate::strict::Name::new(concat!("\"", $wire, "\"")) ),*];
+                    const ALL: [Known; COUNT] = [$( Known::$field ),*];
+                    let mut object = source.open::<COUNT>()?;
+                    loop {
+                        let index = match source.key(&NAMES, &object)? {
+                            $crate::strict::Key::End => break,
+                            $crate::strict::Key::Known(index) => index,
+                            $crate::strict::Key::Other(key) => {
+                                other(source, key)?;
+                                object.passed();
+                                continue;
+                            }
+                        };
+                        match ALL[index] { $(
+                            Known::$field => {
+                                let (piece, number) = <$T as $crate::strict::Field>::plain(source, &$rule, watch)?;
+                                watch.saw(stringify!($Name), $wire, number, source.bytes(piece));
+                                object.put(index, &NAMES[index], piece)?;
+                            }
+                        )* }
+                    }
+                    $( $crate::strict::object!(@plain $need object.has(Known::$field as usize)); )*
+                    watch.ended(stringify!($Name));
+                    Some(source.close(&NAMES, &object))
+                }
+            }
+
+            #[allow(unused_variables, unused_mut, unreachable_code, reason = "an object may be without fields")]
         impl $crate::strict::Object for $Name {
                 const SCHEMA: $crate::strict::schema::ObjectInfo = $crate::strict::schema::ObjectInfo {
                     name: stringify!($Name),
@@ -136,6 +201,38 @@ macro_rules! object {
                         $( $field: $crate::strict::object!(@take $need $field, at.key($wire), $rule $(, $default)?), )*
                         $( $own: $initial, )*
                     })
+                }
+
+                fn copy_pairs<'de, M: serde::de::MapAccess<'de>, W: $crate::strict::Watch>(
+                    mut map: M,
+                    at: &$crate::strict::At<'_>,
+                    sink: &mut $crate::strict::Sink<W>,
+                ) -> Result<(), M::Error> {
+                    #[allow(non_camel_case_types, reason = "the names of the fields")]
+                    #[derive(Clone, Copy)]
+                    enum Known { $( $field, )* }
+                    let mut object: $crate::strict::Open<{ $Name::FIELDS.len() }> = sink.open();
+                    loop {
+                        let known = |key: &str| -> Option<Known> { match key { $( $wire => Some(Known::$field), )* _ => None } };
+                        match map.next_key_seed($crate::strict::KeySeed { at, known })? {
+                            None => break,
+                            $( Some(Ok(Known::$field)) => {
+                                let here = $crate::strict::object!(@at $need at, $wire);
+                                if object.has(Known::$field as usize) {
+                                    return Err(here.duplicate());
+                                }
+                                let name = concat!(",\"", $wire, "\":");
+                                sink.name(&mut object, Known::$field as usize, name);
+                                let seed = $crate::strict::CopySeed::<$T, W>::new(&here, &$rule, sink);
+                                let number = map.next_value_seed(seed)?;
+                                sink.value(&mut object, Known::$field as usize, (stringify!($Name), $wire, name), number);
+                            } )*
+                            Some(Err(unknown)) => return Err(at.unknown(&unknown, $noun, $Name::FIELDS)),
+                        }
+                    }
+                    $( $crate::strict::object!(@there $need object.has(Known::$field as usize), at.key($wire), $rule); )*
+                    sink.close(&object, stringify!($Name));
+                    Ok(())
                 }
 
                 fn put<'de, M: serde::de::MapAccess<'de>>(
@@ -184,6 +281,30 @@ macro_rules! object {
                 rule: &$crate::strict::Rule,
             ) -> Result<Self, D::Error> {
                 $crate::strict::object(source, at, rule)
+            }
+
+            fn copy<'de, D: serde::Deserializer<'de>, W: $crate::strict::Watch>(
+                source: D,
+                at: &$crate::strict::At<'_>,
+                rule: &$crate::strict::Rule,
+                sink: &mut $crate::strict::Sink<W>,
+            ) -> Result<Option<i64>, D::Error> {
+                $crate::strict::copy_object::<$Name, D, W>(source, at, rule, sink)?;
+                Ok(None)
+            }
+
+            fn plain<W: $crate::strict::Watch>(
+                source: &mut $crate::strict::Plain<'_>,
+                _: &$crate::strict::Rule,
+                watch: &mut W,
+            ) -> Option<($crate::strict::Piece, Option<i64>)> {
+                use $crate::strict::Walk;
+                let (place, written) = (source.place(), source.written());
+                if let Some(piece) = <$Name as Walk>::straight(source, watch)? {
+                    return Some((piece, None));
+                }
+                source.back(place, written);
+                Some((<$Name as Walk>::walk(source, watch, |_, _| None)?, None))
             }
 
             fn check(&self, at: &$crate::strict::At<'_>, _: &$crate::strict::Rule) -> Result<(), $crate::Error> {
@@ -236,6 +357,24 @@ macro_rules! object {
     (@take optional $value:expr, $at:expr, $rule:expr) => { $value };
     (@take default $value:expr, $at:expr, $rule:expr, $default:expr) => { $value.unwrap_or($default) };
 
+    (@there required $there:expr, $at:expr, $rule:expr) => { if !$there { return Err($at.missing(&$rule)) } };
+    (@there $need:ident $there:expr, $at:expr, $rule:expr) => {};
+
+    // A field that is left out where it has to be, or that is written only beside its default.
+    (@plain required $there:expr) => { if !$there { return None } };
+    (@plain optional $there:expr) => {};
+    (@plain default $there:expr) => { return None };
+
+    (@bytes $text:expr) => {{
+        const TEXT: &str = $text;
+        const BYTES: &[u8; TEXT.len()] = TEXT.as_bytes().first_chunk().unwrap();
+        BYTES
+    }};
+
+    (@straight required) => { return Some(None) };
+    (@straight optional) => {};
+    (@straight default) => { return Some(None) };
+
     (@blank required $T:ty) => { <$T as $crate::strict::Field>::blank() };
     (@blank optional $T:ty) => { None };
     (@blank default $T:ty, $default:expr) => { $default };
@@ -277,6 +416,11 @@ macro_rules! words {
         $crate::strict::words!(@enum $open [$(#[$($meta)*])*] $vis $Name { $( $(#[$($doc)*])* $Variant = $word, )* });
 
         impl $Name {
+            #[inline]
+            fn is_known(word: &str) -> bool {
+                matches!(word, $($word)|*)
+            }
+
             /// Every known word.
             pub const KNOWN: &'static [&'static str] = &[$($word),*];
             pub(crate) const RULE: $crate::strict::Rule = $crate::strict::Rule::Word(Self::KNOWN);
@@ -318,6 +462,25 @@ macro_rules! words {
             ) -> Result<Self, D::Error> {
                 let open = $crate::strict::words!(@open $open);
                 $crate::strict::word(source, at, rule, $Name::KNOWN, $Name::made, open)
+            }
+
+            fn copy<'de, D: serde::Deserializer<'de>, W: $crate::strict::Watch>(
+                source: D,
+                at: &$crate::strict::At<'_>,
+                rule: &$crate::strict::Rule,
+                sink: &mut $crate::strict::Sink<W>,
+            ) -> Result<Option<i64>, D::Error> {
+                let open = $crate::strict::words!(@open $open);
+                $crate::strict::copy_word(source, at, rule, $Name::KNOWN, $Name::made, open, sink)?;
+                Ok(None)
+            }
+
+            fn plain<W: $crate::strict::Watch>(
+                source: &mut $crate::strict::Plain<'_>,
+                _: &$crate::strict::Rule,
+                _: &mut W,
+            ) -> Option<($crate::strict::Piece, Option<i64>)> {
+                Some((source.text(|text, _| $Name::is_known(text))?, None))
             }
 
             fn check(&self, at: &$crate::strict::At<'_>, _: &$crate::strict::Rule) -> Result<(), $crate::Error> {

@@ -7,6 +7,8 @@ use std::marker::PhantomData;
 use serde::de::{self, DeserializeSeed, MapAccess, Visitor};
 use serde::{Deserializer, Serializer};
 
+use super::copy::{Sink, Watch};
+use super::plain::{Piece, Plain, Walk};
 use super::rule::{Allowed, Rule, Unit};
 use super::schema::{Kind, ObjectInfo};
 use super::voice::Voice;
@@ -158,10 +160,16 @@ impl<'a> At<'a> {
 
     /// Checks a value that was read, so that the object needs no second walk for it.
     pub(super) fn checked<T: Field>(&self, value: T, rule: &Rule) -> T {
-        if let Err(refused) = value.check(self, rule) {
+        self.kept(value.check(self, rule));
+        value
+    }
+
+    /// Notes the refusal of a value that was read.
+    #[inline]
+    pub(super) fn kept(&self, checked: Result<(), Error>) {
+        if let Err(refused) = checked {
             self.reader.broken.borrow_mut().get_or_insert(refused);
         }
-        value
     }
 
     /// A refusal found while reading. The first one of a reading is kept.
@@ -180,7 +188,7 @@ impl<'a> At<'a> {
     }
 
     /// An error of the source itself (broken JSON, a value of a foreign type) gets the path.
-    fn note<E: fmt::Display>(&self, error: &E, rule: &Rule) {
+    pub(super) fn note<E: fmt::Display>(&self, error: &E, rule: &Rule) {
         if self.reader.problem.borrow().is_some() {
             return;
         }
@@ -277,6 +285,22 @@ pub(crate) trait Field: Sized {
     fn read<'de, D: Deserializer<'de>>(source: D, at: &At<'_>, rule: &Rule) -> Result<Self, D::Error>;
     fn check(&self, at: &At<'_>, rule: &Rule) -> Result<(), Error>;
     fn write<S: Serializer>(&self, sink: S) -> Result<S::Ok, S::Error>;
+
+    /// Reads a value, checks it and writes it. Gives its value if it is a whole number.
+    fn copy<'de, D: Deserializer<'de>, W: Watch>(
+        source: D,
+        at: &At<'_>,
+        rule: &Rule,
+        sink: &mut Sink<W>,
+    ) -> Result<Option<i64>, D::Error> {
+        sink.other(&Self::read(source, at, rule)?)?;
+        Ok(None)
+    }
+
+    /// Passes over a plain value that keeps its rule, and gives its bytes; its value too if it is a whole number.
+    fn plain<W: Watch>(_source: &mut Plain<'_>, _rule: &Rule, _watch: &mut W) -> Option<(Piece, Option<i64>)> {
+        None
+    }
 }
 
 /// An item of a list.
@@ -285,13 +309,16 @@ pub(crate) trait Item {
 }
 
 /// An object that [`object!`](super::object!) declares, read field by field.
-pub(crate) trait Object: Sized {
+pub(crate) trait Object: Sized + Walk {
     const SCHEMA: ObjectInfo;
     /// The declared names, in the order in which they are written.
     const FIELDS: &'static [&'static str];
 
     /// Reads the object of the pairs of a source.
     fn pairs<'de, M: MapAccess<'de>>(map: M, at: &At<'_>) -> Result<Self, M::Error>;
+
+    /// Reads the object of the pairs of a source and writes it.
+    fn copy_pairs<'de, M: MapAccess<'de>, W: Watch>(map: M, at: &At<'_>, sink: &mut Sink<W>) -> Result<(), M::Error>;
 
     /// The fields read so far, where the pairs go to several objects.
     type Slots: Default;
@@ -324,6 +351,27 @@ pub(crate) fn object<'de, T: Object, D: Deserializer<'de>>(source: D, at: &At<'_
     source.deserialize_map(Pairs(Seed::new(at, rule)))
 }
 
+/// Reads an object of a source and writes it.
+#[inline]
+pub(crate) fn copy_object<'de, T: Object, D: Deserializer<'de>, W: Watch>(
+    source: D,
+    at: &At<'_>,
+    rule: &Rule,
+    sink: &mut Sink<W>,
+) -> Result<(), D::Error> {
+    struct Pairs<'a, T, W>(Seed<'a, T>, &'a mut Sink<W>);
+    impl<'de, T: Object, W: Watch> Visitor<'de> for Pairs<'_, T, W> {
+        type Value = ();
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "{}", self.0.at.allowed(self.0.rule))
+        }
+        fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<(), M::Error> {
+            T::copy_pairs(map, self.0.at, self.1)
+        }
+    }
+    source.deserialize_map(Pairs(Seed::<T>::new(at, rule), sink))
+}
+
 /// Hands a place and a rule to serde.
 pub(crate) struct Seed<'a, T> {
     pub(super) at: &'a At<'a>,
@@ -341,6 +389,36 @@ impl<'de, T: Field> DeserializeSeed<'de> for Seed<'_, T> {
     type Value = T;
     fn deserialize<D: Deserializer<'de>>(self, source: D) -> Result<T, D::Error> {
         T::read(source, self.at, self.rule).inspect_err(|error| self.at.note(error, self.rule))
+    }
+}
+
+impl<W: Watch> Sink<W> {
+    /// Writes a value of any kind.
+    pub(super) fn other<T: Field, E: de::Error>(&mut self, value: &T) -> Result<(), E> {
+        value.write(&mut serde_json::Serializer::new(&mut self.bytes)).map_err(E::custom)
+    }
+}
+
+/// Hands a place, a rule and the sink to serde.
+pub(crate) struct CopySeed<'a, T, W> {
+    at: &'a At<'a>,
+    rule: &'a Rule,
+    sink: &'a mut Sink<W>,
+    kind: PhantomData<T>,
+}
+
+impl<'a, T, W> CopySeed<'a, T, W> {
+    pub fn new(at: &'a At<'a>, rule: &'a Rule, sink: &'a mut Sink<W>) -> CopySeed<'a, T, W> {
+        CopySeed { at, rule, sink, kind: PhantomData }
+    }
+}
+
+impl<'de, T: Field, W: Watch> DeserializeSeed<'de> for CopySeed<'_, T, W> {
+    /// The value, if it is a whole number.
+    type Value = Option<i64>;
+    #[inline]
+    fn deserialize<D: Deserializer<'de>>(self, source: D) -> Result<Option<i64>, D::Error> {
+        T::copy(source, self.at, self.rule, self.sink).inspect_err(|error| self.at.note(error, self.rule))
     }
 }
 

@@ -10,8 +10,10 @@ use serde::de::value::MapDeserializer;
 use serde::de::{self, DeserializeSeed, Error as _, IntoDeserializer, MapAccess, Visitor};
 use serde_json::Value;
 
-use super::reader::{At, Item, KeySeed, Object, Reader};
-use super::rule::Unit;
+use super::copy::{Sink, Watch};
+use super::plain::Plain;
+use super::reader::{At, Field, Item, KeySeed, Object, Reader};
+use super::rule::{Rule, Unit};
 use crate::error::Error;
 use crate::text::without_mark;
 
@@ -37,24 +39,87 @@ impl Reader {
 
     /// Reads two objects out of one flat source: the fields of `A` go to `A`, all others to `B`.
     pub fn read_two<'de, A: Object, B: Object + Item, D: Deserializer<'de>>(&self, source: D) -> Result<(A, B), Error> {
-        self.kept(self.read_two_through(source)?)
-    }
-
-    fn read_two_through<'de, A: Object, B: Object + Item, D: Deserializer<'de>>(
-        &self,
-        source: D,
-    ) -> Result<(A, B), Error> {
-        let root = self.root();
-        self.others.set(A::FIELDS);
-        two(source, &root).map_err(|error| self.refusal(&root, &error, &B::RULE))
+        self.read_both(source, Whole(PhantomData))
     }
 
     /// [`read_two`](Reader::read_two) from JSON text.
     pub fn json_two<A: Object, B: Object + Item>(&self, text: &str) -> Result<(A, B), Error> {
+        self.json_both(text, Whole(PhantomData))
+    }
+
+    /// [`read_two`](Reader::read_two), where `second` says what becomes of the second object.
+    pub fn read_both<'de, A: Object, S: Second, D: Deserializer<'de>>(
+        &self,
+        source: D,
+        second: S,
+    ) -> Result<(A, S::Taken), Error> {
+        self.kept(self.read_both_through(source, second)?)
+    }
+
+    fn read_both_through<'de, A: Object, S: Second, D: Deserializer<'de>>(
+        &self,
+        source: D,
+        second: S,
+    ) -> Result<(A, S::Taken), Error> {
+        let root = self.root();
+        self.others.set(A::FIELDS);
+        let both = source.deserialize_map(Both(&root, second, PhantomData));
+        both.map_err(|error| self.refusal(&root, &error, &S::Object::RULE))
+    }
+
+    /// [`read_both`](Reader::read_both) from JSON text.
+    pub fn json_both<A: Object, S: Second>(&self, text: &str, second: S) -> Result<(A, S::Taken), Error> {
         let mut source = serde_json::Deserializer::from_str(without_mark(text));
-        let both = self.read_two_through(&mut source)?;
-        source.end().map_err(|error| self.trailing(&error, &B::RULE))?;
+        let both = self.read_both_through(&mut source, second)?;
+        source.end().map_err(|error| self.trailing(&error, &S::Object::RULE))?;
         self.kept(both)
+    }
+
+    /// The first object and the JSON of the second, from JSON text that is plain and breaks no rule.
+    pub fn plain_two<A: Object + Field, B: Object>(&self, text: &str, watch: &mut impl Watch) -> Option<(A, Vec<u8>)> {
+        let mut source = Plain::new(without_mark(text));
+        let mut first = String::from("{");
+        let whole = B::walk(&mut source, watch, |source, key| {
+            let name = A::FIELDS.iter().find(|name| **name == key)?;
+            let comma = if first.len() > 1 { "," } else { "" };
+            first.push_str(&format!("{comma}\"{name}\":{}", source.short()?));
+            Some(())
+        })?;
+        first.push('}');
+        let body = source.end(whole)?;
+        Some((self.json(&first, &Rule::Object("")).ok()?, body))
+    }
+}
+
+/// The second of two objects of one source.
+pub(crate) trait Second {
+    type Object: Object + Item;
+    /// That which is left of it.
+    type Taken;
+    fn take<'de, M: MapAccess<'de>>(self, map: M, at: &At<'_>) -> Result<Self::Taken, M::Error>;
+}
+
+/// The object itself.
+struct Whole<B>(PhantomData<B>);
+
+impl<B: Object + Item> Second for Whole<B> {
+    type Object = B;
+    type Taken = B;
+    fn take<'de, M: MapAccess<'de>>(self, map: M, at: &At<'_>) -> Result<B, M::Error> {
+        B::pairs(map, at)
+    }
+}
+
+/// The object's JSON, in a sink.
+pub(crate) struct Copied<B, W>(pub Sink<W>, pub PhantomData<B>);
+
+impl<B: Object + Item, W: Watch> Second for Copied<B, W> {
+    type Object = B;
+    type Taken = (Vec<u8>, W);
+    fn take<'de, M: MapAccess<'de>>(self, map: M, at: &At<'_>) -> Result<(Vec<u8>, W), M::Error> {
+        let mut sink = self.0;
+        B::copy_pairs(map, at, &mut sink)?;
+        Ok(sink.into_parts())
     }
 }
 
@@ -138,22 +203,20 @@ impl<'de, M: MapAccess<'de>> MapAccess<'de> for ByUnit<'_, M> {
     }
 }
 
-/// Reads two objects of one source.
-fn two<'de, A: Object, B: Object + Item, D: Deserializer<'de>>(source: D, at: &At<'_>) -> Result<(A, B), D::Error> {
-    struct Both<'a, A, B>(&'a At<'a>, PhantomData<(A, B)>);
-    impl<'de, A: Object, B: Object + Item> Visitor<'de> for Both<'_, A, B> {
-        type Value = (A, B);
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "{}", self.0.allowed(&B::RULE))
-        }
-        fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<(A, B), M::Error> {
-            let mut first = A::Slots::default();
-            let second =
-                B::pairs(Split::<A, B, M> { map, at: self.0, first: &mut first, second: PhantomData }, self.0)?;
-            Ok((A::finish(first, self.0)?, second))
-        }
+/// Visits two objects of one source.
+struct Both<'a, A, S>(&'a At<'a>, S, PhantomData<A>);
+
+impl<'de, A: Object, S: Second> Visitor<'de> for Both<'_, A, S> {
+    type Value = (A, S::Taken);
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.allowed(&S::Object::RULE))
     }
-    source.deserialize_map(Both(at, PhantomData))
+    fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Self::Value, M::Error> {
+        let mut first = A::Slots::default();
+        let left = Split::<A, S::Object, M> { map, at: self.0, first: &mut first, second: PhantomData };
+        let second = self.1.take(left, self.0)?;
+        Ok((A::finish(first, self.0)?, second))
+    }
 }
 
 /// The pairs that are left when an object `A` has taken its own.

@@ -63,6 +63,9 @@ compile() { ${CC:-cc} -std=gnu11 -O2 -Wall -Wextra -Werror -Iinclude "$@"; }
 compile bench/measure.c -o "$built/bench-measure"
 compile bench/contenders/with_takings.c -o "$built/bench-c-takings" \
     -L"$built" -ltakings -lcjson -lpthread -Wl,-rpath,"$built"
+compile -DPRINTED bench/contenders/with_takings.c -o "$built/bench-c-takings-printed" \
+    -L"$built" -ltakings -lcjson -lpthread -Wl,-rpath,"$built"
 compile bench/contenders/with_curl_easy.c -o "$built/bench-c-curl-easy" -lcurl -lcjson -lpthread
+compile -DPRINTED bench/contenders/with_curl_easy.c -o "$built/bench-c-curl-easy-printed" -lcurl -lcjson -lpthread
 compile bench/contenders/with_curl_multi.c -o "$built/bench-c-curl-multi" -lcurl -lcjson -lpthread
 lua/build.sh --release 5.1 jit >/dev/null

@@ -35,7 +35,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
         "-lpthread",
         f"-Wl,-rpath,{programs}",
     ]
-    subprocess.run([*strict, ours, "-o", programs / "bench-c-takings", *linked], check=True)
+    for program, flags in (("bench-c-takings", ()), ("bench-c-takings-printed", ("-DPRINTED",))):
+        subprocess.run([*strict, *flags, ours, "-o", programs / program, *linked], check=True)
     measure = ROOT / "bench" / "measure.c"
     subprocess.run([*strict, measure, "-o", programs / "bench-measure"], check=True)
     return Built(programs, TARGET / "python" / "bin" / "python", TARGET / "lua" / "5.1")

@@ -105,7 +105,8 @@ pub(crate) fn created_id(answer: &Answer, order_id: &str, header: &str, collecti
 }
 
 fn id_in_location<'a>(location: &'a str, order_id: &str, collection: &str) -> Result<Option<&'a str>, String> {
-    let location = location.split(['?', '#']).next().unwrap_or_default();
+    let end = location.bytes().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(location.len());
+    let location = &location[..end];
     // The last ones count: a path prefix may hold the same words.
     let mut named = "";
     for segment in location.rsplit('/') {
@@ -139,10 +140,30 @@ fn capitalised(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::{Endpoint, Most};
 
     fn id(headers: &[(&str, &str)]) -> Option<String> {
         let headers: Vec<_> = headers.iter().map(|(n, v)| (n.to_string(), v.as_bytes().to_vec())).collect();
         created_id(&Answer::new(201, headers, Vec::new()), "order 1", "capture-id", "captures").ok()
+    }
+
+    /// Requests are sent to a URL that no parser has seen.
+    #[test]
+    fn a_url_is_the_one_that_a_parser_would_make() {
+        let secret = || zeroize::Zeroizing::new("secret".to_owned());
+        for base in
+            ["https://x.example", "https://x.example:8443/gw", "https://x.example/gw/", "http://[::1]:81/a%20b//"]
+        {
+            let base: url::Url = base.parse().unwrap();
+            let endpoint = Endpoint::new(base.clone(), secret(), "test".into(), vec![]);
+            for id in ["f3392f8b-6116", "a b", "%2e%2e", "..a", "ö?#", "~_", ""] {
+                let path = path(id, "/captures/{capture_id}", |_| Some(id));
+                let request = endpoint.request(&http::Method::GET, &path, None, vec![], Most::ERROR);
+                let mut url = base.clone();
+                url.set_path(&format!("{}{path}", base.path().trim_end_matches('/')));
+                assert_eq!((request.url(), request.target()), (url.as_str(), url.path()), "{base} {id:?}");
+            }
+        }
     }
 
     #[test]

@@ -65,7 +65,7 @@ impl Answer {
             Some("an interim answer is none")
         } else if self.headers.iter().any(|(name, _)| name.is_empty() || !TOKEN.have(name.as_bytes())) {
             Some("a header without a proper name")
-        } else if self.headers.iter().any(|(_, value)| value.iter().any(|b| b.is_ascii_control() && *b != b'\t')) {
+        } else if self.headers.iter().any(|(_, value)| has_control(value)) {
             Some("a header with a control character")
         } else {
             self.length().err()
@@ -142,6 +142,12 @@ impl Answer {
 
 /// The characters of a header's name (RFC 9110, 5.6.2).
 const TOKEN: Bytes = Bytes::alphanumeric_or(b"!#$%&'*+-.^_`|~");
+
+/// Whether a header's value has a control character that HTTP does not allow.
+fn has_control(value: &[u8]) -> bool {
+    // A fold is several times as fast as a search that may end early.
+    value.iter().fold(false, |found, byte| found | (byte.is_ascii_control() & (*byte != b'\t')))
+}
 
 const ID: Bytes = Bytes::graphic_without(br#"/\%?#,""#);
 

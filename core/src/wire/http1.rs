@@ -295,12 +295,16 @@ impl Http1 {
 
 /// Where a head ends that begins here, if its blank line is among these bytes.
 fn end_of_head(bytes: &[u8]) -> Option<usize> {
-    let mut lines = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
-    lines.find_map(|(at, _)| match bytes.get(at + 1..) {
-        Some([b'\n', ..]) => Some(at + 2),
-        Some([b'\r', b'\n', ..]) => Some(at + 3),
-        _ => None,
-    })
+    let mut end = 0;
+    while let Some(line) = bytes[end..].iter().position(|byte| *byte == b'\n') {
+        end += line + 1;
+        match &bytes[end..] {
+            [b'\n', ..] => return Some(end + 1),
+            [b'\r', b'\n', ..] => return Some(end + 2),
+            _ => {}
+        }
+    }
+    None
 }
 
 /// A request as it is sent: the head, as every HTTP client would write it, and the body. The credential is wiped when this

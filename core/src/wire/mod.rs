@@ -5,24 +5,35 @@ pub(crate) mod http1;
 pub(crate) mod stranger;
 
 use std::fmt;
+use std::sync::Arc;
 
-use bytes::Bytes;
-use http::Method;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use http::{HeaderValue, Method};
 use url::Url;
 use zeroize::Zeroizing;
 
 use crate::text::visible;
 
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("klarna-idempotency-key");
-
 /// A request over HTTP: the same bytes on every attempt.
 pub struct HttpRequest {
     pub(crate) method: Method,
-    pub(crate) url: Url,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
+    pub(crate) url: String,
+    pub(crate) body: Vec<u8>,
     pub(crate) most_answer: Most,
+    key: Option<String>,
+    origin: Arc<Origin>,
+}
+
+/// The parts that all requests to one endpoint share.
+struct Origin {
+    is_tls: bool,
+    host: String,
+    port: u16,
+    /// The URL up to the paths of operations, without a slash at its end.
+    root: String,
+    /// The length of that part of it which the request line leaves out: scheme, host and port.
+    above_path: usize,
+    authorization: Zeroizing<String>,
+    user_agent: String,
 }
 
 impl HttpRequest {
@@ -33,35 +44,42 @@ impl HttpRequest {
 
     /// The whole URL, ready to be sent as it is: what it names is percent-encoded already.
     pub fn url(&self) -> &str {
-        self.url.as_str()
+        &self.url
     }
 
     /// Whether the scheme of the URL is `https`. It is plain http for a loopback address, or the
     /// `insecure_http_host`, alone.
     pub fn is_tls(&self) -> bool {
-        self.url.scheme() == "https"
+        self.origin.is_tls
     }
 
     /// The host of the URL: a name, or an address (of IPv6 in brackets).
     pub fn host(&self) -> &str {
-        self.url.host_str().unwrap_or_default()
+        &self.origin.host
     }
 
     /// The port of the URL, or that of its scheme.
     pub fn port(&self) -> u16 {
-        self.url.port_or_known_default().unwrap_or_default()
+        self.origin.port
     }
 
     /// The text in the request line after the method: the path of the URL, which has no query.
     pub fn target(&self) -> &str {
-        self.url.path()
+        &self.url[self.origin.above_path..]
     }
 
     /// Names in lower case and values in printable ASCII. `authorization` is among them: the
     /// credential, for the host of [`url`](HttpRequest::url) and no other. `host` and
     /// `content-length` are the HTTP client's to add.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.headers.iter().map(|(name, value)| (name.as_str(), value.to_str().expect("checked to be printable")))
+        let shared = [
+            ("authorization", self.origin.authorization.as_str()),
+            ("accept", "application/json"),
+            ("user-agent", &self.origin.user_agent),
+        ];
+        let kind = (!self.body.is_empty()).then_some(("content-type", "application/json"));
+        let key = self.key.as_deref().map(|key| ("klarna-idempotency-key", key));
+        shared.into_iter().chain(kind).chain(key)
     }
 
     /// JSON in UTF-8; empty for a `GET`.
@@ -102,7 +120,7 @@ impl Most {
 /// Where requests go, and the headers that are the same on each.
 pub(crate) struct Endpoint {
     base_url: Url,
-    headers: HeaderMap,
+    origin: Arc<Origin>,
     /// The secrets as scrubbed text would show them. The longest comes first: if a secret holds another one, replacing
     /// the shorter first would leave its rest.
     secrets: Vec<Zeroizing<String>>,
@@ -117,15 +135,6 @@ const LEAST_SECRET: usize = 8;
 /// The least length of a credential that is looked for in our own words. No merchant's credential is shorter.
 const LEAST_IN_REPORTS: usize = 4;
 
-/// Bytes that are wiped when the last header made from them is dropped.
-struct Wiped(Zeroizing<String>);
-
-impl AsRef<[u8]> for Wiped {
-    fn as_ref(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
-}
-
 impl Endpoint {
     pub fn new(
         base_url: Url,
@@ -133,19 +142,24 @@ impl Endpoint {
         user_agent: String,
         secrets: Vec<Zeroizing<String>>,
     ) -> Endpoint {
-        let mut authorization = HeaderValue::from_maybe_shared(Bytes::from_owner(Wiped(authorization)))
-            .expect("credentials were checked to be printable");
-        authorization.set_sensitive(true);
-        let user_agent = HeaderValue::try_from(user_agent).expect("the user agent was checked to be printable");
-        let mut headers = HeaderMap::with_capacity(8);
-        headers.insert(AUTHORIZATION, authorization);
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        headers.insert(USER_AGENT, user_agent);
+        for value in [&*authorization, &user_agent] {
+            assert!(HeaderValue::from_str(value).is_ok(), "credentials and user agent were checked to be printable");
+        }
+        let root = base_url.as_str().trim_end_matches('/').to_owned();
+        let origin = Origin {
+            is_tls: base_url.scheme() == "https",
+            host: base_url.host_str().unwrap_or_default().to_owned(),
+            port: base_url.port_or_known_default().unwrap_or_default(),
+            above_path: base_url[..url::Position::BeforePath].len(),
+            root,
+            authorization,
+            user_agent,
+        };
         let mut secrets: Vec<_> = secrets.iter().map(|secret| Zeroizing::new(visible(secret))).collect();
         secrets.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
         secrets.dedup();
         let place = base_url.authority().to_owned();
-        Endpoint { base_url, headers, secrets, credential_hint: None, place }
+        Endpoint { base_url, origin: Arc::new(origin), secrets, credential_hint: None, place }
     }
 
     pub fn with_credential_hint(self, credential_hint: Option<String>) -> Endpoint {
@@ -172,21 +186,15 @@ impl Endpoint {
     /// A request for `path`. One that changes something carries an idempotency key that
     /// [`check_key`](crate::key::check_key) has passed; one with a body says that it is JSON.
     pub fn request(&self, method: &Method, path: &str, key: Option<&str>, body: Vec<u8>, most: Most) -> HttpRequest {
-        let mut headers = self.headers.clone();
-        if !body.is_empty() {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        HttpRequest {
+            method: method.clone(),
+            // The path needs no escape, and has no segment that a parser would fold away (`api::ids`).
+            url: [&self.origin.root, path].concat(),
+            body,
+            most_answer: most,
+            key: key.map(str::to_owned),
+            origin: self.origin.clone(),
         }
-        if let Some(key) = key {
-            headers.insert(IDEMPOTENCY_KEY, HeaderValue::from_str(key).expect("the key was checked to be printable"));
-        }
-        let (method, url) = (method.clone(), self.url(path));
-        HttpRequest { method, url, headers, body: body.into(), most_answer: most }
-    }
-
-    fn url(&self, path: &str) -> Url {
-        let mut url = self.base_url.clone();
-        url.set_path(&format!("{}{path}", self.base_url.path().trim_end_matches('/')));
-        url
     }
 
     /// Whether a header holds one of our credentials. A very short credential is no secret and would match by accident.
@@ -258,7 +266,7 @@ mod tests {
     #[test]
     fn debug_hides_the_credentials() {
         let request = endpoint("https://x.example").request(&Method::POST, "/p", Some("k"), vec![], Most::ERROR);
-        assert!(!format!("{:?}", request.headers).contains("dTpz"));
+        assert!(!format!("{request:?}").contains("dTpz"));
     }
 
     #[test]

@@ -121,8 +121,8 @@ impl Most {
 pub(crate) struct Endpoint {
     base_url: Url,
     origin: Arc<Origin>,
-    /// The secrets as scrubbed text would show them. The longest comes first: if a secret holds another one, replacing
-    /// the shorter first would leave its rest.
+    /// The secrets as scrubbed text would show them, with the padding of base64 and without it, since a server may echo
+    /// them so. The longest comes first: if a secret holds another one, replacing the shorter first would leave its rest.
     secrets: Vec<Zeroizing<String>>,
     /// An oddity of the credentials, for the message of a 401.
     credential_hint: Option<String>,
@@ -155,7 +155,9 @@ impl Endpoint {
             authorization,
             user_agent,
         };
-        let mut secrets: Vec<_> = secrets.iter().map(|secret| Zeroizing::new(visible(secret))).collect();
+        let shown = secrets.iter().map(|secret| Zeroizing::new(visible(secret)));
+        let shapes = |secret: Zeroizing<String>| [Zeroizing::new(secret.trim_end_matches('=').to_owned()), secret];
+        let mut secrets: Vec<_> = shown.flat_map(shapes).collect();
         secrets.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
         secrets.dedup();
         let place = base_url.authority().to_owned();
@@ -201,8 +203,9 @@ impl Endpoint {
     pub fn is_echo(&self, value: &[u8]) -> bool {
         self.secrets
             .iter()
-            .map(|secret| secret.trim_end_matches('=').as_bytes())
-            .filter(|secret| secret.len() >= LEAST_SECRET)
+            .map(|secret| secret.as_bytes())
+            // The same without padding stands beside it, and is found wherever it is.
+            .filter(|secret| secret.len() >= LEAST_SECRET && !secret.ends_with(b"="))
             // Nearly every part differs in its first byte, so that the whole is seldom compared.
             .any(|secret| value.windows(secret.len()).any(|part| part[0] == secret[0] && part == secret))
     }
@@ -221,12 +224,10 @@ impl Endpoint {
 
     fn hidden(&self, text: &str, least: usize, max: usize) -> String {
         let mut clean = visible(text);
-        for secret in &self.secrets {
-            // A server may echo base64 without its padding.
-            for shape in [secret.as_str(), secret.trim_end_matches('=')] {
-                if shape.len() >= least && clean.contains(shape) {
-                    clean = clean.replace(shape, "[hidden]");
-                }
+        for secret in self.secrets.iter().filter(|secret| secret.len() >= least) {
+            // Most texts are shorter than a secret. Setting out on a search costs more than that look.
+            if secret.len() <= clean.len() && clean.contains(secret.as_str()) {
+                clean = clean.replace(secret.as_str(), "[hidden]");
             }
         }
         match clean.char_indices().nth(max) {

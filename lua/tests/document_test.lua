@@ -35,3 +35,18 @@ test("an order is a plain table with the facts beside its members", function()
   equal(#order.captures[1].shipping_info, 0)
   assert(client:prepare_refund("an order", {refunded_amount = 2, order_lines = lines}))
 end)
+
+test("a text of any length comes whole, beside the others", function()
+  for _, length in ipairs {0, 1, 900, 5000} do
+    local body = '{"order_id":"an order","description":"' .. ("é"):rep(length) .. '"}'
+    local call = assert(client:prepare_get_order("an order"))
+    call:start()
+    local _, order = call:answered(200, {["klarna-correlation-id"] = "c-1"}, body)
+    equal(order.raw, body)
+    equal(order.order_id, "an order")
+    equal(order.correlation_id, "c-1")
+    equal(order.attempt_log[1].correlation_id, "c-1")
+    equal(order.attempt_log[1].error_code, nil)
+    assert(order.attempt_log[1].sent:find("^GET https?://"), order.attempt_log[1].sent)
+  end
+end)

@@ -58,6 +58,23 @@ fn shape(table: &Table) -> Result<(bool, bool), Error> {
     walk(table, |_, _: bool| {})
 }
 
+/// The entries of a table whose keys are names, such as every request has; `None` of any other table. A name is copied,
+/// which costs less than holding Lua's value.
+fn named(table: &Table) -> Option<Vec<(String, Source)>> {
+    let mut entries = Vec::with_capacity(16);
+    let walked = table.for_each(|name: String, value: Value| {
+        // mlua makes a text of a number: only a text that can be none is known to be a name.
+        let may_be_number = ["inf", "nan"].iter().any(|beginning| name.starts_with(beginning));
+        let is_name = name.starts_with(|first: char| first.is_ascii_lowercase()) && !may_be_number;
+        if !is_name || entries.len() == MOST_ENTRIES {
+            return Err(mlua::Error::runtime("another table"));
+        }
+        entries.push((name, Source(value)));
+        Ok(())
+    });
+    walked.ok().map(|()| entries)
+}
+
 impl<'de> Deserializer<'de> for Source {
     type Error = Error;
 
@@ -89,6 +106,9 @@ impl<'de> Deserializer<'de> for Source {
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         let Value::Table(table) = &self.0 else { return self.deserialize_any(visitor) };
+        if let Some(entries) = named(table) {
+            return visitor.visit_map(MapDeserializer::new(entries.into_iter()));
+        }
         let mut entries = Vec::new();
         let (can_be_list, can_be_object) = walk(table, |key, value| {
             if entries.len() < MOST_ENTRIES {

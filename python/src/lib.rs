@@ -151,7 +151,7 @@ impl Client {
         let (open, operation) = known().map_err(|error| refused(py, &error))?;
         let prepared = prepare(&open.client, operation, &order_id, request, key, fields);
         let call = Call::new(prepared.map_err(|raised| of_a_value(py, "the request", raised))?);
-        if send && open.transport.is_none() && !is_loaded(py, "opentelemetry.trace")? {
+        if send && open.transport.is_none() && !is_loaded(py, intern!(py, "opentelemetry.trace"))? {
             return call.send(py);
         }
         let call = Bound::new(py, call)?;

@@ -3,7 +3,7 @@
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyModule;
+use pyo3::types::{PyModule, PyString};
 
 pub struct Module(&'static str, PyOnceLock<Py<PyModule>>);
 
@@ -27,13 +27,13 @@ impl Module {
     }
 }
 
-/// Whether the program has loaded the module of that name.
-pub fn is_loaded(py: Python<'_>, name: &str) -> PyResult<bool> {
+/// Whether the program has loaded the module of that name, which is interned: several are asked for in each call.
+pub fn is_loaded(py: Python<'_>, name: &Bound<'_, PyString>) -> PyResult<bool> {
     SYS.get(py)?.getattr(intern!(py, "modules"))?.contains(name)
 }
 
 /// `None` in a program that has not loaded it.
 pub fn threading(py: Python<'_>) -> PyResult<Option<&Bound<'_, PyModule>>> {
     // another thread may be about to load the module: `get` waits for that thread
-    is_loaded(py, THREADING.0)?.then(|| THREADING.get(py)).transpose()
+    is_loaded(py, intern!(py, "threading"))?.then(|| THREADING.get(py)).transpose()
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use pyo3::IntoPyObjectExt;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 use takings::binding::{DocumentInfo, Fact, MemberKind, RecordInfo};
@@ -44,46 +45,47 @@ pub fn record_of<'py, 'a>(
 
 /// A reply as Python has it.
 pub fn reply_of<'py>(py: Python<'py>, reply: &Reply) -> PyResult<Bound<'py, PyAny>> {
-    let Some((info, root)) = reply.document() else { return record_of(py, reply.info(), reply.facts()) };
-    document_of(py, &Arc::new(reply.clone()), info, root.clone())
+    let document = reply.document().map(|(info, root)| (info, root.clone()));
+    late(py, Late { reply: Arc::new(reply.clone()), document })
 }
 
-fn document_of<'py>(
-    py: Python<'py>,
-    reply: &Arc<Reply>,
-    info: &'static DocumentInfo,
-    object: Arc<Object>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let members = Members { reply: reply.clone(), info, object };
-    OUTCOMES.get(py)?.getattr(info.name)?.call_method1("_made_of", (members,))
+fn late(py: Python<'_>, values: Late) -> PyResult<Bound<'_, PyAny>> {
+    let class = values.document.as_ref().map_or(values.reply.info().name, |(info, _)| info.name);
+    OUTCOMES.get(py)?.getattr(class)?.call_method1(intern!(py, "_made_of"), (values,))
 }
 
-/// The members of a document. Python's objects for them are made when a program asks, since most are never asked for.
+/// The values of a reply, or of a document in it. Python's objects for them are made when a program asks, since most are
+/// never asked for.
 #[pyclass(frozen)]
-struct Members {
+struct Late {
     reply: Arc<Reply>,
-    info: &'static DocumentInfo,
-    object: Arc<Object>,
+    document: Option<(&'static DocumentInfo, Arc<Object>)>,
 }
 
 #[pymethods]
-impl Members {
+impl Late {
     /// The value of the field of that name, among those that the class declares.
     fn __call__<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
-        let Some(member) = self.info.members.iter().find(|member| member.name == name) else {
+        let of_document = self.document.as_ref();
+        let found =
+            of_document.and_then(|(info, object)| Some((info.members.iter().find(|of| of.name == name)?, object)));
+        let Some((member, object)) = found else {
             // the text is that of each document's own part
-            if name == "raw" {
-                return self.reply.text_of(&self.object).into_bound_py_any(py);
+            if let ("raw", Some((_, object))) = (name, of_document) {
+                return self.reply.text_of(object).into_bound_py_any(py);
             }
             let fields = self.reply.info().fields.iter().zip(self.reply.facts());
             let mut found = fields.filter(|(field, _)| field.name == name);
             return found.next().map_or_else(|| Ok(py.None().into_bound(py)), |(_, fact)| value_of(py, &fact));
         };
-        let node = self.object.get(name);
+        let node = object.get(name);
         match (member.kind, node) {
             (MemberKind::Documents(info), node) => {
                 let items = node.and_then(Node::as_list).unwrap_or_default().iter().filter_map(|item| match item {
-                    Node::Object(object) => Some(document_of(py, &self.reply, info, object.clone())),
+                    Node::Object(object) => {
+                        let document = Some((info, object.clone()));
+                        Some(late(py, Late { reply: self.reply.clone(), document }))
+                    }
                     _ => None,
                 });
                 Ok(PyTuple::new(py, items.collect::<PyResult<Vec<_>>>()?)?.into_any())

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use pyo3::exceptions::PyException;
+use pyo3::intern;
 use pyo3::prelude::*;
 use takings::{Attempt, Error, Reply};
 
@@ -12,11 +13,15 @@ use crate::outcome::{attempt_of, exception, exception_of, reply_of};
 
 /// Calls a log function of the package, in a program that has a log. An exception of the program's own handler or
 /// filter must not replace the outcome; an interrupt goes on.
-fn write<'py>(py: Python<'py>, function: &str, arguments: impl pyo3::call::PyCallArgs<'py>) -> PyResult<()> {
-    if !is_loaded(py, "logging")? {
+fn write<'py, A: pyo3::call::PyCallArgs<'py>>(
+    py: Python<'py>,
+    function: &str,
+    arguments: impl FnOnce() -> PyResult<A>,
+) -> PyResult<()> {
+    if !is_loaded(py, intern!(py, "logging"))? {
         return Ok(());
     }
-    match LOG.get(py).and_then(|module| module.call_method1(function, arguments)) {
+    match arguments().and_then(|arguments| LOG.get(py)?.call_method1(function, arguments)) {
         Err(error) if error.is_instance_of::<PyException>(py) => {
             error.write_unraisable(py, None);
             Ok(())
@@ -29,7 +34,7 @@ fn write<'py>(py: Python<'py>, function: &str, arguments: impl pyo3::call::PyCal
 pub fn refused(py: Python<'_>, error: &Error) -> PyErr {
     let write = || {
         let value = exception(py, error)?;
-        write(py, "refused", (&value,))?;
+        write(py, "refused", || Ok((&value,)))?;
         Ok(PyErr::from_value(value))
     };
     write().unwrap_or_else(|raised| raised)
@@ -43,28 +48,34 @@ fn line(error: &Error) -> String {
 impl Call {
     /// Another attempt follows.
     pub fn retry(&self, py: Python<'_>, number: usize, attempt: &Attempt) -> PyResult<()> {
-        let attempt = attempt_of(py, attempt)?;
-        write(py, "retry", (&*self.shown_order_id, self.idempotency_key.as_deref(), number, attempt))
+        let key = self.idempotency_key.as_deref();
+        write(py, "retry", || Ok((&*self.shown_order_id, key, number, attempt_of(py, attempt)?)))
     }
 
-    fn write_end(&self, py: Python<'_>, outcome: &Bound<'_, PyAny>, word: &str, said: String) -> PyResult<()> {
-        let unattended = self.unattended.load(Ordering::Relaxed);
-        write(py, "ended", (&*self.shown_order_id, self.idempotency_key.as_deref(), outcome, word, said, unattended))
+    fn write_end(
+        &self,
+        py: Python<'_>,
+        outcome: &Bound<'_, PyAny>,
+        word: &str,
+        said: impl FnOnce() -> String,
+    ) -> PyResult<()> {
+        let (key, unattended) = (self.idempotency_key.as_deref(), self.unattended.load(Ordering::Relaxed));
+        write(py, "ended", || Ok((&*self.shown_order_id, key, outcome, word, said(), unattended)))
     }
 
     /// The end as Python has it, which is logged.
     pub fn end<'py>(&self, py: Python<'py>, result: Result<Reply, Error>) -> PyResult<Bound<'py, PyAny>> {
-        let (outcome, word, said) = match &result {
-            Ok(reply) => {
-                let word = reply.outcome();
-                let said = match (reply.created_id(), reply.found_ids()) {
-                    (Some(id), _) => format!("{word} as {id}"),
-                    (None, Some(_)) => format!("found {word}"),
-                    (None, None) => word.to_owned(),
-                };
-                (reply_of(py, reply)?, word, said)
-            }
-            Err(error) => (exception(py, error)?, error.kind().as_str(), line(error)),
+        let (outcome, word) = match &result {
+            Ok(reply) => (reply_of(py, reply)?, reply.outcome()),
+            Err(error) => (exception(py, error)?, error.kind().as_str()),
+        };
+        let said = || match &result {
+            Ok(reply) => match (reply.created_id(), reply.found_ids()) {
+                (Some(id), _) => format!("{word} as {id}"),
+                (None, Some(_)) => format!("found {word}"),
+                (None, None) => word.to_owned(),
+            },
+            Err(error) => line(error),
         };
         self.logged.store(true, Ordering::Relaxed);
         self.write_end(py, &outcome, self.word.get_or_init(|| word), said)?;
@@ -79,7 +90,7 @@ impl Call {
         }
         let known = exception_of(py, &self.abandoned);
         if !self.logged.swap(true, Ordering::Relaxed) {
-            let _ = self.write_end(py, known.value(py), self.abandoned.kind().as_str(), line(&self.abandoned));
+            let _ = self.write_end(py, known.value(py), self.abandoned.kind().as_str(), || line(&self.abandoned));
         }
         if raised.cause(py).is_none() {
             raised.set_cause(py, Some(known));

@@ -99,7 +99,9 @@ fn on_a_thread(work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
 
 /// The wait for a file descriptor, in a process that gevent or eventlet has patched; see `takings._sending`.
 fn hub(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
-    if cfg!(not(unix)) || !(is_loaded(py, "gevent.monkey")? || is_loaded(py, "eventlet.patcher")?) {
+    if cfg!(not(unix))
+        || !(is_loaded(py, intern!(py, "gevent.monkey"))? || is_loaded(py, intern!(py, "eventlet.patcher"))?)
+    {
         return Ok(None);
     }
     let hub = SENDING.get(py)?.call_method0("hub")?;

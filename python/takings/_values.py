@@ -80,15 +80,15 @@ class Value:
         return replace(self, **changes)
 
 
-class Document(Value):
-    """A document of Klarna's. The core keeps the members, and each is made when it is asked for."""
+class Late(Value):
+    """A reply or a document in it. The core keeps the values; each is made when it is asked for."""
 
-    __slots__ = ("_members",)
+    __slots__ = ("_late",)
 
     @classmethod
-    def _made_of(cls, members: Any) -> Any:
+    def _made_of(cls, late: Any) -> Any:
         made = cls.__new__(cls)
-        set_(made, "_members", members)
+        set_(made, "_late", late)
         return made
 
     if not TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Document(Value):
             # it is called for a slot that is still empty, too
             if name not in self._keywords:
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-            value = self._members(name)
+            value = self._late(name)
             set_(self, name, value)
             return value
 

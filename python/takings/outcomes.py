@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from ._values import Document, Kept, Value, set_
+from ._values import Kept, Late, Value, set_
 
 # typing takes longer to load than the rest of the package
 TYPE_CHECKING = False
@@ -201,7 +201,7 @@ class Intent(Value):
         return statement
 
 
-class Capture(Value):
+class Capture(Late):
     """Klarna captured it: ship."""
 
     __slots__ = {
@@ -263,7 +263,7 @@ class Capture(Value):
         set_(self, "attempt_log", attempt_log)
 
 
-class Refund(Value):
+class Refund(Late):
     """Klarna gives the money back."""
 
     __slots__ = {
@@ -327,7 +327,7 @@ class Refund(Value):
         set_(self, "attempt_log", attempt_log)
 
 
-class Reconciliation(Value):
+class Reconciliation(Late):
     """The result of a query of an order's captures."""
 
     __slots__ = {
@@ -390,7 +390,7 @@ class Reconciliation(Value):
         return several[0] if len(several) == 1 else None
 
 
-class RefundReconciliation(Value):
+class RefundReconciliation(Late):
     """The result of a query for a refund."""
 
     __slots__ = {
@@ -453,7 +453,7 @@ class RefundReconciliation(Value):
         return several[0] if len(several) == 1 else None
 
 
-class Confirmation(Value):
+class Confirmation(Late):
     """A call that Klarna has carried out, and answers with nothing more."""
 
     __slots__ = {
@@ -500,7 +500,7 @@ class Confirmation(Value):
         set_(self, "attempt_log", attempt_log)
 
 
-class OrderEnd(Value):
+class OrderEnd(Late):
     """How an order was ended."""
 
     __slots__ = {
@@ -556,7 +556,7 @@ class OrderEnd(Value):
         set_(self, "attempt_log", attempt_log)
 
 
-class Extension(Value):
+class Extension(Late):
     """The time until which an order can be captured."""
 
     __slots__ = {
@@ -624,7 +624,7 @@ class Extension(Value):
         set_(self, "attempt_log", attempt_log)
 
 
-class Order(Document):
+class Order(Late):
     """An order, as Klarna has it. Every member may be absent."""
 
     __slots__ = {
@@ -838,7 +838,7 @@ class Order(Document):
         return check("refund", self.raw, now or self.answered_at, request, fields)
 
 
-class Captures(Document):
+class Captures(Late):
     """The captures of an order."""
 
     __slots__ = {
@@ -907,7 +907,7 @@ class Captures(Document):
         return self.captures[index]
 
 
-class CaptureDetails(Document):
+class CaptureDetails(Late):
     """A capture, as Klarna has it. Every member may be absent."""
 
     __slots__ = {
@@ -1017,7 +1017,7 @@ class CaptureDetails(Document):
         set_(self, "shipping_info", [] if shipping_info is None else shipping_info)
 
 
-class RefundDetails(Document):
+class RefundDetails(Late):
     """A refund, as Klarna has it. Every member may be absent: of old orders the id is."""
 
     __slots__ = {
@@ -1107,7 +1107,7 @@ class RefundDetails(Document):
         set_(self, "credit_invoice", credit_invoice)
 
 
-class DueDateOptions(Document):
+class DueDateOptions(Late):
     """How far the due date of a capture can be extended."""
 
     __slots__ = {

@@ -147,3 +147,18 @@ def test_awaited_reads_give_the_same(sandbox: Any) -> None:
     assert (order.status, order.remaining_authorized_amount) == ("AUTHORIZED", 10000)
     assert order.expires_at is not None
     assert order.expires_at.tzinfo is timezone.utc
+
+
+def test_the_values_of_a_capture_are_made_when_they_are_asked_for(sandbox: Any) -> None:
+    settings: Any = {"base_url": sandbox.url, "username": "sandbox", "password": "sandbox"}
+    with takings.Client(**settings) as client:
+        one, same = (client.capture(sandbox.order(), captured_amount=100) for _ in range(2))
+    # none of these was asked for before
+    for other in (pickle.loads(pickle.dumps(one)), copy.copy(one), copy.deepcopy(one)):
+        assert (other, hash(other), other.attempt_log) == (one, hash(one), one.attempt_log)
+    assert one != same
+    assert same.attempt_log is same.attempt_log
+    assert [attempt.http_status for attempt in same.attempt_log] == [201]
+    assert (same.attempts, same.warnings) == (1, ())
+    assert not hasattr(same, "captured")
+    assert not hasattr(takings.Capture.__new__(takings.Capture), "capture_id")

@@ -709,7 +709,7 @@ RUN_TIME = f"""{UNSORTED}from __future__ import annotations
 
 from datetime import datetime
 
-from ._values import Document, Kept, Value, set_
+from ._values import Kept, Late, Value, set_
 
 # typing takes longer to load than the rest of the package
 TYPE_CHECKING = False
@@ -834,7 +834,7 @@ def document_class(record: dict[str, Any], members: list[Field]) -> ValueClass:
                 if kind == "word":
                     doc += f" Known are {and_so(of['words']).replace(' or ', ' and ')}."
                 slots.append(Slot(name, "str | None", doc, "None", shown=shown))
-    return ValueClass(record["name"], record["doc"], slots, [], listed, "Document")
+    return ValueClass(record["name"], record["doc"], slots, [], listed, "Late")
 
 
 def value_class(schema: Schema, record: dict[str, Any]) -> ValueClass:
@@ -866,7 +866,9 @@ def value_class(schema: Schema, record: dict[str, Any]) -> ValueClass:
         for field in record["fields"]
         if field["only_item_of"]
     ]
-    return ValueClass(record["name"], record["doc"], slots, only_items)
+    ends_calls = any(record["name"] == operation["reply"] for operation in schema["operations"])
+    base = "Late" if ends_calls else "Value"
+    return ValueClass(record["name"], record["doc"], slots, only_items, None, base)
 
 
 def base_error(record: dict[str, Any], in_stub: bool) -> str:

@@ -203,7 +203,9 @@ impl Operation {
 
     /// The argument that stands in the path below the order: `capture_id`. None for an operation on the whole order.
     pub fn id_name(&self) -> Option<&'static str> {
-        self.argument_names().map(|(name, _)| name).find(|name| self.path.contains(&format!("{{{name}}}")))
+        let (_, part) = self.path.split_once('{')?;
+        let (part, _) = part.split_once('}')?;
+        self.argument_names().map(|(name, _)| name).find(|name| *name == part)
     }
 
     /// The fields of its replies.

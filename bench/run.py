@@ -14,6 +14,7 @@ import os
 import platform
 import random
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -110,6 +111,23 @@ class Built:
             *map(lua, ["luasocket", "curl", "takings"]),
             *map(nginx, ["cosocket", "takings"]),
         ]
+
+
+def built_for_tests(programs: Path) -> Built:
+    """All that `make` and the tests have built, in the folder `programs`; the C is made now."""
+    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    for name in ("bench-server", "bench-takings", "bench-reqwest", "bench-raw"):
+        (programs / name).symlink_to(target / "debug" / name)
+    shutil.copy(target / "debug" / "libtakings.so", programs / "libtakings.so.1")
+    compiler = os.environ.get("CC", "cc").split()
+    strict = [*compiler, "-std=gnu11", "-Wall", "-Wextra", "-Werror", f"-I{ROOT / 'include'}"]
+    ours = HERE / "contenders" / "with_takings.c"
+    linked = [programs / "libtakings.so.1", "-lcjson", "-lpthread", f"-Wl,-rpath,{programs}"]
+    for program, flags in (("bench-c-takings", ()), ("bench-c-takings-printed", ("-DPRINTED",))):
+        subprocess.run([*strict, *flags, ours, "-o", programs / program, *linked], check=True)
+    measure = [HERE / "measure.c", "-o", programs / "bench-measure"]
+    subprocess.run([*strict, *measure], check=True)
+    return Built(programs, target / "python" / "bin" / "python", target / "lua" / "5.1")
 
 
 @dataclass(frozen=True)

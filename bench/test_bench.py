@@ -3,43 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
+import instructions
 import pytest
 import run
 from run import Bench, Built, Contender, Server, Spent, Workload
 
-ROOT = Path(__file__).resolve().parent.parent
-TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-CC = os.environ.get("CC", "cc")
-
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """The programs in one folder, those in C made now."""
-    programs = tmp_path_factory.mktemp("programs")
-    for name in ("bench-server", "bench-takings", "bench-reqwest", "bench-raw"):
-        (programs / name).symlink_to(TARGET / "debug" / name)
-    shutil.copy(TARGET / "debug" / "libtakings.so", programs / "libtakings.so.1")
-    strict: list[str | Path] = [*CC.split(), "-std=gnu11", "-Wall", "-Wextra", "-Werror"]
-    strict.append(f"-I{ROOT / 'include'}")
-    ours = ROOT / "bench" / "contenders" / "with_takings.c"
-    linked: list[str | Path] = [
-        programs / "libtakings.so.1",
-        "-lcjson",
-        "-lpthread",
-        f"-Wl,-rpath,{programs}",
-    ]
-    for program, flags in (("bench-c-takings", ()), ("bench-c-takings-printed", ("-DPRINTED",))):
-        subprocess.run([*strict, *flags, ours, "-o", programs / program, *linked], check=True)
-    measure = ROOT / "bench" / "measure.c"
-    subprocess.run([*strict, measure, "-o", programs / "bench-measure"], check=True)
-    return Built(programs, TARGET / "python" / "bin" / "python", TARGET / "lua" / "5.1")
+    return run.built_for_tests(tmp_path_factory.mktemp("programs"))
 
 
 @pytest.fixture(scope="module")
@@ -135,3 +112,18 @@ def test_instructions_and_system_calls_have_a_limit() -> None:
 
     rows = run.judged({"steady": [told(9.1, 115_001), told(10.0, 115_000)]}, {})
     assert [row[3] for row in rows] == ["met", "MISSED", "MISSED", "met"]
+
+
+def test_a_system_call_more_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    kept = {"tolerance": 0.05, "counts": {}, "system_calls": {"Rust": 6.0, "Lua": 6.0}}
+    assert instructions.compare(kept, {}, {"Rust": 6.1, "Lua": 5.9})
+    assert not instructions.compare(kept, {}, {"Rust": 7.0, "Lua": 6.0})
+    assert "system calls, Rust" in capsys.readouterr().out
+    assert not instructions.compare(kept, {}, {"Rust": 6.0})
+    assert not instructions.compare({"tolerance": 0.05, "counts": {}}, {}, {"Rust": 6.0})
+
+
+def test_a_program_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(SystemExit, match="apt-get install valgrind strace"):
+        instructions.check_programs()

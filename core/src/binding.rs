@@ -30,6 +30,8 @@ pub use crate::api::reply::{CONFIRMATION, DocumentFacts, Face};
 #[doc(hidden)]
 pub use crate::api::tree::{DocumentInfo, Member, MemberKind};
 #[doc(hidden)]
+pub use crate::drive::http::Wish;
+#[doc(hidden)]
 pub use crate::drive::sending::{News, Sending};
 #[doc(hidden)]
 pub use crate::intent::insert;

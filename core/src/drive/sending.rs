@@ -9,7 +9,7 @@ use crate::api::operation::Reply;
 use crate::decide::machine::Event;
 use crate::decide::settle::Step;
 use crate::drive::call::Call;
-use crate::drive::http::Exchange;
+use crate::drive::http::{Exchange, Wish};
 use crate::drive::session::{PerProcess, Session};
 use crate::error::Error;
 use crate::record::Attempt;
@@ -86,6 +86,17 @@ impl Sending {
         }
     }
 
+    /// The event that the call waits for, after a [`wait`](Sending::wait) without patience that had no news. An event loop
+    /// waits for it in the place of a thread.
+    pub fn wish(&self) -> Wish {
+        let wish = match &self.stage {
+            Stage::Exchange(exchange) => exchange.wish(),
+            Stage::Pause(end) => Some(Wish::moment(*end)),
+            _ => None,
+        };
+        wish.unwrap_or_else(|| Wish::moment(Instant::now()))
+    }
+
     /// The end of a call in which a panic was caught. An outcome that is there stays.
     #[cold]
     #[inline(never)]
@@ -109,7 +120,7 @@ impl Sending {
         let event = match &mut self.stage {
             Stage::New => Event::Start,
             Stage::Exchange(exchange) => {
-                let Some(event) = exchange.wait(until.map(left)) else { return false };
+                let Some(event) = exchange.wait(until) else { return false };
                 // A library built for the tests alone shows what a bug of ours would do.
                 #[cfg(takings_fault)]
                 assert!(!self.call.request().target().contains("/panic-after-sending/"), "a fault that was asked for");

@@ -15,7 +15,7 @@ use super::failure::{self, of_system};
 use super::link::Link;
 use super::proxy::Proxy;
 use super::tls::handshake_failure;
-use super::wait::{Socket, Wait, give, slot};
+use super::wait::{Socket, Wait, slot};
 
 /// How long an address has before the next one is tried beside it (RFC 8305, 5).
 const HEAD_START: Duration = Duration::from_millis(250);
@@ -116,7 +116,7 @@ async fn reach(host: &Host, port: u16, wait: &Wait, until: Instant) -> Result<So
 
 /// Looks a name up in a thread of its own: a look-up can block for half a minute, and cannot be interrupted.
 async fn look_up(name: &str, port: u16, wait: &Wait, until: Instant) -> Result<Vec<SocketAddr>, String> {
-    let (found, name) = (slot(), name.to_owned());
+    let (found, name) = (slot().map_err(|error| of_system(&error))?, name.to_owned());
     let look = {
         let found = found.clone();
         move || {
@@ -124,7 +124,7 @@ async fn look_up(name: &str, port: u16, wait: &Wait, until: Instant) -> Result<V
                 // A system's resolver that cannot open its files says that there is no such name.
                 failure::shortage().unwrap_or_else(|| of_system(&error))
             });
-            give(&found, addresses);
+            found.give(addresses);
         }
     };
     thread::Builder::new()

@@ -34,6 +34,7 @@ use wait::Wait;
 
 pub(crate) use proxy::proxy_in_words;
 pub(crate) use tls::authorities_in_words;
+pub use wait::Wish;
 
 /// The set-up of connections: checked when the client is made, used in every process that the client is used in.
 pub(crate) struct Transport {
@@ -95,13 +96,20 @@ impl Connections {
 }
 
 impl Exchange {
-    /// Waits for the end of the exchange, no longer than `patience`; without one, to the deadline.
-    pub fn wait(&mut self, patience: Option<Duration>) -> Option<Event> {
+    /// Waits for the end of the exchange, no longer than to `patience`; without one, to the deadline. It goes as far as it
+    /// can without waiting in any case.
+    pub fn wait(&mut self, patience: Option<Instant>) -> Option<Event> {
         match self {
-            Exchange::Running(Running { sending, wait }) => {
-                wait.run(sending, patience.map(|patience| Instant::now() + patience))
-            }
+            Exchange::Running(Running { sending, wait }) => wait.run(sending, patience),
             Exchange::Failed(why) => Some(Event::NotSent(std::mem::take(why))),
+        }
+    }
+
+    /// The event that it waits for, after a wait without patience.
+    pub fn wish(&self) -> Option<Wish> {
+        match self {
+            Exchange::Running(Running { wait, .. }) => wait.wish(),
+            Exchange::Failed(_) => None,
         }
     }
 }

@@ -18,6 +18,9 @@ const REST: Duration = Duration::from_secs(90);
 /// How much is read at once.
 const PIECE: usize = 16 * 1024;
 
+/// The bytes of an answer from which on its reading takes long for an event loop. A capture's answer has hundreds.
+const LONG: usize = 256 * 1024;
+
 /// The time of one attempt.
 #[derive(Clone, Copy)]
 pub(super) struct Deadline {
@@ -98,14 +101,18 @@ impl Pool {
         deadline: Deadline,
         wait: &Wait,
     ) -> Event {
-        let mut unsent = bytes;
+        let (mut unsent, mut is_late, mut came) = (bytes, false, 0);
         let Line { link, piece, .. } = &mut line;
         let why = loop {
-            let written = write(link, &mut unsent);
+            let written = if is_late { Ok(()) } else { write(link, &mut unsent) };
             if !std::mem::take(&mut is_silent) {
-                match read(link, &mut reader, piece, deadline) {
-                    Ok(true) => break String::new(),
-                    Ok(false) => {}
+                match read(link, &mut reader, piece, deadline, &mut came) {
+                    Ok(Read::Over) => break String::new(),
+                    Ok(Read::Long) => {
+                        wait.apart().await;
+                        continue;
+                    }
+                    Ok(Read::All) => {}
                     Err(error) => {
                         reader.broke_off();
                         break lost(&error);
@@ -117,11 +124,13 @@ impl Pool {
                 reader.broke_off();
                 break lost(&error);
             }
-            let writes = !unsent.is_empty() || link.is_full();
-            if !wait.ready(vec![(link.socket().clone(), writes)], deadline.end).await {
+            if is_late {
                 reader.broke_off();
                 break format!("no answer within {:.1?}", deadline.given);
             }
+            let writes = !unsent.is_empty() || link.is_full();
+            // An event loop that was held up comes late to an answer that came in time.
+            is_late = !wait.ready(vec![(link.socket().clone(), writes)], deadline.end).await;
         };
         if reader.is_reusable() && unsent.is_empty() && !link.is_full() {
             line.since = Instant::now();
@@ -149,24 +158,44 @@ fn write(link: &mut Link, unsent: &mut &[u8]) -> io::Result<()> {
     }
 }
 
-/// Reads what has come; true once the reader wants no more.
-fn read(link: &mut Link, reader: &mut Http1, piece: &mut [u8], deadline: Deadline) -> io::Result<bool> {
+/// How far an answer has been read.
+enum Read {
+    /// The reader wants no more.
+    Over,
+    /// All that has come.
+    All,
+    /// So much that the rest takes long. It is said once.
+    Long,
+}
+
+/// Reads what has come, and adds to the number of bytes that came before.
+fn read(
+    link: &mut Link,
+    reader: &mut Http1,
+    piece: &mut [u8],
+    deadline: Deadline,
+    came: &mut usize,
+) -> io::Result<Read> {
     loop {
         match link.read(piece) {
-            Ok(0) if reader.ends_with_connection() => return Ok(true),
+            Ok(0) if reader.ends_with_connection() => return Ok(Read::Over),
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(read) => {
                 if reader.received(&piece[..read]).is_none() {
-                    return Ok(true);
+                    return Ok(Read::Over);
+                }
+                let before = std::mem::replace(came, *came + read);
+                if before < LONG && *came >= LONG {
+                    return Ok(Read::Long);
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Read::All),
             Err(error) => return Err(error),
         }
         // A server that floods is left at the deadline.
         if deadline.end <= Instant::now() {
-            return Ok(false);
+            return Ok(Read::All);
         }
     }
 }

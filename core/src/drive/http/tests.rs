@@ -9,6 +9,7 @@ use http::Method;
 use zeroize::Zeroizing;
 
 use super::*;
+use crate::drive::sending::News;
 use crate::wire::Most;
 use crate::{CaptureRequest, Client, Credentials};
 
@@ -92,4 +93,78 @@ fn a_call_works_inside_a_runtime_of_the_callers() {
     // The same connections serve a thread without a runtime.
     capture("order-3");
     assert_eq!(received.try_iter().count(), 3);
+}
+
+/// Sends a call as an event loop does; `wait` waits for a wish.
+fn in_steps(call: crate::Call, mut wait: impl FnMut(&Wish)) -> Result<crate::api::operation::Reply, Error> {
+    let mut sending = call.sending();
+    loop {
+        match sending.wait(Some(Duration::ZERO)) {
+            News::Nothing => wait(&sending.wish()),
+            News::Attempt(_) => {}
+            News::Ended(result) => return result,
+        }
+    }
+}
+
+#[test]
+fn an_event_loop_waits_in_the_place_of_a_thread() {
+    let (url, received) = server();
+    // A name, whose look-up wakes the loop by a socket.
+    let client = Client::new(config(&url.replace("127.0.0.1", "localhost"))).expect("a client");
+    for order_id in ["order-1", "order-2"] {
+        let call = client.prepare(order_id, &CaptureRequest::new(1), None).expect("a call");
+        let mut wishes = 0;
+        in_steps(call, |wish| {
+            wishes += 1;
+            #[cfg(unix)]
+            assert!(wish.descriptors().count() > 0);
+            wait::wait_for(&wish.sockets, wish.until.saturating_duration_since(Instant::now()));
+        })
+        .expect("a capture");
+        // Of a connection that rested nothing is awaited but the answer.
+        assert!(order_id == "order-1" || wishes == 1 || cfg!(not(unix)), "{wishes}");
+    }
+    assert_eq!(received.try_iter().count(), 2);
+}
+
+#[test]
+fn an_event_loop_that_was_held_up_finds_the_answer() {
+    let (url, received) = server();
+    let mut config = config(&url);
+    config.max_attempts = 1;
+    config.attempt_timeout = Duration::from_secs(1);
+    let client = Client::new(config).expect("a client");
+    let call = client.prepare("order-1", &CaptureRequest::new(1), None).expect("a call");
+    in_steps(call, |wish| {
+        wait::wait_for(&wish.sockets, wish.until.saturating_duration_since(Instant::now()));
+        if received.try_recv().is_ok() {
+            thread::sleep(wish.until.saturating_duration_since(Instant::now()) + Duration::from_millis(1));
+        }
+    })
+    .expect("a capture");
+}
+
+#[test]
+fn a_long_answer_is_left_to_a_thread() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    thread::spawn(move || {
+        let (mut connection, _) = listener.accept().expect("a connection");
+        let mut head = [0; 4096];
+        let _ = connection.read(&mut head).expect("a request");
+        let body = format!("{{\"order_id\":\"order-1\",\"unknown\":\"{}\"}}", "x".repeat(1024 * 1024));
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+        connection.write_all(head.as_bytes()).expect("a head");
+        connection.write_all(body.as_bytes()).expect("a body");
+    });
+    let client = Client::new(config(&url)).expect("a client");
+    let call = client.prepare_call("get_order", "order-1", "{}", None).expect("a call");
+    let mut long = 0;
+    in_steps(call, |wish| {
+        long += usize::from(wish.takes_long);
+        wait::wait_for(&wish.sockets, wish.until.saturating_duration_since(Instant::now()));
+    })
+    .expect("an order");
+    assert_eq!(long, 1);
 }

@@ -2,18 +2,19 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
-use takings::{Answer, Error, Event, Step};
+use takings::binding::Sending;
+use takings::{Answer, Attempt, Error, Event, Step};
 
 use crate::gate::Inside;
 use crate::modules::STEPS;
 use crate::outcome::{attempts_of, exception, exception_of};
 use crate::slot::Slot;
 use crate::value::{host_text, told};
-use crate::wait;
+use crate::wait::{self, Underway};
 
 /// A call that is ready to be sent (`Client.prepare`).
 ///
@@ -58,6 +59,8 @@ pub struct Call {
     pub word: OnceLock<&'static str>,
     /// The core's call: taken out during a step, when the call is sent, and at its end.
     call: Slot<takings::Call>,
+    /// The call while an event loop waits for it; taken out during a step.
+    underway: Slot<Underway>,
 }
 
 impl Call {
@@ -72,6 +75,7 @@ impl Call {
             logged: AtomicBool::new(false),
             word: OnceLock::new(),
             call: Slot::new(Some(call)),
+            underway: Slot::new(None),
         }
     }
 
@@ -80,6 +84,27 @@ impl Call {
             let allowed = "one that is still to be sent: each ends once";
             exception_of(py, &Error::invalid_argument("the call", "over, or in use", allowed))
         })
+    }
+
+    /// Sends on; without an end yet it gives the wish of the call.
+    fn go_on<'py>(
+        &self,
+        py: Python<'py>,
+        inside: &Inside,
+        underway: Underway,
+        blocks: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let retry = |number: usize, attempt: &Attempt| self.retry(py, number, attempt);
+        let ended = wait::until(py, inside, &self.abandoned, underway, blocks, retry);
+        let given = ended.and_then(|ended| match ended {
+            Ok(result) => self.end(py, result),
+            Err(underway) => {
+                let wish = wish_of(py, &underway.0);
+                drop(self.underway.replace(Some(underway)));
+                wish
+            }
+        });
+        given.map_err(|raised| self.because(py, raised))
     }
 
     fn step<'py>(&self, py: Python<'py>, event: Event) -> PyResult<Bound<'py, PyAny>> {
@@ -104,6 +129,25 @@ impl Call {
         };
         next.map_err(|raised| self.because(py, raised))
     }
+}
+
+/// The wish of a call for an event loop.
+#[cfg(unix)]
+fn wish_of<'py>(py: Python<'py>, sending: &Sending) -> PyResult<Bound<'py, PyAny>> {
+    let wish = sending.wish();
+    if wish.takes_long {
+        return Ok(PyTuple::empty(py).into_any());
+    }
+    let seconds = wish.until.saturating_duration_since(Instant::now()).as_secs_f64();
+    let reads = PyTuple::new(py, wish.descriptors().map(|(descriptor, _)| descriptor).collect::<Vec<_>>())?;
+    let writes = wish.descriptors().filter(|(_, writes)| *writes).map(|(descriptor, _)| descriptor);
+    Ok((seconds, reads, PyTuple::new(py, writes.collect::<Vec<_>>())?).into_pyobject(py)?.into_any())
+}
+
+/// The event loops of other systems wait for no file descriptor.
+#[cfg(not(unix))]
+fn wish_of<'py>(py: Python<'py>, _: &Sending) -> PyResult<Bound<'py, PyAny>> {
+    Ok(PyTuple::empty(py).into_any())
 }
 
 /// A `Send`, whose fields are given in their order.
@@ -136,9 +180,21 @@ impl Call {
     #[pyo3(signature = () -> "_ReplyT")]
     pub fn send<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let inside = Inside::new(py);
-        wait::until(py, &inside, self.take(py)?, |number, attempt| self.retry(py, number, attempt))
-            .and_then(|result| self.end(py, result))
-            .map_err(|raised| self.because(py, raised))
+        let sending = self.take(py)?.sending();
+        self.go_on(py, &inside, (sending, 0), true)
+    }
+
+    /// For `AsyncClient`: sends on, as far as that goes without waiting, and gives the outcome.
+    ///
+    /// Where there is none yet it gives the seconds to wait at most, and the file descriptors to
+    /// wait for until they can be read, or written. An empty tuple asks for a thread. None says
+    /// that the call is over or in use. With `blocks` it waits for the outcome.
+    #[pyo3(signature = (blocks: "bool", /) -> "Any")]
+    fn _go_on<'py>(&self, py: Python<'py>, blocks: bool) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let inside = Inside::new(py);
+        let begin = || self.call.replace(None).map(|call| (call.sending(), 0));
+        let underway = self.underway.replace(None).or_else(begin);
+        underway.map(|underway| self.go_on(py, &inside, underway, blocks)).transpose()
     }
 
     /// The first step. Raises the `TakingsError` that the call ends in, as the others do.

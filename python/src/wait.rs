@@ -38,7 +38,11 @@ fn wake(sending: &mut Sending, patience: Option<Duration>, attempts: &mut usize)
     }
 }
 
-/// Sends a call and waits for its outcome. `retry` is called with each attempt that another follows, and its number.
+/// A call being sent, and how many of its attempts have ended.
+pub type Underway = (Sending, usize);
+
+/// Sends a call and waits for its outcome; where it must not block, it goes as far as it can and gives the call back.
+/// `retry` is called with each attempt that another follows, and its number.
 ///
 /// Python handles signals in its main thread, and only while that thread runs Python. The main thread therefore breaks
 /// off its wait to look for signals. When a handler raises (KeyboardInterrupt), its exception goes on, and another thread
@@ -46,25 +50,28 @@ fn wake(sending: &mut Sending, patience: Option<Duration>, attempts: &mut usize)
 pub fn until(
     py: Python<'_>,
     inside: &Inside,
-    call: takings::Call,
+    abandoned: &Error,
+    (mut sending, mut attempts): Underway,
+    blocks: bool,
     retry: impl Fn(usize, &Attempt) -> PyResult<()>,
-) -> PyResult<Result<Reply, Error>> {
-    let hub = hub(py)?.map(|hub| (hub, call.abandoned()));
-    let mut sending = call.sending();
+) -> PyResult<Result<Result<Reply, Error>, Underway>> {
+    let hub = if blocks { hub(py)? } else { None };
     let mut patience = Some(FIRST_LOOK);
-    let mut attempts = 0;
     loop {
         let woken = match &hub {
             #[cfg(unix)]
             Some(hub) => {
                 let woken;
-                (sending, attempts, woken) = wake_apart(py, inside, hub, sending, attempts, patience)?;
+                (sending, attempts, woken) = wake_apart(py, inside, (hub, abandoned), sending, attempts, patience)?;
                 woken
             }
-            _ => inside.detach(py, || wake(&mut sending, patience, &mut attempts)),
+            _ if blocks => inside.detach(py, || wake(&mut sending, patience, &mut attempts)),
+            // The interpreter is held: a step takes less time than to get it back.
+            _ => wake(&mut sending, Some(Duration::ZERO), &mut attempts),
         };
         let looked = match woken {
-            Woken::Ended(result) => return Ok(result),
+            Woken::Ended(result) => return Ok(Ok(result)),
+            Woken::Look if !blocks => return Ok(Err((sending, attempts))),
             Woken::Retry(attempt) => retry(attempts, &attempt),
             Woken::Look => py.check_signals(),
         };
@@ -117,7 +124,7 @@ fn hub(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
 fn wake_apart(
     py: Python<'_>,
     inside: &Inside,
-    (hub, abandoned): &(Bound<'_, PyAny>, Error),
+    (hub, abandoned): (&Bound<'_, PyAny>, &Error),
     mut sending: Sending,
     mut attempts: usize,
     patience: Option<Duration>,

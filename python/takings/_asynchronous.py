@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
+import atexit
 import concurrent.futures
+import contextvars
 import os
 import time
-from collections import OrderedDict
+import weakref
+from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Mapping
-
-# `concurrent.futures` would load this module for the first client, and a process without a free
-# file descriptor could not load it
-from concurrent.futures.thread import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
@@ -20,7 +20,6 @@ from . import _transport
 from ._exchange import AsyncTransport
 from ._log import refused
 from ._operations import AsyncOperations, Client
-from ._sending import run
 from ._takings import Call, invalid_argument
 from ._tracing import Span
 from .outcomes import Capture, TakingsError
@@ -36,7 +35,7 @@ __all__ = ["AsyncClient"]
 Running = concurrent.futures.Future[Any]
 AsyncExchange = Callable[[Call[Any], Send], Awaitable[Any]]
 
-# A number of threads above this is most likely a slip.
+# A number of calls at a time above this is most likely a slip.
 MOST_CONCURRENCY = 1000
 # Calls whose wait was cancelled, whose outcomes are kept.
 MOST_UNATTENDED = 1000
@@ -45,14 +44,69 @@ LOOK_AGAIN = 0.1
 
 
 class _PerProcess:
-    """The part of a client that a fork does not copy: threads and event loops."""
+    """The part of a client that a fork does not copy: what event loops and threads go on with.
+
+    There is no lock: the end of a loop that the garbage collector finds may strike anywhere. Each
+    operation on a `deque` or a `dict` is atomic instead.
+    """
 
     def __init__(self, max_concurrency: int) -> None:
-        self.pool = ThreadPoolExecutor(max_concurrency, "takings")
+        self.process = os.getpid()
+        # the free turns, and the calls that wait for one
+        self.turns = deque([None] * max_concurrency)
+        self.waiting: deque[_OwnCall] = deque()
         # the keys of the calls that run
-        self.running: dict[Running, str | None] = {}
+        self.running: dict[_OwnCall | _OnLoopCall, str | None] = {}
         # the latest calls whose wait was cancelled, by their keys
-        self.unattended: OrderedDict[str, Running] = OrderedDict()
+        self.unattended: OrderedDict[str, _OwnCall | _OnLoopCall] = OrderedDict()
+        # the loops that look after turns
+        self._looking: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
+        _states.add(self)
+
+    def leave(self, running: _OwnCall | _OnLoopCall, key: str) -> None:
+        """Keeps the outcome of a call that nobody waits for any more."""
+        self.unattended[key] = running
+        while len(self.unattended) > MOST_UNATTENDED:
+            self.unattended.popitem(last=False)
+
+    def look_after(self, loop: asyncio.AbstractEventLoop, again: bool = False) -> None:
+        """While calls wait, has threads go on with those whose loops do not run: they have turns
+        that would not come back."""
+        if again or loop not in self._looking:
+            if self.waiting:
+                self._looking.add(loop)
+                for running in [*self.running]:
+                    running.left()
+                loop.call_later(LOOK_AGAIN, self.look_after, loop, True)
+            else:
+                self._looking.discard(loop)
+
+    def deal(self) -> None:
+        """Gives free turns to those that have waited longest."""
+        while self.waiting:
+            try:
+                self.turns.pop()
+            except IndexError:
+                return
+            try:
+                call = self.waiting.popleft()
+            except IndexError:
+                call = None
+            if call is None or not call.begin():
+                self.turns.append(None)
+
+
+_states: weakref.WeakSet[_PerProcess] = weakref.WeakSet()
+
+
+@atexit.register
+def _finish() -> None:
+    """Waits for the calls that are under way at the end of the interpreter."""
+    for state in [*_states]:
+        if state.process == os.getpid():
+            for running in [*state.running]:
+                if isinstance(running, _OwnCall):
+                    running.finish_or_wait()
 
 
 class AsyncClient(AsyncOperations):
@@ -61,9 +115,12 @@ class AsyncClient(AsyncOperations):
     The methods are those of `Client`, to be awaited. Make one and keep it: any number of event
     loops and threads may share it, and so may a process forked from the one that made it.
 
-    Calls run in threads of its own, `max_concurrency` at a time, made as they are needed; others
-    wait their turn, and their time-out begins with it. With a `transport` they run on the event
-    loop, and its own limits count.
+    Calls run `max_concurrency` at a time; others wait their turn, and their time-out begins with
+    it. The event loop waits for the answers, or a thread on loops that cannot (Windows' Proactor).
+    With a `transport` its own limits count.
+
+    Calls go on while their loop runs. A thread goes on with those of a loop that was closed, and
+    of one that is not run when `outcome` or `aclose` asks elsewhere, or the interpreter ends.
 
     Cancelling an `await` does not stop a capture that may have been sent: it goes on to its
     outcome. The `CancelledError` then has an `OutcomeUnknown` with the key as its `__cause__`, and
@@ -126,7 +183,7 @@ class AsyncClient(AsyncOperations):
     def with_options(self, **options: Unpack[Options]) -> Self:
         """The same client with other limits, as `Client.with_options` makes one.
 
-        Both share their threads: close the first one last, since that waits for the calls of both.
+        Both share their turns: close the first one last, since that waits for the calls of both.
         """
         made = type(self).__new__(type(self))
         made.__dict__.update(self.__dict__)
@@ -156,8 +213,7 @@ class AsyncClient(AsyncOperations):
                 "one of those; to be sure of any other capture, call it again with the same key",
             )
         # the capture goes on where this wait is cancelled, too
-        await _ended(running)
-        return cast(Capture, await asyncio.wrap_future(running))
+        return cast(Capture, (await _ended(running)).result())
 
     async def aclose(self) -> None:
         """Wait for the calls that are under way, then close the connections. Later calls raise
@@ -167,10 +223,7 @@ class AsyncClient(AsyncOperations):
         self._client.close()
         if self._is_beside:
             return
-        try:
-            await asyncio.gather(*map(_ended, [*state.running]), return_exceptions=True)
-        finally:
-            state.pool.shutdown(wait=False)
+        await asyncio.gather(*map(_ended, [*state.running]), return_exceptions=True)
 
     async def __aenter__(self) -> Self:
         self._client.__enter__()
@@ -198,23 +251,269 @@ class AsyncClient(AsyncOperations):
         prepare = self._client.prepare_call
         call = prepare(operation, order_id, request, idempotency_key=key, **fields)
         state = self._of_this_process()
-        if self._exchange is None:
-            running = _in_thread(state.pool, call)
-        else:
-            running = _on_loop(call, self._exchange)
         key = call.idempotency_key
-        state.running[running] = key
-        running.add_done_callback(state.running.pop)
+        running: _OwnCall | _OnLoopCall
+        if self._exchange is None:
+            running = own = _OwnCall(call, state)
+            state.running[running] = key
+            own.queue()
+            ended = own.waiter
+        else:
+            running = on_loop = _on_loop(call, self._exchange)
+            state.running[running] = key
+            on_loop.add_done_callback(lambda _: state.running.pop(on_loop, None))
+            ended = asyncio.wrap_future(on_loop)
         try:
-            return await asyncio.wrap_future(running)
+            return await ended
         except asyncio.CancelledError as cancelled:
             # a call whose turn had not come is not sent any more
-            if key is not None and not running.cancel():
-                state.unattended[key] = running
-                while len(state.unattended) > MOST_UNATTENDED:
-                    state.unattended.popitem(last=False)
+            if not running.cancel() and key is not None:
+                state.leave(running, key)
                 cancelled.__cause__ = call.abandon()
             raise
+
+
+class _OwnCall:
+    """A call over takings' own connections. Its event loop waits for it, or a thread where no loop
+    does."""
+
+    __slots__ = (
+        "_askers",
+        "_context",
+        "_end",
+        "_span",
+        "_turn",
+        "call",
+        "is_apart",
+        "loop",
+        "state",
+        "waiter",
+    )
+
+    def __init__(self, call: Call[Any], state: _PerProcess) -> None:
+        self.call = call
+        self.state = state
+        self.loop = asyncio.get_running_loop()
+        # the end for the caller; other loops and threads ask for theirs
+        self.waiter: asyncio.Future[Any] = self.loop.create_future()
+        self.is_apart = False
+        # taken by the call's turn, or by its cancellation
+        self._turn = [self.waiter]
+        self._end: tuple[Any, BaseException | None] | None = None
+        self._askers: list[Running] = []
+        self._context = contextvars.copy_context()
+        self._span: Span | None = None
+
+    def queue(self) -> None:
+        """Begins the call when its turn has come: now, if there is one."""
+        state = self.state
+        if not state.waiting:
+            try:
+                state.turns.pop()
+            except IndexError:
+                pass
+            else:
+                self._turn.pop()
+                _Watch(self)()
+                return
+        state.waiting.append(self)
+        state.deal()
+        state.look_after(self.loop)
+
+    def cancel(self) -> bool:
+        """Whether the call will not be sent: its turn had not come."""
+        try:
+            self._turn.pop()
+        except IndexError:
+            return False
+        self.state.running.pop(self, None)
+        self._pass_on((None, asyncio.CancelledError()))
+        return True
+
+    def begin(self) -> bool:
+        """Begins the call, whose turn has come, from any thread; false if it was cancelled."""
+        try:
+            self._turn.pop()
+        except IndexError:
+            return False
+        watch = _Watch(self)
+        try:
+            if asyncio._get_running_loop() is self.loop:
+                self.loop.call_soon(watch)
+            elif self.loop.is_running():
+                self.loop.call_soon_threadsafe(watch)
+            else:
+                self.apart()
+        except RuntimeError:
+            # the loop was closed meanwhile, and the end of the watch has a thread go on
+            pass
+        return True
+
+    @property
+    def is_running(self) -> bool:
+        return self._end is None and not self._turn
+
+    def apart(self) -> None:
+        """Lets a thread go on."""
+        self.is_apart = True
+        try:
+            _thread.start_new_thread(self.finish, ())
+        except RuntimeError:
+            # where no thread can be had, this one waits
+            self.finish()
+
+    def finish(self) -> None:
+        """Goes on to the outcome in this thread, unless another thread or the loop is about it."""
+        self._context.copy().run(self.go_on, True)
+
+    def finish_or_wait(self) -> None:
+        """The same, at the end of the interpreter."""
+        ending = self.ending()
+        if not self.is_apart:
+            self.is_apart = True
+            self._turn.clear()
+            self.call.abandon()
+            self.finish()
+        concurrent.futures.wait([ending])
+
+    def left(self) -> None:
+        """Lets a thread go on if the loop does not run."""
+        if self.is_running and not self.is_apart and not self.loop.is_running():
+            self.apart()
+
+    def ending(self) -> Running:
+        """A future of the end for any loop and thread."""
+        asker: Running = concurrent.futures.Future()
+        self._askers.append(asker)
+        if self._end is not None:
+            self._pass_on(self._end)
+        return asker
+
+    def go_on(self, blocks: bool) -> tuple[Any, ...] | None:
+        """Goes on as far as can be; gives what the call waits for, or None if it has no need."""
+        span = self._span
+        if span is None:
+            span = self._span = Span(self.call, is_current=False).__enter__()
+        step: Any = None
+        failed: BaseException | None = None
+        try:
+            step = self.call._go_on(blocks)
+            if step is None or type(step) is tuple:
+                return step
+            span.ended(step)
+            span.__exit__(None, None, None)
+        except BaseException as error:
+            if type(step) is tuple:
+                # a signal's handler raised it: the end of the watch has a thread go on
+                raise
+            failed = error
+            if not isinstance(error, Exception) and error.__cause__ is None:
+                error.__cause__ = self.call.abandon()
+            span.__exit__(type(error), error, None)
+        self._pass_on((step, failed))
+        self.state.running.pop(self, None)
+        if blocks:
+            # nobody waits in a loop that was closed
+            with suppress(RuntimeError):
+                self.loop.call_soon_threadsafe(self._wake)
+        else:
+            self._wake()
+        self.state.turns.append(None)
+        self.state.deal()
+        if failed is not None and not isinstance(failed, Exception) and not blocks:
+            raise failed
+        return None
+
+    def _pass_on(self, end: tuple[Any, BaseException | None]) -> None:
+        self._end = end
+        reply, error = end
+        while self._askers:
+            try:
+                asker = self._askers.pop()
+            except IndexError:
+                return
+            if error is None:
+                asker.set_result(reply)
+            else:
+                asker.set_exception(error)
+
+    def _wake(self) -> None:
+        if self._end is None or self.waiter.done():
+            return
+        reply, error = self._end
+        if error is None:
+            self.waiter.set_result(reply)
+        else:
+            self.waiter.set_exception(error)
+
+
+class _Watch:
+    """The callback of an event loop that goes on with a call.
+
+    Only the loop holds it, while it waits. So its end before that of the call is the end of the
+    loop, and a thread goes on.
+    """
+
+    __slots__ = ("__weakref__", "_call", "_timer", "_waits")
+
+    def __init__(self, call: _OwnCall) -> None:
+        self._call = call
+        self._waits: tuple[Any, ...] = ()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __call__(self) -> None:
+        call, loop = self._call, self._call.loop
+        # a step may close a socket, and open another of the same number
+        self._forget(loop)
+        step = call.go_on(False)
+        if step is None:
+            return
+        if not step or call.is_apart:
+            call.apart()
+            return
+        seconds, reads, writes = step
+        if not reads:
+            loop.call_later(seconds, self)
+            return
+        try:
+            self._waits = step
+            for descriptor in reads:
+                loop.add_reader(descriptor, self)
+            for descriptor in writes:
+                loop.add_writer(descriptor, self)
+            # the loop's timers would outlive the watch
+            self._timer = loop.call_later(seconds, _late, weakref.ref(self))
+        except (OSError, RuntimeError):
+            self._forget(loop)
+            call.apart()
+
+    def _forget(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._waits:
+            _, reads, writes = self._waits
+            self._waits = ()
+            for descriptor in reads:
+                loop.remove_reader(descriptor)
+            for descriptor in writes:
+                loop.remove_writer(descriptor)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def __del__(self) -> None:
+        call = self._call
+        # in a forked child the call is the parent's
+        if call.is_running and not call.is_apart and call.state.process == os.getpid():
+            # no task of that loop hears of the outcome
+            call.call.abandon()
+            if (key := call.call.idempotency_key) is not None:
+                call.state.leave(call, key)
+            call.apart()
+
+
+def _late(watch: weakref.ref[_Watch]) -> None:
+    late = watch()
+    if late is not None:
+        late()
 
 
 class _OnLoopCall(Running):
@@ -225,6 +524,9 @@ class _OnLoopCall(Running):
         self._call = call
         self._loop = asyncio.get_running_loop()
         self._due = 0.0
+
+    def ending(self) -> Running:
+        return self
 
     def takes(self, seconds: float) -> None:
         """Notes that the loop has to come back to the call within that time."""
@@ -238,33 +540,17 @@ class _OnLoopCall(Running):
         return self._call.abandon() if is_left else None
 
 
-async def _ended(running: Running) -> None:
-    """Waits for the end of a call, good or bad; raises where no loop runs the call any more."""
-    ended = asyncio.wrap_future(running)
+async def _ended(running: _OwnCall | _OnLoopCall) -> Running:
+    """Waits for the end of a call, good or bad; raises where nothing goes on with it any more."""
+    ending = running.ending()
+    ended = asyncio.wrap_future(ending)
     # asyncio warns of an exception that nobody asked for
     ended.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
-    of_loop = running if isinstance(running, _OnLoopCall) else None
-    while not running.done():
-        if of_loop is not None and (error := of_loop.left()):
+    while not ending.done():
+        if error := running.left():
             raise error
-        await asyncio.wait([ended], timeout=None if of_loop is None else LOOK_AGAIN)
-
-
-def _in_thread(pool: ThreadPoolExecutor, call: Call[Any]) -> Running:
-    """Runs the call in a thread of the pool, when its turn has come."""
-    running: Running = concurrent.futures.Future()
-    try:
-        pool.submit(_transport.for_thread(running, run, call, None))
-    except RuntimeError as error:
-        # the pool keeps a call that it found no thread for, and would run it some day
-        if running.cancel():
-            why = f"no thread for it ({_transport.words(error)})"
-
-            async def unsent(call: Call[Any], _send: Send) -> Any:
-                return call.not_sent(why)
-
-            return _on_loop(call, unsent)
-    return running
+        await asyncio.wait([ended], timeout=LOOK_AGAIN)
+    return ending
 
 
 async def _run(call: Call[Any], exchange: AsyncExchange, running: _OnLoopCall) -> Any:
@@ -288,7 +574,7 @@ async def _run(call: Call[Any], exchange: AsyncExchange, running: _OnLoopCall) -
         return step
 
 
-def _on_loop(call: Call[Any], exchange: AsyncExchange) -> Running:
+def _on_loop(call: Call[Any], exchange: AsyncExchange) -> _OnLoopCall:
     """Runs the call as a task of its own.
 
     A cancelled wait does not end the task, and any loop and thread may wait for it.

@@ -77,6 +77,14 @@ class Call(Generic[_ReplyT]):
     def send(self) -> _ReplyT:
         """Send it and wait for the outcome, as `Client.capture` does."""
 
+    def _go_on(self, blocks: bool, /) -> Any:
+        """For `AsyncClient`: sends on, as far as that goes without waiting, and gives the outcome.
+
+        Where there is none yet it gives the seconds to wait at most, and the file descriptors to
+        wait for until they can be read, or written. An empty tuple asks for a thread. None says
+        that the call is over or in use. With `blocks` it waits for the outcome.
+        """
+
     def start(self) -> Send | Wait | _ReplyT:
         """The first step. Raises the `TakingsError` that the call ends in, as the others do."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 from ._log import logger
 from ._takings import Call, __version__
@@ -24,24 +25,31 @@ class Span:
     program's tracing must not replace an outcome.
     """
 
-    def __init__(self, call: Call[Any]) -> None:
+    def __init__(self, call: Call[Any], is_current: bool = True) -> None:
+        """`is_current` where spans of the HTTP client become children of this one. Such a span
+        ends in the context that it began in."""
         self._call = call
+        self._is_current = is_current
         self._span: Any = None
-        self._current: Any = None
+        self._leave: Any = None
 
     def __enter__(self) -> Self:
         trace = sys.modules.get("opentelemetry.trace")
         if trace is not None:
             with _passed_over():
-                # spans of the HTTP client become children of this one
-                current = trace.get_tracer("takings", __version__).start_as_current_span(
+                tracer = trace.get_tracer("takings", __version__)
+                start = tracer.start_as_current_span if self._is_current else tracer.start_span
+                made = start(
                     f"takings.{self._call.operation}",
                     kind=trace.SpanKind.CLIENT,
                     attributes=_of(self._call, "order_id", "idempotency_key"),
                     record_exception=False,
                     set_status_on_exception=False,
                 )
-                self._span, self._current = current.__enter__(), current
+                if self._is_current:
+                    self._span, self._leave = made.__enter__(), partial(made.__exit__, *[None] * 3)
+                else:
+                    self._span, self._leave = made, made.end
         return self
 
     def ended(self, outcome: Reply | TakingsError) -> None:
@@ -75,7 +83,7 @@ class Span:
                 self._span.set_attributes({"takings.outcome": "outcome_unknown"})
                 self._fail(type(raised).__name__, "the wait for the answer was interrupted")
         with _passed_over():
-            self._current.__exit__(None, None, None)
+            self._leave()
 
 
 def _of(thing: object, *names: str) -> dict[str, Any]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import concurrent.futures
 import gc
+import http.server
+import json
 import logging
 import os
 import pickle
@@ -235,26 +238,23 @@ def test_no_more_run_at_a_time_than_asked_for(sandbox: Sandbox) -> None:
     assert time.monotonic() - began > 0.6
 
 
-def test_where_no_thread_can_be_started_nothing_is_sent(
-    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nor ever after: the pool keeps what it found no thread for."""
-    lost, later = sandbox.order(), sandbox.order()
+def test_many_wait_their_turn(sandbox: Sandbox, run: Any) -> None:
+    orders = [sandbox.order() for _ in range(200)]
 
-    def refuse(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
+    async def ship() -> list[takings.Capture]:
+        async with takings.AsyncClient(**USUAL, base_url=sandbox.url, max_concurrency=8) as client:
+            threads = threading.active_count()
+            captures = await asyncio.gather(
+                *(client.capture(each, captured_amount=1) for each in orders)
+            )
+            assert threading.active_count() == threads
+            return captures
 
-    async def capture() -> None:
-        async with takings.AsyncClient(**USUAL, base_url=sandbox.url) as client:
-            with monkeypatch.context() as limited:
-                limited.setattr(threading.Thread, "start", refuse)
-                with pytest.raises(takings.NotSent, match="can't start new thread") as caught:
-                    await client.capture(lost, captured_amount=1)
-            assert caught.value.idempotency_key
-            await client.capture(later, captured_amount=1)
-
-    asyncio.run(capture())
-    assert (len(sandbox.requests(lost)), len(sandbox.ledger(later))) == (0, 1)
+    captures = run(ship())
+    assert [capture.order_id for capture in captures] == orders
+    for capture in captures:
+        [entry] = sandbox.ledger(capture.order_id)
+        assert entry["capture_id"] == capture.capture_id
 
 
 def test_closing_waits_for_what_runs(sandbox: Sandbox, clients: Clients) -> None:
@@ -400,6 +400,203 @@ def test_a_loop_that_is_run_now_and_then(key: str, sandbox: Sandbox, new_loop: A
     loop.close()
 
 
+@LOOPS
+@LEFT
+@pytest.mark.parametrize("lives_on", [False, True], ids=["no task", "task"])
+def test_own_connections_outlive_a_closed_loop(
+    key: str, sandbox: Sandbox, new_loop: Any, lives_on: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody has to ask: a thread goes on at once."""
+    order_id = sandbox.order({"fault": "status", "status": 503}, delay(0.5))
+    client = takings.AsyncClient(**USUAL, base_url=sandbox.url)
+    loop = new_loop()
+
+    async def begin() -> asyncio.Task[Any]:
+        capture = client.capture(order_id, captured_amount=1, idempotency_key=key)
+        task = asyncio.ensure_future(capture)
+        await asyncio.sleep(0.2)
+        if not lives_on:
+            task.cancel()
+            await asyncio.wait([task])
+        return task
+
+    task: Any = loop.run_until_complete(begin())
+    # asyncio would tell of the task in the log of a later test
+    task._log_destroy_pending = False
+    assert sandbox.ledger(order_id) == []
+    loop.close()
+    for _ in range(500):
+        if sandbox.ledger(order_id):
+            break
+        time.sleep(0.01)
+    else:
+        pytest.fail("nobody goes on")
+    assert elsewhere(client.outcome(key)).attempts == 2
+    elsewhere(client.aclose())
+    told = [(record.levelname, record.__dict__["outcome"]) for record in caplog.records]
+    assert told == [("WARNING", "503 TEMPORARILY_UNAVAILABLE"), ("WARNING", "captured")]
+    assert task.done() is not lives_on
+
+
+@LOOPS
+def test_own_connections_outlive_a_loop_that_nobody_runs(
+    key: str, sandbox: Sandbox, new_loop: Any
+) -> None:
+    """A thread takes over when somebody asks; run again, the loop has the outcome as well."""
+    order_id = sandbox.order(delay(0.5))
+    client = takings.AsyncClient(**USUAL, base_url=sandbox.url)
+    loop = new_loop()
+
+    async def begin() -> asyncio.Task[takings.Capture]:
+        capture = client.capture(order_id, captured_amount=1, idempotency_key=key)
+        task = asyncio.ensure_future(capture)
+        await asyncio.sleep(0.2)
+        return task
+
+    task = loop.run_until_complete(begin())
+    made = elsewhere(client.outcome(key))
+    assert loop.run_until_complete(task) == made
+    elsewhere(client.aclose())
+    loop.close()
+
+
+def test_turns_of_a_loop_that_nobody_runs(sandbox: Sandbox) -> None:
+    """Another loop gets them."""
+    client = takings.AsyncClient(**USUAL, base_url=sandbox.url, max_concurrency=1)
+    first, second, third = (sandbox.order(delay(0.3)) for _ in range(3))
+    loop = asyncio.new_event_loop()
+
+    async def begin(*orders: str) -> list[asyncio.Task[takings.Capture]]:
+        captures = [client.capture(each, captured_amount=1) for each in orders]
+        tasks = [asyncio.ensure_future(capture) for capture in captures]
+        await asyncio.sleep(0.1)
+        return tasks
+
+    tasks = loop.run_until_complete(begin(first, second))
+    assert elsewhere(client.capture(third, captured_amount=1)).order_id == third
+    assert [len(sandbox.ledger(each)) for each in (first, second, third)] == [1, 1, 1]
+    for task in tasks:
+        loop.run_until_complete(task)
+    loop.close()
+    elsewhere(client.aclose())
+
+
+def test_a_fork_while_a_call_is_under_way(
+    key: str, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The child leaves it to the parent, whatever the child does with what it inherits."""
+    order_id, of_child = sandbox.order(delay(0.6)), sandbox.order()
+    client = takings.AsyncClient(**USUAL, base_url=sandbox.url)
+    loop = asyncio.new_event_loop()
+
+    async def begin() -> asyncio.Task[takings.Capture]:
+        capture = client.capture(order_id, captured_amount=1, idempotency_key=key)
+        task = asyncio.ensure_future(capture)
+        await asyncio.sleep(0.2)
+        return task
+
+    holding = [loop.run_until_complete(begin())]
+    child = os.fork()
+    if child == 0:
+        end = 1
+        try:
+            signal.alarm(20)
+            with pytest.raises(takings.InvalidInput):
+                asyncio.run(client.outcome(key))
+            asyncio.run(client.capture(of_child, captured_amount=1))
+            asyncio.run(client.aclose())
+            holding.clear()
+            gc.collect()
+            takings._asynchronous._finish()
+            assert "takings" not in {record.name for record in caplog.records}
+            end = 0
+        finally:
+            os._exit(end)
+    assert os.waitpid(child, 0)[1] == 0
+    capture = loop.run_until_complete(holding[0])
+    loop.close()
+    assert (capture.attempts, len(sandbox.requests(order_id))) == (1, 1)
+    assert len(sandbox.ledger(of_child)) == 1
+    asyncio.run(client.aclose())
+
+
+def test_where_a_loop_waits_for_no_socket_a_thread_does(
+    key: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows' Proactor."""
+
+    def refuse(*_: object) -> None:
+        raise NotImplementedError
+
+    order_id = sandbox.order({"fault": "status", "status": 503})
+
+    async def capture() -> takings.Capture:
+        monkeypatch.setattr(asyncio.get_running_loop(), "add_reader", refuse)
+        async with takings.AsyncClient(**USUAL, base_url=sandbox.url) as client:
+            return await client.capture(order_id, captured_amount=1)
+
+    assert asyncio.run(capture()).attempts == 2
+
+
+def test_where_no_thread_can_be_had_the_end_of_the_loop_waits(
+    key: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order_id = sandbox.order(delay(0.5))
+    client = takings.AsyncClient(**USUAL, base_url=sandbox.url)
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def ship() -> None:
+        capture = client.capture(order_id, captured_amount=1, idempotency_key=key)
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(capture, 0.2)
+        monkeypatch.setattr("_thread.start_new_thread", refuse)
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(ship())
+    loop.close()
+    monkeypatch.undo()
+    assert len(sandbox.ledger(order_id)) == 1
+    assert elsewhere(client.outcome(key)).idempotency_key == key
+    elsewhere(client.aclose())
+
+
+class Long(http.server.BaseHTTPRequestHandler):
+    """An order of many bytes."""
+
+    def do_GET(self) -> None:
+        body = json.dumps({"order_id": "order-1", "unknown": "x" * 1_000_000}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_long_answer_is_read_by_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[object] = []
+    begin = _thread.start_new_thread
+
+    def counted(work: Any, arguments: Any) -> int:
+        begun.append(work)
+        return begin(work, arguments)
+
+    async def look(port: int) -> str:
+        settings = {**USUAL, "base_url": f"http://127.0.0.1:{port}"}
+        async with takings.AsyncClient(**settings) as client:
+            with monkeypatch.context() as counting:
+                counting.setattr("_thread.start_new_thread", counted)
+                return str((await client.get_order("order-1")).order_id)
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Long) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        assert asyncio.run(look(server.server_port)) == "order-1"
+    assert len(begun) == 1
+
+
 ENDS = """
 import asyncio, sys, takings
 import logging; logging.basicConfig(format="%(levelname)s %(outcome)s %(idempotency_key)s")
@@ -412,14 +609,22 @@ async def ship():
     print("ends", flush=True)
 
 waits = []
-asyncio.run(ship())
+if sys.argv[4] == "closed":
+    asyncio.run(ship())
+else:
+    logging.getLogger("asyncio").disabled = True  # it tells of the task that is left
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(ship())
 """
 
 
-def test_the_end_of_the_interpreter_waits_for_the_outcome(key: str, sandbox: Sandbox) -> None:
+@pytest.mark.parametrize("loop", ["closed", "left"])
+def test_the_end_of_the_interpreter_waits_for_the_outcome(
+    key: str, sandbox: Sandbox, loop: str
+) -> None:
     order_id = sandbox.order(delay(1.5))
     done = subprocess.run(
-        [sys.executable, "-I", "-c", ENDS, sandbox.url, order_id, key],
+        [sys.executable, "-I", "-c", ENDS, sandbox.url, order_id, key, loop],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
 
 from ._log import logger
 from ._takings import Call, __version__
@@ -47,7 +46,10 @@ class Span:
                     set_status_on_exception=False,
                 )
                 if self._is_current:
-                    self._span, self._leave = made.__enter__(), partial(made.__exit__, *[None] * 3)
+                    self._span, self._leave = (
+                        made.__enter__(),
+                        lambda: made.__exit__(None, None, None),
+                    )
                 else:
                     self._span, self._leave = made, made.end
         return self

@@ -366,7 +366,11 @@ def test_a_signal_while_the_outcome_is_made_keeps_the_key(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(takings.outcomes, outcome, interrupted)
+    made = getattr(takings.outcomes, outcome)
+    if outcome == "Capture":
+        monkeypatch.setattr(made, "_made_of", interrupted)
+    else:
+        monkeypatch.setattr(takings.outcomes, outcome, interrupted)
     amount = 10 if outcome == "Capture" else 10_001
     with pytest.raises(KeyboardInterrupt) as raised:
         client.capture(

@@ -398,12 +398,12 @@ class _OwnCall:
         failed: BaseException | None = None
         try:
             step = self.call._go_on(blocks)
-            if step is None or type(step) is tuple:
-                return step
+            if step is None or _is_wish(step):
+                return cast("tuple[Any, ...] | None", step)
             span.ended(step)
             span.__exit__(None, None, None)
         except BaseException as error:
-            if type(step) is tuple:
+            if _is_wish(step):
                 # a signal's handler raised it: the end of the watch has a thread go on
                 raise
             failed = error
@@ -447,6 +447,10 @@ class _OwnCall:
             self.waiter.set_exception(error)
 
 
+def _is_wish(step: object) -> bool:
+    return type(step) is tuple
+
+
 class _Watch:
     """The callback of an event loop that goes on with a call.
 
@@ -482,7 +486,8 @@ class _Watch:
             for descriptor in writes:
                 loop.add_writer(descriptor, self)
             # the loop's timers would outlive the watch
-            self._timer = loop.call_later(seconds, _late, weakref.ref(self))
+            late: Any = weakref.ref(self)
+            self._timer = loop.call_later(seconds, _late, late)
         except (OSError, RuntimeError):
             self._forget(loop)
             call.apart()

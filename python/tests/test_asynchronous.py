@@ -507,7 +507,8 @@ def test_a_fork_while_a_call_is_under_way(
             asyncio.run(client.aclose())
             holding.clear()
             gc.collect()
-            takings._asynchronous._finish()
+            asynchronous: Any = vars(takings)["_asynchronous"]
+            asynchronous._finish()
             assert "takings" not in {record.name for record in caplog.records}
             end = 0
         finally:
@@ -572,7 +573,7 @@ class Long(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:
         pass
 
 
@@ -585,7 +586,7 @@ def test_a_long_answer_is_read_by_a_thread(monkeypatch: pytest.MonkeyPatch) -> N
         return begin(work, arguments)
 
     async def look(port: int) -> str:
-        settings = {**USUAL, "base_url": f"http://127.0.0.1:{port}"}
+        settings: Any = {**USUAL, "base_url": f"http://127.0.0.1:{port}"}
         async with takings.AsyncClient(**settings) as client:
             with monkeypatch.context() as counting:
                 counting.setattr("_thread.start_new_thread", counted)

@@ -9,11 +9,11 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ::postgres::config::{Host, SslMode, TargetSessionAttrs};
 use ::postgres::error::{DbError, Severity, SqlState};
-use ::postgres::types::{ToSql, Type};
+use ::postgres::types::{FromSql, ToSql, Type, accepts};
 use ::postgres::{Client, Config, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -346,26 +346,26 @@ impl Postgres {
         let [(at, id), (refund_at, refund_id)] = cursors;
         let rows = self.read(
             &format!(
-                "SELECT {ACCOUNT}, takings_ms(takings_now()),
+                "SELECT {ACCOUNT}, takings_now(),
                    paused_until <= takings_now()
                    AND (EXISTS (SELECT FROM takings_capture WHERE account = $1 AND due_at <= takings_now()
-                          AND (due_at, id) > (to_timestamp($2 / 1000000.0), $3))
+                          AND (due_at, id) > ($2, $3))
                      OR EXISTS (SELECT FROM takings_refund WHERE account = $1 AND due_at <= takings_now()
-                          AND (due_at, id) > (to_timestamp($4 / 1000000.0), $5)))
+                          AND (due_at, id) > ($4, $5)))
                  FROM takings_account WHERE account = $1"
             ),
             &[
                 (&account, Type::TEXT),
-                (&at, Type::INT8),
+                (&moment(at), Type::TIMESTAMPTZ),
                 (&id, Type::INT8),
-                (&refund_at, Type::INT8),
+                (&moment(refund_at), Type::TIMESTAMPTZ),
                 (&refund_id, Type::INT8),
             ],
         )?;
         let Some(row) = rows.first() else {
             return Err(Error::no_account(account));
         };
-        let (held, now, is_due) = (of_account(row)?, row.try_get::<_, i64>(13)?, row.try_get::<_, bool>(14)?);
+        let (held, now, is_due) = (of_account(row)?, time(row, 13)?, row.try_get::<_, bool>(14)?);
         if went_back(cursors, now) {
             self.lanes.remove(account);
             self.look_behind(account)?;
@@ -464,9 +464,8 @@ impl Work<'_> {
 
     /// The ledger's present time.
     fn now(&mut self) -> Result<i64, Error> {
-        let rows = self.read("SELECT takings_ms(takings_clock())", &[])?;
-        rows.first()
-            .map_or_else(|| Err(Error::refused("the ledger does not say what time it is")), |row| Ok(row.try_get(0)?))
+        let rows = self.read("SELECT takings_clock()", &[])?;
+        rows.first().map_or_else(|| Err(Error::refused("the ledger does not say what time it is")), |row| time(row, 0))
     }
 
     /// The database: its identifier, and the timeline that it writes. A restore or a failover changes one of them.
@@ -635,7 +634,7 @@ impl Store for Postgres {
             return Ok(Vec::new());
         }
         let due = first(due, most);
-        let end = now.saturating_add(millis(lease));
+        let end = moment_of(now.saturating_add(millis(lease)));
         for kind in Kind::ALL {
             let rows = due.iter().filter(|row| row.kind == kind);
             let ids: Vec<i64> = rows.map(|row| row.id).collect();
@@ -645,19 +644,18 @@ impl Store for Postgres {
             // maybe_when_claimed() in SQL: a row that another worker had may have been sent by it.
             work.change(
                 &format!(
-                    "UPDATE takings_{} SET due_at = takings_at($2), sends = sends + 1, maybe = maybe OR state = 'sending',
+                    "UPDATE takings_{} SET due_at = $2, sends = sends + 1, maybe = maybe OR state = 'sending',
                        last_sent_at = CASE WHEN state = 'sending' THEN due_at ELSE last_sent_at END, state = 'sending'
                      WHERE id = ANY($1)",
                     kind.operation()
                 ),
-                &[(&ids, Type::INT8_ARRAY), (&end, Type::INT8)],
+                &[(&ids, Type::INT8_ARRAY), (&end, Type::TIMESTAMPTZ)],
             )?;
         }
         let left = held.tokens_at(now) - due.len() as f64;
         work.change(
-            "UPDATE takings_account SET tokens = $2, tokens_at = takings_at($3), seen_at = greatest(seen_at, takings_at($3))
-             WHERE account = $1",
-            &[(&account, Type::TEXT), (&left, Type::FLOAT8), (&now, Type::INT8)],
+            "UPDATE takings_account SET tokens = $2, tokens_at = $3, seen_at = greatest(seen_at, $3) WHERE account = $1",
+            &[(&account, Type::TEXT), (&left, Type::FLOAT8), (&moment_of(now), Type::TIMESTAMPTZ)],
         )?;
         work.commit()?;
         if let Some(lane) = self.lanes.get_mut(account) {
@@ -871,21 +869,20 @@ impl Postgres {
 }
 
 /// The columns of an account that a claim needs to know.
-const ACCOUNT: &str = "per_second, burst, tokens, takings_ms(tokens_at), trouble, takings_ms(paused_until), \
-                       takings_ms(look_until), takings_ms(look_since), takings_ms(seen_at), slowed, takings_ms(slowed_at), \
-                       base_url, merchant";
+const ACCOUNT: &str = "per_second, burst, tokens, tokens_at, trouble, paused_until, look_until, look_since, seen_at, slowed, \
+                       slowed_at, base_url, merchant";
 
 fn of_account(row: &Row) -> Result<Account, Error> {
     Ok(Account {
         rate: rate(row, 0, 9)?,
         burst: row.try_get(1)?,
         tokens: row.try_get(2)?,
-        tokens_since: row.try_get(3)?,
+        tokens_since: time(row, 3)?,
         trouble: small(row, 4)?,
-        paused_until: row.try_get(5)?,
-        look_until: row.try_get(6)?,
-        look_since: row.try_get(7)?,
-        seen_at: row.try_get(8)?,
+        paused_until: time(row, 5)?,
+        look_until: time(row, 6)?,
+        look_since: time(row, 7)?,
+        seen_at: time(row, 8)?,
         place: row.try_get::<_, Option<String>>(11)?.zip(row.try_get(12)?),
     })
 }
@@ -901,7 +898,7 @@ fn read_account(work: &mut Work<'_>, account: &str) -> Result<Option<Account>, E
 
 /// The rate from `per_second`, and from `slowed` and `slowed_at` in the columns behind it.
 fn rate(row: &Row, full: usize, slowed: usize) -> Result<Rate, Error> {
-    let slowed = row.try_get::<_, Option<f64>>(slowed)?.zip(row.try_get(slowed + 1)?);
+    let slowed = row.try_get::<_, Option<f64>>(slowed)?.zip(maybe_time(row, slowed + 1)?);
     Ok(Rate { full: row.try_get(full)?, slowed })
 }
 
@@ -932,8 +929,8 @@ fn limited(work: &mut Work<'_>, account: &str, time: Duration) -> Result<u64, Er
 /// The columns of a due row, with its table.
 fn of_due_row(kind: Kind) -> String {
     format!(
-        "SELECT (extract(epoch FROM due_at) * 1000000)::bigint, id, state, maybe, refused, tries, sends, order_id, reference,
-           {}::bigint, request, idempotency_key, takings_ms(enqueued_at), takings_ms(looked_at) FROM takings_{}",
+        "SELECT due_at, id, state, maybe, refused, tries, sends, order_id, reference, {}::bigint, request, idempotency_key,
+           enqueued_at, looked_at FROM takings_{}",
         kind.amount(),
         kind.operation()
     )
@@ -957,7 +954,7 @@ fn due_stragglers(
     )?;
     let mut due = Vec::with_capacity(rows.len());
     for row in &rows {
-        let Some(at) = row.try_get::<_, Option<i64>>(0)? else { continue };
+        let Some(Micros(at)) = row.try_get::<_, Option<Micros>>(0)? else { continue };
         if at <= now.saturating_mul(1000) && (at, row.try_get(1)?) <= cursor {
             due.push(due_row(kind, row)?);
         }
@@ -975,15 +972,15 @@ fn due_rows(
 ) -> Result<Vec<DueRow>, Error> {
     let rows = work.read(
         &format!(
-            "{} WHERE account = $1 AND due_at <= takings_at($2) AND (due_at, id) > (to_timestamp($4 / 1000000.0), $5)
+            "{} WHERE account = $1 AND due_at <= $2 AND (due_at, id) > ($4, $5)
              ORDER BY due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED",
             of_due_row(kind)
         ),
         &[
             (&account, Type::TEXT),
-            (&now, Type::INT8),
+            (&moment_of(now), Type::TIMESTAMPTZ),
             (&i64::try_from(most).unwrap_or(i64::MAX), Type::INT8),
-            (&at, Type::INT8),
+            (&moment(at), Type::TIMESTAMPTZ),
             (&id, Type::INT8),
         ],
     )?;
@@ -993,7 +990,7 @@ fn due_rows(
 fn due_row(kind: Kind, row: &Row) -> Result<DueRow, Error> {
     Ok(DueRow {
         kind,
-        due_at: row.try_get(0)?,
+        due_at: row.try_get::<_, Micros>(0)?.0,
         id: row.try_get(1)?,
         state: state(kind, row, 2)?,
         maybe: row.try_get(3)?,
@@ -1005,8 +1002,8 @@ fn due_row(kind: Kind, row: &Row) -> Result<DueRow, Error> {
         amount: row.try_get(9)?,
         request: row.try_get(10)?,
         idempotency_key: row.try_get(11)?,
-        enqueued_at: row.try_get(12)?,
-        looked_at: row.try_get(13)?,
+        enqueued_at: time(row, 12)?,
+        looked_at: maybe_time(row, 13)?,
     })
 }
 
@@ -1093,23 +1090,25 @@ fn write_rows(work: &mut Work<'_>, kind: Kind, ends: &[&Settlement]) -> Result<(
     }
     work.change(
         &format!(
-            "UPDATE takings_{operation} AS c SET state = u.state, due_at = takings_clock() + u.due_in * interval '1 ms',
+            "UPDATE takings_{operation} AS c SET state = u.state, due_at = t.now + u.due_in * interval '1 ms',
                tries = u.tries, maybe = c.maybe OR u.maybe, refused = u.refused,
-               last_sent_at = CASE WHEN u.was_sent THEN takings_clock() ELSE c.last_sent_at END,
-               looked_at = CASE WHEN u.vouches THEN takings_at(u.claimed_at) ELSE c.looked_at END,
+               last_sent_at = CASE WHEN u.was_sent THEN t.now ELSE c.last_sent_at END,
+               looked_at = CASE WHEN u.vouches THEN u.claimed_at ELSE c.looked_at END,
                {operation}_id = u.done_as, correlation_id = coalesce(u.correlation_id, c.correlation_id),
-               settled_at = CASE WHEN u.due_in IS NULL THEN takings_clock() END,
+               settled_at = CASE WHEN u.due_in IS NULL THEN t.now END,
                settled_by = CASE WHEN u.due_in IS NULL THEN 'worker' END,
                alert_at = CASE WHEN u.done_as IS NOT NULL THEN NULL
-                 WHEN u.alert THEN coalesce(c.alert_at, takings_clock()) ELSE c.alert_at END,
+                 WHEN u.alert THEN coalesce(c.alert_at, t.now) ELSE c.alert_at END,
                why = u.why, seen_at = CASE WHEN c.state = u.state THEN c.seen_at END,
                http_status = CASE WHEN u.refused THEN coalesce(u.http_status, c.http_status) ELSE u.http_status END,
                error_code = CASE WHEN u.refused THEN coalesce(u.error_code, c.error_code) ELSE u.error_code END,
                note = CASE WHEN u.refused THEN coalesce(u.note, c.note) ELSE u.note END
              FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::int[], $5::bool[], $6::bool[], $7::bool[], $8::bool[],
-                    $9::bigint[], $10::text[], $11::text[], $12::bool[], $13::text[], $14::int[], $15::text[], $16::text[])
+                    $9::timestamptz[], $10::text[], $11::text[], $12::bool[], $13::text[], $14::int[], $15::text[], $16::text[])
                AS u (id, state, due_in, tries, maybe, refused, was_sent, vouches, claimed_at, done_as, correlation_id, alert,
-                     why, http_status, error_code, note)
+                     why, http_status, error_code, note),
+                  -- Asked for once, and not for each row.
+                  (SELECT takings_clock() AS now) AS t
              WHERE c.id = u.id"
         ),
         &[
@@ -1121,7 +1120,7 @@ fn write_rows(work: &mut Work<'_>, kind: Kind, ends: &[&Settlement]) -> Result<(
             (&column(ends, |end| end.refused), Type::BOOL_ARRAY),
             (&column(ends, |end| end.was_sent), Type::BOOL_ARRAY),
             (&column(ends, |end| end.vouches), Type::BOOL_ARRAY),
-            (&column(ends, |end| end.claimed_at), Type::INT8_ARRAY),
+            (&column(ends, |end| moment_of(end.claimed_at)), Type::TIMESTAMPTZ_ARRAY),
             (&column(ends, |end| end.done_as.as_deref()), Type::TEXT_ARRAY),
             (&column(ends, |end| end.correlation_id.as_deref()), Type::TEXT_ARRAY),
             (&column(ends, |end| end.alert), Type::BOOL_ARRAY),
@@ -1181,6 +1180,48 @@ fn natural(row: &Row, column: usize) -> Result<u64, Error> {
 
 fn small(row: &Row, column: usize) -> Result<u32, Error> {
     Ok(row.try_get::<_, i32>(column)?.unsigned_abs())
+}
+
+/// A time of the server's in microseconds since 1970; `infinity` is the last.
+///
+/// The server sends its own number. Where it converted the number by a function, the plan of each statement took longer.
+struct Micros(i64);
+
+/// 2000 in microseconds since 1970. The server counts from then.
+const OF_2000: i64 = 946_684_800_000_000;
+
+impl<'a> FromSql<'a> for Micros {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Micros, Box<dyn std::error::Error + Sync + Send>> {
+        Ok(Micros(i64::from_be_bytes(raw.try_into()?).saturating_add(OF_2000)))
+    }
+
+    accepts!(TIMESTAMPTZ);
+}
+
+/// A time in milliseconds since 1970, as workers count.
+fn time(row: &Row, column: usize) -> Result<i64, Error> {
+    Ok(in_millis(row.try_get(column)?))
+}
+
+fn maybe_time(row: &Row, column: usize) -> Result<Option<i64>, Error> {
+    Ok(row.try_get::<_, Option<Micros>>(column)?.map(in_millis))
+}
+
+fn in_millis(Micros(time): Micros) -> i64 {
+    if time == i64::MAX { i64::MAX } else { time.div_euclid(1000) }
+}
+
+/// A time as a value of a statement, from microseconds since 1970.
+fn moment(micros: i64) -> SystemTime {
+    let distance = Duration::from_micros(micros.unsigned_abs());
+    let moment = if micros < 0 { UNIX_EPOCH.checked_sub(distance) } else { UNIX_EPOCH.checked_add(distance) };
+    // No clock shows a time that a system cannot count.
+    moment.unwrap_or(UNIX_EPOCH)
+}
+
+/// The same from milliseconds.
+fn moment_of(millis: i64) -> SystemTime {
+    moment(millis.saturating_mul(1000))
 }
 
 fn millis(time: Duration) -> i64 {

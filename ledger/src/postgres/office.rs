@@ -108,7 +108,7 @@ impl Office for Postgres {
     fn accounts(&mut self) -> Result<Vec<Account>, Error> {
         let rows = self.read(
             "SELECT account, base_url, merchant, per_second, trouble, takings_ms(paused_until), paused_why,
-               takings_ms(look_until), takings_ms(seen_at), takings_ms(alert_at), bound_by, slowed, takings_ms(slowed_at),
+               takings_ms(look_until), takings_ms(seen_at), takings_ms(alert_at), bound_by, slowed, slowed_at,
                takings_ms(takings_now())
              FROM takings_account ORDER BY account",
             &[],

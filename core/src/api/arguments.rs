@@ -510,6 +510,9 @@ mod tests {
             r#","first_use":1"#,
             r#","first_use":true,"first_use":true"#,
             r#","first_use":true,"after_unclear":true"#,
+            r#","reference":123""#,
+            r#","reference":ü""#,
+            r#","description":x\u0041""#,
             "}",
             ",",
         ] {
@@ -521,7 +524,7 @@ mod tests {
         agree(&lines(1001));
     }
 
-    const TOKENS: [&str; 28] = [
+    const TOKENS: [&str; 30] = [
         "6",
         "6",
         "6",
@@ -547,6 +550,8 @@ mod tests {
         "{}",
         "[[]]",
         "\"x",
+        "6\"",
+        "ü\"",
         "[{}]",
         "\"\\x\"",
         "",

@@ -366,7 +366,9 @@ impl<'a> Plain<'a> {
     /// Reads a text that passes `check`, whose last argument tells that all of it is printable ASCII.
     #[inline(always)]
     pub fn text(&mut self, check: impl FnOnce(&str, bool) -> bool) -> Option<Piece> {
-        self.next()?;
+        if self.next()? != b'"' {
+            return None;
+        }
         let start = self.at;
         match self.string() {
             Some((from, to)) => {

@@ -339,9 +339,9 @@ class _OwnCall:
         watch = _Watch(self)
         try:
             if asyncio._get_running_loop() is self.loop:
-                self.loop.call_soon(watch)
+                self.loop.call_soon(watch, context=self._context)
             elif self.loop.is_running():
-                self.loop.call_soon_threadsafe(watch)
+                self.loop.call_soon_threadsafe(watch, context=self._context)
             else:
                 self.apart()
         except RuntimeError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import logging
 import os
 import signal
@@ -247,6 +249,51 @@ def test_a_span_of_an_error(
     assert span.status.status_code is trace.StatusCode.ERROR
     assert span.status.description == caught.value.message
     assert attributes(span)["outcome"] == attributes(span)["error.type"] == "rejected"
+
+
+def test_a_call_that_waits_its_turn_belongs_to_its_task(
+    sandbox: Sandbox, spans: InMemorySpanExporter
+) -> None:
+    """Another task's call gives the turn; it gives neither its span nor its variables."""
+    task_of = contextvars.ContextVar("task_of", default="")
+    told: list[tuple[str, str]] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            told.append((task_of.get(), record.__dict__["order_id"]))
+
+    async def ship(client: takings.AsyncClient, order_id: str) -> None:
+        task_of.set(order_id)
+        with trace.get_tracer("shop").start_as_current_span(order_id):
+            await client.capture(order_id, captured_amount=1)
+
+    async def ship_all(orders: list[str]) -> None:
+        account: dict[str, Any] = {
+            "username": "sandbox",
+            "password": "sandbox",
+            "base_url": sandbox.url,
+        }
+        async with takings.AsyncClient(**account, max_concurrency=1) as client:
+            await asyncio.gather(*(ship(client, order_id) for order_id in orders))
+
+    log, handler = logging.getLogger("takings"), Handler()
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    orders = [sandbox.order() for _ in range(3)]
+    try:
+        asyncio.run(ship_all(orders))
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+    assert told == [(order_id, order_id) for order_id in orders]
+    ended = spans.get_finished_spans()
+    ships = {span.name: span.context for span in ended if span.name in orders}
+    captures = [span for span in ended if span.name == "takings.capture"]
+    assert len(captures) == len(ships) == 3
+    for span in captures:
+        assert span.parent is not None
+        assert span.parent.span_id == ships[str(attributes(span)["order_id"])].span_id
 
 
 def test_tracing_that_fails_takes_no_outcome(

@@ -288,6 +288,7 @@ class _OwnCall:
         "loop",
         "state",
         "waiter",
+        "watch",
     )
 
     def __init__(self, call: Call[Any], state: _PerProcess) -> None:
@@ -303,6 +304,8 @@ class _OwnCall:
         self._askers: list[Running] = []
         self._context = contextvars.copy_context()
         self._span: Span | None = None
+        # the watch that waits for sockets
+        self.watch: Any = None
 
     def queue(self) -> None:
         """Begins the call when its turn has come: now, if there is one."""
@@ -379,6 +382,11 @@ class _OwnCall:
     def left(self) -> None:
         """Lets a thread go on if the loop does not run."""
         if self.is_running and not self.is_apart and not self.loop.is_running():
+            if self.watch is not None:
+                # the thread may close a socket, whose number the loop must have forgotten before
+                # it waits again
+                with suppress(RuntimeError):
+                    self.loop.call_soon_threadsafe(_late, self.watch)
             self.apart()
 
     def ending(self) -> Running:
@@ -487,6 +495,7 @@ class _Watch:
                 loop.add_writer(descriptor, self)
             # the loop's timers would outlive the watch
             late: Any = weakref.ref(self)
+            call.watch = late
             self._timer = loop.call_later(seconds, _late, late)
         except (OSError, RuntimeError):
             self._forget(loop)

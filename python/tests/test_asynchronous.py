@@ -12,6 +12,7 @@ import logging
 import os
 import pickle
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -456,6 +457,66 @@ def test_own_connections_outlive_a_loop_that_nobody_runs(
     task = loop.run_until_complete(begin())
     made = elsewhere(client.outcome(key))
     assert loop.run_until_complete(task) == made
+    elsewhere(client.aclose())
+    loop.close()
+
+
+@LOOPS
+def test_a_socket_with_the_number_of_one_that_a_thread_closed(key: str, new_loop: Any) -> None:
+    """The loop waits for it, though it waited for a capture's socket of that number."""
+    answers = threading.Event()
+
+    def serve(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            answers.wait(20)
+            head = b"HTTP/1.1 201 Created\r\nCapture-Id: abc\r\n"
+            connection.sendall(head + b"Connection: close\r\nContent-Length: 0\r\n\r\n")
+
+    loop = new_loop()
+    waited: list[int] = []
+
+    async def begin(client: takings.AsyncClient) -> None:
+        capture = client.capture("order-1", captured_amount=1, idempotency_key=key)
+        holding.append(asyncio.ensure_future(capture))
+        await asyncio.sleep(0.2)
+
+    async def end(client: takings.AsyncClient) -> takings.Capture:
+        outcome = asyncio.ensure_future(client.outcome(key))
+        await asyncio.sleep(0.2)
+        answers.set()
+        return await outcome
+
+    async def others() -> list[bytes]:
+        pairs = [socket.socketpair() for _ in range(4)]
+        numbers = {each.fileno() for pair in pairs for each in pair}
+        assert numbers >= set(waited)
+        got = []
+        for pair in pairs:
+            for own, other in (pair, pair[::-1]):
+                own.setblocking(False)
+                reading = asyncio.ensure_future(loop.sock_recv(own, 1))
+                await asyncio.sleep(0.02)
+                other.send(b"x")
+                got.append(await asyncio.wait_for(reading, 10))
+        for pair in pairs:
+            for own in pair:
+                own.close()
+        return got
+
+    holding: list[asyncio.Task[takings.Capture]] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, args=(listener,)).start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        client = takings.AsyncClient(**USUAL, base_url=url)
+        loop.run_until_complete(begin(client))
+        running: Any
+        [running] = client._of_this_process().running
+        waited.extend(running.watch()._waits[1])
+        assert elsewhere(end(client)).capture_id == "abc"
+        assert loop.run_until_complete(others()) == [b"x"] * 8
+    assert loop.run_until_complete(holding[0]).capture_id == "abc"
     elsewhere(client.aclose())
     loop.close()
 

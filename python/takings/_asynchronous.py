@@ -389,6 +389,13 @@ class _OwnCall:
                     self.loop.call_soon_threadsafe(_late, self.watch)
             self.apart()
 
+    def let_go(self) -> None:
+        """Lets a thread go on where no task hears of the outcome."""
+        self.call.abandon()
+        if (key := self.call.idempotency_key) is not None:
+            self.state.leave(self, key)
+        self.apart()
+
     def ending(self) -> Running:
         """A future of the end for any loop and thread."""
         asker: Running = concurrent.futures.Future()
@@ -411,8 +418,9 @@ class _OwnCall:
             span.ended(step)
             span.__exit__(None, None, None)
         except BaseException as error:
-            if _is_wish(step):
-                # a signal's handler raised it: the end of the watch has a thread go on
+            if _is_wish(step) or self._was_interrupted(error):
+                error.__cause__ = error.__cause__ or self.call.abandon()
+                self.let_go()
                 raise
             failed = error
             if not isinstance(error, Exception) and error.__cause__ is None:
@@ -431,6 +439,15 @@ class _OwnCall:
         if failed is not None and not isinstance(failed, Exception) and not blocks:
             raise failed
         return None
+
+    def _was_interrupted(self, error: BaseException) -> bool:
+        """Whether a signal's handler raised the error after a step, whose result is lost by it.
+
+        An error that came out of the step has a cause.
+        """
+        call = self.call
+        is_bare = not isinstance(error, Exception) and error.__cause__ is None
+        return is_bare and call.idempotency_key is not None and call.outcome is None
 
     def _pass_on(self, end: tuple[Any, BaseException | None]) -> None:
         self._end = end
@@ -497,8 +514,10 @@ class _Watch:
             late: Any = weakref.ref(self)
             call.watch = late
             self._timer = loop.call_later(seconds, _late, late)
-        except (OSError, RuntimeError):
-            self._forget(loop)
+        except Exception:
+            # a loop that knows no sockets may raise anything, also when it shall forget them
+            with suppress(Exception):
+                self._forget(loop)
             call.apart()
 
     def _forget(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -517,11 +536,7 @@ class _Watch:
         call = self._call
         # in a forked child the call is the parent's
         if call.is_running and not call.is_apart and call.state.process == os.getpid():
-            # no task of that loop hears of the outcome
-            call.call.abandon()
-            if (key := call.call.idempotency_key) is not None:
-                call.state.leave(call, key)
-            call.apart()
+            call.let_go()
 
 
 def _late(watch: weakref.ref[_Watch]) -> None:

@@ -521,6 +521,50 @@ def test_a_socket_with_the_number_of_one_that_a_thread_closed(key: str, new_loop
     loop.close()
 
 
+@LOOPS
+def test_an_interrupt_between_a_step_and_its_result(
+    key: str, sandbox: Sandbox, new_loop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Ctrl-C is raised where the compiled function has returned: the capture goes on."""
+    order_id = sandbox.order(delay(0.3))
+    client = takings.AsyncClient(**USUAL, base_url=sandbox.url)
+    loop = new_loop()
+    own_call: Any = vars(takings)["_asynchronous"]._OwnCall
+    step = own_call.go_on
+
+    class Interrupted:
+        def __init__(self, call: Any) -> None:
+            self.call = call
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.call, name)
+
+        def _go_on(self, blocks: bool) -> Any:
+            assert type(self.call._go_on(blocks)) is tuple
+            raise KeyboardInterrupt
+
+    def go_on(own: Any, blocks: bool) -> Any:
+        monkeypatch.undo()
+        whole, own.call = own.call, Interrupted(own.call)
+        try:
+            return step(own, blocks)
+        finally:
+            own.call = whole
+
+    async def ship() -> None:
+        monkeypatch.setattr(own_call, "go_on", go_on)
+        await client.capture(order_id, captured_amount=1, idempotency_key=key)
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        loop.run_until_complete(ship())
+    assert isinstance(caught.value.__cause__, takings.OutcomeUnknown)
+    assert loop.run_until_complete(client.outcome(key)).idempotency_key == key
+    loop.run_until_complete(client.aclose())
+    loop.close()
+    assert len(sandbox.requests(order_id)) == 1
+    assert len(sandbox.ledger(order_id)) == 1
+
+
 def test_turns_of_a_loop_that_nobody_runs(sandbox: Sandbox) -> None:
     """Another loop gets them."""
     client = takings.AsyncClient(**USUAL, base_url=sandbox.url, max_concurrency=1)
@@ -582,22 +626,29 @@ def test_a_fork_while_a_call_is_under_way(
     asyncio.run(client.aclose())
 
 
+@pytest.mark.parametrize("error", [NotImplementedError, ValueError])
 def test_where_a_loop_waits_for_no_socket_a_thread_does(
-    key: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+    error: type[Exception], sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on Windows' Proactor."""
 
     def refuse(*_: object) -> None:
-        raise NotImplementedError
+        raise error
 
     order_id = sandbox.order({"fault": "status", "status": 503})
 
     async def capture() -> takings.Capture:
-        monkeypatch.setattr(asyncio.get_running_loop(), "add_reader", refuse)
+        for name in ("add_reader", "remove_reader"):
+            monkeypatch.setattr(asyncio.get_running_loop(), name, refuse)
         async with takings.AsyncClient(**USUAL, base_url=sandbox.url) as client:
             return await client.capture(order_id, captured_amount=1)
 
-    assert asyncio.run(capture()).attempts == 2
+    loop = asyncio.new_event_loop()
+    try:
+        assert loop.run_until_complete(capture()).attempts == 2
+    finally:
+        monkeypatch.undo()
+        loop.close()
 
 
 def test_where_no_thread_can_be_had_the_end_of_the_loop_waits(

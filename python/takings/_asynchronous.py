@@ -317,7 +317,12 @@ class _OwnCall:
                 pass
             else:
                 self._turn.pop()
-                _Watch(self)()
+                try:
+                    _Watch(self)()
+                except BaseException as error:
+                    # the end of the watch has a thread go on
+                    error.__cause__ = error.__cause__ or self.call.abandon()
+                    raise
                 return
         state.waiting.append(self)
         state.deal()

@@ -565,6 +565,33 @@ def test_an_interrupt_between_a_step_and_its_result(
     assert len(sandbox.ledger(order_id)) == 1
 
 
+def test_an_interrupt_before_the_first_step(
+    key: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The call has its turn and is sent, so the interrupt comes with its key."""
+    order_id = sandbox.order()
+    client = takings.AsyncClient(**USUAL, base_url=sandbox.url)
+
+    def interrupt(_: object) -> None:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    async def ship() -> None:
+        monkeypatch.setattr(vars(takings)["_asynchronous"].Span, "__enter__", interrupt)
+        try:
+            await client.capture(order_id, captured_amount=1, idempotency_key=key)
+        except KeyboardInterrupt as interrupted:
+            unknown = interrupted.__cause__
+        assert isinstance(unknown, takings.OutcomeUnknown)
+        assert unknown.idempotency_key == key
+        gc.collect()
+        assert (await client.outcome(key)).order_id == order_id
+        await client.aclose()
+
+    asyncio.run(ship())
+    assert len(sandbox.ledger(order_id)) == 1
+
+
 def test_turns_of_a_loop_that_nobody_runs(sandbox: Sandbox) -> None:
     """Another loop gets them."""
     client = takings.AsyncClient(**USUAL, base_url=sandbox.url, max_concurrency=1)

@@ -431,16 +431,19 @@ class _OwnCall:
             if not isinstance(error, Exception) and error.__cause__ is None:
                 error.__cause__ = self.call.abandon()
             span.__exit__(type(error), error, None)
-        self._pass_on((step, failed))
-        self.state.running.pop(self, None)
-        if blocks:
-            # nobody waits in a loop that was closed
-            with suppress(RuntimeError):
-                self.loop.call_soon_threadsafe(self._wake)
-        else:
-            self._wake()
-        self.state.turns.append(None)
-        self.state.deal()
+        try:
+            self._pass_on((step, failed))
+            self.state.running.pop(self, None)
+            if blocks:
+                # nobody waits in a loop that was closed
+                with suppress(RuntimeError):
+                    self.loop.call_soon_threadsafe(self._wake)
+            else:
+                self._wake()
+        finally:
+            # an interrupt that strikes meanwhile must not keep the turn
+            self.state.turns.append(None)
+            self.state.deal()
         if failed is not None and not isinstance(failed, Exception) and not blocks:
             raise failed
         return None

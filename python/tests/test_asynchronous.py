@@ -592,6 +592,25 @@ def test_an_interrupt_before_the_first_step(
     assert len(sandbox.ledger(order_id)) == 1
 
 
+def test_an_interrupt_at_the_end_gives_the_turn_back(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = takings.AsyncClient(**USUAL, base_url=sandbox.url, max_concurrency=1)
+    loop = asyncio.new_event_loop()
+
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(vars(takings)["_asynchronous"]._OwnCall, "_wake", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_until_complete(client.capture(sandbox.order(), captured_amount=1))
+    monkeypatch.undo()
+    assert len(client._of_this_process().turns) == 1
+    loop.run_until_complete(client.capture(sandbox.order(), captured_amount=1))
+    loop.run_until_complete(client.aclose())
+    loop.close()
+
+
 def test_turns_of_a_loop_that_nobody_runs(sandbox: Sandbox) -> None:
     """Another loop gets them."""
     client = takings.AsyncClient(**USUAL, base_url=sandbox.url, max_concurrency=1)

@@ -350,6 +350,8 @@ class _OwnCall:
                 self.loop.call_soon(watch, context=self._context)
             elif self.loop.is_running():
                 self.loop.call_soon_threadsafe(watch, context=self._context)
+            elif self.loop.is_closed():
+                self.let_go()
             else:
                 self.apart()
         except RuntimeError:
@@ -531,11 +533,12 @@ class _Watch:
     def _forget(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._waits:
             _, reads, writes = self._waits
-            self._waits = ()
             for descriptor in reads:
                 loop.remove_reader(descriptor)
             for descriptor in writes:
                 loop.remove_writer(descriptor)
+            # last, since an interrupt may come before
+            self._waits = ()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

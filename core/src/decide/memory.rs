@@ -68,7 +68,7 @@ impl Moment {
     }
 
     /// The least and the most time that can have passed since an earlier moment.
-    fn since(self, earlier: Moment) -> (Duration, Duration) {
+    pub(super) fn since(self, earlier: Moment) -> (Duration, Duration) {
         let steady = self.steady.saturating_sub(earlier.steady);
         let wall = self.wall.saturating_sub(earlier.wall);
         let seconds = |time: u32| Duration::from_secs(time.into());
@@ -199,6 +199,22 @@ pub(crate) struct Keys {
     ended: VecDeque<u64>,
     /// How many keys have no decided end.
     open: usize,
+    most: Most,
+}
+
+/// How many keys are remembered.
+#[derive(Clone, Copy)]
+pub(crate) struct Most {
+    /// Keys with a decided end; those that ended first are forgotten first.
+    pub decided: usize,
+    /// Keys without a decided end. None of them is forgotten.
+    pub open: usize,
+}
+
+impl Default for Most {
+    fn default() -> Most {
+        Most { decided: MOST_DECIDED, open: MOST_OPEN }
+    }
 }
 
 #[derive(Clone)]
@@ -254,6 +270,18 @@ impl Use {
 }
 
 impl Keys {
+    /// A memory with less room, for tests.
+    #[cfg(test)]
+    pub fn with_room_for(most: Most) -> Keys {
+        Keys { most, ..Keys::default() }
+    }
+
+    /// The keys that may be forgotten, in their order; how many keys there are, how many of them are open, and how many ids.
+    #[cfg(test)]
+    pub fn inside(&self) -> (Vec<u64>, usize, usize, usize) {
+        (self.ended.iter().copied().collect(), self.uses.len(), self.open, self.ids.len())
+    }
+
     pub fn inherited(&self) -> Keys {
         let mut keys = self.clone();
         let mut left = Vec::new();
@@ -287,7 +315,7 @@ impl Keys {
                 return Begun::Ready;
             }
         }
-        if self.open >= MOST_OPEN {
+        if self.open >= self.most.open {
             return Begun::Full;
         }
         if let Some(known) = self.uses.get_mut(&key) {
@@ -380,7 +408,7 @@ impl Keys {
     }
 
     fn make_room(&mut self) {
-        while self.ended.len() >= MOST_DECIDED {
+        while self.ended.len() >= self.most.decided {
             let Some(key) = self.ended.pop_front() else { return };
             match self.uses.get_mut(&key) {
                 // The key is queued again when it ends decided.

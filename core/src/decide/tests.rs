@@ -24,6 +24,7 @@ use crate::wire::Most;
 use crate::wire::answer::Answer;
 use crate::{Config, Credentials};
 
+mod memory;
 mod plan;
 
 const SECOND: Duration = Duration::from_secs(1);

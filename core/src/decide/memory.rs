@@ -3,10 +3,14 @@
 //! Klarna looks at the key alone, so a key reused for another call would silently lose that call. A call with a known
 //! key is therefore judged by all calls with that key, not by its own answer alone.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::VecDeque;
 use std::mem;
+use std::num::NonZeroU64;
 use std::time::Duration;
+
+use hashbrown::HashTable;
+use slab::Slab;
+use uuid::Uuid;
 
 use super::doubt::{Doubt, Ending, FirstUse};
 
@@ -168,35 +172,51 @@ pub(crate) fn fingerprint(parts: &[&[u8]]) -> u64 {
     mixed(hash, FIRST)
 }
 
-/// Fingerprints are hashes already.
-#[derive(Default)]
-struct Hashed(u64);
+/// The places in [`Keys::uses`] under a hash that each of them holds. A place takes five bytes, and no key is held twice.
+#[derive(Clone, Default)]
+struct Places(HashTable<u32>);
 
-impl Hasher for Hashed {
-    fn write(&mut self, _: &[u8]) {
-        unreachable!("only fingerprints are hashed")
+impl Places {
+    /// The place under `hash` that `is_it` accepts.
+    fn find(&self, hash: u64, is_it: impl Fn(usize) -> bool) -> Option<usize> {
+        self.0.find(hash, |place| is_it(*place as usize)).map(|place| *place as usize)
     }
 
-    fn write_u64(&mut self, fingerprint: u64) {
-        self.0 = fingerprint;
+    /// `hash_of` gives the hash of each place that is here.
+    fn insert(&mut self, hash: u64, place: usize, hash_of: impl Fn(usize) -> u64) {
+        let hash_of = |place: &u32| hash_of(*place as usize);
+        let len = self.0.len();
+        // The table would double for removed places alone, so it is made anew for those that remain.
+        if self.0.capacity() == len {
+            let mut table = HashTable::with_capacity(len + len / 8 + 1);
+            for place in &self.0 {
+                table.insert_unique(hash_of(place), *place, hash_of);
+            }
+            self.0 = table;
+        }
+        let place = u32::try_from(place).expect("MOST_OPEN and the running calls are fewer");
+        self.0.insert_unique(hash, place, hash_of);
     }
 
-    fn finish(&self) -> u64 {
-        self.0
+    fn remove(&mut self, hash: u64, place: usize) {
+        if let Ok(found) = self.0.find_entry(hash, |other| *other as usize == place) {
+            found.remove();
+        }
     }
 }
 
-type Fingerprints<T> = HashMap<u64, T, BuildHasherDefault<Hashed>>;
-
 /// The keys and all that is known of them.
+///
+/// A process holds two of these, each with up to [`MOST_DECIDED`] keys, for as long as it runs. So a key takes little.
 #[derive(Clone, Default)]
 pub(crate) struct Keys {
-    uses: Fingerprints<Use>,
-    /// The ids that keys were answered with, each with its key.
-    ids: Fingerprints<u64>,
-    /// The keys that may be forgotten, in the order in which their calls ended. Keys of running calls are not queued,
-    /// or every eviction would scan them all.
-    ended: VecDeque<u64>,
+    uses: Slab<Use>,
+    by_key: Places,
+    /// The keys that were answered with an id.
+    by_id: Places,
+    /// The places of the keys that may be forgotten, in the order in which their calls ended. Keys of running calls are
+    /// not queued, or every eviction would scan them all.
+    ended: VecDeque<u32>,
     /// How many keys have no decided end.
     open: usize,
     most: Most,
@@ -219,53 +239,96 @@ impl Default for Most {
 
 #[derive(Clone)]
 struct Use {
+    key: u64,
     fingerprint: u64,
     since: Moment,
     /// When the last call with the key ended.
     last: Moment,
-    /// The age of the key at `since`, if a caller gave the time of its first use.
-    age: Option<Duration>,
-    doubt: Doubt,
+    left: Left,
+    /// The hash of the id that the key was answered with.
+    id: Option<NonZeroU64>,
+    /// The age of the key at `since` in seconds, if a caller gave the time of its first use.
+    age: u32,
     opened: u32,
     running: u32,
     /// The key stands in `ended`. A key that runs again stays there until its turn comes.
     queued: bool,
     /// A call with the key has ended since it was queued, so its turn has not come yet.
     ended_since: bool,
-    id: Option<u64>,
+}
+
+/// A doubt as it is remembered, in the order of doubts. Klarna's ids are UUIDs, and need no memory of their own then.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Left {
+    Doubt(Doubt),
+    Done(Uuid),
+}
+
+impl From<Doubt> for Left {
+    fn from(doubt: Doubt) -> Left {
+        if let Doubt::Done(id) = &doubt
+            && let Ok(uuid) = Uuid::try_parse(id)
+            // A UUID has other spellings too, and the id is given back as it came.
+            && *uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == **id
+        {
+            return Left::Done(uuid);
+        }
+        Left::Doubt(doubt)
+    }
+}
+
+impl Left {
+    fn doubt(&self) -> Doubt {
+        match self {
+            Left::Doubt(doubt) => doubt.clone(),
+            Left::Done(id) => Doubt::Done((*id.hyphenated().encode_lower(&mut Uuid::encode_buffer())).into()),
+        }
+    }
+
+    fn is_decided(&self) -> bool {
+        match self {
+            Left::Doubt(doubt) => doubt.is_decided(),
+            Left::Done(_) => true,
+        }
+    }
 }
 
 impl Use {
-    fn new(fingerprint: u64, now: Moment) -> Use {
+    fn new(key: u64, fingerprint: u64, now: Moment) -> Use {
         Use {
+            key,
             fingerprint,
             since: now,
             last: now,
-            age: None,
-            doubt: Doubt::Untouched,
+            left: Left::Doubt(Doubt::Untouched),
+            id: None,
+            age: 0,
             opened: 0,
             running: 1,
             queued: false,
             ended_since: false,
-            id: None,
         }
     }
 
     /// Notes an ending of the key.
     fn note(&mut self, ending: Ending) {
         self.opened += u32::from(matches!(&ending, Ending::Left(doubt) if doubt.is_open()));
-        self.doubt = mem::take(&mut self.doubt).after(ending);
+        self.left = self.left.doubt().after(ending).into();
     }
 
     /// Whether Klarna may have forgotten the key: its 24 hours are over by one of the clocks.
     fn is_past(&self, now: Moment) -> bool {
-        now.since(self.since).1.saturating_add(self.age.unwrap_or_default()) >= KEY_LIFE
+        now.since(self.since).1.saturating_add(Duration::from_secs(self.age.into())) >= KEY_LIFE
     }
 
     /// Whether the key may stand for another call: nothing was sent with it, or Klarna has forgotten it by either clock.
     fn is_free(&self, now: Moment) -> bool {
         let is_forgotten = now.since(self.last).0 >= KEY_FORGOTTEN;
-        self.running == 0 && self.doubt.is_decided() && (self.doubt == Doubt::Untouched || is_forgotten)
+        self.running == 0 && self.left.is_decided() && (self.is_untouched() || is_forgotten)
+    }
+
+    fn is_untouched(&self) -> bool {
+        self.left == Left::Doubt(Doubt::Untouched)
     }
 }
 
@@ -279,38 +342,58 @@ impl Keys {
     /// The keys that may be forgotten, in their order; how many keys there are, how many of them are open, and how many ids.
     #[cfg(test)]
     pub fn inside(&self) -> (Vec<u64>, usize, usize, usize) {
-        (self.ended.iter().copied().collect(), self.uses.len(), self.open, self.ids.len())
+        let ended = self.ended.iter().map(|place| self.uses[*place as usize].key).collect();
+        (ended, self.uses.len(), self.open, self.by_id.0.len())
+    }
+
+    /// The bytes that the keys take on the heap.
+    #[cfg(test)]
+    fn bytes(&self) -> usize {
+        self.uses.capacity() * size_of::<Use>()
+            + self.by_key.0.allocation_size()
+            + self.by_id.0.allocation_size()
+            + self.ended.capacity() * size_of::<u32>()
+    }
+
+    fn place(&self, key: u64) -> Option<usize> {
+        self.by_key.find(key, |place| self.uses[place].key == key)
+    }
+
+    fn at(&self, key: u64) -> Option<&Use> {
+        Some(&self.uses[self.place(key)?])
     }
 
     pub fn inherited(&self) -> Keys {
         let mut keys = self.clone();
         let mut left = Vec::new();
-        for (key, known) in keys.uses.iter_mut().filter(|(_, known)| known.running > 0) {
+        for (place, known) in keys.uses.iter_mut().filter(|(_, known)| known.running > 0) {
             // Running calls go on in the parent, and this process never learns how they end.
             known.running = 0;
             known.note(Ending::Left(Doubt::Unclear));
             // Only a decided key makes room for another.
-            if known.doubt.is_decided() && !mem::replace(&mut known.queued, true) {
-                left.push((known.since, *key));
+            if known.left.is_decided() && !mem::replace(&mut known.queued, true) {
+                left.push((known.since, known.key, place));
             }
         }
-        keys.open = keys.uses.values().filter(|known| !known.doubt.is_decided()).count();
+        keys.open = keys.uses.iter().filter(|(_, known)| !known.left.is_decided()).count();
         left.sort_unstable();
-        keys.ended.extend(left.iter().map(|(_, key)| key));
+        keys.ended.extend(left.iter().map(|(_, _, place)| *place as u32));
         keys
     }
 
     pub fn begin(&mut self, key: u64, fingerprint: u64, now: Moment) -> Begun {
-        if let Some(known) = self.uses.get_mut(&key) {
+        let place = self.place(key);
+        if let Some(place) = place {
+            let known = &mut self.uses[place];
             let is_free = known.is_free(now);
             let is_same = known.fingerprint == fingerprint;
             if !is_same && !is_free {
-                let is_decided = known.running == 0 && known.doubt.is_decided();
+                let is_decided = known.running == 0 && known.left.is_decided();
                 let left = if is_decided { Doubt::Untouched } else { Doubt::Unclear };
-                return Begun::OfAnotherCall(known.doubt.clone().after(Ending::Left(left)));
+                return Begun::OfAnotherCall(known.left.doubt().after(Ending::Left(left)));
             }
             // A refused key counts as new once Klarna has forgotten it. A key that was carried out never does.
-            if is_same && !(is_free && known.doubt <= Doubt::Refused) {
+            if is_same && !(is_free && known.left <= Left::Doubt(Doubt::Refused)) {
                 known.running += 1;
                 return Begun::Ready;
             }
@@ -318,41 +401,42 @@ impl Keys {
         if self.open >= self.most.open {
             return Begun::Full;
         }
-        if let Some(known) = self.uses.get_mut(&key) {
-            let new = Use { queued: known.queued, ..Use::new(fingerprint, now) };
-            if let Some(id) = mem::replace(known, new).id {
-                self.ids.remove(&id);
-            }
+        if let Some(place) = place {
+            self.forget_id(place);
+            let known = &mut self.uses[place];
+            *known = Use { queued: known.queued, ..Use::new(key, fingerprint, now) };
             return Begun::Ready;
         }
         self.make_room();
-        self.uses.insert(key, Use::new(fingerprint, now));
-        // The final capacity is taken once, so that the memory of a process that runs for days stays flat.
-        if self.uses.len() == MOST_DECIDED / 2 {
-            self.uses.reserve(2 * MOST_DECIDED - self.uses.len());
-            self.ids.reserve(2 * MOST_DECIDED - self.ids.len());
+        // A vector would double, for keys that never come.
+        if self.uses.len() == self.uses.capacity() {
+            self.uses.reserve_exact(self.uses.len() / 16 + 4);
         }
+        let place = self.uses.insert(Use::new(key, fingerprint, now));
+        self.by_key.insert(key, place, |place| self.uses[place].key);
         Begun::Ready
     }
 
     pub fn first_used(&mut self, key: u64, age: Duration, now: Moment) {
-        if let Some(known) = self.uses.get_mut(&key) {
+        if let Some(place) = self.place(key) {
+            let known = &mut self.uses[place];
             let age = age.saturating_sub(now.since(known.since).0);
-            known.age = known.age.max(Some(age));
-            let was_decided = known.doubt.is_decided();
+            // Moments have whole seconds, so the rest of one never counts.
+            known.age = known.age.max(u32::try_from(age.as_secs()).unwrap_or(u32::MAX));
+            let was_decided = known.left.is_decided();
             known.note(Ending::Left(Doubt::EarlierUse));
-            self.open += usize::from(was_decided && !known.doubt.is_decided());
+            self.open += usize::from(was_decided && !known.left.is_decided());
         }
     }
 
     pub fn known(&self, key: u64, is_inherited: bool, now: Moment) -> KeyState {
-        match self.uses.get(&key) {
+        match self.at(key) {
             Some(known) => {
                 let running = known.running > u32::from(!is_inherited);
                 let is_past = known.is_past(now);
-                let may_be_done = running || known.doubt >= Doubt::EarlierUse;
+                let may_be_done = running || known.left >= Left::Doubt(Doubt::EarlierUse);
                 KeyState {
-                    doubt: known.doubt.clone(),
+                    doubt: known.left.doubt(),
                     running,
                     first_use: FirstUse::Unknown,
                     is_past,
@@ -366,68 +450,74 @@ impl Keys {
     }
 
     pub fn answered(&mut self, key: u64, id: u64) -> MatchedTo {
-        if *self.ids.entry(id).or_insert(key) != key {
-            return MatchedTo::AnotherKey;
+        // Zero stands for no id, and a hash of zero is as rare as two that are equal.
+        let id = NonZeroU64::new(id).unwrap_or(NonZeroU64::MAX);
+        if let Some(place) = self.by_id.find(id.get(), |place| self.uses[place].id == Some(id)) {
+            return if self.uses[place].key == key { MatchedTo::ThisKey } else { MatchedTo::AnotherKey };
         }
-        match self.uses.get_mut(&key).map(|known| known.id.replace(id)) {
-            Some(Some(other)) if other != id => {
-                self.ids.remove(&other);
-                MatchedTo::ThisKeyAgain
-            }
-            Some(_) => MatchedTo::ThisKey,
-            // The key was forgotten meanwhile.
-            None => {
-                self.ids.remove(&id);
-                MatchedTo::ThisKey
-            }
-        }
+        // The key was forgotten meanwhile.
+        let Some(place) = self.place(key) else { return MatchedTo::ThisKey };
+        let was_answered = self.forget_id(place);
+        self.uses[place].id = Some(id);
+        self.by_id.insert(id.get(), place, |place| self.uses[place].id.map_or(0, NonZeroU64::get));
+        if was_answered { MatchedTo::ThisKeyAgain } else { MatchedTo::ThisKey }
     }
 
     pub fn end(&mut self, key: u64, end: &End) {
-        let Some(known) = self.uses.get_mut(&key) else { return };
+        let Some(place) = self.place(key) else { return };
+        let known = &mut self.uses[place];
         known.last = end.now;
         if !end.is_inherited {
             known.running = known.running.saturating_sub(1);
         }
-        let was_decided = known.doubt.is_decided();
+        let was_decided = known.left.is_decided();
         known.note(end.ending.clone().of_key(known.opened == end.opened, end.first_use));
-        self.open = self.open + usize::from(!known.doubt.is_decided()) - usize::from(!was_decided);
+        self.open = self.open + usize::from(!known.left.is_decided()) - usize::from(!was_decided);
         if known.running > 0 {
             return;
         }
-        if known.doubt == Doubt::Untouched && !known.queued {
-            self.uses.remove(&key);
-        } else if known.doubt.is_decided() {
+        if known.is_untouched() && !known.queued {
+            self.remove(place);
+        } else if known.left.is_decided() {
             if known.queued {
                 known.ended_since = true;
             } else {
                 known.queued = true;
-                self.ended.push_back(key);
+                self.ended.push_back(place as u32);
             }
         }
     }
 
     fn make_room(&mut self) {
         while self.ended.len() >= self.most.decided {
-            let Some(key) = self.ended.pop_front() else { return };
-            match self.uses.get_mut(&key) {
-                // The key is queued again when it ends decided.
-                Some(known) if known.running > 0 || !known.doubt.is_decided() => {
-                    (known.queued, known.ended_since) = (false, false);
-                }
-                Some(known) if known.ended_since => {
-                    known.ended_since = false;
-                    self.ended.push_back(key);
-                }
-                _ => self.remove(key),
+            let Some(place) = self.ended.pop_front() else { return };
+            let known = &mut self.uses[place as usize];
+            // The key is queued again when it ends decided.
+            if known.running > 0 || !known.left.is_decided() {
+                (known.queued, known.ended_since) = (false, false);
+            } else if known.ended_since {
+                known.ended_since = false;
+                self.ended.push_back(place);
+            } else {
+                self.remove(place as usize);
             }
         }
     }
 
-    fn remove(&mut self, key: u64) {
-        if let Some(id) = self.uses.remove(&key).and_then(|known| known.id) {
-            self.ids.remove(&id);
+    /// Forgets a key that is not queued.
+    fn remove(&mut self, place: usize) {
+        self.forget_id(place);
+        let known = self.uses.remove(place);
+        self.by_key.remove(known.key, place);
+    }
+
+    /// Whether the key had been answered with an id.
+    fn forget_id(&mut self, place: usize) -> bool {
+        let id = self.uses[place].id.take();
+        if let Some(id) = id {
+            self.by_id.remove(id.get(), place);
         }
+        id.is_some()
     }
 }
 
@@ -633,7 +723,7 @@ mod tests {
             run(&mut keys, key, if key % 2 == 0 { &Ending::Left(Doubt::Refused) } else { &Ending::Settled });
         }
         assert!(keys.uses.len() <= MOST_DECIDED + 2);
-        assert!(!keys.uses.contains_key(&others.start) && keys.uses.contains_key(&(others.end - 1)));
+        assert!(keys.place(others.start).is_none() && keys.place(others.end - 1).is_some());
         assert_eq!(keys.known(1, false, hours(1)).doubt, Doubt::Unclear);
         assert!(!begin(&mut keys, 1, 11, hours(1)) && !begin(&mut keys, 2, 11, hours(1)));
         // A key that is decided later makes room as well.
@@ -664,7 +754,7 @@ mod tests {
         others(&mut keys, 2 * most, most - 3);
         assert_eq!(keys.known(1, false, hours(26)).doubt, Doubt::Done("id".into()));
         others(&mut keys, 3 * most, most);
-        assert!(!keys.uses.contains_key(&1) && keys.ended.len() <= MOST_DECIDED && keys.uses.len() <= MOST_DECIDED + 1);
+        assert!(keys.place(1).is_none() && keys.ended.len() <= MOST_DECIDED && keys.uses.len() <= MOST_DECIDED + 1);
         for _ in 0..3 {
             run(&mut keys, 3 * most, &Ending::Left(Doubt::Refused));
         }
@@ -745,6 +835,33 @@ mod tests {
             assert_eq!(keys.answered(key, key + 1000), MatchedTo::ThisKey);
             end(&mut keys, key, &done());
         }
-        assert!(keys.ids.len() <= MOST_DECIDED, "they are forgotten with their keys");
+        assert!(keys.by_id.0.len() <= MOST_DECIDED, "they are forgotten with their keys");
+    }
+
+    #[test]
+    fn a_remembered_key_takes_little() {
+        let mut keys = Keys::default();
+        let most = MOST_DECIDED as u64;
+        for number in 1..=20 * most {
+            // As widely spread as fingerprints.
+            let key = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            begin(&mut keys, key, 1, hours(1));
+            keys.answered(key, key.rotate_left(20));
+            end(&mut keys, key, &Ending::Left(Doubt::Done(Uuid::from_u64_pair(number, number).to_string().into())));
+            assert!(number < 1000 || keys.bytes() <= 120 * keys.uses.len(), "{} at {number}", keys.bytes());
+        }
+        let ids_on_the_heap = keys.uses.iter().filter(|(_, known)| matches!(known.left, Left::Doubt(_))).count();
+        assert_eq!((keys.uses.len(), ids_on_the_heap), (MOST_DECIDED, 0));
+    }
+
+    #[test]
+    fn an_id_comes_back_as_it_was_spelt() {
+        let uuid = Uuid::from_u64_pair(0x4ba2_9b50_be7b_44f5, 0xa492_113e_6a86_5e22);
+        let spelt = uuid.to_string();
+        assert_eq!(Left::from(Doubt::Done(spelt.as_str().into())), Left::Done(uuid));
+        for id in [spelt.clone(), spelt.to_uppercase(), spelt.replace('-', ""), format!("{{{spelt}}}"), String::new()] {
+            let done = Doubt::Done(id.into());
+            assert_eq!(Left::from(done.clone()).doubt(), done);
+        }
     }
 }

@@ -363,6 +363,28 @@ def memory(bench: Bench, contender: Contender, many: int) -> dict[str, float]:
     }
 
 
+# As many keys as a process remembers at the least: core/src/decide/memory.rs.
+REMEMBERED_KEYS = 10_000
+KEY_BYTES = 300
+
+
+def key_bytes(built: Built) -> float:
+    """The memory that a remembered key takes. A call has a new key, and here it needs no server."""
+
+    def peak(calls: int) -> int:
+        with tempfile.NamedTemporaryFile() as file:
+            halves = str(built.programs / "bench-halves")
+            measure = str(built.programs / "bench-measure")
+            subprocess.run([measure, file.name, halves, "call", str(calls)], check=True)
+            return Spent(**json.loads(file.read())).peak_kib
+
+    # The first hundred calls take what any number of them does.
+    few, many = 100, 100 + REMEMBERED_KEYS
+    grown = statistics.median(peak(many) - peak(few) for _ in range(5))
+    # Of the first hundred keys the later ones make the last be forgotten.
+    return grown * 1024 / (REMEMBERED_KEYS - few)
+
+
 def ratio(of: list[float], to: list[float]) -> float:
     """The median of the ratios within each round."""
     return statistics.median(a / b if b > 0 else float("inf") for a, b in zip(of, to, strict=True))
@@ -516,6 +538,15 @@ def judged(results: dict[str, Any], figures: dict[str, dict[Key, Figures]]) -> l
                 f"{grown:+.1f} MiB",
                 "flat",
                 "met" if grown <= 0.5 else "GROWS",
+            ]
+        )
+    if "key_bytes" in results:
+        rows.append(
+            [
+                "a remembered key",
+                f"{results['key_bytes']:.0f} bytes",
+                f"must ≤ {KEY_BYTES} bytes",
+                verdict(results["key_bytes"], KEY_BYTES, None),
             ]
         )
     for size in results.get("sizes", []):
@@ -743,6 +774,7 @@ def main() -> None:
                     }
                 )
         if given.memory:
+            results["key_bytes"] = key_bytes(built)
             results["memory_captures"] = given.memory
             results["memory"] = []
             for contender in steady_ones:

@@ -114,6 +114,14 @@ def test_instructions_and_system_calls_have_a_limit() -> None:
     assert [row[3] for row in rows] == ["met", "MISSED", "MISSED", "met"]
 
 
+def test_a_remembered_key_has_a_limit() -> None:
+    rows = [run.judged({"key_bytes": size}, {})[0] for size in (300.0, 301.0)]
+    assert [row[1:] for row in rows] == [
+        ["300 bytes", "must ≤ 300 bytes", "met"],
+        ["301 bytes", "must ≤ 300 bytes", "MISSED"],
+    ]
+
+
 def test_a_system_call_more_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     kept = {"tolerance": 0.05, "counts": {}, "system_calls": {"Rust": 6.0, "Lua": 6.0}}
     assert instructions.compare(kept, {}, {"Rust": 6.1, "Lua": 5.9})

@@ -363,26 +363,13 @@ def memory(bench: Bench, contender: Contender, many: int) -> dict[str, float]:
     }
 
 
-# As many keys as a process remembers at the least: core/src/decide/memory.rs.
-REMEMBERED_KEYS = 10_000
 KEY_BYTES = 300
 
 
 def key_bytes(built: Built) -> float:
-    """The memory that a remembered key takes. A call has a new key, and here it needs no server."""
-
-    def peak(calls: int) -> int:
-        with tempfile.NamedTemporaryFile() as file:
-            halves = str(built.programs / "bench-halves")
-            measure = str(built.programs / "bench-measure")
-            subprocess.run([measure, file.name, halves, "call", str(calls)], check=True)
-            return Spent(**json.loads(file.read())).peak_kib
-
-    # The first hundred calls take what any number of them does.
-    few, many = 100, 100 + REMEMBERED_KEYS
-    grown = statistics.median(peak(many) - peak(few) for _ in range(5))
-    # Of the first hundred keys the later ones make the last be forgotten.
-    return grown * 1024 / (REMEMBERED_KEYS - few)
+    """The memory that a remembered key takes."""
+    program = built.programs / "bench-key"
+    return statistics.median(float(subprocess.check_output([program])) for _ in range(5))
 
 
 def ratio(of: list[float], to: list[float]) -> float:

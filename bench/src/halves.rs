@@ -98,14 +98,29 @@ fn halves(names: [&'static str; 5], lines: usize) -> Result<Vec<Half>, Failure> 
         Box::new(move || black_box(&checked).check().expect("a good request")),
         Box::new(move || drop(black_box(serde_json::to_vec(black_box(&serialised)).expect("JSON")))),
         Box::new(move || drop(black_box(preparing.prepare(ORDER_ID, black_box(&prepared), None).expect("prepared")))),
-        Box::new(move || {
-            let mut call = client.prepare_call("capture", ORDER_ID, black_box(&text), None).expect("prepared");
-            assert!(matches!(call.step(Event::Start), Step::Send(_)));
-            // The id is made from the key, so that each capture has its own.
-            let id = call.idempotency_key().expect("a capture has a key").to_owned();
-            let answer = Answer::new(201, [("Capture-Id", id.as_str()), ("Content-Length", "0")], Vec::new());
-            assert!(matches!(call.step(Event::Answered(answer)), Step::Done(Ok(_))));
-        }),
+        captures(client, text),
     ];
     Ok(names.into_iter().zip(works).collect())
+}
+
+/// The half `call`, without the others.
+///
+/// # Errors
+///
+/// The sample is no request.
+pub fn call() -> Result<Box<dyn FnMut()>, Failure> {
+    let client = Client::new(Config::at("http://127.0.0.1:9", Credentials::basic("user", "password")))?;
+    Ok(captures(client, SAMPLE.to_owned()))
+}
+
+/// A capture of the request `text` and a key of its own, up to its outcome.
+fn captures(client: Client, text: String) -> Box<dyn FnMut()> {
+    Box::new(move || {
+        let mut call = client.prepare_call("capture", ORDER_ID, black_box(&text), None).expect("prepared");
+        assert!(matches!(call.step(Event::Start), Step::Send(_)));
+        // The id is made from the key, so that each capture has its own.
+        let id = call.idempotency_key().expect("a capture has a key").to_owned();
+        let answer = Answer::new(201, [("Capture-Id", id.as_str()), ("Content-Length", "0")], Vec::new());
+        assert!(matches!(call.step(Event::Answered(answer)), Step::Done(Ok(_))));
+    })
 }

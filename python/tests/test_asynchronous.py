@@ -326,6 +326,12 @@ def begun(
     return loop.run_until_complete(begin())
 
 
+def state_of(client: takings.AsyncClient) -> Any:
+    """The calls and turns of this process."""
+    inside: Any = client
+    return inside._of_this_process()
+
+
 def elsewhere(work: Coroutine[Any, Any, Any]) -> Any:
     """Runs it on another loop, for 5 seconds at most."""
     return asyncio.run(asyncio.wait_for(work, 5))
@@ -492,7 +498,7 @@ def test_a_socket_with_the_number_of_one_that_a_thread_closed(key: str, new_loop
         pairs = [socket.socketpair() for _ in range(4)]
         numbers = {each.fileno() for pair in pairs for each in pair}
         assert numbers >= set(waited)
-        got = []
+        got: list[bytes] = []
         for pair in pairs:
             for own, other in (pair, pair[::-1]):
                 own.setblocking(False)
@@ -512,7 +518,7 @@ def test_a_socket_with_the_number_of_one_that_a_thread_closed(key: str, new_loop
         client = takings.AsyncClient(**USUAL, base_url=url)
         loop.run_until_complete(begin(client))
         running: Any
-        [running] = client._of_this_process().running
+        [running] = state_of(client).running
         waited.extend(running.watch()._waits[1])
         assert elsewhere(end(client)).capture_id == "abc"
         assert loop.run_until_complete(others()) == [b"x"] * 8
@@ -582,6 +588,8 @@ def test_an_interrupt_before_the_first_step(
             await client.capture(order_id, captured_amount=1, idempotency_key=key)
         except KeyboardInterrupt as interrupted:
             unknown = interrupted.__cause__
+        else:
+            unknown = None
         assert isinstance(unknown, takings.OutcomeUnknown)
         assert unknown.idempotency_key == key
         gc.collect()
@@ -605,7 +613,7 @@ def test_an_interrupt_at_the_end_gives_the_turn_back(
     with pytest.raises(KeyboardInterrupt):
         loop.run_until_complete(client.capture(sandbox.order(), captured_amount=1))
     monkeypatch.undo()
-    assert len(client._of_this_process().turns) == 1
+    assert len(state_of(client).turns) == 1
     loop.run_until_complete(client.capture(sandbox.order(), captured_amount=1))
     loop.run_until_complete(client.aclose())
     loop.close()

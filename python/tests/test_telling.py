@@ -293,7 +293,9 @@ def test_a_call_that_waits_its_turn_belongs_to_its_task(
     assert len(captures) == len(ships) == 3
     for span in captures:
         assert span.parent is not None
-        assert span.parent.span_id == ships[str(attributes(span)["order_id"])].span_id
+        above = ships[str(attributes(span)["order_id"])]
+        assert above is not None
+        assert span.parent.span_id == above.span_id
 
 
 def test_tracing_that_fails_takes_no_outcome(

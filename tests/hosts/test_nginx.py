@@ -223,6 +223,24 @@ def test_the_worker_never_stalls(sandbox: Sandbox, tmp_path: Path) -> None:
         assert took < 1
 
 
+def test_connections_are_kept_for_all_calls_in_flight(sandbox: Sandbox, tmp_path: Path) -> None:
+    """nginx would keep 30, so that others connect anew."""
+    late = {"fault": "delay", "seconds": 0.5}
+    used: set[int] = set()
+    with shop(tmp_path, sandbox, 1) as nginx, ThreadPoolExecutor(40) as pool:
+        for _ in range(2):
+            orders = [sandbox.order(late) for _ in range(40)]
+            asked = [
+                pool.submit(nginx.ask, "/capture", order_id=order, amount="1", parcel="p")
+                for order in orders
+            ]
+            assert {answer.result()[0] for answer in asked} == {200}
+            used |= {
+                request["connection"] for order in orders for request in sandbox.requests(order)
+            }
+    assert len(used) <= 40
+
+
 def test_a_reload_loses_nothing(sandbox: Sandbox, tmp_path: Path) -> None:
     orders = [sandbox.order({"fault": "delay", "seconds": 0.02}) for _ in range(120)]
     with shop(tmp_path, sandbox, 3) as nginx, ThreadPoolExecutor(6) as pool:

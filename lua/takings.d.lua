@@ -1051,6 +1051,12 @@ function call:waited() end
 ---@return takings.http_request
 function call:request() end
 
+---Where the request goes, for a host that opens connections of its own. Read it for each "send".
+---@return string host
+---@return integer port
+---@return boolean is_tls
+function call:address() end
+
 ---The key that the call is sent with; nil for a call that changes nothing.
 ---@return string? key
 function call:idempotency_key() end

@@ -80,6 +80,13 @@ fn methods(lua: &Lua) -> mlua::Result<Table> {
         })
     };
     fact("request", |lua, call| request_table(lua, call.request()))?;
+    methods.add("address", false, &[], |lua, arguments| match &arguments.this().borrow::<Handle>()?.0 {
+        Some(call) => {
+            let request = call.request();
+            Ok((lua.create_string(request.host())?, request.port(), request.is_tls()))
+        }
+        None => done(arguments),
+    })?;
     fact("idempotency_key", |lua, call| call.idempotency_key().into_lua(lua))?;
     fact("connect_timeout", |lua, call| milliseconds(call.connect_timeout()).into_lua(lua))?;
     fact("time_left", |lua, call| milliseconds(call.time_left()).into_lua(lua))?;

@@ -54,9 +54,9 @@ local function connect_within(milliseconds, socket, address, port, options)
 end
 
 -- Adds to a reason the directive that nginx.conf lacks.
-local function explained(why, request)
+local function explained(why, host)
   if why == "timeout" then
-    local is_name = request.host:find("%a") and not request.host:find(":", 1, true)
+    local is_name = host:find("%a") and not host:find(":", 1, true)
     return "it took too long" .. (is_name and ", perhaps for nginx's resolver to look its name up" or "")
   elseif why:find("no resolver defined", 1, true) then
     return why .. "; nginx.conf has to name one: resolver ADDRESS;"
@@ -80,24 +80,26 @@ local function handshake(socket, host)
 end
 
 -- Gives an open connection, or nil and why there is none.
-local function connected(call, request)
+local function connected(call)
+  -- The whole request as a table would cost more than its sending.
+  local host, port, is_tls = call:address()
   local left = call:time_left()
   local reserve = left - math.min(left, call:connect_timeout())
-  local pool = ("takings %s %s:%d"):format(request.tls and "tls" or "tcp", request.host, request.port)
+  local pool = ("takings %s %s:%d"):format(is_tls and "tls" or "tcp", host, port)
   -- nginx asks its resolver even for this name.
-  local addresses = request.host == "localhost" and {"127.0.0.1", "[::1]"} or {request.host}
+  local addresses = host == "localhost" and {"127.0.0.1", "[::1]"} or {host}
   local why
   for _, address in ipairs(addresses) do
     local socket = ngx.socket.tcp()
     local time = math.max(call:time_left() - reserve, 1)
     socket:settimeouts(time, time, time)
     local made
-    made, why = connect_within(time, socket, address, request.port, {pool = pool, pool_size = MOST_IDLE})
+    made, why = connect_within(time, socket, address, port, {pool = pool, pool_size = MOST_IDLE})
     if made then
-      if request.tls and socket:getreusedtimes() == 0 then
+      if is_tls and socket:getreusedtimes() == 0 then
         time = math.max(call:time_left() - reserve, 1)
         socket:settimeouts(time, time, time)
-        made, why = handshake(socket, request.host)
+        made, why = handshake(socket, host)
       end
       if made then
         return socket
@@ -106,8 +108,8 @@ local function connected(call, request)
       break
     end
   end
-  why = explained(tostring(why), request)
-  return nil, ("no connection to %s:%d: %s"):format(request.host, request.port, why)
+  why = explained(tostring(why), host)
+  return nil, ("no connection to %s:%d: %s"):format(host, port, why)
 end
 
 -- Sends the bytes of the request and receives the answer. Gives whether the connection may be kept, why the answer
@@ -146,7 +148,7 @@ end
 
 -- Sends the request once. Gives the event for the call, which is a method of it, and a reason.
 local function exchange(call, timeout)
-  local socket, unconnected = connected(call, call:request())
+  local socket, unconnected = connected(call)
   if not socket then
     return call.not_sent, unconnected
   end

@@ -250,8 +250,8 @@ test("the functions", function()
   -- userdata hide what they have
   for receiver, methods in pairs({
     client = "call close prepare_call with_options " .. table.concat(operations, " "),
-    call = "abandoned answered attempt_log bytes closed connect_timeout idempotency_key maybe_sent not_sent received "
-      .. "request start time_left waited",
+    call = "abandoned address answered attempt_log bytes closed connect_timeout idempotency_key maybe_sent not_sent "
+      .. "received request start time_left waited",
   }) do
     for name in methods:gmatch("%S+") do
       there[receiver .. ":" .. name] = (receiver == "client" and client or call)[name]

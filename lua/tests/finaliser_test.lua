@@ -130,7 +130,7 @@ test("an event that is met by such an error is told once more", function()
   end
   local call = {
     start = heard_at_last("start", "send", 1000),
-    request = function() error("it cannot be sent", 0) end,
+    address = function() error("it cannot be sent", 0) end,
     closed = heard_at_last("closed", "done", nil, "nobody knows"),
   }
   local capture, err = send(call)

@@ -66,7 +66,7 @@ impl Use {
         self.doubt = self.doubt.clone().after(ending);
     }
 
-    /// Nothing was sent with the key, or Klarna has forgotten it by both clocks.
+    /// No request was sent with the key, or Klarna has forgotten it by both clocks.
     fn is_free(&self, now: Moment) -> bool {
         match self.doubt {
             _ if self.running > 0 => false,
@@ -270,7 +270,7 @@ proptest! {
                 }
                 Told::Answered { id } => prop_assert_eq!(keys.answered(key, id), model.answered(key, id)),
                 Told::End { ending, is_inherited, missed, first_use } => {
-                    // Whoever was answered with an id knows that something arrived.
+                    // A call that was answered with an id knows that something arrived.
                     let is_answered = model.ids.values().any(|of| *of == key);
                     let ending = match ending {
                         Ending::Left(Doubt::Untouched) if is_answered => Ending::Left(Doubt::Unclear),

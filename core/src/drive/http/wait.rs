@@ -29,7 +29,7 @@ pub struct Wish {
 }
 
 impl Wish {
-    /// Nothing but a moment.
+    /// A moment alone.
     pub(crate) fn moment(until: Instant) -> Wish {
         Wish { sockets: Vec::new(), until, takes_long: false }
     }

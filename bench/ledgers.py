@@ -172,7 +172,9 @@ def measure(
 class Given:
     """The command line of a bench, and the place of its results."""
 
-    def __init__(self, about: str | None, name: str, measures: Iterable[str]) -> None:
+    def __init__(
+        self, about: str | None, name: str, measures: Iterable[str], hands: int = 64
+    ) -> None:
         parser = argparse.ArgumentParser(description=about)
         parser.add_argument(
             "--quick", action="store_true", help="a twentieth of everything: a try-out"
@@ -181,7 +183,7 @@ class Given:
             "--scale", type=int, default=1, metavar="N", help="a N-th of everything"
         )
         parser.add_argument("--only", default="", help=f"a pattern of {', '.join(measures)}")
-        parser.add_argument("--hands", type=int, default=64, help="requests of a worker at once")
+        parser.add_argument("--hands", type=int, default=hands, help="requests of a worker at once")
         parser.add_argument(
             "--target", type=Path, default=ROOT / "target" / "bench", help="the build"
         )

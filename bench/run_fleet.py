@@ -385,7 +385,8 @@ def fleet(programs: Path, hands: int) -> Iterator[Fleet]:
 
 
 def main() -> None:
-    given = Given(__doc__, "fleet", MEASURES)
+    # A claim and the ends of its captures are a transaction each: more hands, fewer transactions.
+    given = Given(__doc__, "fleet", MEASURES, hands=256)
     scale = Scale().divided(given.divisor)
     with fleet(given.programs, given.hands) as at:
         [(version,)] = at.cluster.ask("SHOW server_version")

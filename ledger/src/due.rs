@@ -73,8 +73,8 @@ impl Account {
 pub(crate) struct DueRow {
     pub kind: Kind,
     pub id: i64,
-    /// In the engine's own unit, for the order of rows alone.
-    pub due_at: i64,
+    /// Its place among the due rows, in the engine's own unit.
+    pub queue_at: i64,
     pub state: State,
     pub maybe: bool,
     pub refused: bool,
@@ -129,7 +129,7 @@ impl DueRow {
 
 /// The rows of both tables that have waited longest, at most `most`.
 pub(crate) fn first(mut due: Vec<DueRow>, most: usize) -> Vec<DueRow> {
-    due.sort_by_key(|row| (row.due_at, row.kind, row.id));
+    due.sort_by_key(|row| (row.queue_at, row.kind, row.id));
     due.truncate(most);
     due
 }

@@ -43,8 +43,8 @@ const OWN_TABLES: &str = "
 DO $$ DECLARE
   own regprocedure;
 BEGIN
-  FOREACH own IN ARRAY ARRAY['takings_capture_enqueue()', 'takings_capture_keep()', 'takings_refund_enqueue()',
-                             'takings_refund_keep()']::regprocedure[] LOOP
+  FOREACH own IN ARRAY ARRAY['takings_capture_enqueue()', 'takings_capture_place()', 'takings_capture_keep()',
+                             'takings_refund_enqueue()', 'takings_refund_place()', 'takings_refund_keep()']::regprocedure[] LOOP
     EXECUTE format('ALTER FUNCTION %s SET search_path = %I, pg_temp', own, current_schema());
   END LOOP;
 END $$;
@@ -348,10 +348,10 @@ impl Postgres {
             &format!(
                 "SELECT {ACCOUNT}, takings_now(),
                    paused_until <= takings_now()
-                   AND (EXISTS (SELECT FROM takings_capture WHERE account = $1 AND due_at <= takings_now()
-                          AND (due_at, id) > ($2, $3))
-                     OR EXISTS (SELECT FROM takings_refund WHERE account = $1 AND due_at <= takings_now()
-                          AND (due_at, id) > ($4, $5)))
+                   AND (EXISTS (SELECT FROM takings_capture WHERE account = $1 AND queue_at <= takings_now()
+                          AND (queue_at, id) > ($2, $3) AND due_at <= takings_now())
+                     OR EXISTS (SELECT FROM takings_refund WHERE account = $1 AND queue_at <= takings_now()
+                          AND (queue_at, id) > ($4, $5) AND due_at <= takings_now()))
                  FROM takings_account WHERE account = $1"
             ),
             &[
@@ -368,6 +368,10 @@ impl Postgres {
         let (held, now, is_due) = (of_account(row)?, time(row, 13)?, row.try_get::<_, bool>(14)?);
         if went_back(cursors, now) {
             self.lanes.remove(account);
+            self.look_behind(account)?;
+            return self.is_due(account, most);
+        }
+        if self.lanes.get_mut(account).is_some_and(|lane| lane.is_lease_over(now)) {
             self.look_behind(account)?;
             return self.is_due(account, most);
         }
@@ -516,7 +520,7 @@ impl Work<'_> {
                     "UPDATE takings_{} SET sends = sends + 1000, maybe = maybe OR state = 'sending',
                        due_at = CASE WHEN state = 'sending' THEN least(due_at, takings_clock()) ELSE due_at END,
                        state = CASE WHEN state = 'sending' THEN 'unclear' ELSE state END
-                     WHERE due_at IS NOT NULL",
+                     WHERE queue_at IS NOT NULL",
                     kind.operation()
                 ),
                 &[],
@@ -634,7 +638,8 @@ impl Store for Postgres {
             return Ok(Vec::new());
         }
         let due = first(due, most);
-        let end = moment_of(now.saturating_add(millis(lease)));
+        let lease_ends = now.saturating_add(millis(lease));
+        let end = moment_of(lease_ends);
         for kind in Kind::ALL {
             let rows = due.iter().filter(|row| row.kind == kind);
             let ids: Vec<i64> = rows.map(|row| row.id).collect();
@@ -661,6 +666,7 @@ impl Store for Postgres {
         if let Some(lane) = self.lanes.get_mut(account) {
             lane.searched(now, most, found, &due);
             lane.has_more = due.len() == wanted;
+            lane.lease_ends = lane.lease_ends.min(lease_ends);
         }
         Ok(due.into_iter().map(|row| row.claimed(now, &held)).collect())
     }
@@ -739,20 +745,30 @@ impl Store for Postgres {
 
     fn open_rows(&mut self, account: &str) -> Result<u64, Error> {
         let rows = self.read(
-            "SELECT (SELECT count(*) FROM takings_capture WHERE account = $1 AND due_at IS NOT NULL)
-                  + (SELECT count(*) FROM takings_refund WHERE account = $1 AND due_at IS NOT NULL)",
+            "SELECT (SELECT count(*) FROM takings_capture WHERE account = $1 AND queue_at IS NOT NULL)
+                  + (SELECT count(*) FROM takings_refund WHERE account = $1 AND queue_at IS NOT NULL)",
             &[(&account, Type::TEXT)],
         )?;
         rows.first().map_or(Ok(0), |row| natural(row, 0))
     }
 
     fn quiet(&mut self, account: &str) -> Result<Option<Duration>, Error> {
+        // Rows wait in the order of their time, but for those that are being sent. So the first that is not, and those before.
+        let earliest = Kind::ALL.map(|kind| {
+            format!(
+                "(SELECT least(first.due_at, (SELECT min(due_at) FROM takings_{operation}
+                    WHERE account = $1 AND queue_at < coalesce(first.queue_at, 'infinity')))
+                  FROM (VALUES (1)) AS always LEFT JOIN (SELECT queue_at, due_at FROM takings_{operation}
+                    WHERE account = $1 AND queue_at IS NOT NULL AND state <> 'sending' ORDER BY queue_at LIMIT 1) AS first ON true)",
+                operation = kind.operation()
+            )
+        });
         let rows = self.read(
-            "SELECT takings_ms(greatest(due.at, paused_until)) - takings_ms(takings_now())
-             FROM takings_account, (SELECT least(
-               (SELECT min(due_at) FROM takings_capture WHERE account = $1 AND due_at IS NOT NULL),
-               (SELECT min(due_at) FROM takings_refund WHERE account = $1 AND due_at IS NOT NULL)) AS at) AS due
-             WHERE account = $1 AND due.at IS NOT NULL",
+            &format!(
+                "SELECT takings_ms(greatest(due.at, paused_until)) - takings_ms(takings_now())
+                 FROM takings_account, (SELECT least({}) AS at) AS due WHERE account = $1 AND due.at IS NOT NULL",
+                earliest.join(", ")
+            ),
             &[(&account, Type::TEXT)],
         )?;
         let Some(row) = rows.first() else { return Ok(None) };
@@ -929,7 +945,7 @@ fn limited(work: &mut Work<'_>, account: &str, time: Duration) -> Result<u64, Er
 /// The columns of a due row, with its table.
 fn of_due_row(kind: Kind) -> String {
     format!(
-        "SELECT due_at, id, state, maybe, refused, tries, sends, order_id, reference, {}::bigint, request, idempotency_key,
+        "SELECT queue_at, id, state, maybe, refused, tries, sends, order_id, reference, {}::bigint, request, idempotency_key,
            enqueued_at, looked_at FROM takings_{}",
         kind.amount(),
         kind.operation()
@@ -949,14 +965,15 @@ fn due_stragglers(
         return Ok(Vec::new());
     }
     let rows = work.read(
-        &format!("{} WHERE id = ANY($1) FOR UPDATE SKIP LOCKED", of_due_row(kind)),
-        &[(&ids, Type::INT8_ARRAY)],
+        &format!("{} WHERE id = ANY($1) AND due_at <= $2 FOR UPDATE SKIP LOCKED", of_due_row(kind)),
+        &[(&ids, Type::INT8_ARRAY), (&moment_of(now), Type::TIMESTAMPTZ)],
     )?;
     let mut due = Vec::with_capacity(rows.len());
     for row in &rows {
-        let Some(Micros(at)) = row.try_get::<_, Option<Micros>>(0)? else { continue };
-        if at <= now.saturating_mul(1000) && (at, row.try_get(1)?) <= cursor {
-            due.push(due_row(kind, row)?);
+        let row = due_row(kind, row)?;
+        // The search finds those that have a new place.
+        if (row.queue_at, row.id) <= cursor {
+            due.push(row);
         }
     }
     Ok(due)
@@ -972,8 +989,8 @@ fn due_rows(
 ) -> Result<Vec<DueRow>, Error> {
     let rows = work.read(
         &format!(
-            "{} WHERE account = $1 AND due_at <= $2 AND (due_at, id) > ($4, $5)
-             ORDER BY due_at, id LIMIT $3 FOR UPDATE SKIP LOCKED",
+            "{} WHERE account = $1 AND queue_at <= $2 AND (queue_at, id) > ($4, $5) AND due_at <= $2
+             ORDER BY queue_at, id LIMIT $3 FOR UPDATE SKIP LOCKED",
             of_due_row(kind)
         ),
         &[
@@ -990,7 +1007,7 @@ fn due_rows(
 fn due_row(kind: Kind, row: &Row) -> Result<DueRow, Error> {
     Ok(DueRow {
         kind,
-        due_at: row.try_get::<_, Micros>(0)?.0,
+        queue_at: row.try_get::<_, Micros>(0)?.0,
         id: row.try_get(1)?,
         state: state(kind, row, 2)?,
         maybe: row.try_get(3)?,
@@ -1091,6 +1108,7 @@ fn write_rows(work: &mut Work<'_>, kind: Kind, ends: &[&Settlement]) -> Result<(
     work.change(
         &format!(
             "UPDATE takings_{operation} AS c SET state = u.state, due_at = t.now + u.due_in * interval '1 ms',
+               queue_at = t.now + u.due_in * interval '1 ms',
                tries = u.tries, maybe = c.maybe OR u.maybe, refused = u.refused,
                last_sent_at = CASE WHEN u.was_sent THEN t.now ELSE c.last_sent_at END,
                looked_at = CASE WHEN u.vouches THEN u.claimed_at ELSE c.looked_at END,

@@ -635,7 +635,7 @@ fn due_rows(
         Ok(DueRow {
             kind,
             id: row.get(0)?,
-            due_at: row.get(1)?,
+            queue_at: row.get(1)?,
             state: state(kind, row, 2)?,
             maybe: row.get(3)?,
             refused: row.get(4)?,

@@ -296,11 +296,77 @@ fn no_row_is_left(prepare: impl Fn(&str)) {
         &database,
         "INSERT INTO takings_capture (order_id, reference, captured_amount, due_at) VALUES ('o-2', 'p', 1, '2001-01-01')",
     );
+    found(&mut store, LEASE);
+}
+
+/// Claims a row that a look has to find first.
+fn found(store: &mut Postgres, lease: Duration) -> Claim {
     let began = Instant::now();
-    while store.claim("default", 1, LEASE).unwrap().is_empty() {
+    loop {
+        if let Some(claim) = store.claim("default", 1, lease).unwrap().pop() {
+            return claim;
+        }
         assert!(began.elapsed() < Duration::from_secs(60), "the row is not found");
         thread::sleep(Duration::from_millis(200));
     }
+}
+
+/// A row that is being sent keeps its place, which may lie behind every cursor. It is found once its lease ends: at once by
+/// the worker that had it, and by the next look of any other.
+#[test]
+fn a_lease_ends_behind_the_cursor() {
+    let database = Cluster::get().database();
+    let (mut store, mut other) = (open(&database), open(&database));
+    assert!(other.claim("default", 1, LEASE).unwrap().is_empty());
+    Cluster::get().run(
+        &database,
+        "INSERT INTO takings_capture (order_id, reference, captured_amount, due_at) VALUES ('o', 'p', 1, '2001-01-01')",
+    );
+    let short = Duration::from_millis(300);
+    assert_eq!(store.claim("default", 1, short).unwrap().len(), 1);
+    assert!(store.claim("default", 1, short).unwrap().is_empty(), "it is being sent");
+    thread::sleep(short);
+    assert!(found(&mut store, short).row.maybe);
+    found(&mut other, LEASE);
+}
+
+/// A claim writes no column that an index holds, so that the row's next version needs no new entries.
+#[test]
+fn a_claim_changes_no_index() {
+    let database = Cluster::get().database();
+    let indexes = "SELECT indexdef FROM pg_indexes WHERE tablename IN ('takings_capture', 'takings_refund')";
+    let rows = Cluster::get().shop(&database).query(indexes, &[]).unwrap();
+    assert!(rows.len() >= 12, "{}", rows.len());
+    for row in &rows {
+        let index: &str = row.get(0);
+        let mut words = index.split(|letter: char| !(letter.is_alphanumeric() || letter == '_'));
+        assert!(!words.any(|word| ["due_at", "sends", "maybe", "last_sent_at", "state"].contains(&word)), "{index}");
+    }
+}
+
+/// Whatever somebody does to a row, its place follows.
+#[test]
+fn a_place_follows_a_change_by_hand() {
+    let database = Cluster::get().database();
+    let mut store = open(&database);
+    store.enqueue(Kind::Capture, &entries(0..1)).unwrap();
+    let claim = store.claim("default", 1, LEASE).unwrap().remove(0);
+    let later =
+        Settlement { state: State::Unclear, done_as: None, due_in: Some(Duration::from_secs(3600)), ..done(&claim) };
+    assert_eq!(store.settle(&[later]).unwrap(), [Kept::Written]);
+    assert!(store.claim("default", 1, LEASE).unwrap().is_empty());
+    let quiet = store.quiet("default").unwrap().unwrap();
+    assert!(quiet > Duration::from_secs(3500), "{quiet:?}");
+    let mut shop = Cluster::get().shop(&database);
+    let mut run = |sql: &str| assert_eq!(shop.execute(sql, &[]).unwrap(), 1, "{sql}");
+    run("UPDATE takings_capture SET due_at = now()");
+    assert_eq!(store.claim("default", 1, LEASE).unwrap().len(), 1);
+    run("UPDATE takings_capture SET state = 'stuck', due_at = NULL, settled_at = now()");
+    assert_eq!((store.open_rows("default"), store.quiet("default")), (Ok(0), Ok(None)));
+    run("UPDATE takings_capture SET state = 'queued', due_at = now(), settled_at = NULL");
+    assert_eq!(store.claim("default", 1, LEASE).unwrap().len(), 1);
+    let quiet = store.quiet("default").unwrap().unwrap();
+    assert!(quiet > LEASE / 2 && quiet <= LEASE, "until the lease ends: {quiet:?}");
 }
 
 /// An old snapshot keeps the entries of all former versions of rows. No claim passes those of rows that ended long ago.

@@ -16,6 +16,9 @@ CREATE TABLE takings_capture (
     CHECK (state IN ('queued', 'sending', 'unclear', 'captured', 'rejected', 'stuck', 'cancelled')),
   -- When something is to be done about it; while 'sending' the end of the lease; NULL: nothing.
   due_at          timestamptz DEFAULT takings_now(),
+  -- The place among the due rows: due_at, but for a row that is 'sending', which keeps the place where it was claimed. So
+  -- a claim changes no column that an index holds, and the row's next version needs no new entry in any index.
+  queue_at        timestamptz,
   -- The claims so far. A worker's word counts while this is the number of its claim.
   sends           bigint NOT NULL DEFAULT 0,
   -- The unclear ends so far: the place in the schedule.
@@ -44,11 +47,12 @@ CREATE TABLE takings_capture (
   CHECK ((state = 'captured') = (capture_id IS NOT NULL)),
   CHECK ((state IN ('captured', 'rejected', 'stuck', 'cancelled')) = (due_at IS NULL)),
   CHECK ((due_at IS NULL) = (settled_at IS NOT NULL)),
+  CHECK ((due_at IS NULL) = (queue_at IS NULL)),
   CONSTRAINT takings_capture_name UNIQUE (account, order_id, reference)
 -- A row is written three times, and rarely deleted. Where its next version finds room in the same page, the log need not
 -- repeat the request, and the room of the former one is used again. A vacuum must not wait.
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0);
-CREATE INDEX takings_capture_due ON takings_capture (account, due_at, id) WHERE due_at IS NOT NULL;
+CREATE INDEX takings_capture_due ON takings_capture (account, queue_at, id) WHERE queue_at IS NOT NULL;
 CREATE INDEX takings_capture_alert ON takings_capture (alert_at) WHERE alert_at IS NOT NULL;
 -- The words of a shop's question for news: other words would not find the index.
 CREATE INDEX takings_capture_news ON takings_capture (settled_at)
@@ -92,6 +96,7 @@ BEGIN
   SELECT captured_amount, request, request_wiped_at INTO old FROM takings_capture
     WHERE account = NEW.account AND order_id = NEW.order_id AND reference = NEW.reference;
   IF NOT FOUND THEN
+    NEW.queue_at := NEW.due_at;
     RETURN NEW;
   END IF;
   -- The same again does nothing. A wiped request can no longer be compared.
@@ -104,6 +109,16 @@ BEGIN
 END $$;
 CREATE TRIGGER takings_capture_enqueue BEFORE INSERT ON takings_capture
   FOR EACH ROW EXECUTE FUNCTION takings_capture_enqueue();
+
+-- A row that somebody makes due earlier, settles or opens again has its place anew.
+CREATE FUNCTION takings_capture_place() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  NEW.queue_at := NEW.due_at;
+  RETURN NEW;
+END $$;
+CREATE TRIGGER takings_capture_place BEFORE INSERT OR UPDATE OF due_at ON takings_capture FOR EACH ROW
+  WHEN (NEW.queue_at > NEW.due_at OR (NEW.queue_at IS NULL) <> (NEW.due_at IS NULL))
+  EXECUTE FUNCTION takings_capture_place();
 
 CREATE FUNCTION takings_capture_keep() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -2,8 +2,8 @@
 //!
 //! The index of due rows keeps an entry of every former version of a row, for as long as anybody's snapshot may see it. A
 //! search passes such entries one by one, so a claim begins at a cursor and not at the first entry. A row may become due
-//! behind the cursor all the same: a shop's transaction commits late, or the claim of another worker is rolled back. A look
-//! from the first entry to the cursor finds it. The look takes no lock, and where it is slow it has a connection of its own,
+//! behind the cursor all the same: a shop's transaction commits late, the claim of another worker is rolled back, or its
+//! lease ends. A look from the first entry to the cursor finds it. The look takes no lock, and where it is slow it has a connection of its own,
 //! so that no claim waits for it.
 
 use std::thread::{self, JoinHandle};
@@ -62,6 +62,8 @@ pub(super) struct Lane {
     pub stragglers: [Vec<i64>; 2],
     /// The last claim took as many rows as it asked for, so there may be more.
     pub has_more: bool,
+    /// When the first lease ends of the claims since the last look, in milliseconds of the ledger's clock.
+    pub lease_ends: i64,
     /// A look on a connection of its own.
     beside: Option<(Instant, JoinHandle<Result<Seen, Error>>)>,
     next: Instant,
@@ -75,6 +77,7 @@ impl Lane {
             cursors: [START; 2],
             stragglers: [Vec::new(), Vec::new()],
             has_more: false,
+            lease_ends: i64::MAX,
             beside: None,
             next: Instant::now(),
             took: Duration::ZERO,
@@ -127,8 +130,19 @@ impl Lane {
                 }
             }
         }
+        self.lease_ends = i64::MAX;
         self.took = seen.took;
         self.next = Instant::now() + OFTEN.max((seen.took * RARELY).min(SELDOM));
+    }
+
+    /// Has a look made at once where the lease of a row ended that no look has seen since.
+    pub fn is_lease_over(&mut self, now: i64) -> bool {
+        let is_over = self.lease_ends <= now;
+        if is_over {
+            self.lease_ends = i64::MAX;
+            self.next = Instant::now();
+        }
+        is_over
     }
 
     /// Notes that the searches of both tables came to their end.
@@ -143,7 +157,7 @@ impl Lane {
             let (cursor, stragglers) = (&mut self.cursors[place], &mut self.stragglers[place]);
             // Others that took them, or their locks, are found by the next look.
             stragglers.drain(..most.min(stragglers.len()));
-            let claimed = due.iter().filter(|row| row.kind == kind).map(|row| (row.due_at, row.id));
+            let claimed = due.iter().filter(|row| row.kind == kind).map(|row| (row.queue_at, row.id));
             let claimed: Vec<Cursor> = claimed.filter(|at| at > cursor).collect();
             let end = (late(now), 0);
             let is_all = found[place] < most && claimed.len() == found[place];
@@ -184,13 +198,14 @@ pub(super) fn look(client: &mut Client, account: &str) -> Result<Seen, ::postgre
     let begun = Instant::now();
     let of = |kind: Kind| {
         format!(
-            "(SELECT '{operation}' AS kind, due_at, id FROM takings_{operation}
-              WHERE account = $1 AND due_at < takings_now() - $2 * interval '1 us' ORDER BY due_at, id LIMIT {MOST})",
+            "(SELECT '{operation}' AS kind, queue_at, id FROM takings_{operation}
+              WHERE account = $1 AND queue_at < takings_now() - $2 * interval '1 us' AND due_at <= takings_now()
+              ORDER BY queue_at, id LIMIT {MOST})",
             operation = kind.operation()
         )
     };
     let sql = format!(
-        "SELECT kind, (extract(epoch FROM due_at) * 1000000)::bigint, id,
+        "SELECT kind, (extract(epoch FROM queue_at) * 1000000)::bigint, id,
            takings_ms(takings_now()) FROM (VALUES (1)) AS always LEFT JOIN ({} UNION ALL {}) AS due ON true",
         of(Kind::Capture),
         of(Kind::Refund)

@@ -178,7 +178,7 @@ impl Office for Postgres {
                 work.change(
                     &format!(
                         "UPDATE takings_{} SET looked_at = 'epoch'
-                         WHERE account = $1 AND due_at IS NOT NULL AND looked_at > 'epoch'",
+                         WHERE account = $1 AND queue_at IS NOT NULL AND looked_at > 'epoch'",
                         kind.operation()
                     ),
                     &[(&account, Type::TEXT)],

@@ -5,6 +5,7 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::time::Duration;
 
 use support::{Folder, Run, built, cc, cxx, root};
 use takings_sandbox::{Fault, NewOrder, Options, Sandbox};
@@ -129,7 +130,8 @@ fn the_c_program_calls_every_function() {
 fn under(before: &[&str], program: &std::path::Path) -> Run {
     match before {
         [] => Run::new(program),
-        [tool, options @ ..] => Run::new(tool).args(options).arg(program),
+        // Valgrind takes forty times as long as the program, and longer on a busy machine.
+        [tool, options @ ..] => Run::new(tool).args(options).arg(program).within(Duration::from_secs(900)),
     }
 }
 

@@ -98,7 +98,7 @@ test("the meaning of an answer is returned", function()
     {503, headers},
   }
   local ends = {"capture", "rejected", "outcome_unknown"}
-  for at = 1, 3000 do
+  for at = 1, 1200 do
     local call = assert(quietly(client.prepare, client, "driven", {captured_amount = 1}))
     quietly(call.start, call)
     local id = ("4ba29b50-be7b-44f5-a492-%012d"):format(at)

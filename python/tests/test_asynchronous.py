@@ -532,7 +532,7 @@ def test_an_interrupt_between_a_step_and_its_result(
     key: str, sandbox: Sandbox, new_loop: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As Ctrl-C is raised where the compiled function has returned: the capture goes on."""
-    order_id = sandbox.order(delay(0.3))
+    order_id = sandbox.order(delay(2))
     client = takings.AsyncClient(**USUAL, base_url=sandbox.url)
     loop = new_loop()
     own_call: Any = vars(takings)["_asynchronous"]._OwnCall

@@ -18,12 +18,13 @@ WITHIN = 0.1
 MISSES = 3
 """How often in a row it may take longer: the machine may be busy."""
 
+# Long enough that the signal comes before the end, on a busy machine too.
 PHASES: dict[str, list[dict[str, Any]]] = {
-    "before the commit": [{"fault": "delay", "seconds": 0.6, "when": "before_commit"}],
-    "after the commit": [{"fault": "delay", "seconds": 0.6, "when": "after_commit"}],
+    "before the commit": [{"fault": "delay", "seconds": 2, "when": "before_commit"}],
+    "after the commit": [{"fault": "delay", "seconds": 2, "when": "after_commit"}],
     "between attempts": [
         {"fault": "lost_answer"},
-        {"fault": "too_many_requests", "retry_after": "1"},
+        {"fault": "too_many_requests", "retry_after": "2"},
     ],
 }
 

@@ -1,6 +1,9 @@
 //! A call that its host sends, step by step: takings decides, the host sends and waits.
 
-use mlua::{IntoLua, IntoLuaMulti, Lua, MetaMethod, Table, UserData, UserDataFields, UserDataMethods, Value};
+use mlua::{
+    Function, IntoLua, IntoLuaMulti, Lua, LuaString, MetaMethod, Table, UserData, UserDataFields, UserDataMethods,
+    UserDataRefMut, Value,
+};
 use takings::binding::{Http1, milliseconds};
 use takings::{Answer, Call, Event, HttpRequest, Step};
 
@@ -28,38 +31,45 @@ impl UserData for Handle {
 fn methods(lua: &Lua) -> mlua::Result<Table> {
     let table = lua.create_table()?;
     let methods = Functions { lua, table, prefix: "call:", is_self: Some(|data| data.is::<Handle>()) };
-    let event = |name: &str, takes: &[Argument], event: fn(&Arguments) -> Result<Event, Failure>| {
+    // A word that is there already takes no protected call.
+    let words = ["send", "wait", "done"].map(|word| lua.create_string(word));
+    let [send, wait, over] = words;
+    let (send, wait, over) = (send?, wait?, over?);
+    let event = |name: &str, takes: &[Argument], event: fn(&Lua, &Arguments) -> Result<Event, Failure>| {
+        let (send, wait, over) = (send.clone(), wait.clone(), over.clone());
         methods.add(name, false, takes, move |lua, arguments| {
-            // The answer must reach the core, although a finaliser of the program's own may raise an error meanwhile.
-            let event = undisturbed(lua, || event(arguments));
+            let event = event(lua, arguments);
             let mut handle = arguments.this().borrow_mut::<Handle>()?;
             let Some(call) = &mut handle.0 else { return done(arguments) };
-            let step = call.step(event?);
-            let values = undisturbed(lua, || match &step {
-                Step::Send(timeout) => ("send", milliseconds(*timeout)).into_lua_multi(lua),
-                Step::Wait(pause) => ("wait", milliseconds(*pause)).into_lua_multi(lua),
-                Step::Done(Ok(reply)) => ("done", records::reply(lua, reply)?).into_lua_multi(lua),
-                Step::Done(Err(error)) => ("done", Value::Nil, records::error(lua, error)?).into_lua_multi(lua),
+            let outcome = match call.step(event?) {
+                Step::Send(timeout) => return Ok((&send, milliseconds(timeout)).into_lua_multi(lua)?),
+                Step::Wait(pause) => return Ok((&wait, milliseconds(pause)).into_lua_multi(lua)?),
+                Step::Done(outcome) => outcome,
+            };
+            let values = undisturbed(lua, || match &outcome {
+                Ok(reply) => (&over, records::reply(lua, reply)?).into_lua_multi(lua),
+                Err(error) => (&over, Value::Nil, records::error(lua, error)?).into_lua_multi(lua),
             })?;
-            if let Step::Done(_) = step {
-                *handle = Handle(None, None);
-            }
+            *handle = Handle(None, None);
             Ok(values)
         })
     };
-    event("start", &[], |_| Ok(Event::Start))?;
+    event("start", &[], |_, _| Ok(Event::Start))?;
     let takes = [("status", "any"), ("headers", "table"), ("body", "string?")];
-    event("answered", &takes, |arguments| Ok(Event::Answered(answer(arguments)?)))?;
-    event("not_sent", &[("why", "string")], |arguments| Ok(Event::NotSent(arguments.lossy_text("why"))))?;
-    event("maybe_sent", &[("why", "string")], |arguments| Ok(Event::MaybeSent(arguments.lossy_text("why"))))?;
-    event("closed", &[("why", "string")], |arguments| {
+    event("answered", &takes, |lua, arguments| {
+        // The answer must reach the core, although a finaliser of the program's own may raise an error meanwhile.
+        undisturbed(lua, || Ok(Event::Answered(answer(arguments)?)))
+    })?;
+    event("not_sent", &[("why", "string")], |_, arguments| Ok(Event::NotSent(arguments.lossy_text("why"))))?;
+    event("maybe_sent", &[("why", "string")], |_, arguments| Ok(Event::MaybeSent(arguments.lossy_text("why"))))?;
+    event("closed", &[("why", "string")], |_, arguments| {
         let why = arguments.lossy_text("why");
         Ok(match arguments.this().borrow_mut::<Handle>()?.1.take() {
             Some(exchange) => exchange.end(&why).map_or_else(Event::MaybeSent, Event::Answered),
             None => Event::MaybeSent(why),
         })
     })?;
-    event("waited", &[], |_| Ok(Event::Waited))?;
+    event("waited", &[], |_, _| Ok(Event::Waited))?;
     methods.add("bytes", false, &[], |lua, arguments| {
         let mut handle = arguments.this().borrow_mut::<Handle>()?;
         let Some(call) = &handle.0 else { return done(arguments) };
@@ -93,6 +103,32 @@ fn methods(lua: &Lua) -> mlua::Result<Table> {
     fact("attempt_log", |lua, call| records::attempt_log(lua, call.attempt_log()))?;
     fact("abandoned", |lua, call| undisturbed(lua, || records::error(lua, &call.abandoned())))?;
     Ok(methods.table)
+}
+
+/// The functions of a cosocket (`cosocket.lua`). Each gives at once what would take a program several methods of a call,
+/// and checks nothing, since the program cannot reach it.
+pub(crate) fn cosocket(lua: &Lua) -> mlua::Result<(Function, Function)> {
+    let open = lua.create_function(|lua, mut handle: UserDataRefMut<Handle>| {
+        let Some(call) = &handle.0 else { return Err(mlua::Error::runtime("the call is done")) };
+        let request = call.request();
+        let (exchange, bytes) = Http1::begin(request);
+        let values = (
+            lua.create_string(&*bytes)?,
+            lua.create_string(request.host())?,
+            request.port(),
+            request.is_tls(),
+            milliseconds(call.connect_timeout()),
+            milliseconds(call.time_left()),
+        );
+        handle.1 = Some(exchange);
+        Ok(values)
+    })?;
+    let take = lua.create_function(|_, (mut handle, bytes): (UserDataRefMut<Handle>, LuaString)| {
+        let left = handle.0.as_ref().map(|call| milliseconds(call.time_left()));
+        let Some(exchange) = &mut handle.1 else { return Err(mlua::Error::runtime("nothing was sent")) };
+        Ok((exchange.received(&bytes.as_bytes()), exchange.is_reusable(), left))
+    })?;
+    Ok((open, take))
 }
 
 fn done<T>(arguments: &Arguments) -> Result<T, Failure> {

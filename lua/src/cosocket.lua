@@ -2,6 +2,10 @@
 -- Only Lua may wait for a cosocket, so this file connects, sends and receives, within the time of the step. The core
 -- writes the bytes of the request, reads those of the answer, and says when the connection may be kept.
 
+-- Two functions of Rust, in place of several methods of a call. `open` gives the bytes of the request, the host, its port,
+-- whether it has TLS, and the times for a connection and for all, in milliseconds. `take` takes bytes of the answer and gives
+-- how many are wanted next, whether the connection may be kept, and the time that is left.
+local open, take = ...
 local ngx = ngx
 local coroutine, ipairs, math, pcall, tostring, type = coroutine, ipairs, math, pcall, tostring, type
 
@@ -79,34 +83,47 @@ local function handshake(socket, host)
   return nil, "the TLS handshake " .. (why == "timeout" and "took too long" or ("failed (%s)"):format(why))
 end
 
--- Gives an open connection, or nil and why there is none.
-local function connected(call)
-  -- The whole request as a table would cost more than its sending.
-  local host, port, is_tls = call:address()
-  local left = call:time_left()
-  local reserve = left - math.min(left, call:connect_timeout())
-  local pool = ("takings %s %s:%d"):format(is_tls and "tls" or "tcp", host, port)
+-- Gives an open connection and the time that is left, or nil and why there is none.
+local function connected(call, host, port, is_tls, limit, left)
+  local reserve = left - math.min(left, limit)
+  local pool = (is_tls and "takings tls " or "takings tcp ") .. host .. ":" .. port
   -- nginx asks its resolver even for this name.
   local addresses = host == "localhost" and {"127.0.0.1", "[::1]"} or {host}
   local why
   for _, address in ipairs(addresses) do
     local socket = ngx.socket.tcp()
-    local time = math.max(call:time_left() - reserve, 1)
+    local time = math.max(left - reserve, 1)
     socket:settimeouts(time, time, time)
+    local options = {pool = pool, pool_size = MOST_IDLE}
     local made
-    made, why = connect_within(time, socket, address, port, {pool = pool, pool_size = MOST_IDLE})
+    if address:find("%a") then
+      made, why = connect_within(time, socket, address, port, options)
+    else
+      -- Nothing is looked up, so the socket's own time-out is enough.
+      local ran
+      ran, made, why = pcall(socket.connect, socket, address, port, options)
+      if not ran then
+        made, why = nil, made
+      end
+    end
     if made then
-      if is_tls and socket:getreusedtimes() == 0 then
-        time = math.max(call:time_left() - reserve, 1)
+      if socket:getreusedtimes() > 0 then
+        return socket, left
+      end
+      left = call:time_left()
+      if is_tls then
+        time = math.max(left - reserve, 1)
         socket:settimeouts(time, time, time)
         made, why = handshake(socket, host)
+        left = call:time_left()
       end
       if made then
-        return socket
+        return socket, left
       end
       socket:close()
       break
     end
+    left = call:time_left()
   end
   why = explained(tostring(why), host)
   return nil, ("no connection to %s:%d: %s"):format(host, port, why)
@@ -114,30 +131,29 @@ end
 
 -- Sends the bytes of the request and receives the answer. Gives whether the connection may be kept, why the answer
 -- broke off, and the lack of a time-out where that is not the answer.
-local function converse(call, socket)
+local function converse(call, socket, bytes, left)
   local function in_time(act, ...)
-    local left = call:time_left()
     if left == 0 then
       return nil, "timeout"
     end
     socket:settimeouts(left, left, left)
     return act(socket, ...)
   end
-  local bytes = call:bytes()
+  local wanted, is_reusable
   for from = 1, #bytes, PIECE do
     local sent, why = in_time(socket.send, bytes:sub(from, from + PIECE - 1))
     if not sent then
       return false, why, "the request was not sent whole"
     end
+    wanted, is_reusable, left = take(call, "")
   end
   local pieces = 0
-  local wanted, is_reusable = call:received("")
   while wanted do
     local piece, why = in_time(socket.receiveany, wanted)
     if not piece then
       return false, why
     end
-    wanted, is_reusable = call:received(piece)
+    wanted, is_reusable, left = take(call, piece)
     pieces = pieces + 1
     if pieces % TURN == 0 then
       ngx.sleep(0.001)
@@ -148,11 +164,12 @@ end
 
 -- Sends the request once. Gives the event for the call, which is a method of it, and a reason.
 local function exchange(call, timeout)
-  local socket, unconnected = connected(call)
+  local bytes, host, port, is_tls, limit, left = open(call)
+  local socket, rest = connected(call, host, port, is_tls, limit, left)
   if not socket then
-    return call.not_sent, unconnected
+    return call.not_sent, rest
   end
-  local ran, is_reusable, why, lack = pcall(converse, call, socket)
+  local ran, is_reusable, why, lack = pcall(converse, call, socket, bytes, rest)
   if not (ran and is_reusable and socket:setkeepalive(IDLE)) then
     socket:close()
   end

@@ -3,6 +3,7 @@
 use mlua::{AnyUserData, Function, IntoLuaMulti, Lua, MultiValue, Table, Value};
 use takings::Error;
 
+use crate::call;
 use crate::records::{self, undisturbed};
 use crate::source::NOT_UTF8;
 
@@ -15,7 +16,7 @@ struct Wrapper(Function);
 
 /// Loads the parts in Lua. Must run before any function is made.
 pub(crate) fn prepare(lua: &Lua) -> mlua::Result<()> {
-    let cosocket: MultiValue = lua.load(COSOCKET).set_name("=takings").eval()?;
+    let cosocket: MultiValue = lua.load(COSOCKET).set_name("=takings").call(call::cosocket(lua)?)?;
     lua.set_app_data(Wrapper(lua.load(WRAPPERS).set_name("=takings").call(cosocket)?));
     Ok(())
 }

@@ -110,14 +110,15 @@ END $$;
 CREATE TRIGGER takings_capture_enqueue BEFORE INSERT ON takings_capture
   FOR EACH ROW EXECUTE FUNCTION takings_capture_enqueue();
 
--- A row that somebody makes due earlier, settles or opens again has its place anew.
+-- Whoever changes due_at moves the row to another place, but for a claim.
 CREATE FUNCTION takings_capture_place() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   NEW.queue_at := NEW.due_at;
   RETURN NEW;
 END $$;
 CREATE TRIGGER takings_capture_place BEFORE INSERT OR UPDATE OF due_at ON takings_capture FOR EACH ROW
-  WHEN (NEW.queue_at > NEW.due_at OR (NEW.queue_at IS NULL) <> (NEW.due_at IS NULL))
+  WHEN (NEW.queue_at > NEW.due_at OR (NEW.queue_at IS NULL) <> (NEW.due_at IS NULL)
+    OR NEW.queue_at < NEW.due_at AND NEW.state <> 'sending')
   EXECUTE FUNCTION takings_capture_place();
 
 CREATE FUNCTION takings_capture_keep() RETURNS trigger LANGUAGE plpgsql AS $$

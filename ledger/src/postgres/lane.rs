@@ -62,7 +62,7 @@ pub(super) struct Lane {
     pub stragglers: [Vec<i64>; 2],
     /// The last claim took as many rows as it asked for, so there may be more.
     pub has_more: bool,
-    /// When the first lease ends of the claims since the last look, in milliseconds of the ledger's clock.
+    /// When the lease of the first claim ends since the last such end, in milliseconds of the ledger's clock.
     pub lease_ends: i64,
     /// A look on a connection of its own.
     beside: Option<(Instant, JoinHandle<Result<Seen, Error>>)>,
@@ -130,12 +130,11 @@ impl Lane {
                 }
             }
         }
-        self.lease_ends = i64::MAX;
         self.took = seen.took;
         self.next = Instant::now() + OFTEN.max((seen.took * RARELY).min(SELDOM));
     }
 
-    /// Has a look made at once where the lease of a row ended that no look has seen since.
+    /// Has a look made at once where a lease ended.
     pub fn is_lease_over(&mut self, now: i64) -> bool {
         let is_over = self.lease_ends <= now;
         if is_over {

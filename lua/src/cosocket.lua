@@ -96,15 +96,15 @@ local function connected(call, host, port, is_tls, limit, left)
     socket:settimeouts(time, time, time)
     local options = {pool = pool, pool_size = MOST_IDLE}
     local made
-    if address:find("%a") then
-      made, why = connect_within(time, socket, address, port, options)
-    else
+    if address:find("^%d+%.%d+%.%d+%.%d+$") or address:find("^%[") then
       -- Nothing is looked up, so the socket's own time-out is enough.
       local ran
       ran, made, why = pcall(socket.connect, socket, address, port, options)
       if not ran then
         made, why = nil, made
       end
+    else
+      made, why = connect_within(time, socket, address, port, options)
     end
     if made then
       if socket:getreusedtimes() > 0 then
@@ -157,6 +157,7 @@ local function converse(call, socket, bytes, left)
     pieces = pieces + 1
     if pieces % TURN == 0 then
       ngx.sleep(0.001)
+      left = call:time_left()
     end
   end
   return is_reusable

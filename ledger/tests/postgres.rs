@@ -344,7 +344,7 @@ fn a_claim_changes_no_index() {
     }
 }
 
-/// Whatever somebody does to a row, its place follows.
+/// The place of a row follows each change that somebody makes by hand.
 #[test]
 fn a_place_follows_a_change_by_hand() {
     let database = Cluster::get().database();

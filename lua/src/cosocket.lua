@@ -97,7 +97,7 @@ local function connected(call, host, port, is_tls, limit, left)
     local options = {pool = pool, pool_size = MOST_IDLE}
     local made
     if address:find("^%d+%.%d+%.%d+%.%d+$") or address:find("^%[") then
-      -- Nothing is looked up, so the socket's own time-out is enough.
+      -- An address needs no look-up, so the socket's own time-out is enough.
       local ran
       ran, made, why = pcall(socket.connect, socket, address, port, options)
       if not ran then

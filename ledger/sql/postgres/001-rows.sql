@@ -110,7 +110,7 @@ END $$;
 CREATE TRIGGER takings_capture_enqueue BEFORE INSERT ON takings_capture
   FOR EACH ROW EXECUTE FUNCTION takings_capture_enqueue();
 
--- Whoever changes due_at moves the row to another place, but for a claim.
+-- A change of due_at moves the row to another place, unless a claim makes it.
 CREATE FUNCTION takings_capture_place() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   NEW.queue_at := NEW.due_at;

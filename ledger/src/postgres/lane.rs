@@ -3,8 +3,8 @@
 //! The index of due rows keeps an entry of every former version of a row, for as long as anybody's snapshot may see it. A
 //! search passes such entries one by one, so a claim begins at a cursor and not at the first entry. A row may become due
 //! behind the cursor all the same: a shop's transaction commits late, the claim of another worker is rolled back, or its
-//! lease ends. A look from the first entry to the cursor finds it. The look takes no lock, and where it is slow it has a connection of its own,
-//! so that no claim waits for it.
+//! lease ends. A look from the first entry to the cursor finds it. The look takes no lock, and where it is slow it has a
+//! connection of its own, so that no claim waits for it.
 
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};

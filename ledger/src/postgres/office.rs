@@ -54,7 +54,8 @@ impl Work<'_> {
         for kind in Kind::ALL {
             self.change(
                 &format!(
-                    "UPDATE takings_{} SET due_at = takings_clock() WHERE account = $1 AND queue_at IS NOT NULL AND due_at > takings_clock()
+                    "UPDATE takings_{} SET due_at = takings_clock()
+                     WHERE account = $1 AND queue_at IS NOT NULL AND due_at > takings_clock()
                        AND state IN ('queued', 'unclear') AND why = ANY($2)",
                     kind.operation()
                 ),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +84,31 @@ class Sandbox:
     def requests(self, order_id: str) -> list[dict[str, Any]]:
         """What was received for the order, as it came."""
         return list(self._control(f"/orders/{urllib.parse.quote(order_id)}/requests"))
+
+    def until_requested(self, order_id: str) -> None:
+        """Returns once a request for the order has come, however slow the machine is."""
+        deadline = time.monotonic() + 20
+        while not self.requests(order_id):
+            assert time.monotonic() < deadline, "no request came"
+            time.sleep(0.01)
+
+    @contextlib.contextmanager
+    def signals(self, order_id: str, number: signal.Signals) -> Generator[None]:
+        """This process gets the signal once a request for the order has come.
+
+        A handler that raises earlier might do so within a finaliser, where Python passes over it.
+        """
+
+        def send() -> None:
+            self.until_requested(order_id)
+            os.kill(os.getpid(), number)
+
+        sending = threading.Thread(target=send)
+        sending.start()
+        try:
+            yield
+        finally:
+            sending.join()
 
 
 @pytest.fixture(scope="session")

@@ -273,7 +273,7 @@ sys.stderr = open(os.devnull, "w")  # gevent names there each KeyboardInterrupt
 # a signal that comes while every greenlet waits, as a key that is pressed does
 signal.signal(signal.SIGALRM, signal.default_int_handler)
 id = slow()
-signal.setitimer(signal.ITIMER_REAL, 0.3)
+signal.setitimer(signal.ITIMER_REAL, 1)
 try:
     capture(id, idempotency_key="key")
 except KeyboardInterrupt as interrupt:

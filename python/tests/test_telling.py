@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-import os
 import signal
 import subprocess
 import sys
@@ -158,12 +157,9 @@ def test_an_interrupted_log_keeps_the_key(
 
 def test_ctrl_c_is_told(sandbox: Sandbox, client: takings.Client, caplog: Records) -> None:
     caplog.set_level(logging.INFO, "takings")
-    order_id = sandbox.order({"fault": "delay", "seconds": 1, "when": "before_commit"})
-    alarm = threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT))
-    alarm.start()
-    with pytest.raises(KeyboardInterrupt):
+    order_id = sandbox.order({"fault": "delay", "seconds": 2, "when": "before_commit"})
+    with sandbox.signals(order_id, signal.SIGINT), pytest.raises(KeyboardInterrupt):
         client.capture(order_id, captured_amount=1, idempotency_key="k")
-    alarm.join()
     assert [facts(record) for record in caplog.records] == [
         ("INFO", order_id, "k", None, 1, "outcome_unknown")
     ]

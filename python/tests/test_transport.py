@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import os
 import signal
 import socket
 import threading
@@ -463,16 +462,16 @@ def test_an_answer_that_trickles_ends_in_time(make: Make, trickle: str) -> None:
     began = time.monotonic()
     with pytest.raises(takings.OutcomeUnknown, match="no answer within"):
         make(base_url=trickle, timeout=0.5).capture("order", captured_amount=1)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10
 
 
 def test_ctrl_c_keeps_the_key(sandbox: Sandbox, make: Make) -> None:
-    order_id = sandbox.order({"fault": "delay", "seconds": 1, "when": "before_commit"})
-    alarm = threading.Timer(0.2, lambda: os.kill(os.getpid(), signal.SIGINT))
-    alarm.start()
-    with pytest.raises(KeyboardInterrupt) as raised:
+    order_id = sandbox.order({"fault": "delay", "seconds": 2, "when": "before_commit"})
+    with (
+        sandbox.signals(order_id, signal.SIGINT),
+        pytest.raises(KeyboardInterrupt) as raised,
+    ):
         make().capture(order_id, captured_amount=1)
-    alarm.join()
     cause = raised.value.__cause__
     assert isinstance(cause, takings.OutcomeUnknown)
     assert cause.idempotency_key
@@ -494,14 +493,16 @@ def test_a_signals_handler_that_raises(
     def handler(*_: object) -> None:
         raise error("the time is up")
 
-    order_id = sandbox.order({"fault": "delay", "seconds": 3, "when": "before_commit"})
+    order_id = sandbox.order({"fault": "delay", "seconds": 5, "when": "before_commit"})
     before = signal.signal(signal.SIGALRM, handler)
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.2)
         began = time.monotonic()
-        with pytest.raises(error, match="the time is up") as raised:
+        with (
+            sandbox.signals(order_id, signal.SIGALRM),
+            pytest.raises(error, match="the time is up") as raised,
+        ):
             make().capture(order_id, captured_amount=1, idempotency_key=f"{order_id}-1")
-        assert time.monotonic() - began < 2.5
+        assert time.monotonic() - began < 4.5
     finally:
         signal.signal(signal.SIGALRM, before)
     cause = raised.value.__cause__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import gc
 import multiprocessing
 import os
@@ -67,10 +68,10 @@ def test_the_interpreter_is_free_while_waiting(sandbox: Sandbox, client: takings
 
 def test_closing_while_another_thread_waits(sandbox: Sandbox) -> None:
     client = takings.Client("sandbox", "sandbox", base_url=sandbox.url)
-    order_id = sandbox.order(delay(0.5))
+    order_id = sandbox.order(delay(1))
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(client.capture, order_id, captured_amount=1)
-        time.sleep(0.2)
+        sandbox.until_requested(order_id)
         client.close()
         assert waiting.result().order_id == order_id
 
@@ -104,10 +105,7 @@ def interrupted(sandbox: Sandbox, order_id: str) -> tuple[subprocess.Popen[str],
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "calling\n"
-    deadline = time.monotonic() + 10
-    while not sandbox.requests(order_id):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    sandbox.until_requested(order_id)
     process.send_signal(signal.SIGINT)
     began = time.monotonic()
     facts = process.stdout.readline()
@@ -149,16 +147,17 @@ class Alarm(Exception):
 
 
 @pytest.fixture
-def alarm() -> Any:
-    """Sets the handler of an alarm 0.2 s from now."""
+def alarm(sandbox: Sandbox) -> Any:
+    """Sets the handler of an alarm that rings once a request for the order has come."""
     before = signal.getsignal(signal.SIGALRM)
 
-    def set_alarm(handler: Callable[[int, object], None]) -> None:
+    def set_alarm(
+        handler: Callable[[int, object], None], order_id: str
+    ) -> contextlib.AbstractContextManager[None]:
         signal.signal(signal.SIGALRM, handler)
-        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        return sandbox.signals(order_id, signal.SIGALRM)
 
     yield set_alarm
-    signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, before)
 
 
@@ -166,12 +165,11 @@ def test_what_a_signal_handler_raises(sandbox: Sandbox, client: takings.Client, 
     def ring(*_: object) -> None:
         raise Alarm
 
-    order_id = sandbox.order(delay(3))
-    alarm(ring)
+    order_id = sandbox.order(delay(5))
     began = time.monotonic()
-    with pytest.raises(Alarm) as caught:
+    with alarm(ring, order_id), pytest.raises(Alarm) as caught:
         client.capture(order_id, captured_amount=1)
-    assert time.monotonic() - began < 2.5
+    assert time.monotonic() - began < 4.5
     cause = caught.value.__cause__
     assert isinstance(cause, takings.OutcomeUnknown)
     assert cause.idempotency_key
@@ -186,9 +184,9 @@ def test_a_handlers_own_cause_is_kept(sandbox: Sandbox, client: takings.Client, 
     def ring(*_: object) -> None:
         raise Alarm from ZeroDivisionError()
 
-    alarm(ring)
-    with pytest.raises(Alarm) as caught:
-        client.capture(sandbox.order(delay(1)), captured_amount=1)
+    order_id = sandbox.order(delay(1))
+    with alarm(ring, order_id), pytest.raises(Alarm) as caught:
+        client.capture(order_id, captured_amount=1)
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
@@ -200,8 +198,9 @@ def test_a_signal_handler_that_raises_nothing(
     def ring(*_: object) -> None:
         rung.append(time.monotonic())
 
-    alarm(ring)
-    client.capture(sandbox.order(delay(1)), captured_amount=1)
+    order_id = sandbox.order(delay(2))
+    with alarm(ring, order_id):
+        client.capture(order_id, captured_amount=1)
     # handled while the call was waiting
     assert time.monotonic() - rung[0] > 0.4
 
@@ -210,13 +209,17 @@ def test_a_thread_is_not_interrupted(sandbox: Sandbox, client: takings.Client, a
     def ring(*_: object) -> None:
         raise Alarm
 
-    order_id = sandbox.order(delay(0.6))
+    order_id = sandbox.order(delay(1))
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        alarm(ring)
-        waiting = pool.submit(client.capture, order_id, captured_amount=1)
-        with pytest.raises(Alarm):
-            waiting.result()
-        assert waiting.result().order_id == order_id
+        calls: list[concurrent.futures.Future[takings.Capture]] = []
+
+        def wait() -> None:
+            calls.append(pool.submit(client.capture, order_id, captured_amount=1))
+            calls[0].result()
+
+        with alarm(ring, order_id), pytest.raises(Alarm):
+            wait()
+        assert calls[0].result().order_id == order_id
 
 
 # --- short of everything ------------------------------------------------------------------
@@ -297,8 +300,7 @@ def test_fork_in_the_middle_of_a_call(sandbox: Sandbox, client: takings.Client) 
     slow, quick = sandbox.order(delay(3)), sandbox.order()
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(client.capture, slow, captured_amount=1)
-        while not sandbox.requests(slow):
-            time.sleep(0.01)
+        sandbox.until_requested(slow)
         assert in_child(lambda: client.capture(quick, captured_amount=1).order_id) == quick
         assert not waiting.done()
         assert waiting.result().order_id == slow

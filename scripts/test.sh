@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every check there is, in three rows side by side; called by `make test`. With the argument `check`, the few that find
+# Every check there is, in four rows side by side; called by `make test`. With the argument `check`, the few that find
 # most faults in little time, one after another; called by `make check`. A failed check does not hide the next one: the
 # summary at the end names them all.
 set -u
@@ -120,6 +120,8 @@ of_cargo() {
     step "rustfmt" cargo fmt --all --check
     step "generated files" "$venv/python" scripts/generate.py --check
     step "clippy" cargo clippy --locked --all-targets -- --deny warnings
+    # By name, as it is run
+    step "clippy: cases" cargo clippy --locked --test conformance -- --deny warnings
     step "clippy: tracing" cargo clippy --locked --package takings --features tracing --all-targets -- --deny warnings
     step "clippy: Python" cargo clippy --locked --package takings-python --all-targets -- --deny warnings
     step "clippy: each Lua" clippy_lua
@@ -168,6 +170,12 @@ of_python_and_lua() {
     return 0
 }
 
+# Nearly half of all the time that cargo's tests take, most of it waiting for servers.
+of_cases() {
+    step "cases" env RUST_TEST_THREADS=16 cargo test --locked --test conformance
+    return 0
+}
+
 of_packages() {
     # An optimised build shares no files with the other builds.
     step "C library" make --silent library
@@ -210,6 +218,7 @@ beside of_packages
 step "build" make build || finish
 : >"$notes/built"
 beside of_python_and_lua
+beside of_cases
 of_cargo
 gather
 

@@ -1,7 +1,7 @@
 //! Input appears on the wire as it was given, or it is refused and nothing is sent: random numbers and texts, in every
 //! field, through every surface. A field must take every value that it may hold, so that refusing everything fails.
 //!
-//! `PROPTEST_CASES=10000 cargo test -p takings-conformance properties` tries more cases.
+//! `PROPTEST_CASES=10000 cargo test --test conformance properties` tries more cases.
 
 mod money;
 

@@ -7,7 +7,7 @@
 //! Against a hostile server HTTP clients differ in what they accept. There every outcome has to be
 //! true.
 //!
-//! `ADAPTER="program argument" cargo test -p takings-conformance transports::host` runs them
+//! `ADAPTER="program argument" cargo test --test conformance transports::host` runs them
 //! over an adapter of your own, which reads and answers JSON lines as `README.md` says.
 
 use serde_json::{Map, Value};

@@ -111,7 +111,7 @@ order_id, file = sys.argv[1], open(sys.argv[2], "rb").read()
 host = os.environ["KLARNA_BASE_URL"].removeprefix("http://")
 while True:
     key = str(uuid.uuid4())
-    connection = http.client.HTTPConnection(host, timeout=10)
+    connection = http.client.HTTPConnection(host, timeout=120)
     headers = {
         "Authorization": "Basic " + base64.b64encode(b"sandbox:sandbox").decode(),
         "Content-Type": "application/json",

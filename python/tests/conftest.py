@@ -60,14 +60,14 @@ class Sandbox:
         assert self.url.startswith("http"), "the sandbox did not start"
 
     def stop(self) -> None:
-        self.process.communicate(timeout=10)
+        self.process.communicate(timeout=120)
 
     def _control(self, path: str, body: object = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.url}/sandbox{path}", data)
         # no proxy for loopback
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(request, timeout=10) as answer:
+        with opener.open(request, timeout=120) as answer:
             return json.load(answer)
 
     def order(self, *faults: dict[str, Any], order_id: str | None = None) -> str:

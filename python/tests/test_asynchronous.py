@@ -811,7 +811,7 @@ def test_the_end_of_the_interpreter_waits_for_the_outcome(
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
     assert (done.stdout, done.stderr) == ("ends\n", f"WARNING captured {key}\n")

@@ -28,7 +28,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
         env=CLEAN | environment,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
 
@@ -133,7 +133,7 @@ def test_the_sandbox_is_in_the_wheel() -> None:
     with takings.Client("sandbox", "sandbox", base_url=url) as client:
         assert client.capture("order-1", captured_amount=6000).attempts == 1
     # The program ends with its parent, which holds its standard input.
-    process.communicate(timeout=10)
+    process.communicate(timeout=120)
     assert process.returncode == 0
 
 
@@ -142,7 +142,7 @@ def test_the_sandbox_ends_on_a_signal(sign: signal.Signals) -> None:
     process, _ = start()
     began = time.monotonic()
     process.send_signal(sign)
-    output = process.communicate(timeout=10)
+    output = process.communicate(timeout=120)
     assert time.monotonic() - began < 5
     assert process.returncode == -sign
     assert "Traceback" not in output[1]
@@ -152,14 +152,14 @@ def test_it_is_the_same_program() -> None:
     """With the command that pip installs, and with the one that cargo builds."""
     for arguments in (["--help"], ["--version"], ["--order", "nonsense"], ["--no-such-flag"]):
         answers = [
-            subprocess.run([*command, *arguments], capture_output=True, timeout=30, check=False)
+            subprocess.run([*command, *arguments], capture_output=True, timeout=120, check=False)
             for command in ([sandbox_program()], [BESIDE / "takings-sandbox"])
         ]
         first, second = [(done.returncode, done.stdout, done.stderr) for done in answers]
         assert first == second
         assert first != (0, b"", b"")
     process, _ = start("--parent-watch", command=(str(BESIDE / "takings-sandbox"),))
-    process.communicate(timeout=10)
+    process.communicate(timeout=120)
 
 
 def test_the_worker_is_the_program_of_the_path(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def later():
 def run(program: str, *arguments: str) -> str:
     done = subprocess.run(
         [sys.executable, "-I", "-c", BEGIN + program, *arguments],
-        timeout=30,
+        timeout=120,
         check=False,
         capture_output=True,
         text=True,

@@ -72,7 +72,7 @@ def test_what_the_import_loads() -> None:
         ],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
     assert (done.stdout, done.stderr) == ("[]\nTrue\nOrderLine AsyncClient\n", "")
@@ -138,7 +138,7 @@ def run(sandbox: Sandbox, *arguments: str) -> subprocess.CompletedProcess[str]:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
 

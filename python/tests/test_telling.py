@@ -181,7 +181,7 @@ def test_nothing_is_printed_or_imported(sandbox: Sandbox) -> None:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
     assert (done.stdout, done.stderr) == ("[]\n", "")

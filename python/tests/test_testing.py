@@ -109,7 +109,7 @@ def test_a_forked_child_does_not_hold_the_sandbox_up() -> None:
         os.waitpid(child, 0)
     """)
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=20, check=False
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "closed\n", "")
 
@@ -213,7 +213,7 @@ def run(script: str, **settings: str) -> str:
         [sys.executable, "-c", textwrap.dedent(script)],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
         env={**os.environ, **settings},
     )

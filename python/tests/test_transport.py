@@ -770,7 +770,7 @@ def by_other_means(request: httpx.Request) -> None:
     """Sends the request by urllib, and then leads it to where nobody listens."""
     headers = dict(request.headers.items())
     other = urllib.request.Request(str(request.url), request.read(), headers, method=request.method)
-    urllib.request.urlopen(other, timeout=10).close()
+    urllib.request.urlopen(other, timeout=120).close()
     request.url = request.url.copy_with(port=1)
 
 

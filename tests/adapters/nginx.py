@@ -94,7 +94,7 @@ class Nginx:
     def stop(self) -> None:
         if self.process is not None:
             self.process.terminate()
-            self.process.wait(timeout=10)
+            self.process.wait(timeout=120)
 
     def ask(self, line: bytes) -> bytes:
         path = str(Path(self.folder.name) / "nginx.sock")

@@ -38,7 +38,7 @@ class Web:
         self.log = log
 
     def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         try:
             head = {"Content-Type": "application/json"}
             connection.request(method, path, None if body is None else json.dumps(body), head)
@@ -106,4 +106,4 @@ def a_graceful_stop_ends_what_runs(sandbox: Sandbox, web: Web) -> None:
         for order_id, answer in zip(orders, answers, strict=True):
             [entry] = until(lambda: sandbox.ledger(order_id))  # noqa: B023
             assert answer.result() == (200, {"capture_id": entry["capture_id"]})
-    web.program.process.wait(timeout=20)
+    web.program.process.wait(timeout=120)

@@ -78,7 +78,7 @@ def test_each_job_captures_once(sandbox: Sandbox, tmp_path: Path) -> None:
         until(lambda: len(sandbox.requests(killed)) > 1, 60, "the job that is done again")
         until(lambda: not list((tmp_path / "broker/queue").iterdir()), 60, "the end of the queue")
         program.process.terminate()
-        program.process.wait(timeout=30)
+        program.process.wait(timeout=120)
     producer.close()
     for order_id in (*orders, killed):
         [entry] = sandbox.ledger(order_id)

@@ -167,7 +167,7 @@ def is_healthy(service: dict[str, Any], port: int | str) -> bool:
     [_, program, *arguments] = service["healthcheck"]["test"]
     program = program.replace("/shop/bin/python", sys.executable)
     arguments = [argument.replace(told, str(port)) for argument in arguments]
-    ended = subprocess.run([program, *arguments], capture_output=True, timeout=30, check=False)
+    ended = subprocess.run([program, *arguments], capture_output=True, timeout=120, check=False)
     return ended.returncode == 0
 
 

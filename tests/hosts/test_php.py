@@ -247,7 +247,7 @@ def test_a_page_captures_where_the_file_is_preloaded(
     with Program(*serve, environment=account(sandbox), server=True):
 
         def page() -> str | None:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
             try:
                 connection.request("GET", "/page.php")
                 return connection.getresponse().read().decode()

@@ -91,7 +91,7 @@ class Program:
             os.killpg(self.process.pid, signal.SIGKILL)
         if self.process.returncode is None:
             self.close_input()
-            self.process.communicate(timeout=10)
+            self.process.communicate(timeout=120)
 
     def close_input(self) -> None:
         """Closes the standard input, with which some programs end."""
@@ -154,9 +154,9 @@ class Sandbox:
         where = urllib.parse.urlsplit(self.url)
         host, port = where.hostname or "", where.port
         connection = (
-            http.client.HTTPSConnection(host, port, timeout=30, context=NO_QUESTIONS)
+            http.client.HTTPSConnection(host, port, timeout=120, context=NO_QUESTIONS)
             if where.scheme == "https"
-            else http.client.HTTPConnection(host, port, timeout=30)
+            else http.client.HTTPConnection(host, port, timeout=120)
         )
         try:
             data = None if body is None else json.dumps(body)

@@ -108,7 +108,7 @@ class Web:
         self.program = program
 
     def post(self, order: tuple[str, str]) -> dict[str, Any]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         try:
             connection.request("POST", f"/{order[0]}/{order[1]}")
             return dict(json.load(connection.getresponse()))
@@ -174,7 +174,7 @@ def test_gunicorns_graceful_stop_loses_no_outcome(
             web.program.process.send_signal(signal.SIGTERM)
             for answer in answers:
                 assert answer.result()["kind"] == "capture"
-        assert web.program.process.wait(timeout=20) == 0
+        assert web.program.process.wait(timeout=120) == 0
         shop.captured_once_and_known(orders)
 
 
@@ -188,7 +188,7 @@ def test_gunicorns_quick_stop_loses_no_outcome(sandbox: Sandbox, tmp_path: Path)
             shop.under_way(orders)
             web.program.process.send_signal(signal.SIGQUIT)
             concurrent.futures.wait(answers)
-        web.program.process.wait(timeout=20)
+        web.program.process.wait(timeout=120)
     noted = {outcome["order_id"]: outcome for outcome in shop.outcomes()}
     with takings.Client("sandbox", "sandbox", base_url=sandbox.url) as client:
         for order_id, key in orders.items():
@@ -247,7 +247,7 @@ def test_celerys_warm_stop_loses_no_outcome(sandbox: Sandbox, tmp_path: Path) ->
             send(order)
         shop.under_way(orders)
         program.process.send_signal(signal.SIGTERM)
-        program.process.wait(timeout=30)
+        program.process.wait(timeout=120)
         shop.captured_once_and_known(orders)
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import ledgers
 from ledgers import AT_ONCE, Figure, Given, Programs, Worker, order, request, rows
@@ -114,13 +115,16 @@ class Fleet(Programs):
         sets = f"per_second = {rate}, burst = {rate / 12}, tokens = 0"
         self.cluster.ask(f"UPDATE takings_account SET {sets}", database)
 
-    def enqueue(self, database: str, count: int, first: int = 0, one_by_one: bool = False) -> float:
+    def enqueue(
+        self, database: str, count: int, first: int = 0, how: Literal["one", "each", "copy"] = "one"
+    ) -> float:
         """Inserts rows as a shop does, each of an order of its own. Gives the time that it took.
 
-        `one_by_one`: a statement for each row, else for each transaction.
+        A transaction has a statement, a statement for each row, or a COPY.
         """
         amount, fields = json.loads(SAMPLE.read_text())["captured_amount"], request()
-        insert = "INSERT INTO takings_capture (order_id, reference, captured_amount, request)"
+        into = "takings_capture (order_id, reference, captured_amount, request)"
+        insert, copy = f"INSERT INTO {into}", f"COPY {into} FROM STDIN"
         of_arrays = (
             " SELECT * FROM unnest(%s::text[], %s::text[], %s::numeric[], %s::text[])"
             " AS parcel (order_id, reference, captured_amount, request)"
@@ -132,7 +136,11 @@ class Fleet(Programs):
                 # The server remembers the keys, and so the names, of all ledgers.
                 part = [(order(n), f"{database}-{n}", amount, fields) for n in numbers]
                 with db.transaction():
-                    if one_by_one:
+                    if how == "copy":
+                        with cursor.copy(copy) as rows:
+                            for row in part:
+                                rows.write_row(row)
+                    elif how == "each":
                         cursor.executemany(f"{insert} VALUES (%s, %s, %s, %s)", part)
                     else:
                         columns = [list(column) for column in zip(*part, strict=True)]
@@ -194,10 +202,15 @@ class Fleet(Programs):
 
 
 def measured_enqueue(fleet: Fleet, scale: Scale) -> Iterator[Figure]:
-    for what, one_by_one in {"a statement": False, "executemany of a statement each": True}.items():
-        database = fleet.ledger("one_by_one" if one_by_one else "enqueue")
+    ways: dict[Literal["one", "each", "copy"], str] = {
+        "one": "a statement",
+        "each": "executemany of a statement each",
+        "copy": "a COPY",
+    }
+    for how, what in ways.items():
+        database = fleet.ledger(f"enqueue_{how}")
         cpu = fleet.cpu()
-        wall = fleet.enqueue(database, scale.enqueued, one_by_one=one_by_one)
+        wall = fleet.enqueue(database, scale.enqueued, how=how)
         yield rows(
             f"INSERTs of a shop (psycopg), 1,000 a transaction, {what}",
             scale.enqueued,
@@ -377,6 +390,7 @@ def fleet(programs: Path, hands: int) -> Iterator[Fleet]:
             shared_preload_libraries="pg_stat_statements",
             # docs/ledger/fleet.md: the log repeats pages that are written behind a checkpoint.
             max_wal_size="16GB",
+            checkpoint_timeout="30min",
             wal_compression="on",
         ) as cluster,
         server(programs / "bench-server") as running,

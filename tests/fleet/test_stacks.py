@@ -314,3 +314,27 @@ def test_the_table_refuses_what_no_intent_has_checked(ledger: Ledger, stack: str
         said = ledger.runs(sys.executable, "-c", dedent(script) + EACH, *words)
     assert said.count("takings: captured_amount must be a whole number of minor") == 3, said
     assert ledger.rows(parcel) == []
+
+
+def test_many_rows_by_copy(ledger: Ledger) -> None:
+    """Each passes the checks of an INSERT; an error takes all of them back."""
+    (order, one), (_, other) = ledger.parcel(), ledger.parcel()
+    columns = "order_id, reference, captured_amount, request"
+    text = json.dumps({"description": "two shirts"})
+
+    def copied(*amounts: str) -> int:
+        with ledger.other() as db, db.cursor() as cursor:
+            with cursor.copy(f"COPY takings_capture ({columns}) FROM STDIN") as copy:
+                for parcel, amount in zip((one, other), amounts, strict=True):
+                    copy.write_row((order, parcel, amount, text))
+            return cursor.rowcount
+
+    with pytest.raises(psycopg.errors.CheckViolation, match="captured_amount must be") as refused:
+        copied("6000", "60.5")
+    assert "line 2" in (refused.value.diag.context or "")
+    assert (ledger.rows(one), ledger.rows(other)) == ([], [])
+    assert copied("6000", "4000") == 2
+    assert copied("6000", "4000") == 0, "the same again does nothing"
+    with pytest.raises(psycopg.errors.CheckViolation, match=OTHER):
+        copied("6000", "4001")
+    assert ledger.rows(one) + ledger.rows(other) == ["6000|queued", "4000|queued"]

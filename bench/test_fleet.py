@@ -34,7 +34,7 @@ def test_each_part_measures_what_was_done(fleet: Fleet) -> None:
     figures = {figure.what: figure for figure in run_fleet.measure(fleet, FEW, "")}
     # Times are those of a busy machine. Counts hold on any.
     assert figures["each of them captured once: rows, ids, captures of the server"].is_met
-    assert len(figures) == 16
+    assert len(figures) == 17
 
 
 def test_what_the_database_spends_is_counted(fleet: Fleet) -> None:

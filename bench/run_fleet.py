@@ -137,9 +137,9 @@ class Fleet(Programs):
                 part = [(order(n), f"{database}-{n}", amount, fields) for n in numbers]
                 with db.transaction():
                     if how == "copy":
-                        with cursor.copy(copy) as rows:
+                        with cursor.copy(copy) as sink:
                             for row in part:
-                                rows.write_row(row)
+                                sink.write_row(row)
                     elif how == "each":
                         cursor.executemany(f"{insert} VALUES (%s, %s, %s, %s)", part)
                     else:
